@@ -1,0 +1,25 @@
+"""One family of errors. Their message is one line for a person: what is wrong and what to do."""
+
+
+class AvsrError(Exception):
+    """Anything that the caller can mend. The command line prints it without a traceback."""
+
+
+class MediaError(AvsrError):
+    """A media file is missing, unreadable, or holds nothing that can be transcribed."""
+
+
+class LanguageError(AvsrError):
+    """A language code is not known."""
+
+
+class ModelError(AvsrError):
+    """A model directory is missing, incomplete, or does not fit its configuration."""
+
+
+class ConfigError(AvsrError):
+    """A configuration has unknown keys or values out of bounds."""
+
+
+class CorpusError(AvsrError):
+    """A manifest or shard is missing or broken."""

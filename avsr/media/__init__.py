@@ -1,0 +1,12 @@
+"""Stage 1 of 8: file -> frames, waveform, metadata.
+
+Both come out on one clock, whatever the file's rates and offsets: `frames[k]` is the picture that
+is on screen at k/25 s, `waveform[i]` the sound at i/16000 s.
+"""
+
+from avsr.media.container import MediaInfo, Warn, probe
+from avsr.media.sound import read_waveform
+from avsr.media.video import read_frames
+from avsr.media.writing import write_video
+
+__all__ = ["MediaInfo", "Warn", "probe", "read_frames", "read_waveform", "write_video"]

@@ -1,0 +1,68 @@
+"""How stored pictures become upright: display matrix (rotation, mirror) and pixel shape."""
+
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Stretch to square pixels, then transpose, then mirror."""
+
+    transposed: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+    pixel_aspect: Fraction = Fraction(1)
+    """Width of a stored pixel over its height."""
+
+    @property
+    def rotation(self) -> int:
+        """Degrees counter-clockwise, the mirror left aside."""
+        if self.transposed:
+            return 90 if self.flip_y else 270
+        return 180 if self.flip_y else 0
+
+    def stored_size(self, frame: VideoFrame, max_side: int | None) -> tuple[int, int]:
+        """(width, height) in square pixels before turning, the longer one at most `max_side`."""
+        width, height = frame.width * self.pixel_aspect, Fraction(frame.height)
+        scale = Fraction(1)
+        if max_side is not None:
+            scale = min(scale, max_side / max(width, height))
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    def displayed_size(self, frame: VideoFrame) -> tuple[int, int]:
+        """(width, height) of the upright picture in full size, square pixels."""
+        width, height = self.stored_size(frame, None)
+        return (height, width) if self.transposed else (width, height)
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """Turn one image (H, W, 3) upright; the result is contiguous."""
+        if self.transposed:
+            image = image.transpose(1, 0, 2)
+        if self.flip_x:
+            image = image[:, ::-1]
+        if self.flip_y:
+            image = image[::-1]
+        return np.ascontiguousarray(image)
+
+
+UPRIGHT = Orientation()
+
+
+def orientation_of(frame: VideoFrame, stream: VideoStream | None) -> Orientation:
+    """Read a decoded frame's display matrix and its stream's pixel shape."""
+    aspect = stream.sample_aspect_ratio if stream is not None else None
+    aspect = Fraction(aspect) if aspect else Fraction(1)
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Orientation(pixel_aspect=aspect)
+    # Row-vector convention: x' = a x + c y, y' = b x + d y; 16.16 fixed point.
+    a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return Orientation(transposed=True, flip_x=c < 0, flip_y=b < 0, pixel_aspect=aspect)
+    return Orientation(flip_x=a < 0, flip_y=d < 0, pixel_aspect=aspect)

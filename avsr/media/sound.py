@@ -1,0 +1,80 @@
+"""Sound of a file as one 16 kHz mono waveform, its samples where the time stamps put them."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+
+from avsr.errors import MediaError
+from avsr.media.container import Source, Warn, logger, open_source, timed_frames
+from avsr.rates import FPS, SAMPLE_RATE
+
+# Time stamps jitter by a few ms in many files; following each one would tear the sound, so it
+# stays in one piece until it is off by a whole video frame.
+DRIFT = 1 / FPS  # s
+FULL_SCALE = 32768  # of 16-bit samples
+
+
+def read_waveform(path: str | Path, *, warn: Warn = logger.warning) -> np.ndarray:
+    """Read the sound as a waveform (S,) float32 in [-1, 1], 16 kHz mono, from time zero on.
+
+    Sound that starts late, and gaps in its time stamps, are zeros. A file that is damaged or cut
+    short gives what can be decoded, and `warn` is told. Raises MediaError when the file cannot be
+    opened or no sound can be decoded.
+    """
+    with open_source(path) as source:
+        if source.audio is None:
+            raise MediaError(f"{path}: has no sound")
+        chunks = list(_placed(_runs(source, warn)))
+    if not chunks:
+        raise MediaError(f"{path}: none of its sound can be decoded")
+    samples = np.concatenate(chunks)
+    del chunks
+    waveform = samples.astype(np.float32)
+    waveform /= FULL_SCALE
+    return waveform
+
+
+def _runs(source: Source, warn: Warn) -> Iterator[tuple[float, AudioFrame]]:
+    """(start of its run, frame): a run is gapless, in one format; start in s after time zero."""
+    start, samples, shape = 0.0, 0, None
+    timed: Iterator[tuple[float, float, Any]] = timed_frames(source, source.audio, warn)  # type: ignore[arg-type]
+    for time, _, frame in timed:
+        if frame.samples == 0:
+            continue
+        this_shape = (frame.sample_rate, frame.format.name, frame.layout.name)
+        if this_shape != shape or abs(start + samples / frame.sample_rate - time) > DRIFT:
+            start, samples, shape = time, 0, this_shape
+        samples += frame.samples
+        yield start, frame
+
+
+def _placed(runs: Iterator[tuple[float, AudioFrame]]) -> Iterator[np.ndarray]:
+    """Resample each run and put it at its start: zeros fill gaps, what overlaps is cut."""
+    written = 0
+    for start, frames in groupby(runs, key=itemgetter(0)):
+        position = round(start * SAMPLE_RATE)
+        if position > written:
+            yield np.zeros(position - written, np.int16)
+            written = position
+        for chunk in _resample(frame for _, frame in frames):
+            fresh = chunk[max(0, written - position) :]
+            position += len(chunk)
+            written += len(fresh)
+            yield fresh
+
+
+def _resample(frames: Iterator[AudioFrame]) -> Iterator[np.ndarray]:
+    """Chunks (n,) int16 at 16 kHz. Mixing down to 16 bit scales so that nothing clips."""
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+    for frame in frames:
+        frame.pts = None  # runs are gapless; the resampler shall count samples, nothing else
+        for out in resampler.resample(frame):
+            yield out.to_ndarray()[0]
+    for out in resampler.resample(None):
+        yield out.to_ndarray()[0]

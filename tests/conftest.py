@@ -1,0 +1,132 @@
+"""Fixtures for every part: data sets named by the environment, and small media files on demand."""
+
+import os
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+MakeClip = Callable[..., Path]
+
+CLOCK = 90_000  # Hz, of the pictures' time stamps
+LASTING = 0.2  # s, of flash and beep
+BEEP = 1_000  # Hz
+
+
+def _folder_from_environment(name: str, what: str) -> Path:
+    value = os.environ.get(name)
+    if not value:
+        pytest.skip(f"{name} is not set: {what}")
+    folder = Path(value)
+    if not folder.is_dir():
+        pytest.skip(f"{name}={value} is not a folder: {what}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def grid_dir() -> Path:
+    """Folder of GRID clips."""
+    return _folder_from_environment("AVSR_GRID", "clips of the GRID corpus")
+
+
+@pytest.fixture(scope="session")
+def reference_dir() -> Path:
+    """Folder of reference numbers."""
+    return _folder_from_environment("AVSR_REFERENCE", "numbers of the reference implementation")
+
+
+@pytest.fixture
+def make_clip(tmp_path: Path) -> MakeClip:
+    """`make_clip("name.mp4", ...)` writes a clip: black and silent but for a flash and a beep."""
+
+    def make(name: str, **options: object) -> Path:
+        write_clip(tmp_path / name, **options)  # type: ignore[arg-type]
+        return tmp_path / name
+
+    return make
+
+
+def write_clip(
+    path: Path,
+    *,
+    event: float = 1.0,
+    duration: float = 2.0,
+    stamps: Iterable[float] | None = None,
+    rate: Fraction | int = 25,
+    size: tuple[int, int] = (64, 48),
+    picture: np.ndarray | None = None,
+    video_codec: str | None = "libx264",
+    audio_codec: str | None = "aac",
+    audio_rate: int = 48_000,
+    layout: str = "stereo",
+    sound_parts: Iterable[tuple[float, float]] | None = None,
+    rotation: int | None = None,
+    mirrored: bool = False,
+    pixel_aspect: Fraction | None = None,
+    key_interval: int | None = None,
+    options: dict[str, str] | None = None,
+) -> None:
+    """Write a clip: white pictures and a tone from `event` on for LASTING seconds, all else nil.
+
+    `stamps` are the pictures' times (s), by default `duration` at `rate`; `sound_parts` the spans
+    (s) in which the file has sound at all; `picture` (H, W, 3) replaces black; one in
+    `key_interval` pictures is a key frame; a codec of None leaves that stream out.
+    """
+    with av.open(str(path), "w", options=options or {}) as container:
+        video = audio = None
+        if video_codec is not None:
+            video = container.add_stream(video_codec, rate=rate)
+            video.width, video.height = size if picture is None else picture.shape[1::-1]
+            video.pix_fmt = "yuv420p"
+            video.options = {"preset": "ultrafast"} if video_codec == "libx264" else {}
+            if video_codec == "libx264":
+                video.codec_context.time_base = Fraction(1, CLOCK)
+            if key_interval is not None:
+                video.codec_context.gop_size = key_interval
+            if pixel_aspect is not None:
+                video.codec_context.sample_aspect_ratio = pixel_aspect
+            if rotation is not None or mirrored:
+                video.set_display_rotation(rotation or 0, hflip=mirrored)
+        if audio_codec is not None:
+            audio = container.add_stream(audio_codec, rate=audio_rate, layout=layout)
+        if video is not None:
+            if stamps is None:
+                stamps = [float(k / Fraction(rate)) for k in range(round(duration * rate))]
+            black = np.zeros((size[1], size[0], 3), np.uint8) if picture is None else picture
+            for stamp in stamps:
+                lit = event - 1e-6 <= stamp < event + LASTING
+                image = np.full_like(black, 255) if lit else black
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                frame.time_base = Fraction(1, CLOCK)
+                frame.pts = round(stamp * CLOCK)
+                container.mux(video.encode(frame))
+            container.mux(video.encode(None))
+        if audio is not None:
+            for begin, end in sound_parts or [(0.0, duration)]:
+                _write_tone(container, audio, begin, end, event)
+            container.mux(audio.encode(None))
+
+
+def _write_tone(
+    container: av.container.OutputContainer,
+    stream: av.AudioStream,
+    begin: float,
+    end: float,
+    event: float,
+) -> None:
+    """Encode frames of the codec's own size, so that a gap between two calls stays a gap."""
+    rate, layout = stream.sample_rate, stream.layout
+    step = stream.codec_context.frame_size or 1024
+    resampler = av.AudioResampler(format=stream.format.name, layout=layout, rate=rate)
+    for first in range(round(begin * rate), round(end * rate), step):
+        seconds = np.arange(first, first + step) / rate
+        sounding = (seconds >= event) & (seconds < event + LASTING)
+        tone = (0.5 * np.sin(2 * np.pi * BEEP * seconds) * sounding).astype(np.float32)
+        planar = np.repeat(tone[None], layout.nb_channels, axis=0)
+        frame = av.AudioFrame.from_ndarray(planar, format="fltp", layout=layout.name)
+        frame.sample_rate, frame.pts, frame.time_base = rate, first, Fraction(1, rate)
+        for converted in resampler.resample(frame):
+            container.mux(stream.encode(converted))

@@ -1,0 +1,289 @@
+"""Faces and their landmarks in single pictures, with the models that mediapipe carries.
+
+Two detectors complement one another. The face mesh brings its own short-range detector, which sees
+close-ups; the full-range detector sees the small faces of a stage, whose enlarged cut then goes to
+the mesh. A face that is already known needs neither: the mesh on the cut around its last place
+follows it.
+"""
+
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from avsr.face.geometry import POINT_IDS
+
+# The one table: 68-point landmark -> vertex of mediapipe's face mesh that stands in for it.
+# "Right" and "left" are the person's; the numbers run along the contours as in the 68-point set.
+MESH_VERTICES = {
+    33: 2,  # base of the nose
+    36: 33,  # right eye, outer corner
+    39: 133,  # right eye, inner corner
+    42: 362,  # left eye, inner corner
+    45: 263,  # left eye, outer corner
+    48: 61,  # outer lips: right corner
+    49: 40,
+    50: 37,
+    51: 0,  # middle of the upper lip
+    52: 267,
+    53: 270,
+    54: 291,  # left corner
+    55: 321,
+    56: 314,
+    57: 17,  # middle of the lower lip
+    58: 84,
+    59: 91,
+    60: 78,  # inner lips: right corner
+    61: 81,
+    62: 13,
+    63: 311,
+    64: 308,  # left corner
+    65: 402,
+    66: 14,
+    67: 178,
+}
+VERTICES = [MESH_VERTICES[point] for point in POINT_IDS]
+
+CUT_SIDE = 256  # px, what the mesh is given around one face (its net takes 192 of the face itself)
+WHOLE_SIDE = 512  # px, what the detectors are given of a whole picture (their nets take 128, 192)
+CUT_MARGIN = 2.0  # side of the cut in sizes of the face: room to move within one frame
+MIN_CONFIDENCE = 0.5  # of the detectors; the mesh that follows has the last word
+SAME_FACE = 0.5  # two finds are one face when their centres are nearer than this, in face sizes
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in one picture: its landmarks (25, 2), px, and the box x, y, w, h (4,) of the mesh."""
+
+    points: NDArray[np.float64]
+    box: NDArray[np.float64]
+
+    @property
+    def size(self) -> float:
+        """The longer side of the box, px."""
+        return float(self.box[2:].max())
+
+    @property
+    def center(self) -> NDArray[np.float64]:
+        """The middle of the box (2,), px."""
+        return self.box[:2] + self.box[2:] / 2
+
+    def is_near(self, other: "Face", reach: float = SAME_FACE) -> bool:
+        """Whether both lie within ``reach`` sizes of one another and are of like size."""
+        small, large = sorted((self.size, other.size))
+        return self.distance(other) < reach * large and large < 1.6 * small
+
+    def distance(self, other: "Face") -> float:
+        """Between the centres, px."""
+        return float(np.hypot(*(self.center - other.center)))
+
+
+@dataclass(frozen=True)
+class Square:
+    """A square of a picture: top left and side, px. It may reach outside."""
+
+    x: int
+    y: int
+    side: int
+
+    def cut(self, image: Image, size: int) -> Image:
+        """The square as a picture (size, size, 3), black outside."""
+        height, width = image.shape[:2]
+        x0, y0 = max(self.x, 0), max(self.y, 0)
+        x1, y1 = min(self.x + self.side, width), min(self.y + self.side, height)
+        scale = size / self.side
+        out = np.zeros((size, size, 3), np.uint8)
+        left, right = round((x0 - self.x) * scale), round((x1 - self.x) * scale)
+        top, bottom = round((y0 - self.y) * scale), round((y1 - self.y) * scale)
+        if right > left and bottom > top:
+            how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+            inside = image[y0:y1, x0:x1]
+            out[top:bottom, left:right] = cv2.resize(
+                inside, (right - left, bottom - top), interpolation=how
+            )
+        return out
+
+    def place(self, relative: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Positions (N, 2) given as parts of the square, in px of the picture."""
+        return relative * self.side + (self.x - 0.5, self.y - 0.5)
+
+
+def square_around(center: NDArray[np.float64], side: float) -> Square:
+    """The square of about ``side`` px around ``center`` (2,)."""
+    whole = max(8, round(side))
+    return Square(round(center[0] - whole / 2), round(center[1] - whole / 2), whole)
+
+
+class FaceFinder:
+    """Finds and follows faces in RGB pictures (H, W, 3) uint8. Close it, or use it in ``with``.
+
+    It keeps nothing from picture to picture, so the same picture has the same faces always.
+    """
+
+    def __init__(self, max_faces: int = 4) -> None:
+        self.max_faces = max_faces
+        with _quiet_mediapipe():
+            from mediapipe.python.solutions import face_detection, face_mesh
+
+            # The mesh projects its points rightly in square pictures only: it gets no others.
+            self._mesh = face_mesh.FaceMesh(
+                static_image_mode=True,
+                max_num_faces=max_faces,
+                min_detection_confidence=MIN_CONFIDENCE,
+            )
+            self._detector = face_detection.FaceDetection(
+                model_selection=1, min_detection_confidence=MIN_CONFIDENCE
+            )
+            for graph in (self._mesh, self._detector):  # they start, and remark on it, in threads
+                graph.process(np.zeros((CUT_SIDE, CUT_SIDE, 3), np.uint8))
+        self._chatty = True  # mediapipe has one more remark, at the first face
+
+    def __enter__(self) -> "FaceFinder":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free mediapipe's graphs."""
+        self._mesh.close()
+        self._detector.close()
+
+    def find(self, frame: Image, *, closer: bool = True) -> list[Face]:
+        """All faces of a picture, the largest first, at most ``max_faces``.
+
+        With ``closer`` a picture that seems empty is searched again, part by part, for small faces.
+        """
+        height, width = frame.shape[:2]
+        side = max(height, width)
+        whole = Square((width - side) // 2, (height - side) // 2, side)
+        view = whole.cut(frame, WHOLE_SIDE)
+        guesses = self._run_mesh(view, whole) + self._detect(view, whole)
+        faces = self._refine_all(frame, guesses, [])
+        if closer and not faces:
+            for square in _closer_squares(height, width):
+                guesses = self._detect(square.cut(frame, CUT_SIDE), square)
+                faces = self._refine_all(frame, guesses, faces)
+        return sorted(faces, key=lambda face: -face.size)[: self.max_faces]
+
+    def follow(self, frame: Image, last: Face) -> Face | None:
+        """The face ``last`` of the frame before, in this frame; None where it is lost."""
+        near = [face for face in self._refine(frame, last) if face.is_near(last)]
+        return min(near, key=last.distance, default=None)
+
+    def _refine(self, frame: Image, guess: Face) -> list[Face]:
+        """The faces that the mesh sees in the enlarged cut around ``guess``."""
+        square = square_around(guess.center, CUT_MARGIN * guess.size)
+        return [
+            face
+            for face in self._run_mesh(square.cut(frame, CUT_SIDE), square)
+            if face.is_near(guess, reach=1.0)
+        ]
+
+    def _refine_all(self, frame: Image, guesses: list[Face], known: list[Face]) -> list[Face]:
+        """``known`` and the faces behind ``guesses``, each one once.
+
+        The mesh of the whole picture is a guess like any other: it may sit beside the face.
+        """
+        faces = list(known)
+        for guess in guesses:
+            if not any(guess.is_near(face) for face in faces):
+                for face in self._refine(frame, guess):
+                    if not any(face.is_near(other) for other in faces):
+                        faces.append(face)
+        return faces
+
+    def _run_mesh(self, view: Image, square: Square) -> list[Face]:
+        with _quiet_mediapipe(self._chatty):
+            found: Any = self._mesh.process(view).multi_face_landmarks or []
+        self._chatty = self._chatty and not found
+        faces = []
+        for mesh in found:
+            relative = np.array([(point.x, point.y) for point in mesh.landmark], np.float64)
+            vertices = square.place(relative)
+            corner = vertices.min(axis=0)
+            box = np.concatenate([corner, vertices.max(axis=0) - corner])
+            faces.append(Face(vertices[VERTICES], box))
+        return faces
+
+    def _detect(self, view: Image, square: Square) -> list[Face]:
+        """Boxes of the full-range detector, as faces without landmarks."""
+        faces = []
+        for detection in self._detector.process(view).detections or []:
+            part = detection.location_data.relative_bounding_box
+            ends = square.place(
+                np.array(
+                    [(part.xmin, part.ymin), (part.xmin + part.width, part.ymin + part.height)]
+                )
+            )
+            faces.append(Face(np.empty((0, 2)), np.concatenate([ends[0], ends[1] - ends[0]])))
+        return faces
+
+
+def _closer_squares(height: int, width: int) -> list[Square]:
+    """Squares of two thirds of the short side, half overlapping, that cover the picture.
+
+    In 1280x720 they make a face of 60 px as large to the detector as 24 px of its 192.
+    """
+    side = max(1, min(height, width) * 2 // 3)
+
+    def starts(length: int) -> list[int]:
+        room = length - side
+        return np.linspace(0, room, 1 + -(-2 * room // side)).astype(int).tolist()
+
+    return [Square(x, y, side) for y in starts(height) for x in starts(width)]
+
+
+_STDERR_LOCK = threading.Lock()  # two threads that turn it aside in turns would lose it
+_CHATTER = (b"I0000", b"W0000", b"WARNING: All log messages", b"INFO: Created TensorFlow Lite")
+
+
+@contextmanager
+def _quiet_mediapipe(needed: bool = True) -> Iterator[None]:
+    """Keep mediapipe's start-up remarks off stderr; anything else written there still appears.
+
+    They come from C++ threads before its loggers can be configured, so only the file descriptor
+    itself can be turned aside, for the moments in which they are known to come.
+    """
+    if not needed:
+        yield
+        return
+    with _STDERR_LOCK:
+        yield from _stderr_aside()
+
+
+def _stderr_aside() -> Iterator[None]:
+    sys.stderr.flush()
+    try:
+        original = os.dup(2)
+    except OSError:  # no stderr at all (a service): nothing to keep quiet
+        yield
+        return
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)
+            aside.seek(0)
+            for line in aside:
+                if not line.startswith(_CHATTER):
+                    os.write(2, line)

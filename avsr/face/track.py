@@ -1,0 +1,283 @@
+"""From a stream of frames to the mouth of the one face that matters.
+
+Every face is followed on its own, from where it is found to where it is lost or the scene jumps.
+At the end the largest steady one is taken; time in which it has no part is given to the next best
+one that never shared the picture with it (the same talk after a cut). Only small grey patches
+around faces are kept, and those only until the smoothing no longer needs them.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from avsr.face.geometry import (
+    MEAN_FACE,
+    MOUTH,
+    SMOOTHING_WINDOW,
+    STABLE,
+    FloatArray,
+    compose,
+    crop_matrix,
+    estimate_similarity,
+    interpolate_landmarks,
+    invert,
+    reduce_image,
+    reduction_for,
+    smooth_transforms,
+    warp,
+)
+from avsr.face.landmarks import Face, FaceFinder, Image
+from avsr.rates import FPS, MOUTH_SIZE
+
+MAX_TRACKS = 4  # faces followed at the same time
+SEARCH_EVERY = FPS  # frames between searches for new faces while all known ones are followed
+RETRY_EVERY = 5  # frames between searches for a face that was lost
+CLOSER_EVERY = 10  # frames between close looks at a picture that seems empty (60 ms at 720p)
+MAX_GAP = 3 * FPS  # frames; a face that is away for longer ends its track
+MIN_SEEN = FPS // 2  # frames; what is seen for less is no face
+MIN_SHARE = 1 / 3  # of a track's frames
+RETURN_REACH = 1.5  # face sizes; a lost face that turns up within them is the same one
+STAY_REACH = 0.15  # face sizes; a face that moves no more is the same in spite of a jump around it
+PATCH_SIZE = 200  # canvas px around the mouth; the crop (96) tilted, and room for smoothing
+CUT_LEVEL = 24.0  # grey levels by which thumbnails differ on average when the scene jumps
+
+
+@dataclass(frozen=True, eq=False)
+class MouthTrack:
+    """The mouth of a recording at 25 Hz.
+
+    ``mouth`` (T, 96, 96) uint8 grey crops; ``found`` (T,) bool, whether the face was seen in the
+    frame; ``boxes`` (T, 4) float32 x, y, w, h of the face in px of the frame, nan where not found.
+    Where the face was not seen the crop is taken at its interpolated place in the picture; before
+    the first, after the last and between tracks it repeats the nearest one. With no face in any
+    frame it is black.
+    """
+
+    mouth: NDArray[np.uint8]
+    found: NDArray[np.bool_]
+    boxes: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Patch:
+    """Grey surroundings of a mouth and the matrix (2, 3) from the frame to them."""
+
+    image: NDArray[np.uint8]
+    matrix: FloatArray
+
+
+@dataclass(eq=False)
+class _Track:
+    """One face from frame ``start`` on; ``crops`` lags behind by the smoothing window."""
+
+    start: int
+    last: Face
+    found: list[bool] = field(default_factory=list)
+    boxes: list[FloatArray] = field(default_factory=list)
+    crops: list[NDArray[np.uint8]] = field(default_factory=list)
+    waiting: deque[tuple[FloatArray, _Patch]] = field(default_factory=deque)
+    gap: list[_Patch] = field(default_factory=list)
+    transform: FloatArray | None = None
+
+    def add_found(self, frame: Image, face: Face) -> None:
+        """The face in the next frame; a gap before it is filled from both of its ends."""
+        if self.gap:
+            ends = np.stack([self.last.points, *[face.points] * (len(self.gap) + 1)])
+            seen = [True, *[False] * len(self.gap), True]
+            for points, patch in zip(
+                interpolate_landmarks(ends, seen)[1:-1], self.gap, strict=True
+            ):
+                self._add(points, patch, None)
+            self.gap = []
+        self.last = face
+        self._add(face.points, _cut_patch(frame, face.points, PATCH_SIZE), face)
+
+    def add_missing(self, frame: Image) -> None:
+        """The next frame, in which the face is not seen: keep what is at its last place."""
+        self.gap.append(_cut_patch(frame, self.last.points, 2 * PATCH_SIZE))
+
+    def _add(self, points: FloatArray, patch: _Patch, face: Face | None) -> None:
+        self.found.append(face is not None)
+        self.boxes.append(np.full(4, np.nan) if face is None else face.box)
+        self.waiting.append((points, patch))
+        if len(self.waiting) == SMOOTHING_WINDOW:
+            self._crop_next(self._smooth())
+
+    def _smooth(self) -> FloatArray:
+        """The transform of the mean of all frames that wait."""
+        self.transform = smooth_transforms(np.stack([points for points, _ in self.waiting]))[0]
+        return self.transform
+
+    def _crop_next(self, transform: FloatArray) -> None:
+        points, patch = self.waiting.popleft()
+        matrix = compose(crop_matrix(points, transform), invert(patch.matrix))
+        self.crops.append(warp(patch.image, matrix))
+
+    def close(self) -> None:
+        """Crop what still waits, with the last full window; a gap at the end is dropped."""
+        self.gap = []
+        transform = self._smooth() if self.transform is None else self.transform
+        while self.waiting:
+            self._crop_next(transform)
+
+    @property
+    def end(self) -> int:
+        """The frame after the last one in which the face was seen."""
+        return self.start + len(self.found)
+
+    @property
+    def score(self) -> float:
+        """Large and steady: median height (px) x frames seen x share of its frames seen.
+
+        Not the area: a thing that passes for a large face in a few frames would win.
+        """
+        seen = np.flatnonzero(self.found)
+        height = np.median([self.boxes[i][3] for i in seen])
+        return float(height * len(seen) ** 2 / len(self.found))
+
+
+def track_mouth(frames: Iterable[Image]) -> MouthTrack:
+    """Follow the largest steady face through ``frames``, RGB (H, W, 3) uint8 at 25 Hz.
+
+    The frames are read once, as a stream. The same frames give the same result.
+    """
+    ended: list[_Track] = []
+    active: list[_Track] = []
+    thumbnail: FloatArray | None = None
+    num_frames, searched, looked = 0, 0, -CLOSER_EVERY
+    with FaceFinder(MAX_TRACKS) as finder:
+        for index, frame in enumerate(frames):
+            num_frames = index + 1
+            previous, thumbnail = thumbnail, _thumbnail(frame)
+            cut = previous is not None and np.abs(thumbnail - previous).mean() > CUT_LEVEL
+            faces = _follow(finder, frame, active)
+            if cut:
+                ended += _end_moved(active, faces)
+            wait = RETRY_EVERY if None in faces else SEARCH_EVERY
+            if cut or not active or index - searched >= wait:
+                closer = cut or index - looked >= CLOSER_EVERY
+                searched, looked = index, index if closer else looked
+                _assign(finder.find(frame, closer=closer), faces, active, index)
+            for track, face in zip(active, faces, strict=True):
+                if face is None:
+                    track.add_missing(frame)
+                else:
+                    track.add_found(frame, face)
+            ended += _end_gone(active)
+    return _join(_choose(ended + _close(active), num_frames), num_frames)
+
+
+def _thumbnail(frame: Image) -> FloatArray:
+    """The picture at 32x18 in grey without its mean level: what a cut changes, a flash does not."""
+    small = cv2.resize(frame, (32, 18), interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float64)
+    return grey - grey.mean()
+
+
+def _follow(finder: FaceFinder, frame: Image, active: list[_Track]) -> list[Face | None]:
+    """The face of each track in the next frame; no two tracks get the same one."""
+    faces: list[Face | None] = []
+    for track in active:
+        face = finder.follow(frame, track.last)
+        taken = face is not None and any(o is not None and o.is_near(face) for o in faces)
+        faces.append(None if taken else face)
+    return faces
+
+
+def _assign(seen: list[Face], faces: list[Face | None], active: list[_Track], index: int) -> None:
+    """Give the faces that a search has ``seen`` to lost tracks nearby, or to new ones."""
+    for face in seen:
+        if any(other is not None and other.is_near(face) for other in faces):
+            continue
+        lost = [i for i, other in enumerate(faces) if other is None]
+        near = [i for i in lost if face.is_near(active[i].last, reach=RETURN_REACH)]
+        if near:
+            nearest = min(near, key=lambda i: face.distance(active[i].last))
+            faces[nearest] = face
+        else:
+            active.append(_Track(start=index, last=face))
+            faces.append(face)
+
+
+def _end_moved(active: list[_Track], faces: list[Face | None]) -> list[_Track]:
+    """Where the scene jumps, end the tracks whose face is not exactly where it was."""
+    pairs = list(zip(active, faces, strict=True))
+    stay = [
+        (track, face)
+        for track, face in pairs
+        if face is not None and face.is_near(track.last, reach=STAY_REACH)
+    ]
+    staying = [track for track, _ in stay]
+    active[:], faces[:] = staying, [face for _, face in stay]
+    return _close(track for track, _ in pairs if track not in staying)
+
+
+def _end_gone(active: list[_Track]) -> list[_Track]:
+    """End the tracks whose face is away for too long, and the smallest where there are too many."""
+    by_size = sorted(active, key=lambda track: -track.last.size)
+    gone = [track for track in active if len(track.gap) > MAX_GAP or track in by_size[MAX_TRACKS:]]
+    active[:] = [track for track in active if track not in gone]
+    return _close(gone)
+
+
+def _close(tracks: Iterable[_Track]) -> list[_Track]:
+    closed = list(tracks)
+    for track in closed:
+        track.close()
+    return closed
+
+
+def _choose(tracks: list[_Track], num_frames: int) -> list[_Track]:
+    """The best track, and in the time that it leaves the next best that never overlap it.
+
+    Flickers are no faces: a track counts from half a second on (in a short clip from a quarter of
+    it), and when its face is seen in a third of its frames.
+    """
+    enough = min(MIN_SEEN, max(1, num_frames // 4))
+    chosen: list[_Track] = []
+    for track in sorted(tracks, key=lambda track: -track.score):
+        seen = sum(track.found)
+        apart = all(track.end <= other.start or other.end <= track.start for other in chosen)
+        if apart and seen >= enough and seen >= MIN_SHARE * len(track.found):
+            chosen.append(track)
+    return chosen
+
+
+def _join(tracks: list[_Track], num_frames: int) -> MouthTrack:
+    """Lay tracks that do not overlap on one time axis; the rest repeats the nearest crop."""
+    mouth = np.zeros((num_frames, MOUTH_SIZE, MOUTH_SIZE), np.uint8)
+    found = np.zeros(num_frames, np.bool_)
+    boxes = np.full((num_frames, 4), np.nan, np.float32)
+    covered = np.zeros(num_frames, np.bool_)
+    for track in tracks:
+        span = slice(track.start, track.end)
+        mouth[span], found[span], boxes[span] = track.crops, track.found, track.boxes
+        covered[span] = True
+    frames, sources = np.flatnonzero(~covered), np.flatnonzero(covered)
+    if len(sources):
+        after = np.searchsorted(sources, frames)
+        left = sources[np.maximum(after - 1, 0)]
+        right = sources[np.minimum(after, len(sources) - 1)]
+        mouth[frames] = mouth[np.where(abs(frames - left) <= abs(right - frames), left, right)]
+    return MouthTrack(mouth, found, boxes)
+
+
+def _cut_patch(frame: Image, points: FloatArray, size: int) -> _Patch:
+    """The grey square of ``size`` canvas px around the mouth, shrunk to about canvas scale."""
+    to_canvas = estimate_similarity(points[STABLE], MEAN_FACE)
+    side = size / float(np.hypot(*to_canvas[:, 0]))
+    height, width = frame.shape[:2]
+    center = points[MOUTH].mean(axis=0)
+    limits = (width, height)
+    x0, y0 = (min(max(int(c - side / 2), 0), n - 1) for c, n in zip(center, limits, strict=True))
+    x1, y1 = (
+        min(max(int(c + side / 2), low + 1), n)
+        for c, low, n in zip(center, (x0, y0), limits, strict=True)
+    )
+    grey = np.asarray(cv2.cvtColor(frame[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY), np.uint8)
+    small, shrink = reduce_image(grey, reduction_for(to_canvas))
+    return _Patch(small, compose(shrink, [[1, 0, -x0], [0, 1, -y0]]))

@@ -1,0 +1,106 @@
+"""Detection on real pictures: every size of face that the project promises to find."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from avsr.face import geometry as g
+from avsr.face import landmarks as lm
+
+
+@pytest.fixture(scope="module")
+def finder():
+    with lm.FaceFinder() as finder:
+        yield finder
+
+
+def test_table_names_every_needed_point_once() -> None:
+    assert tuple(lm.MESH_VERTICES) == g.POINT_IDS
+    vertices = set(lm.MESH_VERTICES.values())
+    assert len(vertices) == g.NUM_POINTS
+    assert max(vertices) < 468
+
+
+def test_points_lie_where_their_names_say(finder, draw_face) -> None:
+    (face,) = finder.find(draw_face(300, 640, 360))
+    at = dict(zip(g.POINT_IDS, face.points, strict=True))
+    x = {name: point[0] for name, point in at.items()}
+    y = {name: point[1] for name, point in at.items()}
+    assert x[36] < x[39] < x[33] < x[42] < x[45]
+    assert max(y[i] for i in (36, 39, 42, 45)) < y[33] < y[51] < y[62] < y[66] < y[57]
+    # Both contours run clockwise in the picture, from the right corner of the mouth.
+    for contour in (range(48, 60), range(60, 68)):
+        turns = np.array([at[i] for i in contour]) - np.mean([at[i] for i in contour], axis=0)
+        angles = np.unwrap(np.arctan2(turns[:, 1], turns[:, 0]))
+        assert (np.diff(angles) > 0).all()
+
+
+@pytest.mark.parametrize("height", [60, 80, 110, 200, 400, 680])
+def test_faces_of_all_sizes_are_found(finder, draw_face, height: int) -> None:
+    faces = finder.find(draw_face(height, 640 + (height < 300) * 300, 350))
+    assert len(faces) == 1
+    assert faces[0].box[3] == pytest.approx(height, rel=0.15)
+    middle = (640 + (height < 300) * 300, 350)
+    np.testing.assert_allclose(faces[0].center, middle, atol=0.1 * height)
+
+
+def test_landmarks_do_not_depend_on_the_size(finder, draw_face) -> None:
+    # The same face twice as large: the same points, twice as far from its centre.
+    small = finder.find(draw_face(150, 640, 360))[0]
+    large = finder.find(draw_face(300, 640, 360))[0]
+    np.testing.assert_allclose((large.points - (640, 360)) / 2 + (640, 360), small.points, atol=3)
+
+
+def test_several_faces_come_largest_first(finder, draw_face) -> None:
+    picture = draw_face(250, 1000, 400, on=draw_face(120, 250, 300))
+    assert [round(face.size, -1) for face in finder.find(picture)] == [250, 120]
+
+
+def test_no_face_no_find(finder) -> None:
+    assert finder.find(np.zeros((720, 1280, 3), np.uint8)) == []
+
+
+def test_follow_finds_the_moved_face_and_notices_its_loss(finder, draw_face) -> None:
+    face = finder.find(draw_face(100, 400, 300))[0]
+    moved = finder.follow(draw_face(100, 420, 290), face)
+    np.testing.assert_allclose(moved.center - face.center, (20, -10), atol=3)
+    assert finder.follow(draw_face(100, 900, 300), face) is None
+
+
+def test_square_maps_positions_back() -> None:
+    # One white pixel in a square that hangs over the corner of the picture.
+    picture = np.zeros((50, 60, 3), np.uint8)
+    picture[7, 11] = 255
+    square = lm.Square(-20, -20, 64)
+    view = square.cut(picture, 128)
+    y, x = np.nonzero(view[..., 0] > 128)
+    relative = np.array([[x.mean() + 0.5, y.mean() + 0.5]]) / 128
+    np.testing.assert_allclose(square.place(relative), [[11, 7]], atol=0.01)
+
+
+def test_square_off_the_picture_is_black() -> None:
+    assert not lm.Square(500, 500, 40).cut(np.full((50, 60, 3), 9, np.uint8), 32).any()
+
+
+def test_models_start_in_silence(draw_face, capfd) -> None:
+    with lm.FaceFinder() as finder:
+        assert finder.find(draw_face(200, 640, 360))
+    assert capfd.readouterr().err == ""
+
+
+def test_silence_lets_other_messages_through(capfd) -> None:
+    with lm._quiet_mediapipe():
+        os.write(2, b"W0000 00:00:1 chatter\n")
+        os.write(2, b"disk full\n")
+    assert capfd.readouterr().err == "disk full\n"
+
+
+def test_import_loads_no_mediapipe() -> None:
+    code = "import sys, avsr.face; print([m for m in ('mediapipe', 'torch') if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

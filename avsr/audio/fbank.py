@@ -1,0 +1,111 @@
+"""Log filterbank as AV-HuBERT uses it: 26 mel bins at 100 Hz, four stacked to 104 at 25 Hz."""
+
+import functools
+
+import numpy as np
+import scipy.fft
+
+from avsr.rates import (
+    FBANK_BINS,
+    FBANK_DIM,
+    FBANK_HOP,
+    FBANK_STACK,
+    FBANK_WINDOW,
+    SAMPLE_RATE,
+)
+
+PREEMPHASIS = 0.97
+FFT_SIZE = 512
+INT16_SCALE = 32768.0  # the energies are those of 16-bit samples
+SILENCE = np.finfo(np.float64).eps  # stands for an energy of 0, whose logarithm is not finite
+LAYER_NORM_EPS = 1e-5
+BLOCK = 3000  # frames (30 s) transformed at a time, so that an hour needs no gigabytes
+
+
+def hz_to_mel(hz: float) -> float:
+    """Mel scale of O'Shaughnessy (1987): 2595 log10(1 + f / 700)."""
+    return float(2595.0 * np.log10(1.0 + hz / 700.0))
+
+
+@functools.cache
+def mel_filters() -> np.ndarray:
+    """(257, 26) float32 triangles from 0 Hz to half the sample rate, edges on whole FFT bins."""
+    mels = np.linspace(hz_to_mel(0), hz_to_mel(SAMPLE_RATE / 2), FBANK_BINS + 2)
+    hz = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
+    edges = np.floor((FFT_SIZE + 1) * hz / SAMPLE_RATE)
+    bins = np.arange(FFT_SIZE // 2 + 1)[:, None]
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    rising = (bins - left) / (centre - left)
+    falling = (right - bins) / (right - centre)
+    inside = (bins >= left) & (bins < right)
+    filters = np.where(inside, np.where(bins < centre, rising, falling), 0.0).astype(np.float32)
+    filters.flags.writeable = False  # shared by all callers
+    return filters
+
+
+def compute_fbank(waveform: np.ndarray) -> np.ndarray:
+    """Natural-log filterbank energies (N, 26) float32 at 100 Hz of ``waveform`` (S,) in [-1, 1].
+
+    Pre-emphasis 0.97, rectangular windows of 25 ms every 10 ms, 512-point power spectrum; the
+    last window is filled with zeros. An empty waveform gives no frames.
+    """
+    if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating):
+        raise ValueError(f"waveform must be (S,) float, got {waveform.shape} {waveform.dtype}")
+    if len(waveform) == 0:
+        return np.zeros((0, FBANK_BINS), np.float32)
+    num_frames = 1 + max(0, -(-(len(waveform) - FBANK_WINDOW) // FBANK_HOP))
+    energies = np.empty((num_frames, FBANK_BINS), np.float32)
+    for first in range(0, num_frames, BLOCK):
+        block = energies[first : first + BLOCK]
+        windows = _windows(waveform, first, len(block))
+        # Single precision is within 2e-5 of double, six times faster.
+        spectrum = scipy.fft.rfft(windows, FFT_SIZE)
+        np.matmul(spectrum.real**2 + spectrum.imag**2, mel_filters(), out=block)
+    energies /= FFT_SIZE
+    energies[energies == 0] = SILENCE
+    return np.log(energies, dtype=np.float64).astype(np.float32)
+
+
+def _windows(waveform: np.ndarray, first: int, num_frames: int) -> np.ndarray:
+    """Windows of the pre-emphasised sound from window ``first`` on, (num_frames, 400) float32."""
+    begin = first * FBANK_HOP
+    length = (num_frames - 1) * FBANK_HOP + FBANK_WINDOW
+    samples = waveform[begin : begin + length].astype(np.float64)
+    before = waveform[max(0, begin - 1) : begin + len(samples) - 1]
+    samples[len(samples) - len(before) :] -= PREEMPHASIS * before
+    padded = np.zeros(length, np.float32)
+    padded[: len(samples)] = samples * INT16_SCALE
+    return np.lib.stride_tricks.sliding_window_view(padded, FBANK_WINDOW)[::FBANK_HOP]
+
+
+def stack_fbank(fbank: np.ndarray) -> np.ndarray:
+    """Stack four frames of 10 ms, ``fbank`` (N, 26) -> (ceil(N / 4), 104), zeros at the end."""
+    missing = -len(fbank) % FBANK_STACK
+    padded = np.pad(fbank, ((0, missing), (0, 0)))
+    return padded.reshape(-1, FBANK_DIM)
+
+
+def normalize_frames(stacked: np.ndarray) -> np.ndarray:
+    """Layer norm without weights over the 104 values of each frame, (T, 104) -> (T, 104) float32.
+
+    Scale and shift have single precision, as in torch's own layer norm: what little is left of a
+    constant frame (digital silence, 1e-4) then agrees with models trained on its outputs.
+    """
+    exact = stacked.astype(np.float64)
+    variance = exact.var(axis=1, keepdims=True).astype(np.float32)
+    scale = (1.0 / np.sqrt(variance + LAYER_NORM_EPS)).astype(np.float32)
+    shift = exact.mean(axis=1, keepdims=True).astype(np.float32) * scale
+    return (exact * scale - shift).astype(np.float32)
+
+
+def audio_features(waveform: np.ndarray, num_frames: int | None = None) -> np.ndarray:
+    """What the encoder hears: (T, 104) float32 at 25 Hz, normalised per frame.
+
+    ``waveform`` (S,) in [-1, 1] at 16 kHz. With ``num_frames`` (the length of the video) the
+    stacked filterbank is cut, or filled with zeros, to that many frames before it is normalised.
+    """
+    stacked = stack_fbank(compute_fbank(waveform))
+    if num_frames is not None:
+        stacked = stacked[:num_frames]
+        stacked = np.pad(stacked, ((0, num_frames - len(stacked)), (0, 0)))
+    return normalize_frames(stacked)

@@ -1,0 +1,255 @@
+"""Attention decoder: memory + language + tokens so far -> scores of the next token."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from avsr.decoder.tokenizer import PAD
+from avsr.errors import ConfigError
+
+FIRST_POSITION = PAD + 1  # positions count on from the padding id, as in the public checkpoints
+MAX_POSITIONS = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """The attention decoder. The defaults are the paper's Base."""
+
+    layers: int = 6
+    """Transformer layers."""
+    dim: int = 768
+    """Width of the decoder; may differ from the encoder's."""
+    ffn_dim: int = 3072
+    """Hidden width of each feed-forward block."""
+    heads: int = 4
+    """Attention heads; must divide ``dim``."""
+    dropout: float = 0.1
+    """Dropout on embeddings and sub-layer outputs."""
+    attention_dropout: float = 0.1
+    """Dropout on attention weights."""
+
+    def __post_init__(self) -> None:
+        if min(self.layers, self.dim, self.ffn_dim, self.heads) <= 0:
+            raise ConfigError("decoder: layers, dim, ffn_dim and heads must be positive")
+        if self.dim % (2 * self.heads):
+            raise ConfigError(f"decoder: dim {self.dim} must be even and divisible by heads")
+
+
+def sinusoids(num_positions: int, dim: int) -> Tensor:
+    """(num_positions, dim) sine and cosine halves, wavelengths to 10,000 (Vaswani et al. 2017).
+
+    The row of the padding id is zero.
+    """
+    half = dim // 2
+    rates = torch.exp(torch.arange(half) * -(math.log(10_000.0) / max(half - 1, 1)))
+    angles = torch.arange(num_positions)[:, None] * rates
+    table = torch.cat([angles.sin(), angles.cos()], dim=1)
+    table[PAD] = 0.0
+    return table
+
+
+@dataclass
+class DecoderState:
+    """Cached keys and values of N hypotheses while they grow token by token."""
+
+    cross: list[tuple[Tensor, Tensor]]
+    """Per layer keys and values (B, heads, S, d) of the memory, one row per utterance."""
+    memory_mask: Tensor | None
+    """(B, 1, 1, S), True = may be attended to."""
+    utterance: Tensor
+    """(N,) the utterance that each hypothesis belongs to."""
+    languages: Tensor | None
+    """(B,) language ids."""
+    past: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Per layer keys and values (N, heads, L, d) of the tokens so far."""
+    length: int = 0
+    """Tokens so far."""
+
+    def select(self, rows: Tensor) -> Self:
+        """The state of hypotheses ``rows`` (N',), in that order; rows may repeat or vanish."""
+        return type(self)(
+            self.cross,
+            self.memory_mask,
+            self.utterance[rows],
+            self.languages,
+            [(k[rows], v[rows]) for k, v in self.past],
+            self.length,
+        )
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose keys and values may come from a memory of another width."""
+
+    def __init__(self, dim: int, memory_dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(memory_dim, dim)
+        self.value = nn.Linear(memory_dim, dim)
+        self.out = nn.Linear(dim, dim)
+
+    def split(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (B, heads, L, D / heads)."""
+        return rearrange(x, "b l (h d) -> b h l d", h=self.heads)
+
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, heads, S, d) of a memory (B, S, D_memory)."""
+        return self.split(self.key(memory)), self.split(self.value(memory))
+
+    def forward(
+        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool = False
+    ) -> Tensor:
+        """Queries from ``x`` (B, L, D); returns (B, L, D)."""
+        y = F.scaled_dot_product_attention(
+            self.split(self.query(x)),
+            keys,
+            values,
+            attn_mask=mask,
+            is_causal=causal,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.out(rearrange(y, "b h l d -> b l (h d)"))
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, cross-attention and a ReLU feed-forward block, each behind a layer norm."""
+
+    def __init__(self, config: DecoderConfig, memory_dim: int) -> None:
+        super().__init__()
+        dim, heads, dropout = config.dim, config.heads, config.attention_dropout
+        self.self_norm = nn.LayerNorm(dim)
+        self.self_attention = Attention(dim, dim, heads, dropout)
+        self.cross_norm = nn.LayerNorm(dim)
+        self.cross_attention = Attention(dim, memory_dim, heads, dropout)
+        self.ffn_norm = nn.LayerNorm(dim)
+        self.ffn_in = nn.Linear(dim, config.ffn_dim)
+        self.ffn_out = nn.Linear(config.ffn_dim, dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L, D), with its residual."""
+        return x + self.dropout(self.ffn_out(F.relu(self.ffn_in(self.ffn_norm(x)))))
+
+    def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor | None) -> Tensor:
+        """All positions at once, each seeing only earlier ones: (B, L, D) -> (B, L, D)."""
+        y = self.self_norm(x)
+        y = self.self_attention(y, *self.self_attention.keys_values(y), None, causal=True)
+        x = x + self.dropout(y)
+        cross = self.cross_attention
+        y = cross(self.cross_norm(x), *cross.keys_values(memory), memory_mask)
+        return self.feed_forward(x + self.dropout(y))
+
+
+class AttentionDecoder(nn.Module):
+    """Pre-norm transformer decoder with tied embeddings.
+
+    The sequence begins with ``</s>`` plus a vector of the language, which stands for the paper's
+    language token; a zero vector gives the decoder of AV-HuBERT.
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self, config: DecoderConfig, vocabulary_size: int, memory_dim: int, num_languages: int
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary_size, config.dim, padding_idx=PAD)
+        nn.init.normal_(self.embedding.weight, std=config.dim**-0.5)
+        nn.init.zeros_(self.embedding.weight[PAD])
+        self.language_embedding = nn.Embedding(num_languages, config.dim)
+        nn.init.normal_(self.language_embedding.weight, std=config.dim**-0.5)
+        self.layers = nn.ModuleList(DecoderLayer(config, memory_dim) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.dim)
+        self.dropout = nn.Dropout(config.dropout)
+        table = sinusoids(FIRST_POSITION + MAX_POSITIONS, config.dim)
+        self.register_buffer("positions", table, persistent=False)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., V)."""
+        return F.linear(self.norm(x), self.embedding.weight)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        memory: Tensor,
+        memory_padding_mask: Tensor | None = None,
+        languages: Tensor | None = None,
+    ) -> Tensor:
+        """Teacher forcing: ``tokens`` (B, L) beginning with ``</s>`` -> logits (B, L, V).
+
+        ``memory`` (B, S, D_encoder), ``memory_padding_mask`` (B, S) True = padding,
+        ``languages`` (B,) ids. Padding is at the end of each row, so causality hides it.
+        """
+        mask = None if memory_padding_mask is None else ~memory_padding_mask[:, None, None, :]
+        last = FIRST_POSITION + tokens.shape[1]
+        x = self.embedding(tokens) + self.positions[FIRST_POSITION:last]
+        if languages is not None:
+            x = x + F.pad(self.language_embedding(languages)[:, None], (0, 0, 0, x.shape[1] - 1))
+        x = self.dropout(x)
+        for layer in self.layers:
+            x = layer(x, memory, mask)
+        return self.logits(x)
+
+    def start(
+        self,
+        memory: Tensor,
+        memory_padding_mask: Tensor | None = None,
+        languages: Tensor | None = None,
+    ) -> DecoderState:
+        """State before the first token, one hypothesis per utterance; arguments as in forward."""
+        return DecoderState(
+            cross=[layer.cross_attention.keys_values(memory) for layer in self.layers],
+            memory_mask=None
+            if memory_padding_mask is None
+            else ~memory_padding_mask[:, None, None, :],
+            utterance=torch.arange(memory.shape[0], device=memory.device),
+            languages=languages,
+        )
+
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """Feed one token per hypothesis, ``tokens`` (N,); returns log-probabilities (N, V)."""
+        x = self.embedding(tokens)[:, None] + self.positions[FIRST_POSITION + state.length]
+        if state.length == 0 and state.languages is not None:
+            x = x + self.language_embedding(state.languages)[state.utterance][:, None]
+        x = self.dropout(x)
+        # Hypotheses of one utterance in equal numbers stand together: then the cross-attention
+        # takes them as queries of one row and the memory's keys are never copied.
+        num_utterances = state.cross[0][0].shape[0]
+        per_utterance, remainder = divmod(len(tokens), num_utterances)
+        grouped = not remainder and torch.equal(
+            state.utterance,
+            torch.arange(num_utterances, device=tokens.device).repeat_interleave(per_utterance),
+        )
+        past = []
+        for i, layer in enumerate(self.layers):
+            y = layer.self_norm(x)
+            keys, values = layer.self_attention.keys_values(y)
+            if state.past:
+                keys = torch.cat([state.past[i][0], keys], dim=2)
+                values = torch.cat([state.past[i][1], values], dim=2)
+            past.append((keys, values))
+            x = x + layer.dropout(layer.self_attention(y, keys, values, None))
+            y, (keys, values), mask = layer.cross_norm(x), state.cross[i], state.memory_mask
+            if grouped:
+                y = rearrange(y, "(b k) 1 d -> b k d", b=num_utterances)
+            else:
+                keys, values = keys[state.utterance], values[state.utterance]
+                mask = None if mask is None else mask[state.utterance]
+            y = layer.cross_attention(y, keys, values, mask)
+            x = layer.feed_forward(x + layer.dropout(y.reshape(x.shape)))
+        log_probs = self.logits(x[:, 0]).float().log_softmax(-1)
+        after = DecoderState(
+            state.cross,
+            state.memory_mask,
+            state.utterance,
+            state.languages,
+            past,
+            state.length + 1,
+        )
+        return log_probs, after

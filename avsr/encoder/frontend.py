@@ -1,0 +1,112 @@
+"""Visual front end: mouth crops -> one vector per video frame (3-D stem and a ResNet-18)."""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from avsr.rates import CROP_SIZE, MOUTH_SIZE, PIXEL_MEAN, PIXEL_STD
+
+
+def normalize_mouth(mouth: Tensor) -> Tensor:
+    """Centre-crop grey mouth crops to 88x88 and scale them as AV-HuBERT does.
+
+    ``mouth`` (..., H, W) uint8 with H, W >= 88; returns (..., 88, 88) float32,
+    ``(mouth / 255 - 0.421) / 0.165``.
+    """
+    top = (mouth.shape[-2] - CROP_SIZE) // 2
+    left = (mouth.shape[-1] - CROP_SIZE) // 2
+    mouth = mouth[..., top : top + CROP_SIZE, left : left + CROP_SIZE]
+    return (mouth.float() / 255.0 - PIXEL_MEAN) / PIXEL_STD
+
+
+def random_crop_flip(mouth: Tensor, generator: torch.Generator) -> Tensor:
+    """The training version of the centre crop: one random 88x88 window and flip for a clip.
+
+    ``mouth`` (T, 96, 96) uint8; returns (T, 88, 88) uint8.
+    """
+    room = MOUTH_SIZE - CROP_SIZE + 1
+    top, left, flip = torch.randint(0, 2 * room * room, (3,), generator=generator).tolist()
+    top, left = top % room, left % room
+    mouth = mouth[:, top : top + CROP_SIZE, left : left + CROP_SIZE]
+    return mouth.flip(-1) if flip % 2 else mouth
+
+
+class PReLU(nn.PReLU):
+    """``nn.PReLU`` with a faster backward pass on CPUs (a quarter of the time in bf16)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, ...) -> the same shape."""
+        if not torch.is_grad_enabled():
+            return super().forward(x)
+        slope = self.weight.to(x.dtype).view(-1, *[1] * (x.dim() - 2))
+        return F.relu(x) - slope * F.relu(-x)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm and PReLU around a shortcut (He et al. 2016)."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.act1 = PReLU(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.act2 = PReLU(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False),
+                nn.BatchNorm2d(channels),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C, H / stride, W / stride)."""
+        y = self.act1(self.norm1(self.conv1(x)))
+        return self.act2(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class VisualFrontend(nn.Module):
+    """Conv3d stem, max-pool, ResNet-18 with PReLU, mean over space.
+
+    ``width`` channels in the stem, ``8 * width`` in the output.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv3d(1, width, (5, 7, 7), stride=(1, 2, 2), padding=(2, 3, 3), bias=False)
+        self.stem_norm = nn.BatchNorm3d(width)
+        self.stem_act = PReLU(width)
+        self.stem_pool = nn.MaxPool2d(3, stride=2, padding=1)
+        blocks: list[nn.Module] = []
+        channels = width
+        for stage in range(4):
+            out = width * 2**stage
+            blocks.append(ResidualBlock(channels, out, stride=1 if stage == 0 else 2))
+            blocks.append(ResidualBlock(out, out, stride=1))
+            channels = out
+        self.blocks = nn.Sequential(*blocks).to(memory_format=torch.channels_last)
+        self.stem.to(memory_format=torch.channels_last_3d)
+        self.out_dim = channels
+
+    def forward(self, mouth: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """(B, T, 88, 88) normalised mouths -> (B, T, 8 * width); padded frames come out zero.
+
+        Padded frames (``padding_mask`` (B, T), True = padding) take no part after the stem, so
+        that they cost nothing and do not reach the batch statistics.
+        """
+        batch, num_frames = mouth.shape[:2]
+        x = self.stem_act(self.stem_norm(self.stem(mouth.unsqueeze(1))))
+        # Channels last: pooling and the convolutions behind it are several times faster.
+        x = rearrange(x, "b c t h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
+        x = self.stem_pool(x)
+        valid = None if padding_mask is None else ~padding_mask.reshape(-1)
+        if valid is not None:
+            x = x[valid].contiguous(memory_format=torch.channels_last)
+        x = self.blocks(x).mean((2, 3))
+        if valid is not None:
+            full = x.new_zeros(batch * num_frames, self.out_dim)
+            full[valid] = x
+            x = full
+        return rearrange(x, "(b t) c -> b t c", b=batch)

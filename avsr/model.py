@@ -1,0 +1,246 @@
+"""The whole network, its configuration and its directory on disk.
+
+A model directory holds ``config.json``, ``model.safetensors`` (fp16 or fp32), ``tokenizer.model``
+and ``README.md`` (the card). Nothing in it is ever unpickled.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from avsr.decoder import AttentionDecoder, DecoderConfig, Tokenizer
+from avsr.encoder import AVHubertConfig, AVHubertEncoder, EncoderOutput
+from avsr.errors import ConfigError, ModelError
+from avsr.language import LanguageClassifier
+from avsr.languages import LANGUAGES
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+    from avsr.transcript import Transcript
+
+BUNDLED = {"tiny": "tiny"}  # public name -> folder in avsr/assets
+DEFAULT_MODEL = "tiny"
+ASSETS = Path(__file__).parent / "assets"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Everything that decides the shapes of the network."""
+
+    encoder: AVHubertConfig = field(default_factory=AVHubertConfig)
+    """The audio-visual encoder."""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    """The attention decoder."""
+    classifier_channels: int = 256
+    """Channels of the language classifier's four convolutions."""
+    vocabulary_size: int = 1000
+    """Tokens V, the four special symbols included."""
+    languages: tuple[str, ...] = LANGUAGES
+    """Codes of the languages, in the order of the classifier's outputs."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
+        """Build from ``config.json``'s content; raise ConfigError for unknown keys."""
+        values = dict(values)
+        values["encoder"] = _build(AVHubertConfig, values.get("encoder", {}), "encoder")
+        values["decoder"] = _build(DecoderConfig, values.get("decoder", {}), "decoder")
+        values["languages"] = tuple(values.get("languages", LANGUAGES))
+        return _build(cls, values, "model")
+
+
+def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigError(f"{where}: unknown key '{unknown[0]}' (known: {', '.join(known)})")
+    return kind(**values)
+
+
+PRESETS = {
+    "tiny": ModelConfig(
+        encoder=AVHubertConfig(
+            layers=6,
+            dim=256,
+            ffn_dim=1024,
+            heads=4,
+            frontend_width=16,
+            position_kernel=32,
+            prompts=4,
+            dropout=0.0,
+            attention_dropout=0.0,
+            layerdrop=0.0,
+        ),
+        decoder=DecoderConfig(
+            layers=3, dim=256, ffn_dim=1024, heads=4, dropout=0.05, attention_dropout=0.0
+        ),
+        classifier_channels=128,
+        vocabulary_size=512,
+    ),
+    "base": ModelConfig(),
+    "large": ModelConfig(
+        encoder=AVHubertConfig(layers=24, dim=1024, ffn_dim=4096, heads=16),
+        decoder=DecoderConfig(layers=9, dim=1024, ffn_dim=4096, heads=8),
+    ),
+}
+
+
+class AVSRModel(nn.Module):
+    """Encoder with language prompts, language classifier, attention decoder and CTC head."""
+
+    def __init__(self, config: ModelConfig, tokenizer: Tokenizer | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        dim, languages = config.encoder.dim, len(config.languages)
+        self.encoder = AVHubertEncoder(config.encoder)
+        self.classifier = LanguageClassifier(dim, config.classifier_channels, languages)
+        self.decoder = AttentionDecoder(config.decoder, config.vocabulary_size, dim, languages)
+        self.ctc = nn.Linear(dim, config.vocabulary_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.ctc.weight.device
+
+    def encode(
+        self,
+        fbank: Tensor | None,
+        mouth: Tensor | None,
+        padding_mask: Tensor | None = None,
+        *,
+        visual: Tensor | None = None,
+    ) -> EncoderOutput:
+        """See AVHubertEncoder.forward."""
+        return self.encoder(fbank, mouth, padding_mask, visual=visual)
+
+    def language_logits(self, encoded: EncoderOutput) -> Tensor:
+        """(B, languages), unnormalised."""
+        return self.classifier(encoded.memory, encoded.memory_padding_mask)
+
+    def ctc_log_probs(self, encoded: EncoderOutput) -> Tensor:
+        """(B, T, V) natural-log probabilities; the blank is token ``BLANK``."""
+        return self.ctc(encoded.features).float().log_softmax(-1)
+
+    def transcribe(self, path: str | os.PathLike[str], **options: Any) -> "Transcript":
+        """Transcribe a media file; ``options`` are the fields of pipeline.TranscribeOptions."""
+        from avsr.pipeline import TranscribeOptions, transcribe_file
+
+        return transcribe_file(self, path, TranscribeOptions(**options))
+
+    def transcribe_arrays(
+        self, waveform: "ndarray | None", mouth: "ndarray | None", **options: Any
+    ) -> "Transcript":
+        """Transcribe ``waveform`` (S,) and/or mouth crops ``mouth`` (T, 96, 96) uint8."""
+        from avsr.pipeline import Recording, TranscribeOptions, recognize
+
+        recording = Recording(name="", waveform=waveform, mouth=mouth)
+        return recognize(self, [recording], TranscribeOptions(**options))[0]
+
+    def save(self, directory: str | os.PathLike[str], *, card: str, half: bool = True) -> None:
+        """Write a model directory; each file is written under a temporary name, then renamed.
+
+        ``card`` is the text of its README.md. ``half`` stores the weights in fp16.
+        Raises ModelError if the model has no tokenizer.
+        """
+        if self.tokenizer is None:
+            raise ModelError("a model without tokenizer cannot be saved as a model directory")
+        path = Path(directory)
+        path.mkdir(parents=True, exist_ok=True)
+        weights = {
+            name: (value.half() if half and value.is_floating_point() else value).contiguous()
+            for name, value in self.state_dict().items()
+        }
+        config = json.dumps(asdict(self.config), indent=2) + "\n"
+        _replace(path / "config.json", config.encode())
+        _replace(path / "tokenizer.model", self.tokenizer.model)
+        _replace(path / "README.md", card.encode())
+        with tempfile.TemporaryDirectory(dir=path) as temporary:
+            save_file(weights, Path(temporary) / "weights")
+            os.replace(Path(temporary) / "weights", path / "model.safetensors")
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> "AVSRModel":
+        """Read a model directory in evaluation mode, fp32, on the CPU; raise ModelError."""
+        path = Path(directory)
+        for name in ("config.json", "model.safetensors"):
+            if not (path / name).is_file():
+                raise ModelError(f"{path} is not a model directory: it has no {name}")
+        try:
+            config = ModelConfig.from_dict(json.loads((path / "config.json").read_text()))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
+        tokenizer = Tokenizer.load(path / "tokenizer.model")
+        if len(tokenizer) != config.vocabulary_size:
+            raise ModelError(
+                f"{path}: the tokenizer has {len(tokenizer)} tokens, "
+                f"config.json says {config.vocabulary_size}"
+            )
+        model = cls(config, tokenizer)
+        try:
+            weights = load_file(path / "model.safetensors")
+        except SafetensorError as error:
+            raise ModelError(f"{path / 'model.safetensors'} is broken: {error}") from error
+        check_weights(model, weights, str(path / "model.safetensors"))
+        model.load_state_dict(weights)
+        return model.eval()
+
+
+def check_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Raise ModelError that names every missing, unexpected and misshapen weight together."""
+    own = model.state_dict()
+    problems = [f"missing {name}" for name in own if name not in weights]
+    problems += [f"unexpected {name}" for name in weights if name not in own]
+    problems += [
+        f"{name} has shape {tuple(weights[name].shape)}, not {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in weights and weights[name].shape != value.shape
+    ]
+    if problems:
+        raise ModelError(f"{where} does not fit its config: " + "; ".join(problems))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` is the first CUDA GPU where there is one; raise ModelError for a missing device."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"device '{device}' is not available here; use 'cpu', 'cuda' or 'auto'"
+        ) from error
+    return chosen
+
+
+def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto") -> AVSRModel:
+    """Load the bundled model (no name, or its name) or a model directory, ready to transcribe.
+
+    Raises ModelError if there is no such model or device.
+    """
+    chosen = DEFAULT_MODEL if name is None else os.fspath(name)
+    path = ASSETS / BUNDLED[chosen] if chosen in BUNDLED else Path(chosen)
+    if not path.is_dir():
+        raise ModelError(
+            f"no model '{chosen}': give the path of a model directory or a bundled name "
+            f"({', '.join(BUNDLED)})"
+        )
+    return AVSRModel.load(path).to(resolve_device(device))

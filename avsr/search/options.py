@@ -1,0 +1,67 @@
+"""What a user may ask of the beam search."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from avsr.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """Settings of the joint CTC/attention beam search. A finished hypothesis of L tokens, ``</s>``
+    among them, scores ``((1 - ctc_weight) * attention + ctc_weight * ctc) / L**length_penalty +
+    length_bonus * L``.
+    """
+
+    beam_size: int = 5
+    """Hypotheses kept per utterance; at most V - 1 of them are used."""
+    ctc_weight: float = 0.1
+    """Share of CTC in the score, 0 (attention alone) to 1 (CTC alone, on ``ctc_candidates``)."""
+    length_penalty: float = 0.0
+    """0 ranks by the summed log-probability, 1 by the mean per token."""
+    length_bonus: float = 0.0
+    """Natural-log score added per token."""
+    nbest: int = 1
+    """Hypotheses returned per utterance, at most ``beam_size``."""
+    min_len: int = 1
+    """Fewest tokens of a hypothesis, ``</s>`` not counted. 0 allows an empty transcript."""
+    max_len_a: float = 1.0
+    """Most tokens per encoder frame; see ``max_lengths``."""
+    max_len_b: int = 10
+    """Most tokens on top of ``max_len_a`` per frame."""
+    ctc_candidates: int = 40
+    """Next tokens per hypothesis, the most likely by attention, that get a CTC score."""
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raise ConfigError that lists every value out of bounds."""
+        bounds: dict[str, tuple[float, float]] = {
+            "beam_size": (1, math.inf),
+            "ctc_weight": (0, 1),
+            "length_penalty": (0, math.inf),
+            "length_bonus": (-math.inf, math.inf),
+            "nbest": (1, self.beam_size),
+            "min_len": (0, math.inf),
+            "max_len_a": (0, math.inf),
+            "max_len_b": (0, math.inf),
+            "ctc_candidates": (1, math.inf),
+        }
+        problems = []
+        for field in fields(self):
+            value, (low, high) = getattr(self, field.name), bounds[field.name]
+            if field.type is int and not isinstance(value, int):
+                problems.append(f"{field.name} is {value!r}, not a whole number")
+            elif not math.isfinite(value):
+                problems.append(f"{field.name} is {value}, not finite")
+            elif not low <= value <= high:
+                limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+                problems.append(f"{field.name} is {value}, it must be {limits}")
+        if problems:
+            raise ConfigError("search: " + "; ".join(problems))
+
+    def max_lengths(self, lengths: Sequence[int]) -> list[int]:
+        """Most tokens, ``</s>`` not counted, for utterances of ``lengths`` encoder frames."""
+        return [int(self.max_len_a * length + self.max_len_b) for length in lengths]

@@ -1,0 +1,36 @@
+import pytest
+
+from avsr.errors import ConfigError
+from avsr.search import SearchOptions
+
+
+def test_defaults_are_valid_and_frozen():
+    options = SearchOptions()
+    assert (options.beam_size, options.ctc_weight, options.nbest) == (5, 0.1, 1)
+    with pytest.raises(AttributeError):
+        options.beam_size = 3
+
+
+def test_all_errors_are_listed_at_once():
+    with pytest.raises(ConfigError) as caught:
+        SearchOptions(beam_size=0, ctc_weight=1.5, length_penalty=-1.0, min_len=-1)
+    for name in ("beam_size is 0", "ctc_weight is 1.5", "length_penalty", "min_len"):
+        assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"beam_size": 2, "nbest": 3}, "nbest is 3, it must be from 1 to 2"),
+        ({"length_bonus": float("nan")}, "length_bonus is nan, not finite"),
+        ({"beam_size": 2.5}, "beam_size is 2.5, not a whole number"),
+    ],
+)
+def test_wrong_values(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        SearchOptions(**wrong)
+
+
+def test_max_lengths_are_truncated():
+    assert SearchOptions(max_len_a=0.5, max_len_b=3).max_lengths([0, 1, 5]) == [3, 3, 5]

@@ -1,0 +1,78 @@
+"""What a transcription hands back."""
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from avsr.face import MouthTrack
+
+Modality = Literal["av", "audio", "video"]
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word and when it is spoken."""
+
+    text: str
+    start: float
+    """Seconds from the beginning of the recording."""
+    end: float
+    """Seconds, not before ``start``."""
+    confidence: float
+    """0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcript:
+    """What is said in a recording and in which language. ``str()`` is the text."""
+
+    file: str
+    """The recording as the caller named it."""
+    language: str
+    """ISO 639-1 code of the language that the text was decoded in."""
+    language_probs: dict[str, float]
+    """Code -> probability, the most likely first."""
+    text: str
+    modality: Modality
+    """What was really used, whatever was asked for."""
+    words: tuple[Word, ...] = ()
+    """May be empty where no times are known."""
+    warnings: tuple[str, ...] = ()
+    """What went otherwise than asked for, one sentence each."""
+    duration: float = 0.0
+    """Seconds."""
+    mouth: "MouthTrack | None" = field(default=None, repr=False, compare=False)
+    """The mouth crops that the model saw; not part of ``to_dict``."""
+
+    def __post_init__(self) -> None:
+        ordered = sorted(self.language_probs.items(), key=lambda item: -item[1])
+        object.__setattr__(self, "language_probs", dict(ordered))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: times to a millisecond, probabilities to four decimals."""
+        return {
+            "file": self.file,
+            "language": self.language,
+            "language_probs": {k: round(float(p), 4) for k, p in self.language_probs.items()},
+            "text": self.text,
+            "words": [
+                {
+                    "text": word.text,
+                    "start": round(float(word.start), 3),
+                    "end": round(float(word.end), 3),
+                    "confidence": round(float(word.confidence), 4),
+                }
+                for word in self.words
+            ],
+            "modality": self.modality,
+            "warnings": list(self.warnings),
+            "duration": round(float(self.duration), 3),
+        }
+
+    def to_json(self) -> str:
+        """``to_dict`` as one line of JSON, text as it is written in its language."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)

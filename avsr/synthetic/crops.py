@@ -1,0 +1,129 @@
+"""Mouth crops of talking faces, drawn straight in the geometry of the crop (``avsr.face``)."""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from avsr.rates import MOUTH_SIZE
+from avsr.synthetic import portrait
+from avsr.synthetic.identities import GREY, Identity, draw_skin
+from avsr.synthetic.lips import (
+    MouthBuild,
+    MouthShape,
+    deformation,
+    inside_colors,
+    inside_window,
+    lip_mean,
+    paint_inside,
+    shape_mouth,
+)
+from avsr.synthetic.motion import draw_light, smooth_noise
+from avsr.synthetic.portrait import Grid, blurred, sample
+
+Floats = NDArray[np.float32]
+
+# What the mesh of ``avsr.face`` makes of the heads of ``heads.render_frames`` (measured): the mouth
+# comes out smaller than on the canvas, the crop sits higher and follows the jaw further.
+MESH_SCALE = 0.955
+MESH_SHIFT = -1.0  # canvas px
+MESH_FOLLOW = 1.2
+
+CHUNK = 16  # frames drawn together: large enough for numpy, small enough for the cache
+
+# The part of the canvas that a crop can reach, with room for the face's own movements.
+_MOUTH_GRID = Grid(74.0, 96.0, 112, 112)
+_TEXTURE = Grid(40.0, 60.0, 180, 204)
+
+
+@lru_cache(maxsize=512)
+def _mouth_texture(identity: Identity) -> Floats:
+    """Grey skin of an identity over ``_TEXTURE``, float32 (204, 180)."""
+    skin = draw_skin(identity, _TEXTURE)
+    person = skin[..., 3]
+    background = float(np.array(identity.background, np.float32) @ GREY)
+    return skin[..., :3] @ GREY * person + background * (1 - person)
+
+
+def render_mouth(
+    identity: Identity, trajectory: NDArray[np.floating], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Mouth crops (T, 96, 96) uint8 grey of ``identity`` moving along ``trajectory`` (T, P)."""
+    num = len(trajectory)
+    texture = _mouth_texture(identity)
+    build = identity.build
+    shape = shape_mouth(trajectory, build)
+    placement = _crop_placement(shape, build, rng)
+    light = draw_light(num, rng)
+    ramp = np.linspace(-1, 1, MOUTH_SIZE, dtype=np.float32)
+    # A crop from a video was scaled (its noise averaged) and compressed.
+    noise = identity.noise * rng.uniform(0.2, 1.0)
+    blur = max(0.0, rng.normal(0.5, 0.3))
+    if blur > 0.3:
+        texture = blurred(texture, blur)
+    bank = rng.standard_normal(MOUTH_SIZE * MOUTH_SIZE * 3, np.float32) * noise
+    offsets = rng.integers(0, len(bank) - MOUTH_SIZE**2, num)
+    cavity, teeth, tongue = (float(c @ GREY) for c in inside_colors(identity.skin))
+
+    crop = np.empty((MOUTH_SIZE, MOUTH_SIZE), np.float32)
+    out = np.empty((num, MOUTH_SIZE, MOUTH_SIZE), np.uint8)
+    window = inside_window(_MOUTH_GRID, build)
+    rows, columns = _MOUTH_GRID.slices(window)
+    for start in range(0, num, CHUNK):
+        part = shape.slice(start, start + CHUNK)
+        map_x, map_y = deformation(part, build, _MOUTH_GRID)
+        inside = paint_inside(part, build, window)
+        paint = inside.cavity * cavity + inside.teeth * teeth + inside.tongue * tongue
+        for k in range(len(part)):
+            t = start + k
+            face = sample(texture, _TEXTURE, map_x[k], map_y[k])
+            area = face[rows, columns]
+            area *= inside.shadow[k]
+            area += (paint[k] - area) * inside.cover[k]
+            cv2.warpAffine(
+                face,
+                placement[t],
+                (MOUTH_SIZE, MOUTH_SIZE),
+                dst=crop,
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+            slope = light.slope[t]
+            crop *= light.gain[t] + slope[0] * ramp[None] + slope[1] * ramp[:, None]
+            crop += light.bias[t]
+            crop += bank[offsets[t] : offsets[t] + MOUTH_SIZE**2].reshape(crop.shape)
+            np.clip(crop, 0, 255, out=crop)
+            out[t] = crop
+    return np.ascontiguousarray(out[:, :, ::-1]) if identity.flipped else out
+
+
+def _crop_placement(
+    shape: MouthShape, build: MouthBuild, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Matrices (T, 2, 3) from crop pixels to pixels of ``_MOUTH_GRID``.
+
+    The crop follows the mean of the mouth's landmarks in whole pixels. Left over are the errors of
+    the landmarks and what the smoothed transform lags behind the head.
+    """
+    num = len(shape)
+    jitter = smooth_noise(num, 12, 6, rng)
+    fixed = rng.standard_normal(6)
+    angle = 0.010 * jitter[:, 0] + 0.02 * fixed[0]
+    scale = MESH_SCALE + 0.008 * jitter[:, 1] + 0.025 * fixed[1]
+    aspect = 1 + 0.008 * jitter[:, 2] + 0.02 * fixed[2]  # turning and nodding foreshorten
+    wobble = rng.standard_normal((num, 2)) * 0.25
+    lips = lip_mean(shape, build)
+    lips = lips + (lips - build.y) * (MESH_FOLLOW - 1 + 0.1 * fixed[3])
+    middle = np.column_stack([np.full(num, portrait.MOUTH_X), lips + MESH_SHIFT])
+    followed = middle + wobble + 0.4 * jitter[:, 3:5] + fixed[4:6] * [0.6, 1.5]
+    subpixel = 0.5 * (rng.random(2) - 0.5) + 0.3 * jitter[:, 4:6]
+    centre = np.round(followed) + subpixel
+    half = MOUTH_SIZE // 2
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    matrix = np.empty((num, 2, 3))
+    matrix[:, 0, 0], matrix[:, 0, 1] = cos * aspect, -sin
+    matrix[:, 1, 0], matrix[:, 1, 1] = sin, cos / aspect
+    corner = centre - [_MOUTH_GRID.left, _MOUTH_GRID.top]
+    matrix[:, :, 2] = corner - half * matrix[:, :, :2].sum(axis=2)
+    return matrix

@@ -1,0 +1,179 @@
+"""Identities: faces derived from one portrait, drawn by name, and how their skin looks."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from avsr.errors import CorpusError
+from avsr.synthetic import portrait
+from avsr.synthetic.lips import MouthBuild
+from avsr.synthetic.portrait import Grid, sample
+
+Floats = NDArray[np.float32]
+Color = tuple[float, float, float]  # R, G, B
+
+SPLIT_SIZES = {"train": 400, "valid": 20, "test": 20}  # identities by name
+GREY = np.array([0.299, 0.587, 0.114], np.float32)  # weights of R, G, B
+
+HEAD_GRID = Grid(-70, -60, 800, 800, 2.0)  # the head on the canvas, two pixels per canvas px
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A face derived from the portrait; ``make_identity`` draws one by name."""
+
+    name: str
+    split: str
+    seed: int  # of everything that is drawn once per face: spots, stubble
+    build: MouthBuild
+    flipped: bool
+    jaw_width: float  # factor - 1 on the width of the lower face
+    nose_width: float
+    lip_tint: float  # factor on the brightness of the lips
+    skin: Color  # factors on R, G, B
+    gamma: float
+    contrast: float
+    light_x: float  # brightness gained across the face
+    light_y: float
+    stubble: float
+    spots: float
+    blur: float  # px of the canvas
+    noise: float  # grey levels
+    hair: Color  # factors
+    clothes: Color
+    background: Color  # 0-255
+
+
+def identity_names(split: str) -> tuple[str, ...]:
+    """All names of a split: "train-000" and so on."""
+    if split not in SPLIT_SIZES:
+        raise CorpusError(f"unknown split '{split}': use one of {', '.join(SPLIT_SIZES)}")
+    return tuple(f"{split}-{n:03d}" for n in range(SPLIT_SIZES[split]))
+
+
+def draw_identity(split: str, rng: np.random.Generator) -> Identity:
+    """One of the identities of ``split``."""
+    names = identity_names(split)
+    return make_identity(names[rng.integers(len(names))])
+
+
+@lru_cache(maxsize=1024)
+def make_identity(name: str) -> Identity:
+    """The face called ``name``, such as "train-017": the same name is always the same face."""
+    match = re.fullmatch(r"(\w+)-(\d+)", name)
+    if not match or match[1] not in SPLIT_SIZES or int(match[2]) >= SPLIT_SIZES[match[1]]:
+        known = ", ".join(f"{s}-000 to {s}-{n - 1:03d}" for s, n in SPLIT_SIZES.items())
+        raise CorpusError(f"unknown identity '{name}': names run from {known}")
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    rng = np.random.default_rng(seed)
+
+    def vary(middle: float, spread: float, low: float, high: float) -> float:
+        return float(np.clip(rng.normal(middle, spread), low, high))
+
+    build = MouthBuild(
+        y=vary(151.5, 1.8, 147, 156),
+        half_width=vary(24.0, 1.8, 20, 28.5),
+        upper=vary(6.0, 1.2, 3.6, 9.0),
+        lower=vary(8.0, 1.4, 5.0, 11.5),
+        chin=vary(1.0, 3.0, -4, 8),
+        corner=vary(0.0, 1.0, -2.0, 2.2),
+        jaw=vary(1.0, 0.10, 0.78, 1.25),
+        teeth=vary(0.98, 0.08, 0.78, 1.1),
+        inside=vary(1.0, 0.12, 0.7, 1.3),
+        gap=max(0.0, vary(0.15, 0.2, -0.2, 0.6)),
+    )
+    tone = vary(0.82, 0.20, 0.38, 1.08)
+    warm = vary(0.02, 0.04, -0.04, 0.1)
+    cloth = vary(0.7, 0.3, 0.1, 1.1)
+    wall = vary(125.0, 55, 20, 235)
+    hair = vary(0.75, 0.3, 0.2, 1.3)
+    return Identity(
+        name=name,
+        split=match[1],
+        seed=seed,
+        build=build,
+        flipped=bool(rng.random() < 0.5),
+        jaw_width=vary(0.0, 0.07, -0.14, 0.16),
+        nose_width=vary(0.05, 0.12, -0.2, 0.35),
+        lip_tint=vary(0.76, 0.10, 0.50, 0.95),
+        skin=(tone * (1 + warm), tone, tone * (1 - warm)),
+        gamma=vary(1.0, 0.15, 0.7, 1.4),
+        contrast=vary(0.95, 0.12, 0.65, 1.2),
+        light_x=vary(0.0, 0.18, -0.4, 0.4),
+        light_y=vary(0.0, 0.12, -0.3, 0.25),
+        stubble=max(0.0, vary(-0.02, 0.18, -1, 0.35)),
+        spots=max(0.0, vary(0.015, 0.02, 0, 0.06)),
+        blur=max(0.0, vary(0.5, 0.4, 0, 1.5)),
+        noise=max(0.0, vary(2.5, 2.0, 0.3, 8.0)),
+        hair=(hair * (1 + warm), hair, hair * (1 - 2 * warm)),
+        clothes=(cloth * vary(1, 0.2, 0.6, 1.4), cloth, cloth * vary(1, 0.2, 0.6, 1.4)),
+        background=(wall + vary(0, 12, -15, 15), wall, wall + vary(0, 12, -15, 15)),
+    )
+
+
+def draw_skin(identity: Identity, grid: Grid) -> Floats:
+    """The portrait over ``grid`` with the shape and the colours of an identity.
+
+    Returns (H, W, 4): RGB 0-255 and the cover of the person 0-1.
+    """
+    base = portrait.canvas_photograph(HEAD_GRID)
+    x, y = np.meshgrid(grid.x, grid.y)
+    dx, dy = x - portrait.MOUTH_X, y - 120.0
+    cheeks = np.clip((np.abs(dx) - 26) / 22, 0, 1) * np.clip((y - 95) / 60, 0, 1)
+    cheeks *= np.clip((240 - y) / 60, 0, 1)
+    nose = np.exp(-((dx / 16) ** 2) - (dy / 14) ** 2)
+    from_x = x - dx * (identity.jaw_width * cheeks + identity.nose_width * nose)
+    skin = sample(base, HEAD_GRID, from_x, y)
+    face = _face_mask(from_x, y)
+    person = sample(person_mask(), HEAD_GRID, from_x, y)
+    cloth = np.clip((skin[..., 0] - skin[..., 2] - 60) / 60, 0, 1) * (y > 185) * (1 - face)
+    grey_cloth = skin @ GREY
+    skin += (grey_cloth[..., None] * np.array(identity.clothes, np.float32) * 1.4 - skin) * cloth[
+        ..., None
+    ]
+    hair = (1 - face) * np.clip((175 - y) / 25, 0, 1)
+    skin *= 1 + (np.array(identity.hair, np.float32) - 1) * hair[..., None]
+    lips = _lip_mask(from_x, y)
+    rng = np.random.default_rng(identity.seed)
+    beard = np.clip((y - 118) / 25, 0, 1) * np.clip((62 - np.abs(dx)) / 12, 0, 1) * (1 - lips)
+    grain = cv2.GaussianBlur(rng.standard_normal(x.shape, np.float32), (0, 0), 0.6 * grid.scale)
+    spots = cv2.GaussianBlur(rng.standard_normal(x.shape, np.float32), (0, 0), 2.5 * grid.scale)
+    factor = 1 - identity.stubble * beard * np.clip(0.8 + 0.7 * grain, 0, 1.6)
+    factor *= 1 - identity.spots * spots / max(float(spots.std()), 1e-6)
+    factor *= 1 - (1 - identity.lip_tint) * lips
+    factor *= 1 + identity.light_x * dx / 60 + identity.light_y * (y - 150) / 60
+    tone = 1 + (np.array(identity.skin, np.float32) - 1) * (1 - np.maximum(hair, cloth))[..., None]
+    skin = skin * factor.clip(0.15, 1.9)[..., None] * tone
+    skin = 255 * (skin / 255).clip(0, 1.2) ** identity.gamma
+    skin = 110 + (skin - 110) * identity.contrast
+    if identity.blur > 0.2:
+        skin = cv2.GaussianBlur(skin, (0, 0), identity.blur * grid.scale)
+    return np.dstack([skin.clip(0, 255), person]).astype(np.float32)
+
+
+def _face_mask(x: Floats, y: Floats) -> Floats:
+    """1 on face and neck, 0 on hair and clothes, soft edges."""
+    oval = portrait.region_mask(portrait.FACE_OVAL, HEAD_GRID, 2.5)
+    neck_y = np.clip((HEAD_GRID.y - 165) / 10, 0, 1) * np.clip((225 - HEAD_GRID.y) / 10, 0, 1)
+    neck_x = np.clip((50 - np.abs(HEAD_GRID.x - portrait.MOUTH_X)) / 5, 0, 1)
+    neck = neck_y[:, None] * neck_x[None]
+    return sample(np.maximum(oval, neck), HEAD_GRID, x, y)
+
+
+@cache
+def person_mask() -> Floats:
+    """1 on the person, 0 on the background, over ``HEAD_GRID``."""
+    return portrait.region_mask(portrait.PERSON, HEAD_GRID, 1.2)
+
+
+def _lip_mask(x: Floats, y: Floats) -> Floats:
+    """1 on the photographed lips, 0 elsewhere, soft edges."""
+    u = (x - portrait.MOUTH_X) / portrait.MOUTH_HALF
+    top, bottom = (np.interp(u, portrait.CURVE_U, portrait.LIP_CURVES[i]) for i in (0, 3))
+    mask = np.clip((y - top) / 1.5, 0, 1) * np.clip((bottom - y) / 2.0, 0, 1)
+    return (mask * np.clip((1 - np.abs(u)) * 8, 0, 1)).astype(np.float32)

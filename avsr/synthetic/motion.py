@@ -1,0 +1,82 @@
+"""How a head moves while it talks: slow wandering, turning and nodding, blinks, the light."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avsr.rates import FPS
+
+Floats = NDArray[np.float32]
+
+BLINK = (0.35, 0.9, 1.0, 0.75, 0.4, 0.15)  # closed share of the eye over six frames
+BLINK_EVERY = 3.0  # s, mean time between blinks
+
+
+def smooth_noise(num: int, width: int, columns: int, rng: np.random.Generator) -> Floats:
+    """Random curves (num, columns) of about unit size that change over ``width`` frames."""
+    knots = rng.standard_normal((num // width + 3, columns))
+    at = np.arange(num) / width + rng.random()
+    left = at.astype(int)
+    f = (at - left)[:, None]
+    f = f * f * (3 - 2 * f)
+    return (knots[left] * (1 - f) + knots[left + 1] * f).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Place of the head per frame, every field (T,)."""
+
+    x: Floats  # shift, canvas px
+    y: Floats
+    angle: Floats  # radians, clockwise in the picture
+    scale: Floats
+    yaw: Floats  # shift of the middle of the face against its edge, canvas px
+    pitch: Floats
+
+
+def draw_poses(num: int, rng: np.random.Generator) -> Poses:
+    """A head that wanders around a place of its own."""
+    fixed = rng.standard_normal(3)
+    slow = smooth_noise(num, 30, 6, rng)
+    quick = smooth_noise(num, 12, 6, rng)
+    moved = 0.8 * slow + 0.3 * quick
+    return Poses(
+        x=4.0 * moved[:, 0],
+        y=3.0 * moved[:, 1],
+        angle=0.03 * moved[:, 2] + 0.03 * np.float32(fixed[0]),
+        scale=1 + 0.012 * moved[:, 3],
+        yaw=1.6 * moved[:, 4] + np.float32(1.5 * fixed[1]),
+        pitch=1.2 * moved[:, 5] + np.float32(fixed[2]),
+    )
+
+
+def draw_blinks(num: int, rng: np.random.Generator) -> Floats:
+    """Closed share of the eyes (T,), 0 open .. 1 closed."""
+    closed = np.zeros(num + len(BLINK), np.float32)
+    frame = int(rng.exponential(BLINK_EVERY) * FPS)
+    while frame < num:
+        part = closed[frame : frame + len(BLINK)]
+        np.maximum(part, BLINK[: len(part)], out=part)
+        frame += len(BLINK) + int(rng.exponential(BLINK_EVERY) * FPS)
+    return closed[:num]
+
+
+@dataclass(frozen=True)
+class Light:
+    """Exposure per frame: grey level = level * (gain + slope over x and y) + bias."""
+
+    gain: Floats  # (T,)
+    bias: Floats  # (T,) grey levels
+    slope: Floats  # (T, 2) change of the gain from the middle to the edge, along x and y
+
+
+def draw_light(num: int, rng: np.random.Generator) -> Light:
+    """Exposure of a clip: mostly constant, drifting a little."""
+    drift = smooth_noise(num, 25, 4, rng)
+    fixed = rng.standard_normal(4)
+    return Light(
+        gain=(1 + 0.08 * fixed[0] + 0.02 * drift[:, 0]).astype(np.float32),
+        bias=(8 * fixed[1] + 1.5 * drift[:, 1]).astype(np.float32),
+        slope=(0.1 * fixed[2:] + 0.02 * drift[:, 2:]).astype(np.float32),
+    )

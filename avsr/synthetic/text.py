@@ -1,0 +1,178 @@
+"""Texts of the synthetic corpus: words drawn by their frequency, some with numbers.
+
+A text is lower case without punctuation, written as it is spoken: numbers are words, elided
+articles are joined ("l'homme"), abbreviations and names of letters are left out.
+"""
+
+import functools
+import hashlib
+import re
+import unicodedata
+
+import numpy as np
+
+from avsr.errors import AvsrError
+from avsr.languages import check_language
+from avsr.synthetic.voices import SPLITS
+
+VOCABULARY = 1000  # most frequent words of a language
+CANDIDATES = 1300  # words of wordfreq among which they are
+MIN_WORDS, MAX_WORDS = 3, 6
+NUMBER_SHARE = 0.15  # of the texts
+SPLIT_SHARES = {"train": 0.90, "valid": 0.05, "test": 0.05}  # of all word sequences
+# num2words has no Greek: Greek texts have those number words only that are frequent themselves.
+NUMBER_LANGUAGES = frozenset({"ar", "de", "en", "es", "fr", "it", "pt", "ru"})
+
+_LATIN = "a-zàâãáäæçèéêëìíîïñòóôõöùúûüýÿœß"
+_SCRIPTS = {
+    "ar": "ء-غف-ي",
+    "el": "α-ωάέήίόύώϊϋΐΰ",
+    "ru": "а-яё",
+}
+# One-letter words; every other single letter of a frequency list is a clipping or a letter's name.
+_SINGLE = {
+    "ar": "",
+    "de": "",
+    "el": "οηή",
+    "en": "ai",
+    "es": "yaoeu",
+    "fr": "àay",
+    "it": "eaioè",
+    "pt": "aoeéà",
+    "ru": "вискаояу",
+}
+# Joined to the next word: with an apostrophe if it begins with a vowel; in Arabic without.
+_PREFIXES = {
+    "ar": {"و": ""},
+    "fr": dict.fromkeys(("l", "d", "c", "qu", "j", "n", "s", "m", "t"), "'"),
+    "it": dict.fromkeys(("l", "d", "c", "all", "dell", "nell", "dall", "sull"), "'"),
+}
+_VOWELS = "aeiouyàâáèéêëìíîïòóôùúûœ"
+_FRONT_VOWELS = "eèéêëiìíîï"  # "c" is soft before these only
+# Abbreviations, which espeak-ng spells or expands, clippings, and foreign words.
+_LEFT_OUT = {
+    "ar": "ال فى",
+    "de": "bzw ca cdu cm dr eu fc gmbh ii km new no nr ok spd st tv us usa",
+    "el": "απ γι δω εε κλπ νδ στ χλμ",
+    "en": "al co de dr etc http ii la mr mrs ms re st tv uk us usa vs",
+    "es": "dr ee etc eeuu ii pp sr sra uu",
+    "fr": "ca dos etc ii km mm mme new ok",
+    "it": "ii km new ok pd tv usa",
+    "pt": "dr etc http ii ok sp tv us",
+    "ru": "гг др кг км мм млн млрд рф см ссср ст сша",
+}
+_FOREIGN = 40.0  # a word this many times as frequent in English is English
+_ARABIC_MARKS = re.compile("[\u0610-\u061a\u064b-\u065f\u0670\u0640]")  # diacritics, elongation
+
+
+@functools.cache
+def vocabulary(language: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """Words of a language, most frequent first, and their cumulated probabilities (V,)."""
+    check_language(language)
+    try:
+        from wordfreq import top_n_list, word_frequency
+    except ImportError as error:
+        raise AvsrError("synthetic texts need wordfreq: pip install 'avsr[synthetic]'") from error
+    letters = f"[{_SCRIPTS.get(language, _LATIN)}]+"
+    form = re.compile(f"{letters}('{letters})?" if language in ("en", "fr", "it") else letters)
+    prefixes = _PREFIXES.get(language, {})
+    left_out = set(_LEFT_OUT[language].split())
+    frequencies: dict[str, float] = {}
+    for listed in top_n_list(language, CANDIDATES, wordlist="small"):
+        word = normalize_word(listed, language)
+        single = len(word) == 1 and word not in _SINGLE[language] and word not in prefixes
+        if not form.fullmatch(word) or word in left_out or single:
+            continue
+        frequency = word_frequency(listed, language, "small")
+        latin = language not in _SCRIPTS and language != "en"
+        if not (latin and word_frequency(word, "en", "small") > _FOREIGN * frequency):
+            frequencies[word] = frequencies.get(word, 0.0) + frequency
+    words = tuple(frequencies)[:VOCABULARY]
+    cumulated = np.cumsum([frequencies[word] for word in words])
+    return words, cumulated / cumulated[-1]
+
+
+def normalize_word(word: str, language: str) -> str:
+    """Lower case, composed letters; the final form of sigma; no Arabic diacritics."""
+    word = unicodedata.normalize("NFC", word.lower()).replace("’", "'")
+    if language == "el" and word.endswith("σ"):
+        return word[:-1] + "ς"  # case folding in word lists has lost it
+    return _ARABIC_MARKS.sub("", word) if language == "ar" else word
+
+
+def spell_number(number: int, language: str, *, year: bool = False) -> str:
+    """A number in words, normalised like every text: "twenty one"."""
+    try:
+        from num2words import num2words
+    except ImportError as error:
+        raise AvsrError("synthetic texts need num2words: pip install 'avsr[synthetic]'") from error
+    text = num2words(number, lang=language, to="year" if year else "cardinal")
+    text = re.sub(r"[-,\s]+", " ", normalize_word(text, language)).strip()
+    return text.replace(" و ", " و") if language == "ar" else text
+
+
+def text_split(text: str, language: str) -> str:
+    """The split that a word sequence belongs to, by its hash."""
+    digest = hashlib.sha256(f"{language}:{text}".encode()).digest()
+    point = int.from_bytes(digest[:8], "big") / 2**64
+    for split, share in SPLIT_SHARES.items():
+        if point < share:
+            return split
+        point -= share
+    return SPLITS[-1]
+
+
+def draw_text(language: str, split: str, rng: np.random.Generator) -> str:
+    """A text of MIN_WORDS to MAX_WORDS words (a number may add some) that belongs to ``split``."""
+    if split not in SPLIT_SHARES:
+        raise AvsrError(f"unknown split '{split}': use one of {', '.join(SPLIT_SHARES)}")
+    while True:
+        text = _draw(language, rng)
+        if text_split(text, language) == split:
+            return text
+
+
+def _draw(language: str, rng: np.random.Generator) -> str:
+    count = int(rng.integers(MIN_WORDS, MAX_WORDS + 1))
+    number = language in NUMBER_LANGUAGES and rng.random() < NUMBER_SHARE
+    if number:
+        count -= 1
+    words: list[str] = []
+    for index in range(count):
+        # espeak-ng names a letter that ends the text ("a" as in "abc")
+        last = index == count - 1
+        words.append(_draw_word(language, rng, words[-1] if words else "", last=last))
+    if number:
+        words.insert(int(rng.integers(len(words))), _draw_number(language, rng))
+    return " ".join(words)
+
+
+def _draw_word(language: str, rng: np.random.Generator, previous: str, *, last: bool) -> str:
+    prefixes = _PREFIXES.get(language, {})
+    prefix = ""
+    while True:
+        words, cumulated = vocabulary(language)
+        word = words[int(np.searchsorted(cumulated, rng.random(), side="right"))]
+        if word == previous or (len(word) == 1 and (last or prefix) and word not in prefixes):
+            continue
+        if word in prefixes:
+            prefix = prefix or word
+        elif not prefix:
+            return word
+        elif _joins(prefix, word, language):
+            return prefix + prefixes[prefix] + word
+
+
+def _joins(prefix: str, word: str, language: str) -> bool:
+    if language == "ar":
+        return not word.startswith(prefix)
+    return "'" not in word and word[0] in (_FRONT_VOWELS if prefix == "c" else _VOWELS)
+
+
+def _draw_number(language: str, rng: np.random.Generator) -> str:
+    kind = rng.random()
+    if kind < 0.75:
+        return spell_number(int(rng.integers(100)), language)
+    if kind < 0.87:
+        return spell_number(100 * int(rng.integers(1, 10)), language)
+    return spell_number(int(rng.integers(1900, 2031)), language, year=True)

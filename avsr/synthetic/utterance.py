@@ -1,0 +1,91 @@
+"""One utterance: text, voice, speech and background, a function of a few integers and names.
+
+Training that wants sound which it never sees twice may call ``make_utterance`` directly with
+growing indices.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from avsr.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.synthetic.speech import Phone, synthesize_speech
+from avsr.synthetic.text import draw_text
+from avsr.synthetic.voices import Voice, draw_voice
+
+LEAD, TAIL = (0.03, 0.22), (0.03, 0.22)  # s of background before and after the speech
+LEVEL = (-25.0, -10.0)  # dBFS, RMS of the speech
+PEAK = 0.95  # the level is lowered where the loudest sample would pass this
+NOISE_FLOOR = (25.0, 50.0)  # dB below the speech, white or pink
+CLIP_SPLITS = {"test": "test", "valid_clips": "valid"}  # set of clips -> split of voices and texts
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A spoken text with its background, cut to whole video frames."""
+
+    utterance_id: str
+    language: str
+    split: str
+    text: str
+    voice: Voice
+    waveform: np.ndarray  # (640 * T,) float32 in [-1, 1], 16 kHz
+    phones: tuple[Phone, ...]  # s from the start of the waveform
+    words: tuple[tuple[str, float, float], ...]  # word, start s, end s
+
+    @property
+    def num_frames(self) -> int:
+        """T, at 25 fps."""
+        return len(self.waveform) // SAMPLES_PER_FRAME
+
+
+def make_utterance(seed: int, split: str, language: str, index: int) -> Utterance:
+    """Text, voice, speech and background of one utterance; ``split`` may name a set of clips."""
+    members = CLIP_SPLITS.get(split, split)
+    rng = utterance_rng(seed, split, language, index, "sound")
+    text = draw_text(language, members, rng)
+    voice = draw_voice(members, rng)
+    speech = synthesize_speech(text, language, voice)
+    lead = round(rng.uniform(*LEAD) * SAMPLE_RATE)
+    tail = round(rng.uniform(*TAIL) * SAMPLE_RATE)
+    tail += -(lead + len(speech.waveform) + tail) % SAMPLES_PER_FRAME
+    shift = lead / SAMPLE_RATE
+    return Utterance(
+        utterance_id=f"s{seed}-{split}-{language}-{index:06d}",
+        language=language,
+        split=members,
+        text=text,
+        voice=voice,
+        waveform=_with_background(np.pad(speech.waveform, (lead, tail)), speech.waveform, rng),
+        phones=tuple(
+            replace(phone, start=phone.start + shift, end=phone.end + shift)
+            for phone in speech.phones
+        ),
+        words=tuple((word, start + shift, end + shift) for word, start, end in speech.words),
+    )
+
+
+def utterance_rng(
+    seed: int, split: str, language: str, index: int, purpose: str
+) -> np.random.Generator:
+    """Random numbers of one utterance; "sound" and "picture" do not depend on each other."""
+    key = f"{seed}/{split}/{language}/{index}/{purpose}".encode()
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:16], "big"))
+
+
+def _with_background(
+    padded: np.ndarray, speech: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Set the level of the speech and lay a faint noise under it."""
+    rms = float(np.sqrt(np.mean(np.square(speech, dtype=np.float64))))
+    level = 10 ** (rng.uniform(*LEVEL) / 20)
+    gain = min(level / rms, PEAK / float(np.abs(speech).max()))
+    noise = rng.standard_normal(len(padded))
+    if rng.random() < 0.5:
+        spectrum = np.fft.rfft(noise)
+        spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
+        noise = np.fft.irfft(spectrum, len(padded))
+        noise /= np.sqrt(np.mean(noise**2))
+    noise *= gain * rms * 10 ** (-rng.uniform(*NOISE_FLOOR) / 20)
+    return np.clip(padded * gain + noise, -1.0, 1.0).astype(np.float32)

@@ -1,0 +1,168 @@
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avsr.corpus import read_manifest, read_shards
+from avsr.errors import CorpusError, LanguageError
+from avsr.media import probe
+from avsr.synthetic import corpus
+from avsr.synthetic.corpus import MEAN_DURATION, synthesize
+
+pytest.importorskip("espeakng_loader")
+pytest.importorskip("wordfreq")
+
+LANGUAGES = ("en", "de")
+HOURS = 12 * MEAN_DURATION / 3600  # 12 utterances
+
+
+def small(out, **changes):
+    options = {
+        "languages": LANGUAGES,
+        "hours": HOURS,
+        "valid_hours": HOURS / 6,
+        "clips": 1,
+        "video_fraction": 0.0,
+        "shard_size": 5,
+        "seed": 3,
+    }
+    return synthesize(out, **{**options, **changes})
+
+
+def digests(out: Path) -> dict[str, str]:
+    files = [path for path in sorted(out.rglob("*")) if path.is_file()]
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp("synthetic")
+    return out, small(out)
+
+
+def test_layout_counts_and_summary(made):
+    out, summary = made
+    assert sorted(path.name for path in (out / "train").iterdir()) == [
+        "000000.tar",
+        "000001.tar",
+        "000002.tar",
+    ]
+    assert summary["utterances"] == {"train": 12, "valid": 2, "test": 2}
+    assert summary == json.loads((out / "synthesize.json").read_text())
+    assert summary["options"]["seed"] == 3
+    assert "espeakng-loader" in summary["versions"]
+    assert not (out / ".parts").exists()
+    train = read_manifest(out / "train.jsonl")
+    assert [record.language for record in train] == ["en", "de"] * 6
+    assert [record.media for record in train[4:6]] == ["train/000000.tar", "train/000001.tar"]
+    assert summary["seconds"]["train"] == pytest.approx(sum(r.end for r in train), abs=0.01)
+
+
+def test_samples_are_the_manifest(made):
+    out, _ = made
+    samples = list(read_shards(out, "train"))
+    train = read_manifest(out / "train.jsonl")
+    assert [sample.record.utterance_id for sample in samples] == [r.utterance_id for r in train]
+    for sample in samples:
+        assert sample.mouth is None
+        assert len(sample.waveform) == round(sample.record.end * 16000)
+        assert [word["word"] for word in sample.record.words] == sample.record.text.split()
+
+
+def test_test_clips_lie_beside_their_manifest(made):
+    out, _ = made
+    for record in read_manifest(out / "test.jsonl"):
+        assert record.split == "test"
+        assert (out / record.media).is_file()
+
+
+def test_workers_and_order_change_no_byte(made, tmp_path):
+    out, _ = made
+    small(tmp_path / "again", workers=2)
+    assert digests(tmp_path / "again") == digests(out)
+
+
+def test_goes_on_after_an_interruption(made, tmp_path, monkeypatch):
+    out, _ = made
+    written = []
+    real = corpus._write_shard
+
+    def interrupted(*arguments):
+        if len(written) == 1:
+            raise KeyboardInterrupt
+        written.append(arguments[-1])
+        return real(*arguments)
+
+    monkeypatch.setattr(corpus, "_write_shard", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        small(tmp_path)
+    assert [path.name for path in (tmp_path / "train").iterdir()] == ["000000.tar"]
+    assert not (tmp_path / "train.jsonl").exists()
+    first = (tmp_path / "train" / "000000.tar").stat().st_mtime_ns
+    monkeypatch.setattr(corpus, "_write_shard", real)
+    small(tmp_path)
+    assert (tmp_path / "train" / "000000.tar").stat().st_mtime_ns == first
+    assert digests(tmp_path) == digests(out)
+
+
+def test_other_options_need_another_folder(made):
+    out, _ = made
+    with pytest.raises(CorpusError, match=r"other options \(seed\)"):
+        small(out, seed=4)
+
+
+def test_progress_reaches_the_total(tmp_path):
+    seen = []
+    small(tmp_path, clips=0, valid_hours=0, progress=lambda *line: seen.append(line))
+    assert seen == [("train", 0, 12), ("train", 5, 12), ("train", 10, 12), ("train", 12, 12)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"languages": ()}, "no language"),
+        ({"languages": ("en", "en")}, "twice"),
+        ({"video_fraction": 1.5}, "video_fraction is 1.5"),
+        ({"hours": -1}, "negative"),
+        ({"workers": 0}, "at least 1"),
+    ],
+)
+def test_mistakes(tmp_path, changes, message):
+    with pytest.raises(CorpusError, match=message):
+        small(tmp_path, **changes)
+
+
+def test_unknown_language(tmp_path):
+    with pytest.raises(LanguageError, match="unknown language 'eng'"):
+        small(tmp_path, languages=("eng",))
+
+
+def test_mouth_crops_fit_the_sound_and_repeat(tmp_path):
+    options = {"hours": HOURS / 3, "valid_hours": 0, "clips": 0, "video_fraction": 0.5}
+    small(tmp_path / "a", **options)
+    samples = list(read_shards(tmp_path / "a", "train"))
+    seen = [sample for sample in samples if sample.mouth is not None]
+    assert 0 < len(seen) < len(samples)
+    for sample in seen:
+        assert sample.mouth.shape == (len(sample.waveform) // 640, 96, 96)
+        assert sample.mouth.std(axis=0).max() > 5  # it moves
+    small(tmp_path / "b", **options)
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+
+
+def test_clips_are_videos_with_sound(tmp_path, monkeypatch):
+    def grey(identity, trajectory, rng):
+        assert identity.name.startswith("test-")
+        return (np.full((64, 64, 3), 128, np.uint8) for _ in trajectory)
+
+    monkeypatch.setattr(corpus, "render_frames", grey)
+    small(tmp_path, hours=0, valid_hours=0, video_fraction=1.0)
+    for record in read_manifest(tmp_path / "test.jsonl"):
+        info = probe(tmp_path / record.media)
+        assert info.has_video
+        assert info.has_audio
+        assert info.duration == pytest.approx(record.end, abs=0.05)

@@ -1,0 +1,116 @@
+import re
+
+import numpy as np
+import pytest
+
+from avsr.errors import AvsrError, LanguageError
+from avsr.languages import LANGUAGES
+from avsr.synthetic.text import (
+    NUMBER_LANGUAGES,
+    draw_text,
+    normalize_word,
+    spell_number,
+    text_split,
+    vocabulary,
+)
+
+pytest.importorskip("wordfreq")
+SCRIPT = {"ar": "[ء-ي]+", "el": "[ΐ-ώ]+", "ru": "[а-яё]+"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_texts_are_words_of_the_script(language):
+    rng = np.random.default_rng(1)
+    texts = [draw_text(language, "train", rng) for _ in range(200)]
+    for text in texts:
+        assert text == text.lower().strip()
+        assert len(text.split()) >= 3
+        for word in text.split():
+            assert re.fullmatch(SCRIPT.get(language, "[a-zà-ÿœß]+('[a-zà-ÿœß]+)*"), word), text
+        assert len(text.split()[-1]) > 1, "a single letter at the end would be spelled"
+    assert len(set(texts)) > 195
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_vocabulary_has_a_thousand_words_most_frequent_first(language):
+    words, cumulated = vocabulary(language)
+    assert len(words) == len(set(words)) == len(cumulated) == 1000
+    assert cumulated[-1] == pytest.approx(1.0)
+    assert np.all(np.diff(cumulated) > 0)
+
+
+def test_words_are_drawn_by_their_frequency():
+    words, cumulated = vocabulary("en")
+    share = cumulated[words.index("the")] - (
+        cumulated[words.index("the") - 1] if words[0] != "the" else 0
+    )
+    rng = np.random.default_rng(2)
+    drawn = [word for _ in range(1500) for word in draw_text("en", "train", rng).split()]
+    assert drawn.count("the") / len(drawn) == pytest.approx(share, abs=0.012)
+
+
+def test_abbreviations_foreign_words_and_letters_are_left_out():
+    assert not {"mr", "dr", "tv", "s", "etc", "uk"} & set(vocabulary("en")[0])
+    assert not {"of", "the", "and", "to", "spd", "z.b"} & set(vocabulary("de")[0])
+    assert {"a", "i", "it's", "don't"} <= set(vocabulary("en")[0])
+    assert {"в", "и", "я"} <= set(vocabulary("ru")[0])
+
+
+def test_splits_are_disjoint_and_sized():
+    rng = np.random.default_rng(3)
+    for split in ("train", "valid", "test"):
+        for _ in range(20):
+            assert text_split(draw_text("it", split, rng), "it") == split
+    splits = [text_split(f"text {number}", "en") for number in range(4000)]
+    assert splits.count("test") / 4000 == pytest.approx(0.05, abs=0.015)
+    assert splits.count("valid") / 4000 == pytest.approx(0.05, abs=0.015)
+
+
+def test_elisions_and_prefixes_are_joined():
+    rng = np.random.default_rng(4)
+    words = {word for _ in range(400) for word in draw_text("fr", "train", rng).split()}
+    elided = [word for word in words if re.fullmatch("(l|d|c|qu|j|n|s|m|t)'.+", word)]
+    assert len(elided) > 20
+    assert all(word.split("'")[1][0] in "aeiouyàâéèêëîïôûœ" for word in elided)
+    assert not words & {"l", "d", "c", "qu", "j"}
+    arabic = [word for _ in range(200) for word in draw_text("ar", "train", rng).split()]
+    assert "و" not in arabic
+
+
+@pytest.mark.parametrize(
+    ("language", "number", "text"),
+    [
+        ("en", 21, "twenty one"),
+        ("de", 45, "fünfundvierzig"),
+        ("fr", 99, "quatre vingt dix neuf"),
+        ("es", 45, "cuarenta y cinco"),
+        ("ar", 21, "واحد وعشرون"),
+        ("ru", 80, "восемьдесят"),
+    ],
+)
+def test_numbers_in_words(language, number, text):
+    assert spell_number(number, language) == text
+
+
+def test_years_and_share_of_numbers():
+    assert spell_number(1984, "en", year=True) == "nineteen eighty four"
+    assert "el" not in NUMBER_LANGUAGES  # num2words has no Greek
+    tens = ("ty", "teen")
+    rng = np.random.default_rng(5)
+    texts = [draw_text("en", "train", rng) for _ in range(600)]
+    numbers = sum(any(w.endswith(tens) and w != "party" for w in t.split()) for t in texts)
+    assert 0.05 < numbers / 600 < 0.2
+
+
+def test_normalisation():
+    assert normalize_word("ΤΗΣ".lower(), "el") == "της"
+    assert normalize_word("τησ", "el") == "της"
+    assert normalize_word("كِتَابٌ", "ar") == "كتاب"
+    assert normalize_word("L’Homme", "fr") == "l'homme"
+
+
+def test_mistakes():
+    with pytest.raises(LanguageError, match="did you mean"):
+        vocabulary("german")
+    with pytest.raises(AvsrError, match="unknown split"):
+        draw_text("en", "dev", np.random.default_rng(0))

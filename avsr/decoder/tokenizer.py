@@ -1,5 +1,7 @@
 """Text <-> token ids: a sentencepiece model with the field's four special symbols in front."""
 
+import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -34,9 +36,7 @@ class Tokenizer:
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary_size: int) -> "Tokenizer":
         """Train a unigram model on ``texts`` with every character of theirs covered."""
-        from io import BytesIO
-
-        writer = BytesIO()
+        writer = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=iter(texts),
@@ -52,7 +52,11 @@ class Tokenizer:
                 minloglevel=2,
             )
         except RuntimeError as error:
-            raise ModelError(f"the tokenizer could not be trained: {error}") from error
+            most = re.search(r"value <= (\d+)", str(error))
+            reason = f"the texts give at most {most[1]} tokens" if most else str(error)
+            raise ModelError(
+                f"no tokenizer of {vocabulary_size} tokens could be trained: {reason}"
+            ) from error
         return cls(writer.getvalue())
 
     def __len__(self) -> int:

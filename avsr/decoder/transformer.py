@@ -1,8 +1,9 @@
 """Attention decoder: memory + language + tokens so far -> scores of the next token."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -164,7 +165,8 @@ class AttentionDecoder(nn.Module):
         nn.init.zeros_(self.embedding.weight[PAD])
         self.language_embedding = nn.Embedding(num_languages, config.dim)
         nn.init.normal_(self.language_embedding.weight, std=config.dim**-0.5)
-        self.layers = nn.ModuleList(DecoderLayer(config, memory_dim) for _ in range(config.layers))
+        layers = nn.ModuleList(DecoderLayer(config, memory_dim) for _ in range(config.layers))
+        self.layers = cast(Sequence[DecoderLayer], layers)
         self.norm = nn.LayerNorm(config.dim)
         self.dropout = nn.Dropout(config.dropout)
         table = sinusoids(FIRST_POSITION + MAX_POSITIONS, config.dim)

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from avsr.rates import CROP_SIZE, MOUTH_SIZE, PIXEL_MEAN, PIXEL_STD
 
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by number of dimensions
+
 
 def normalize_mouth(mouth: Tensor) -> Tensor:
     """Centre-crop grey mouth crops to 88x88 and scale them as AV-HuBERT does.
@@ -86,8 +88,11 @@ class VisualFrontend(nn.Module):
             blocks.append(ResidualBlock(channels, out, stride=1 if stage == 0 else 2))
             blocks.append(ResidualBlock(out, out, stride=1))
             channels = out
-        self.blocks = nn.Sequential(*blocks).to(memory_format=torch.channels_last)
-        self.stem.to(memory_format=torch.channels_last_3d)
+        self.blocks = nn.Sequential(*blocks)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                layout = CHANNELS_LAST[module.weight.dim()]
+                module.weight.data = module.weight.data.contiguous(memory_format=layout)
         self.out_dim = channels
 
     def forward(self, mouth: Tensor, padding_mask: Tensor | None = None) -> Tensor:

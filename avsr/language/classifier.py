@@ -1,5 +1,7 @@
 """Which language is it: convolutions over prompt outputs and features (Hong, Park and Ro 2023)."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,8 +14,7 @@ class LanguageClassifier(nn.Module):
         super().__init__()
         widths = [in_dim, *[channels] * 4]
         self.convs = nn.ModuleList(
-            nn.Conv1d(a, b, kernel, padding=kernel // 2)
-            for a, b in zip(widths, widths[1:], strict=False)
+            nn.Conv1d(a, b, kernel, padding=kernel // 2) for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(nn.BatchNorm1d(channels) for _ in self.convs)
         self.hidden = nn.Linear(channels, channels)

@@ -1,0 +1,1 @@
+"""Training: the paper's loss, stages and balance, driven by a recipe."""

@@ -1,0 +1,182 @@
+"""What a training run needs to know. A recipe's YAML holds overrides of these defaults only."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from avsr.errors import AvsrError, ConfigError
+from avsr.languages import LANGUAGES, check_language
+from avsr.model import PRESETS
+
+T = TypeVar("T")
+MODALITIES = ("av", "audio", "video")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """Shards to train on, as ``avsr synthesize`` and ``avsr prepare`` write them."""
+
+    path: str
+    """Folder of the corpus, relative to the folder that ``avsr train`` is started in."""
+    split: str = "train"
+    """Split of it to read."""
+    repeat: int = 1
+    """How often its utterances stand in an epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """One stretch of training with its own weights in the loss and its own schedule."""
+
+    name: str
+    """Name of the stage, for logs and checkpoints."""
+    updates: int
+    """Optimizer steps."""
+    train: str = "all"
+    """``all``; ``prompts``: language prompts and classifier only (the paper's first stage);
+    ``frozen-frontend``: all but the visual front end, whose outputs are computed once."""
+    learning_rate: float = 1e-3
+    """Peak of the tri-stage schedule."""
+    warmup: float = 0.1
+    """Share of the updates in which the learning rate rises."""
+    decay: float = 0.5
+    """Share of the updates, at the end, in which it falls to 1 % of the peak."""
+    batch_frames: int = 1600
+    """Most frames (padding included) in a batch without pixels."""
+    video_batch_frames: int = 800
+    """Most frames in a batch whose pixels go through the visual front end."""
+    modalities: dict[str, float] = field(
+        default_factory=lambda: {"av": 0.5, "audio": 0.25, "video": 0.25}
+    )
+    """Modality dropout: probability of a batch with both, sound only, lips only (AV-HuBERT:
+    modality dropout 0.5, of which half drops the sound)."""
+    ctc_weight: float = 0.1
+    """alpha of the paper's loss."""
+    language_weight: float = 10.0
+    """beta of the paper's loss."""
+    alignment_weight: float = 0.0
+    """Weight of a frame-wise cross-entropy of the CTC head against word times (a warm start)."""
+    noise_probability: float = 0.25
+    """Share of utterances with babble mixed into their sound."""
+    snr_db: tuple[float, float] = (0.0, 0.0)
+    """Range of the signal-to-noise ratio in dB, drawn evenly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A whole training run."""
+
+    out: str
+    """Folder of the run: checkpoints, logs and the model directory."""
+    corpora: tuple[CorpusConfig, ...]
+    """Training data."""
+    validation: tuple[CorpusConfig, ...] = ()
+    """Validation data, never the test split."""
+    stages: tuple[StageConfig, ...]
+    """Stages, one after the other."""
+    init: str | None = None
+    """Model directory to start from: its sizes, weights and tokenizer; None starts afresh."""
+    preset: str = "tiny"
+    """Sizes of a new network."""
+    languages: tuple[str, ...] = LANGUAGES
+    """Codes of the languages, in the order of the classifier's outputs."""
+    vocabulary_size: int = 512
+    """Tokens of the sentencepiece model that a new network gets from the training texts."""
+    seed: int = 1
+    """Seed of everything random."""
+    precision: str = "bf16-mixed"
+    """Lightning's name of the precision."""
+    label_smoothing: float = 0.1
+    """Of the attention loss."""
+    visual_variants: int = 2
+    """Random crops and flips of each clip that a frozen front end computes, beside the centre."""
+    checkpoint_every: int = 500
+    """Updates between checkpoints."""
+    validate_every: int = 500
+    """Updates between validations."""
+    validation_utterances: int = 180
+    """Utterances per validation, evenly over the languages."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.preset not in PRESETS:
+            problems.append(f"preset '{self.preset}' is not one of {', '.join(PRESETS)}")
+        if not self.stages:
+            problems.append("there is no stage")
+        if not self.corpora:
+            problems.append("there is no corpus")
+        for code in self.languages:
+            try:
+                check_language(code)
+            except AvsrError as error:
+                problems.append(str(error))
+        for corpus in (*self.corpora, *self.validation):
+            if corpus.repeat < 1:
+                problems.append(f"corpus {corpus.path}: repeat must be 1 or more")
+        for corpus in self.validation:
+            if corpus.split == "test":
+                problems.append(f"corpus {corpus.path}: the test split is no validation data")
+        for stage in self.stages:
+            where = f"stage {stage.name}"
+            if stage.train not in ("all", "prompts", "frozen-frontend"):
+                problems.append(f"{where}: train must be all, prompts or frozen-frontend")
+            if set(stage.modalities) - set(MODALITIES) or sum(stage.modalities.values()) <= 0:
+                problems.append(f"{where}: modalities need probabilities of av, audio, video")
+            if stage.updates < 1 or stage.batch_frames < 1 or stage.video_batch_frames < 1:
+                problems.append(f"{where}: updates and batch sizes must be 1 or more")
+            if not 0 <= stage.warmup + stage.decay <= 1:
+                problems.append(f"{where}: warmup + decay must lie in [0, 1]")
+            if not 0 <= stage.ctc_weight <= 1:
+                problems.append(f"{where}: ctc_weight must lie in [0, 1]")
+            if stage.snr_db[0] > stage.snr_db[1]:
+                problems.append(f"{where}: snr_db must be [lowest, highest]")
+        if problems:
+            raise ConfigError("; ".join(problems))
+
+
+def _build(kind: type[T], values: Any, where: str) -> T:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where} must be a mapping of settings")
+    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ConfigError(f"{where}: unknown key '{key}'{hint}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read a recipe's ``train.yaml``; raise ConfigError in one line for what is wrong with it."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must be a mapping of settings")
+    for name, kind in (("corpora", CorpusConfig), ("validation", CorpusConfig), ("stages", None)):
+        entries = values.get(name, [])
+        if not isinstance(entries, list):
+            raise ConfigError(f"{path}: {name} must be a list")
+        built: list[Any] = []
+        for i, entry in enumerate(entries):
+            where = f"{path}: {name}[{i}]"
+            if kind is not None:
+                built.append(_build(kind, entry, where))
+                continue
+            if isinstance(entry, dict) and "snr_db" in entry:
+                entry = {**entry, "snr_db": tuple(entry["snr_db"])}
+            built.append(_build(StageConfig, entry, where))
+        values[name] = tuple(built)
+    if "languages" in values:
+        values["languages"] = tuple(values["languages"])
+    return _build(TrainConfig, values, str(path))

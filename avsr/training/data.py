@@ -1,0 +1,261 @@
+"""Utterances in memory -> tensors of a training batch."""
+
+import dataclasses
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from avsr.audio import audio_features, make_babble, mix_at_snr
+from avsr.corpus import EncodedSample, decode_mouth, read_encoded_shards
+from avsr.decoder import BLANK, EOS, PAD, Tokenizer
+from avsr.encoder import normalize_mouth, random_crop_flip
+from avsr.errors import CorpusError
+from avsr.rates import FBANK_BINS, FBANK_STACK, FPS, SAMPLE_RATE
+from avsr.training.batches import BatchPlan
+from avsr.training.config import CorpusConfig, StageConfig
+from avsr.training.losses import NO_TARGET
+
+BABBLE_TALKERS = 30
+BABBLE_SECONDS = 10  # length of one babble clip
+BABBLE_CLIPS = 40
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of one step; ``fbank``, ``mouth`` or ``visual`` are None where they take no part."""
+
+    step: int
+    modality: str
+    fbank: Tensor | None
+    mouth: Tensor | None
+    visual: Tensor | None
+    padding_mask: Tensor
+    lengths: Tensor
+    tokens_in: Tensor
+    targets: Tensor
+    languages: Tensor
+    frame_targets: Tensor
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
+        """The batch on another device."""
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=non_blocking)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return dataclasses.replace(self, **moved)
+
+
+class Utterances:
+    """All utterances of some corpora: sound decoded, lips still as compressed video."""
+
+    def __init__(self, samples: Sequence[EncodedSample], languages: Sequence[str]) -> None:
+        self.samples = samples
+        self.language_ids = np.array([languages.index(s.record.language) for s in samples])
+        self.lengths = np.array([num_frames(s) for s in samples])
+        self.has_video = np.array([s.mouth is not None for s in samples])
+        self.visual: list[np.ndarray] | None = None  # per utterance (variants, T, C) fp16
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def waveform(self, index: int) -> np.ndarray:
+        """(S,) float32 in [-1, 1]."""
+        data, rate = soundfile.read(io.BytesIO(self.samples[index].audio), dtype="float32")
+        if rate != SAMPLE_RATE:
+            raise CorpusError(
+                f"{self.samples[index].record.utterance_id}: {rate} Hz, not {SAMPLE_RATE} Hz"
+            )
+        return data
+
+    def mouth(self, index: int) -> Tensor:
+        """(T, 96, 96) uint8."""
+        encoded = self.samples[index].mouth
+        assert encoded is not None
+        return torch.from_numpy(decode_mouth(encoded)[: self.lengths[index]])
+
+
+def num_frames(sample: EncodedSample) -> int:
+    """Video frames of an utterance, from its times."""
+    record = sample.record
+    return max(1, round((record.end - record.start) * FPS))
+
+
+def read_utterances(
+    corpora: Sequence[CorpusConfig], languages: Sequence[str]
+) -> tuple[Utterances, np.ndarray]:
+    """Read corpora and return them with the pool of indices that an epoch visits."""
+    samples: list[EncodedSample] = []
+    pool: list[int] = []
+    for corpus in corpora:
+        first = len(samples)
+        samples += [
+            s
+            for s in read_encoded_shards(Path(corpus.path), corpus.split)
+            if s.record.language in languages
+        ]
+        if len(samples) == first:
+            raise CorpusError(f"{corpus.path} has no {corpus.split} utterances in {languages}")
+        pool += list(range(first, len(samples))) * corpus.repeat
+    return Utterances(samples, languages), np.array(pool)
+
+
+def make_babbles(utterances: Utterances, seed: int) -> list[np.ndarray]:
+    """Babble clips of 10 s, each the mean of 30 random utterances, looped to length."""
+    rng = np.random.default_rng([seed, 0xBABB1E])
+    talkers = min(BABBLE_TALKERS, len(utterances))
+    return [
+        make_babble(
+            [utterances.waveform(int(i)) for i in rng.choice(len(utterances), talkers, False)],
+            BABBLE_SECONDS * SAMPLE_RATE,
+            rng,
+        )
+        for _ in range(BABBLE_CLIPS)
+    ]
+
+
+def frame_targets(words: Sequence[dict], tokenizer: Tokenizer, length: int) -> list[int]:
+    """A token per frame from word times: a word's pieces share its frames by their letters.
+
+    Frames outside words are blank; NO_TARGET everywhere when there are no word times.
+    """
+    if not words:
+        return [NO_TARGET] * length
+    targets = [BLANK] * length
+    for word in words:
+        tokens = tokenizer.encode(word["word"])
+        letters = [len(p.replace("\u2581", "")) or 0.5 for p in tokenizer.pieces(tokens)]
+        edges = np.concatenate([[0.0], np.cumsum(letters)]) / sum(letters)
+        times = word["start"] + edges * (word["end"] - word["start"])
+        for token, start, end in zip(tokens, times, times[1:], strict=False):
+            for frame in range(max(0, round(start * FPS)), min(length, round(end * FPS))):
+                targets[frame] = token
+    return targets
+
+
+def mask_fbank(fbank: Tensor, generator: torch.Generator) -> Tensor:
+    """SpecAugment (Park et al. 2019): one mask in time, one in frequency; ``fbank`` (T, 104)."""
+    fbank = fbank.clone()
+    length = fbank.shape[0]
+    grid = fbank.view(length, FBANK_STACK, FBANK_BINS)
+    for limit, axis in ((min(8, length // 6), 0), (6, 2)):
+        width, start = torch.randint(0, 1 << 30, (2,), generator=generator).tolist()
+        width %= limit + 1
+        grid.narrow(axis, start % (grid.shape[axis] - width + 1), width).zero_()
+    return fbank
+
+
+class BatchMaker:
+    """Builds the batch of a plan; everything random comes from the seed and the step."""
+
+    def __init__(
+        self,
+        utterances: Utterances,
+        tokenizer: Tokenizer,
+        babbles: Sequence[np.ndarray],
+        stage: StageConfig,
+        seed: Sequence[int],
+        augment: bool,
+    ) -> None:
+        self.utterances = utterances
+        self.tokenizer = tokenizer
+        self.babbles = babbles
+        self.stage = stage
+        self.seed = seed
+        self.augment = augment
+
+    def sound(self, index: int, length: int, rng: np.random.Generator) -> Tensor:
+        """(length, 104) normalised filterbank, noisy and masked as the stage says."""
+        waveform = self.utterances.waveform(index)
+        if rng.random() < self.stage.noise_probability:
+            babble = self.babbles[int(rng.integers(len(self.babbles)))]
+            snr_db = float(rng.uniform(*self.stage.snr_db))
+            waveform = mix_at_snr(waveform, babble, snr_db, offset=int(rng.integers(len(babble))))
+        fbank = torch.from_numpy(audio_features(waveform, length))
+        if self.augment:
+            fbank = mask_fbank(fbank, torch.Generator().manual_seed(int(rng.integers(1 << 31))))
+        return fbank
+
+    def lips(self, index: int, rng: np.random.Generator) -> Tensor:
+        """(T, 88, 88) normalised mouths."""
+        mouth = self.utterances.mouth(index)
+        if self.augment:
+            generator = torch.Generator().manual_seed(int(rng.integers(1 << 31)))
+            mouth = random_crop_flip(mouth, generator)
+        return normalize_mouth(mouth)
+
+    def visual(self, index: int, rng: np.random.Generator) -> Tensor:
+        """(T, C) outputs of the frozen front end, of a random variant in training."""
+        assert self.utterances.visual is not None
+        variants = self.utterances.visual[index]
+        chosen = int(rng.integers(len(variants))) if self.augment else 0
+        return torch.from_numpy(variants[chosen]).float()
+
+    def __call__(self, plan: BatchPlan) -> Batch:
+        data = self.utterances
+        rng = np.random.default_rng([*self.seed, plan.step])
+        lengths = data.lengths[list(plan.indices)]
+        longest = int(lengths.max())
+        use_audio, use_video = plan.modality != "video", plan.modality != "audio"
+        fbanks, mouths, visuals, texts, frames = [], [], [], [], []
+        for index, length in zip(plan.indices, lengths.tolist(), strict=True):
+            record = data.samples[index].record
+            if use_audio:
+                fbanks.append(self.sound(index, length, rng))
+            if use_video and data.visual is not None:
+                visuals.append(self.visual(index, rng))
+            elif use_video:
+                mouths.append(self.lips(index, rng))
+            texts.append(self.tokenizer.encode(record.text))
+            frames.append(frame_targets(record.words or (), self.tokenizer, length))
+        return Batch(
+            step=plan.step,
+            modality=plan.modality,
+            fbank=_pad(fbanks, longest),
+            mouth=_pad(mouths, longest),
+            visual=_pad(visuals, longest),
+            padding_mask=torch.arange(longest)[None] >= torch.from_numpy(lengths)[:, None],
+            lengths=torch.from_numpy(lengths),
+            tokens_in=_rows([[EOS, *text] for text in texts], PAD),
+            targets=_rows([[*text, EOS] for text in texts], PAD),
+            languages=torch.from_numpy(data.language_ids[list(plan.indices)]),
+            frame_targets=_rows(frames, NO_TARGET),
+        )
+
+
+def _pad(arrays: list[Tensor], longest: int) -> Tensor | None:
+    if not arrays:
+        return None
+    out = torch.zeros(len(arrays), longest, *arrays[0].shape[1:])
+    for row, array in zip(out, arrays, strict=True):
+        row[: min(longest, len(array))] = array[:longest]
+    return out
+
+
+def _rows(rows: list[list[int]], fill: int) -> Tensor:
+    out = torch.full((len(rows), max(len(row) for row in rows)), fill)
+    for target, row in zip(out, rows, strict=True):
+        target[: len(row)] = torch.tensor(row, dtype=torch.long)
+    return out
+
+
+class TrainingBatches(torch.utils.data.IterableDataset[Batch]):
+    """The batches of a stage from step ``first`` on, for one loader worker."""
+
+    def __init__(self, plans: Sequence[BatchPlan], make: BatchMaker, first: int = 0) -> None:
+        self.plans = plans
+        self.make = make
+        self.first = first
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = torch.utils.data.get_worker_info()
+        offset, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for plan in self.plans[self.first + offset :: stride]:
+            yield self.make(plan)

@@ -1,0 +1,130 @@
+import pytest
+import torch
+
+from avsr.encoder import AVHubertConfig, AVHubertEncoder, normalize_mouth, random_crop_flip
+from avsr.errors import ConfigError
+
+SMALL = AVHubertConfig(
+    layers=2, dim=32, ffn_dim=48, heads=4, frontend_width=4, position_kernel=8, position_groups=4,
+    prompts=3,
+)  # fmt: skip
+
+GOLDEN = [
+    [0.17746, -0.44677, 0.22227],
+    [-0.39468, -0.12568, -0.02820],
+    [0.72298, -0.34049, 1.03609],
+]
+
+
+def make_encoder(config=SMALL):
+    torch.manual_seed(3)
+    return AVHubertEncoder(config).eval()
+
+
+def make_inputs(batch=2, frames=12):
+    generator = torch.Generator().manual_seed(5)
+    fbank = torch.randn(batch, frames, 104, generator=generator)
+    mouth = torch.randn(batch, frames, 88, 88, generator=generator)
+    return fbank, mouth
+
+
+@torch.no_grad()
+def test_golden_values_of_seeded_weights():
+    """Frozen when the reference's numbers were met; a change here is a change of the model."""
+    out = make_encoder()(*make_inputs())
+    actual = [out.features[0, 0, :3], out.features[1, -1, :3], out.prompts[0, 1, :3]]
+    torch.testing.assert_close(torch.stack(actual), torch.tensor(GOLDEN), atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("missing", [None, "fbank", "mouth"])
+def test_batch_equals_single_whatever_the_padding_holds(missing):
+    encoder = make_encoder()
+    fbank, mouth = make_inputs(frames=12)
+    padding_mask = torch.zeros(2, 12, dtype=torch.bool)
+    padding_mask[1, 7:] = True
+    fbank[1, 7:] = 1e3
+    mouth[1, 9:] = 1e3  # frames 7 and 8 reach frame 6 through the stem, in the file as here
+    mouth[1, 7:9] = 0.0
+    fbank, mouth = (None if missing == "fbank" else fbank), (None if missing == "mouth" else mouth)
+    together = encoder(fbank, mouth, padding_mask)
+    alone = encoder(
+        None if fbank is None else fbank[1:, :7], None if mouth is None else mouth[1:, :7]
+    )
+    torch.testing.assert_close(together.features[1:, :7], alone.features, atol=1e-5, rtol=0)
+    torch.testing.assert_close(together.prompts[1:], alone.prompts, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_missing_modality_is_zeros_in_its_half():
+    encoder = make_encoder()
+    fbank, mouth = make_inputs()
+    torch.nn.init.zeros_(encoder.video_proj.weight)
+    torch.nn.init.zeros_(encoder.video_proj.bias)
+    both = encoder(fbank, mouth).features
+    torch.testing.assert_close(both, encoder(fbank, None).features)
+
+
+@torch.no_grad()
+def test_frontend_outputs_may_be_computed_before():
+    encoder = make_encoder()
+    fbank, mouth = make_inputs()
+    visual = encoder.frontend(mouth)
+    expected = encoder(fbank, mouth).features
+    torch.testing.assert_close(encoder(fbank, None, visual=visual).features, expected)
+
+
+@torch.no_grad()
+def test_memory_is_prompt_outputs_and_features():
+    padding_mask = torch.zeros(2, 12, dtype=torch.bool)
+    padding_mask[1, 7:] = True
+    out = make_encoder()(*make_inputs(), padding_mask)
+    assert out.memory.shape == (2, 15, 32)
+    assert out.memory_padding_mask.tolist() == [[False] * 15, [False] * 10 + [True] * 5]
+
+
+@torch.no_grad()
+def test_every_layer_has_its_own_prompts():
+    encoder = make_encoder()
+    fbank, mouth = make_inputs()
+    before = encoder(fbank, mouth)
+    assert encoder.transformer.prompts.shape == (2, 3, 32)
+    for layer in range(2):
+        encoder.transformer.prompts[layer] = torch.randn(3, 32)
+        after = encoder(fbank, mouth)
+        assert (after.features - before.features).abs().max() > 1e-4
+        before = after
+
+
+def test_without_any_modality_it_says_so():
+    with pytest.raises(ValueError, match="fbank, mouth or both"):
+        make_encoder()(None, None)
+
+
+def test_mouth_is_cropped_in_the_centre_and_scaled():
+    mouth = torch.zeros(1, 96, 96, dtype=torch.uint8)
+    mouth[0, 4, 4] = 255
+    out = normalize_mouth(mouth)
+    assert out.shape == (1, 88, 88)
+    assert out[0, 0, 0].item() == pytest.approx((1 - 0.421) / 0.165)
+    assert out[0, 1, 1].item() == pytest.approx(-0.421 / 0.165)
+
+
+def test_training_crop_is_one_window_for_a_clip():
+    row = torch.arange(96, dtype=torch.uint8)
+    mouth = row.expand(3, 96, 96).contiguous()
+    seen = set()
+    for seed in range(120):
+        out = random_crop_flip(mouth, torch.Generator().manual_seed(seed))
+        assert out.shape == (3, 88, 88)
+        assert (out == out[0, 0]).all()
+        steps = out[0, 0].int().diff()
+        assert (steps == 1).all() or (steps == -1).all()
+        seen.add((int(out[0, 0].min()), int(steps[0])))
+    assert {step for _, step in seen} == {1, -1}
+    assert len({left for left, _ in seen}) == 9
+
+
+def test_config_lists_all_that_is_wrong():
+    with pytest.raises(ConfigError, match=r"layers must be positive.*heads 5 must divide"):
+        AVHubertConfig(layers=0, dim=32, heads=5)

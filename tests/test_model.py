@@ -1,0 +1,109 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from avsr.decoder import DecoderConfig, Tokenizer
+from avsr.encoder import AVHubertConfig
+from avsr.errors import AvsrError, ConfigError, ModelError
+from avsr.model import PRESETS, AVSRModel, ModelConfig, load_model, resolve_device
+
+CONFIG = ModelConfig(
+    encoder=AVHubertConfig(layers=1, dim=32, ffn_dim=48, heads=4, frontend_width=4, prompts=2),
+    decoder=DecoderConfig(layers=1, dim=32, ffn_dim=48, heads=4),
+    classifier_channels=8,
+    vocabulary_size=20,
+    languages=("de", "en"),
+)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.train(["ein kleiner satz", "a small sentence"] * 10, 20)
+    model = AVSRModel(CONFIG, tokenizer).eval()
+    model.save(tmp_path / "model", card="# card\n", half=False)
+    return tmp_path / "model"
+
+
+@torch.no_grad()
+def test_a_saved_model_is_the_same_model(directory):
+    torch.manual_seed(0)
+    model = AVSRModel(CONFIG).eval()
+    loaded = load_model(directory, "cpu")
+    fbank = torch.randn(1, 6, 104)
+    one, other = (m.language_logits(m.encode(fbank, None)) for m in (model, loaded))
+    assert torch.equal(one, other)
+    assert loaded.config == CONFIG
+    assert loaded.tokenizer.encode("satz")
+    names = sorted(p.name for p in directory.iterdir())
+    assert names == ["README.md", "config.json", "model.safetensors", "tokenizer.model"]
+
+
+@torch.no_grad()
+def test_half_precision_halves_the_file(directory, tmp_path):
+    model = load_model(directory, "cpu")
+    model.save(tmp_path / "half", card="", half=True)
+    sizes = [(d / "model.safetensors").stat().st_size for d in (directory, tmp_path / "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    weights = load_model(tmp_path / "half", "cpu").ctc.weight
+    assert weights.dtype == torch.float32
+    torch.testing.assert_close(weights, model.ctc.weight, atol=1e-3, rtol=1e-3)
+
+
+def test_all_that_does_not_fit_is_named_together(directory):
+    weights = load_file(directory / "model.safetensors")
+    weights["ctc.weight"] = torch.zeros(3, 3)
+    weights["extra"] = torch.zeros(1)
+    del weights["ctc.bias"]
+    save_file(weights, directory / "model.safetensors")
+    with pytest.raises(ModelError, match=r"missing ctc\.bias.*unexpected extra.*ctc\.weight has"):
+        load_model(directory)
+
+
+def test_broken_directories_are_refused_in_one_line(directory, tmp_path):
+    cases = []
+    with pytest.raises(ModelError) as error:
+        load_model(tmp_path / "nowhere")
+    cases.append(error)
+    with pytest.raises(ModelError, match="it has no") as error:
+        load_model(tmp_path)
+    cases.append(error)
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | {"colour": 1}))
+    with pytest.raises(ConfigError, match="unknown key 'colour'") as error:
+        load_model(directory)
+    cases.append(error)
+    (directory / "config.json").write_text("{")
+    with pytest.raises(ModelError, match="is broken") as error:
+        load_model(directory)
+    cases.append(error)
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match="is broken") as error:
+        load_model(directory)
+    cases.append(error)
+    assert all("\n" not in str(case.value) for case in cases)
+    assert all(isinstance(case.value, AvsrError) for case in cases)
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(ModelError, match="device 'tpu9' is not available"):
+        resolve_device("tpu9")
+    assert resolve_device("cpu").type == "cpu"
+
+
+def test_a_model_without_tokenizer_is_not_saved(tmp_path):
+    with pytest.raises(ModelError, match="without tokenizer"):
+        AVSRModel(CONFIG).save(tmp_path / "m", card="")
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("preset", "millions"), [("base", (160, 175)), ("large", (477, 500)), ("tiny", (8, 12.5))]
+)
+def test_presets_have_the_papers_size(preset, millions):
+    with torch.device("meta"):
+        model = AVSRModel(PRESETS[preset])
+    assert millions[0] <= sum(p.numel() for p in model.parameters()) / 1e6 <= millions[1]

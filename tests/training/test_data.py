@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+
+from avsr.corpus import EncodedSample, Record, encode_mouth
+from avsr.corpus.shards import encode_audio
+from avsr.decoder import BLANK, EOS, PAD, Tokenizer
+from avsr.training.batches import BatchPlan
+from avsr.training.config import StageConfig
+from avsr.training.data import BatchMaker, Utterances, frame_targets, mask_fbank
+from avsr.training.losses import NO_TARGET
+
+STAGE = StageConfig(name="s", updates=1, noise_probability=0.0)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer.train(["ab cd abcd", "dc ba"] * 20, 12)
+
+
+def make_utterances():
+    rng = np.random.default_rng(0)
+    samples = []
+    for i, (text, language, seconds) in enumerate((("ab cd", "de", 0.8), ("dc", "en", 0.4))):
+        samples.append(
+            EncodedSample(
+                Record(
+                    utterance_id=f"u{i}",
+                    media="x.tar",
+                    start=0.0,
+                    end=seconds,
+                    text=text,
+                    language=language,
+                    split="train",
+                    speaker="s",
+                    words=[{"word": "ab", "start": 0.0, "end": 0.4}] if i == 0 else None,
+                ),
+                encode_audio(rng.normal(0, 0.1, int(16000 * seconds)).clip(-1, 1)),
+                encode_mouth(rng.integers(0, 255, (int(25 * seconds), 96, 96), np.uint8)),
+            )
+        )
+    return Utterances(samples, ("de", "en"))
+
+
+def test_pieces_share_a_words_frames_by_their_letters(tokenizer):
+    words = [{"word": "ab", "start": 0.08, "end": 0.24}]
+    targets = frame_targets(words, tokenizer, 8)
+    tokens = tokenizer.encode("ab")
+    assert targets[:2] == [BLANK] * 2
+    assert targets[6:] == [BLANK] * 2
+    assert set(targets[2:6]) <= set(tokens)
+    assert targets[5] == tokens[-1]
+
+
+def test_without_word_times_there_is_no_target(tokenizer):
+    assert frame_targets([], tokenizer, 3) == [NO_TARGET] * 3
+
+
+@pytest.mark.parametrize(("modality", "parts"), [("av", "am"), ("audio", "a"), ("video", "m")])
+def test_a_batch_holds_what_its_modality_needs(tokenizer, modality, parts):
+    data = make_utterances()
+    make = BatchMaker(data, tokenizer, [], STAGE, [1], augment=False)
+    batch = make(BatchPlan(0, modality, (0, 1)))
+    assert (batch.fbank is not None) == ("a" in parts)
+    assert (batch.mouth is not None) == ("m" in parts)
+    assert batch.lengths.tolist() == [20, 10]
+    assert batch.padding_mask.sum(1).tolist() == [0, 10]
+    assert batch.languages.tolist() == [0, 1]
+    assert batch.tokens_in[:, 0].tolist() == [EOS, EOS]
+    for row, text in zip(batch.targets.tolist(), ("ab cd", "dc"), strict=True):
+        kept = [t for t in row if t != PAD]
+        assert kept == [*tokenizer.encode(text), EOS]
+    if batch.mouth is not None:
+        assert batch.mouth.shape == (2, 20, 88, 88)
+        assert not batch.mouth[1, 10:].any()
+
+
+def test_randomness_is_a_function_of_seed_and_step(tokenizer):
+    data = make_utterances()
+    stage = StageConfig(name="s", updates=1, noise_probability=1.0)
+    babble = [np.random.default_rng(3).normal(0, 0.1, 8000).astype(np.float32)]
+    make = BatchMaker(data, tokenizer, babble, stage, [1], augment=True)
+    one, same, other = (make(BatchPlan(step, "av", (0, 1))) for step in (4, 4, 5))
+    assert torch.equal(one.fbank, same.fbank)
+    assert torch.equal(one.mouth, same.mouth)
+    assert not torch.equal(one.fbank, other.fbank)
+
+
+def test_masks_take_one_stretch_of_time_and_of_frequency():
+    fbank = torch.ones(60, 104)
+    for seed in range(20):
+        masked = mask_fbank(fbank, torch.Generator().manual_seed(seed)).view(60, 4, 26)
+        times = (masked == 0).all(2).all(1).nonzero().flatten()
+        bins = (masked == 0).all(0).all(0).nonzero().flatten()
+        assert len(times) <= 8
+        assert len(bins) <= 6
+        for found in (times, bins):
+            assert not len(found) or len(found) == found[-1] - found[0] + 1
+    assert (fbank == 1).all()

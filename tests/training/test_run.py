@@ -1,0 +1,166 @@
+"""A whole run on a corpus of a few made-up utterances: stages, resume, the model directory."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from avsr.corpus import Record, ShardWriter
+from avsr.decoder import DecoderConfig
+from avsr.encoder import AVHubertConfig
+from avsr.errors import ConfigError
+from avsr.model import PRESETS, ModelConfig, load_model
+from avsr.training import run
+
+SMALL = ModelConfig(
+    encoder=AVHubertConfig(
+        layers=1,
+        dim=32,
+        ffn_dim=48,
+        heads=4,
+        frontend_width=4,
+        position_kernel=8,
+        prompts=2,
+        dropout=0.0,
+    ),
+    decoder=DecoderConfig(layers=1, dim=32, ffn_dim=48, heads=4),
+    classifier_channels=8,
+)
+TEXTS = {"de": "ein satz", "en": "a line", "fr": "un mot"}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("valid", 3)):
+        with ShardWriter(folder, split) as writer:
+            for i in range(count):
+                language = list(TEXTS)[i % 3]
+                record = Record(
+                    utterance_id=f"{split}-{i}",
+                    media="x.tar",
+                    start=0.0,
+                    end=0.4,
+                    text=TEXTS[language],
+                    language=language,
+                    split=split,
+                    speaker="s",
+                    words=[{"word": TEXTS[language].split()[0], "start": 0.1, "end": 0.3}],
+                )
+                mouth = rng.integers(0, 255, (10, 96, 96), np.uint8) if i < 9 else None
+                writer.write(record, rng.normal(0, 0.1, 6400).clip(-1, 1), mouth)
+    return folder
+
+
+@pytest.fixture
+def recipe(corpus, tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "tiny", SMALL)
+
+    def write(out, stages, **more):
+        path = tmp_path / "train.yaml"
+        values = {
+            "out": str(tmp_path / out),
+            "languages": list(TEXTS),
+            "vocabulary_size": 18,
+            "precision": "32-true",
+            "corpora": [{"path": str(corpus)}],
+            "validation": [{"path": str(corpus), "split": "valid"}],
+            "checkpoint_every": 2,
+            "validate_every": 2,
+            "stages": stages,
+        }
+        path.write_text(yaml.safe_dump(values | more))
+        return path
+
+    return write
+
+
+def weights(directory):
+    return load_model(directory, "cpu").state_dict()
+
+
+def stage(name="all", updates=4, **more):
+    return {
+        "name": name,
+        "updates": updates,
+        "batch_frames": 60,
+        "video_batch_frames": 60,
+        "alignment_weight": 1.0,
+    } | more
+
+
+def test_stages_train_what_they_name_and_a_run_can_start_from_a_model(recipe, tmp_path):
+    first = run.train(recipe("first", [stage()]), workers=0)
+    stages = [
+        stage("language", train="prompts"),
+        stage("joint", train="frozen-frontend", modalities={"av": 1.0}),
+    ]
+    path = recipe("second", stages, init=str(first), visual_variants=1)
+    second = run.train(path, workers=0)
+    before = weights(first)
+    middle = torch.load(tmp_path / "second/0-language/final.pt", weights_only=True)
+    after = weights(second)
+    half = {
+        name: value.half().float() for name, value in middle.items() if value.is_floating_point()
+    }
+    changed = {name for name in half if not torch.equal(half[name], before[name])}
+    assert changed
+    assert all("prompts" in name or name.startswith("classifier.") for name in changed)
+    changed = {name for name in half if not torch.equal(after[name], half[name])}
+    assert any(name.startswith("decoder.") for name in changed)
+    assert not any(name.startswith("encoder.frontend.") for name in changed)
+    assert json.loads((second / "config.json").read_text())["languages"] == list(TEXTS)
+
+
+def test_an_interrupted_run_ends_like_one_that_was_not(recipe, tmp_path, monkeypatch):
+    stages = [stage(updates=4, modalities={"audio": 0.5, "av": 0.5})]
+    whole = weights(run.train(recipe("whole", stages), workers=0))
+
+    class StopError(Exception):
+        pass
+
+    make = run.AVSRTask.training_step
+
+    def stop_in_step_3(self, batch, batch_index):
+        if batch.step == 3:
+            raise StopError
+        return make(self, batch, batch_index)
+
+    monkeypatch.setattr(run.AVSRTask, "training_step", stop_in_step_3)
+    with pytest.raises(StopError):
+        run.train(recipe("cut", stages), workers=0)
+    assert (tmp_path / "cut/0-all/last.ckpt").exists()
+    monkeypatch.setattr(run.AVSRTask, "training_step", make)
+    resumed = weights(run.train(recipe("cut", stages), workers=0))
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, msg=name)
+
+
+def test_training_lowers_the_loss(recipe, tmp_path):
+    path = recipe("long", [stage(updates=60, learning_rate=5e-3, modalities={"audio": 1.0})])
+    run.train(path, workers=0)
+    rows = (tmp_path / "long/0-all/metrics.csv").read_text().splitlines()
+    column = rows[0].split(",").index("loss")
+    losses = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
+    valid = rows[0].split(",").index("valid/audio/attention")
+    scores = [float(row.split(",")[valid]) for row in rows[1:] if row.split(",")[valid]]
+    assert losses
+    assert scores[-1] < 0.7 * scores[0]
+
+
+def test_a_model_for_other_languages_is_refused(recipe, corpus):
+    first = run.train(recipe("first", [stage(updates=2)]), workers=0)
+    path = recipe("other", [stage()], init=str(first), languages=["de", "en"])
+    with pytest.raises(ConfigError, match=r"is for de, en, fr, the recipe for de, en"):
+        run.train(path, workers=0)
+
+
+def test_a_vocabulary_of_another_size_is_refused(recipe):
+    run.train(recipe("first", [stage(updates=2)]), workers=0)
+    with pytest.raises(ConfigError, match="use another 'out'"):
+        run.train(recipe("first", [stage(updates=2)], vocabulary_size=19), workers=0)
+    assert dataclasses.asdict(SMALL)

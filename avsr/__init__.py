@@ -1,0 +1,48 @@
+"""Multilingual audio-visual speech recognition: a video in; language, words and times out.
+
+>>> import avsr
+>>> avsr.transcribe("talk.mp4").text
+>>> avsr.detect_language("talk.mp4")
+
+The public names are imported on first use, so that ``import avsr`` loads no heavy package.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avsr.errors import AvsrError
+    from avsr.model import load_model
+    from avsr.pipeline import detect_language, transcribe
+    from avsr.transcript import Transcript
+
+    __version__: str
+
+__all__ = [
+    "AvsrError",
+    "Transcript",
+    "__version__",
+    "detect_language",
+    "load_model",
+    "transcribe",
+]
+
+_MODULES = {
+    "AvsrError": "avsr.errors",
+    "Transcript": "avsr.transcript",
+    "detect_language": "avsr.pipeline",
+    "load_model": "avsr.model",
+    "transcribe": "avsr.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("avsr")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

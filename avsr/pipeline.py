@@ -1,0 +1,291 @@
+"""The flow of one recording: file -> frames and waveform -> mouth and filterbank -> transcript."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from avsr import audio, face, media
+from avsr.decoder import BLANK, EOS, PAD
+from avsr.encoder import normalize_mouth
+from avsr.errors import ConfigError, MediaError
+from avsr.languages import check_language
+from avsr.model import AVSRModel, load_model
+from avsr.rates import CROP_SIZE, FBANK_DIM, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.search import Hypothesis, SearchOptions, align, beam_search
+from avsr.transcript import Modality, Transcript, Word, time_words
+
+if TYPE_CHECKING:
+    from avsr.face import MouthTrack
+
+SILENCE_RMS = 1e-4  # -80 dB of full scale; below it a recording holds no sound
+FEW_FACES = 0.8  # share of frames with a face below which the transcript says so
+LONG_SECONDS = 30.0  # longer recordings are far from what models are trained on
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscribeOptions:
+    """What a caller may choose for a transcription."""
+
+    modality: Modality = "av"
+    """What to use where it is there: sound and lips, sound only, lips only."""
+    language: str = "auto"
+    """Code of the spoken language, or ``auto`` for the classifier's choice."""
+    beam_size: int = 5
+    """Hypotheses kept by the search."""
+    ctc_weight: float = 0.1
+    """Share of CTC in the search's score, 0 to 1."""
+
+    def __post_init__(self) -> None:
+        if self.modality not in ("av", "audio", "video"):
+            raise ConfigError(f"modality '{self.modality}' must be av, audio or video")
+        self.search()
+
+    def search(self) -> SearchOptions:
+        """Options of the beam search; an empty transcript is allowed."""
+        return SearchOptions(beam_size=self.beam_size, ctc_weight=self.ctc_weight, min_len=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """What is known of a recording before the network sees it."""
+
+    name: str
+    """The recording as the caller named it."""
+    waveform: np.ndarray | None
+    """(S,) float32 in [-1, 1] at 16 kHz; None without usable sound."""
+    mouth: np.ndarray | None
+    """(T, 96, 96) uint8 at 25 Hz; None without usable lips."""
+    track: "MouthTrack | None" = None
+    """Where the mouth comes from."""
+    warnings: tuple[str, ...] = ()
+    """What went otherwise than asked for."""
+
+    @property
+    def modality(self) -> Modality:
+        """What there is to use."""
+        if self.waveform is None:
+            return "video"
+        return "audio" if self.mouth is None else "av"
+
+    @property
+    def num_frames(self) -> int:
+        """Length in video frames: of the lips if they are there, else of the sound."""
+        if self.mouth is not None:
+            return len(self.mouth)
+        assert self.waveform is not None
+        return max(1, -(-len(self.waveform) // SAMPLES_PER_FRAME))
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        if self.waveform is not None:
+            return len(self.waveform) / SAMPLE_RATE
+        return self.num_frames / FPS
+
+
+def read_recording(path: str | os.PathLike[str], modality: Modality = "av") -> Recording:
+    """Read sound and lips of a media file, falling back to the one that is there.
+
+    Raises MediaError for a file that cannot be read or has neither.
+    """
+    path = Path(path)
+    info = media.probe(path)
+    notes: list[str] = []
+    waveform = track = None
+    if modality == "video" and not info.has_video:
+        notes.append("there is no picture, so the sound is transcribed")
+        modality = "audio"
+    if modality == "audio" and not info.has_audio:
+        notes.append("there is no sound track, so the lips are read")
+        modality = "video"
+    if modality != "video":
+        waveform = _read_sound(path, info.has_audio, notes)
+    if modality != "audio" or (waveform is None and info.has_video):
+        track = _read_lips(path, info.has_video, notes)
+        if track is None and waveform is None and modality == "video":
+            waveform = _read_sound(path, info.has_audio, notes)
+    if waveform is None and track is None:
+        raise MediaError(f"{path}: nothing to transcribe: {'; '.join(dict.fromkeys(notes))}")
+    if waveform is None and modality != "video":
+        notes.append("the lips are read without sound")
+    if track is None and modality != "audio":
+        notes.append("the sound is transcribed without lips")
+    if waveform is not None and len(waveform) > LONG_SECONDS * SAMPLE_RATE:
+        notes.append(
+            f"the recording is longer than {LONG_SECONDS:.0f} s; accuracy falls with length"
+        )
+    return Recording(
+        name=os.fspath(path),
+        waveform=waveform,
+        mouth=None if track is None else track.mouth,
+        track=track,
+        warnings=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _read_sound(path: Path, has_audio: bool, notes: list[str]) -> np.ndarray | None:
+    if not has_audio:
+        notes.append("there is no sound track")
+        return None
+    waveform = media.read_waveform(path, warn=notes.append)
+    if audio.rms(waveform) < SILENCE_RMS:
+        notes.append("the sound track is silent")
+        return None
+    return waveform
+
+
+def _read_lips(path: Path, has_video: bool, notes: list[str]) -> "MouthTrack | None":
+    if not has_video:
+        notes.append("there is no picture")
+        return None
+    track = face.track_mouth(media.read_frames(path, warn=notes.append))
+    share = float(track.found.mean()) if len(track.found) else 0.0
+    if share == 0.0:
+        notes.append("no face was found in any frame")
+        return None
+    if share < FEW_FACES:
+        notes.append(f"a face was found in {share:.0%} of the frames only")
+    return track
+
+
+@torch.inference_mode()
+def recognize(
+    model: AVSRModel, recordings: Sequence[Recording], options: TranscribeOptions
+) -> list[Transcript]:
+    """Transcribe recordings of one modality in one batch."""
+    languages = model.config.languages
+    if options.language != "auto":
+        check_language(options.language, languages)
+    modalities = {r.modality for r in recordings}
+    if len(modalities) != 1:
+        raise ValueError("a batch must be of one modality")
+    fbank, mouth, padding_mask = _batch(recordings, model.device)
+    encoded = model.encode(fbank, mouth, padding_mask)
+    probs = model.language_logits(encoded).float().softmax(-1).cpu()
+    if options.language == "auto":
+        chosen = probs.argmax(-1)
+    else:
+        chosen = torch.full((len(recordings),), languages.index(options.language))
+    search = options.search()
+    lengths = [r.num_frames for r in recordings]
+    log_probs = model.ctc_log_probs(encoded)
+    state = model.decoder.start(
+        encoded.memory, encoded.memory_padding_mask, chosen.to(model.device)
+    )
+    found = beam_search(
+        model.decoder.step,
+        state,
+        sos=EOS,
+        eos=EOS,
+        pad=PAD,
+        max_lengths=torch.tensor(search.max_lengths(lengths), device=model.device),
+        options=search,
+        ctc_log_probs=log_probs,
+        ctc_lengths=torch.tensor(lengths, device=model.device),
+        blank=BLANK,
+    )
+    return [
+        _transcript(model, recording, best[0], log_probs[i, : lengths[i]], probs[i], int(chosen[i]))
+        for i, (recording, best) in enumerate(zip(recordings, found, strict=True))
+    ]
+
+
+def _batch(
+    recordings: Sequence[Recording], device: torch.device
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+    lengths = [r.num_frames for r in recordings]
+    longest = max(lengths)
+    fbank = mouth = padding_mask = None
+    if recordings[0].waveform is not None:
+        fbank = torch.zeros(len(recordings), longest, FBANK_DIM)
+    if recordings[0].mouth is not None:
+        mouth = torch.zeros(len(recordings), longest, CROP_SIZE, CROP_SIZE)
+    for i, (recording, length) in enumerate(zip(recordings, lengths, strict=True)):
+        if fbank is not None and recording.waveform is not None:
+            features = audio.audio_features(recording.waveform, length)
+            fbank[i, :length] = torch.from_numpy(features)
+        if mouth is not None and recording.mouth is not None:
+            mouth[i, :length] = normalize_mouth(torch.from_numpy(recording.mouth))
+    if len(set(lengths)) > 1:
+        padding_mask = torch.arange(longest)[None] >= torch.tensor(lengths)[:, None]
+        padding_mask = padding_mask.to(device)
+    return (
+        None if fbank is None else fbank.to(device),
+        None if mouth is None else mouth.to(device),
+        padding_mask,
+    )
+
+
+def _transcript(
+    model: AVSRModel,
+    recording: Recording,
+    best: Hypothesis,
+    log_probs: torch.Tensor,
+    probs: torch.Tensor,
+    language: int,
+) -> Transcript:
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+    spans = align(log_probs, best.tokens, BLANK)
+    words: tuple[Word, ...] = ()
+    if spans is not None:
+        words = time_words(tokenizer.pieces(best.tokens), spans)
+    codes = model.config.languages
+    return Transcript(
+        file=recording.name,
+        language=codes[language],
+        language_probs=dict(zip(codes, probs.tolist(), strict=True)),
+        text=tokenizer.decode(best.tokens),
+        modality=recording.modality,
+        words=words,
+        warnings=recording.warnings,
+        duration=recording.duration,
+        mouth=recording.track,
+    )
+
+
+def transcribe_file(
+    model: AVSRModel, path: str | os.PathLike[str], options: TranscribeOptions
+) -> Transcript:
+    """Transcribe one media file; raise MediaError if it holds nothing to transcribe."""
+    if options.language != "auto":
+        check_language(options.language, model.config.languages)
+    return recognize(model, [read_recording(path, options.modality)], options)[0]
+
+
+def transcribe(
+    path: str | os.PathLike[str],
+    *,
+    model: AVSRModel | str | os.PathLike[str] | None = None,
+    modality: Modality = "av",
+    language: str = "auto",
+    beam_size: int = 5,
+    ctc_weight: float = 0.1,
+) -> Transcript:
+    """Transcribe one media file with ``model`` (loaded, or its name; default: the bundled one)."""
+    network = model if isinstance(model, AVSRModel) else load_model(model)
+    options = TranscribeOptions(
+        modality=modality, language=language, beam_size=beam_size, ctc_weight=ctc_weight
+    )
+    return transcribe_file(network, path, options)
+
+
+@torch.inference_mode()
+def detect_language(
+    path: str | os.PathLike[str],
+    *,
+    model: AVSRModel | str | os.PathLike[str] | None = None,
+    modality: Modality = "av",
+) -> dict[str, float]:
+    """Probability of each language code in a media file, the most likely first."""
+    network = model if isinstance(model, AVSRModel) else load_model(model)
+    recording = read_recording(path, modality)
+    encoded = network.encode(*_batch([recording], network.device))
+    probs = network.language_logits(encoded).float().softmax(-1)[0].tolist()
+    pairs = zip(network.config.languages, probs, strict=True)
+    return dict(sorted(pairs, key=lambda pair: -pair[1]))

@@ -1,0 +1,172 @@
+"""The command line. Results go to stdout, everything else to stderr.
+
+Exit status: 0 all good, 1 some files failed, 2 wrong use, 130 stopped by Ctrl-C.
+"""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from avsr import workshop
+from avsr.console import (
+    BeamOption,
+    CtcOption,
+    DeviceOption,
+    ModalityOption,
+    ModelOption,
+    complain,
+    show_status,
+)
+from avsr.errors import AvsrError
+
+if TYPE_CHECKING:
+    from avsr.transcript import Transcript
+
+DEMO = Path(__file__).resolve().parents[1] / "demo" / "app.py"
+
+app = typer.Typer(
+    name="avsr",
+    help="From a video of a person talking to text, from sound and lips together.",
+    epilog="Exit status: 0 all good, 1 some files failed, 2 wrong use.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; every error is one line on stderr."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        status = app(arguments or ["--help"], prog_name="avsr", standalone_mode=False)
+    except TyperException as error:
+        message = " ".join(error.format_message().replace("Value error, ", "").split())
+        complain(f"{message.rstrip('.')} (see 'avsr --help')")
+        return 2
+    except AvsrError as error:
+        complain(str(error))
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
+    except Exception as error:  # a bug: say so in one line, the whole story on demand
+        if os.environ.get("AVSR_DEBUG"):
+            raise
+        complain(f"{_unexpected(error)}; AVSR_DEBUG=1 shows where")
+        return 1
+    if status == 130:
+        complain("stopped")
+    return 2 if not arguments else int(status or 0)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import avsr
+
+        print(f"avsr {avsr.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def transcribe(
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Media files.")],
+    model: ModelOption = None,
+    modality: ModalityOption = "av",
+    language: Annotated[
+        str, typer.Option(help="Code of the spoken language, or 'auto' to detect it.")
+    ] = "auto",
+    beam_size: BeamOption = 5,
+    ctc_weight: CtcOption = 0.1,
+    device: DeviceOption = "auto",
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per file and line on stdout.")
+    ] = False,
+) -> int:
+    """Print language, probability and text of each video."""
+    from avsr.languages import check_language
+
+    failed = 0
+    with show_status("loading the model"):
+        from avsr.model import load_model
+
+        network = load_model(model, device)
+    if language != "auto":
+        check_language(language, network.config.languages)
+    for number, video in enumerate(videos, 1):
+        try:
+            with show_status(f"{video} ({number} of {len(videos)})"):
+                result = network.transcribe(
+                    video,
+                    modality=modality,
+                    language=language,
+                    beam_size=beam_size,
+                    ctc_weight=ctc_weight,
+                )
+        except AvsrError as error:
+            failed += 1
+            complain(_about(video, str(error)))
+            continue
+        except Exception as error:  # the other files are still to be done; exit status 1 tells
+            if os.environ.get("AVSR_DEBUG"):
+                raise
+            failed += 1
+            complain(_about(video, f"{_unexpected(error)}; AVSR_DEBUG=1 shows where"))
+            continue
+        for warning in result.warnings:
+            complain(_about(video, f"warning: {warning}"))
+        print(result.to_json() if json else _as_line(result), flush=True)
+    return 1 if failed else 0
+
+
+@app.command()
+def demo(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(help="Port; by default the first free one from 7860 on.")
+    ] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Serve the web page."""
+    spec = importlib.util.spec_from_file_location("avsr_demo", DEMO)
+    if not DEMO.is_file() or spec is None or spec.loader is None:
+        raise AvsrError(
+            "the demo is not in the installed package: clone the repository and run 'make demo'"
+        )
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    page.main(host=host, port=port, model=model, device=device)
+
+
+for command in (workshop.synthesize, workshop.prepare, workshop.train, workshop.evaluate):
+    app.command()(command)
+
+
+def _as_line(result: "Transcript") -> str:
+    probability = result.language_probs.get(result.language)
+    share = "" if probability is None else f" ({probability:.2f})"
+    return f"{result.file}  {result.language}{share}  {result.text}"
+
+
+def _about(video: str, message: str) -> str:
+    """The message with the file's name in front, unless it already names it."""
+    named = message.startswith((f"{video}:", f"{Path(video)}:"))
+    return message if named else f"{video}: {message}"
+
+
+def _unexpected(error: Exception) -> str:
+    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"

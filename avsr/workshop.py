@@ -1,0 +1,201 @@
+"""The commands of the workshop: make corpora, train models, score them."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from avsr.console import (
+    BeamOption,
+    CtcOption,
+    DeviceOption,
+    ModalityOption,
+    ModelOption,
+    complain,
+    show_progress,
+)
+from avsr.errors import AvsrError
+
+if TYPE_CHECKING:
+    from avsr.model import AVSRModel
+
+
+def synthesize(
+    out: Annotated[Path, typer.Argument(help="Folder of the corpus.")],
+    hours: Annotated[float, typer.Option(min=0.0, help="Hours of training speech in all.")],
+    languages: Annotated[
+        str | None, typer.Option(help="Codes with commas between; by default all nine.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same corpus.")] = 0,
+    clips: Annotated[int, typer.Option(min=0, help="Test videos per language.")] = 50,
+    video_fraction: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of utterances that have a picture.")
+    ] = 1.0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+) -> None:
+    """Make a corpus of talking heads; run it again to go on after an interruption."""
+    from avsr.languages import LANGUAGES
+    from avsr.synthetic import synthesize as make
+
+    with show_progress() as progress:
+        summary = make(
+            out,
+            languages=_codes(languages, LANGUAGES) or LANGUAGES,
+            hours=hours,
+            seed=seed,
+            clips=clips,
+            video_fraction=video_fraction,
+            workers=workers,
+            progress=progress,
+        )
+    for part, count in summary["utterances"].items():
+        print(f"{part}  {count} utterances  {summary['seconds'][part] / 3600:.2f} h")
+
+
+def prepare(
+    kind: Annotated[
+        Literal["grid", "manifest"], typer.Argument(help="What SOURCE is: see the README.")
+    ],
+    source: Annotated[Path, typer.Argument(help="GRID's folder, or a JSON-lines manifest.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the corpus.")],
+    split: Annotated[str | None, typer.Option(help="Prepare this split only.")] = None,
+    valid_speakers: Annotated[
+        str, typer.Option(help="GRID: speakers kept for validation, commas between.")
+    ] = "",
+    test_speakers: Annotated[
+        str, typer.Option(help="GRID: speakers kept for testing, commas between.")
+    ] = "",
+    video: Annotated[bool, typer.Option(help="Crop the lips, or take the sound only.")] = True,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+) -> int:
+    """Cut recordings into shards for training; run it again to go on after an interruption."""
+    from avsr.corpus import read_grid, read_manifest
+    from avsr.corpus.prepare import prepare as make
+
+    if kind == "grid":
+        held = [speakers.replace(",", " ").split() for speakers in (valid_speakers, test_speakers)]
+        records = read_grid(source, valid_speakers=held[0], test_speakers=held[1])
+    elif valid_speakers or test_speakers:
+        raise AvsrError("a manifest says itself which split an utterance is in")
+    else:
+        records = read_manifest(source)
+    root = source if kind == "grid" else source.parent
+    status = 0
+    for name in [split] if split else sorted({record.split for record in records}):
+        with show_progress() as progress:
+
+            def advance(done: int, failed: int, total: int, part: str = name) -> None:
+                progress(part, done, total)
+
+            made = make(records, root, out, name, video=video, workers=workers, progress=advance)
+        print(f"{name}  {len(made.records)} utterances")
+        for failure in made.failures:
+            status = 1
+            complain(f"{failure.utterance_id}: {failure.reason}")
+    return status
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="YAML file, as recipes/synthetic/train.yaml.")],
+    workers: Annotated[int, typer.Option(min=0, help="Processes that make batches.")] = 1,
+) -> None:
+    """Train a model as a recipe says; run it again to go on after an interruption."""
+    from avsr.training.run import train as run
+
+    print(run(recipe, workers=workers))
+
+
+def evaluate(
+    manifest: Annotated[Path, typer.Argument(help="JSON lines, one utterance each.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for scores and transcripts; the condition names the files."),
+    ] = None,
+    model: ModelOption = None,
+    modality: ModalityOption = "av",
+    language: Annotated[
+        str, typer.Option(help="'auto' to detect it, 'given' by the manifest, or a code.")
+    ] = "auto",
+    languages: Annotated[
+        str | None, typer.Option(help="Score these only: codes with commas between.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Score this split of the manifest.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Score the first so many of each language.")
+    ] = None,
+    snr: Annotated[
+        float | None, typer.Option(help="Add noise at this ratio in dB; without it, clean.")
+    ] = None,
+    noise: Annotated[
+        Literal["babble"], typer.Option(help="Kind of noise: other talkers of the manifest.")
+    ] = "babble",
+    seed: Annotated[int, typer.Option(help="Same seed, same noise.")] = 0,
+    beam_size: BeamOption = 5,
+    ctc_weight: CtcOption = 0.1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Utterances at a time.")] = 8,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps mouth crops for the next evaluation.")
+    ] = None,
+    device: DeviceOption = "auto",
+) -> int:
+    """Score a model on a manifest: error rates and language accuracy, by language."""
+    from avsr import evaluation
+    from avsr.languages import check_language
+    from avsr.model import load_model
+
+    network = load_model(model, device)
+    if language not in ("auto", "given"):
+        check_language(language, network.config.languages)
+    with show_progress() as progress:
+        result = evaluation.evaluate(
+            evaluation.model_recognizer(network, beam_size=beam_size, ctc_weight=ctc_weight),
+            manifest,
+            modality=modality,
+            language=language,
+            noise=None if snr is None else evaluation.Noise(kind=noise, snr_db=snr),
+            seed=seed,
+            split=split,
+            languages=_codes(languages, network.config.languages),
+            limit=limit,
+            batch_size=batch_size,
+            cache_dir=cache,
+            settings={
+                "model": model or "bundled",
+                "weights": _fingerprint(network),
+                "beam_size": beam_size,
+                "ctc_weight": ctc_weight,
+            },
+            progress=lambda done, total: progress("utterances", done, total),
+        )
+    scores = result.to_dict()
+    print(f"{'':8}{'utterances':>12}{'WER':>8}{'CER':>8}{'language':>10}")
+    for code, row in {**scores["languages"], "average": scores["average"]}.items():
+        rates = [row["wer"], row["cer"], row["language_accuracy"]]
+        shown = ["-" if rate is None else f"{rate:.1%}" for rate in rates]
+        count = row.get("utterances", scores["utterances"])
+        print(f"{code:8}{count:12}{shown[0]:>8}{shown[1]:>8}{shown[2]:>10}")
+    if out is not None:
+        print(result.save(out))
+    for outcome in result.failed:
+        complain(f"{outcome.utterance_id}: {outcome.failure}")
+    return 1 if result.failed else 0
+
+
+def _codes(languages: str | None, known: Sequence[str]) -> list[str] | None:
+    """``"en, de"`` -> ["en", "de"], each one of the known."""
+    from avsr.languages import check_language
+
+    if languages is None:
+        return None
+    return [check_language(code.strip(), tuple(known)) for code in languages.split(",")]
+
+
+def _fingerprint(network: "AVSRModel") -> str:
+    """Twelve hex digits that tell two sets of weights apart."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,94 @@
+"""The demo page around a transcriber that knows one answer, and a real browser to look at it."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from avsr import Transcript
+from avsr.cli import DEMO
+from avsr.face import MouthTrack
+from avsr.media import probe
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+NUM_FRAMES = 30
+
+
+class KnowingTranscriber:
+    """Opens the file for real, then says what it was told to; remembers how it was asked."""
+
+    config = SimpleNamespace(languages=("ar", "en"))
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def transcribe(self, path: str, **options: Any) -> Transcript:
+        info = probe(path)
+        self.asked.append(options)
+        language = "en" if options["language"] == "auto" else options["language"]
+        columns = np.linspace(0, 255, 96).astype(np.uint8)
+        track = MouthTrack(
+            mouth=np.tile(columns, (NUM_FRAMES, 96, 1)),
+            found=np.ones(NUM_FRAMES, bool),
+            boxes=np.zeros((NUM_FRAMES, 4), np.float32),
+        )
+        return Transcript(
+            file=path,
+            language=language,
+            language_probs={"ar": 0.125, "en": 0.875},
+            text={"en": "place blue at f two now", "ar": "سبعة كتب"}[language],
+            modality=options["modality"],
+            warnings=("the <b>sound</b> is odd",),
+            duration=info.duration,
+            mouth=track,
+        )
+
+
+@pytest.fixture(scope="session")
+def demo() -> ModuleType:
+    """The module demo/app.py."""
+    spec = importlib.util.spec_from_file_location("avsr_demo", DEMO)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def transcriber() -> KnowingTranscriber:
+    return KnowingTranscriber()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    """Headless Chromium; skips where there is none."""
+    for program in (CHROMIUM, DRIVER):
+        if not program.exists():
+            pytest.skip(f"{program} is not installed")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={tmp_path / 'chromium'}",
+        "--window-size=1200,1100",
+    ):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    yield driver
+    driver.quit()

@@ -1,0 +1,114 @@
+"""The page through its own API: what goes in, what comes out, and what is said when it cannot."""
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import gradio_client
+import numpy as np
+import pytest
+
+from avsr import AvsrError
+from avsr.media import probe, read_frames
+
+MakeClip = Callable[..., Path]
+
+
+@pytest.fixture
+def clip(make_clip: MakeClip) -> Path:
+    return make_clip("talk.mp4")
+
+
+@pytest.fixture
+def ask(
+    demo: ModuleType, transcriber: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., tuple[Any, ...]]]:
+    """Ask the running page: ``ask(path, modality, language)``."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+    page = demo.build_app(transcriber, tmp_path / "no examples")
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
+    client = gradio_client.Client(address, verbose=False, download_files=str(tmp_path / "got"))
+
+    def call(path: Path | None, *settings: str) -> tuple[Any, ...]:
+        video = None if path is None else gradio_client.handle_file(path)
+        return client.predict(video, *settings, api_name="/transcribe")
+
+    yield call
+    client.close()
+    page.close()
+
+
+def test_the_answer_of_the_model_is_shown(
+    ask: Callable[..., Any], clip: Path, transcriber: Any
+) -> None:
+    label, text, mouth, notes = ask(clip, "video", "auto")
+    assert transcriber.asked == [{"modality": "video", "language": "auto"}]
+    assert text["value"] == "place blue at f two now"
+    assert text["label"] == "Text (English)"
+    assert not text["rtl"]
+    assert label["label"] == "English"
+    shown = {entry["label"]: entry["confidence"] for entry in label["confidences"]}
+    assert shown == {"English": 0.875, "Arabic": 0.125}
+    assert "the &lt;b&gt;sound&lt;/b&gt; is odd" in notes
+
+    path = Path(mouth)
+    assert probe(path).fps == pytest.approx(25)
+    frames = np.stack(list(read_frames(path)))
+    assert frames.shape == (30, 288, 288, 3)
+    across = frames[15, 100].mean(axis=-1)  # the ramp of the crop, three times as wide
+    assert across == pytest.approx(np.linspace(0, 255, 96).repeat(3), abs=12)
+
+
+def test_arabic_is_written_from_the_right(ask: Callable[..., Any], clip: Path) -> None:
+    _, text, _, _ = ask(clip, "av", "ar")
+    assert text["value"] == "سبعة كتب"
+    assert text["rtl"]
+
+
+def test_no_mouth_is_shown_for_sound_only(ask: Callable[..., Any], clip: Path) -> None:
+    _, _, mouth, _ = ask(clip, "audio", "auto")
+    assert mouth is None
+
+
+def test_a_broken_file_is_named_without_its_folder(ask: Callable[..., Any], tmp_path: Path) -> None:
+    broken = tmp_path / "letter.mp4"
+    broken.write_text("not a video\n" * 100)
+    with pytest.raises(gradio_client.exceptions.AppError) as caught:
+        ask(broken, "av", "auto")
+    assert "letter.mp4" in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_without_a_video_the_page_asks_for_one(ask: Callable[..., Any]) -> None:
+    with pytest.raises(gradio_client.exceptions.AppError, match="Choose, upload or record"):
+        ask(None, "av", "auto")
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("de", "German"), ("en-office", "English (office)"), ("talk", "talk"), ("a-b", "a-b")],
+)
+def test_examples_are_called_by_their_language(demo: ModuleType, name: str, label: str) -> None:
+    assert demo.example_label(Path(f"{name}.mp4")) == label
+
+
+def test_only_the_models_languages_are_offered(
+    demo: ModuleType, transcriber: Any, clip: Path, tmp_path: Path
+) -> None:
+    for name in ("ar", "en"):
+        shutil.copy(clip, tmp_path / f"{name}.mp4")
+    components = demo.build_app(transcriber, tmp_path).config["components"]
+    dropdown = next(c["props"] for c in components if c["type"] == "dropdown")
+    assert [value for _, value in dropdown["choices"]] == ["auto", "ar", "en"]
+    examples = next(c["props"] for c in components if c["type"] == "dataset")
+    assert examples["sample_labels"] == ["Arabic", "English", "talk"]
+
+
+def test_a_port_that_is_taken_is_named(demo: ModuleType) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(AvsrError, match=f"cannot listen on 127.0.0.1, port {port}"):
+            demo.main(port=port)

@@ -1,0 +1,30 @@
+"""``import avsr`` is quick and light, and everything it promises is there."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+import avsr
+
+HEAVY = ("torch", "mediapipe", "gradio", "lightning", "cv2", "av", "scipy", "huggingface_hub")
+
+
+def test_import_is_quick_and_loads_nothing_heavy() -> None:
+    code = "import sys, avsr, avsr.cli; print(*sys.modules)"
+    start = time.perf_counter()
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - start < 2
+    assert not set(HEAVY) & set(run.stdout.split())
+
+
+@pytest.mark.parametrize("name", avsr.__all__)
+def test_a_public_name_is_there(name: str) -> None:
+    assert getattr(avsr, name)
+    assert name in dir(avsr)
+
+
+def test_a_misspelt_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="load_modle"):
+        _ = avsr.load_modle

@@ -54,7 +54,9 @@ def _write(
     if first is None:
         return 0
     height, width = first.shape[:2]
-    video = container.add_stream("libx264", rate=FPS, options={"crf": str(crf)})
+    # Without mbtree, whose decisions vary, the same frames give the same bytes.
+    options = {"crf": str(crf), "x264-params": "mbtree=0"}
+    video = container.add_stream("libx264", rate=FPS, options=options)
     video.width, video.height = width + width % 2, height + height % 2
     video.pix_fmt = "yuv420p"
     audio = None

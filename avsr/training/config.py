@@ -80,6 +80,8 @@ class TrainConfig:
     """Stages, one after the other."""
     init: str | None = None
     """Model directory to start from: its sizes, weights and tokenizer; None starts afresh."""
+    init_frontend: str | None = None
+    """Model directory whose visual front end, with its projection, replaces the network's."""
     preset: str = "tiny"
     """Sizes of a new network."""
     languages: tuple[str, ...] = LANGUAGES

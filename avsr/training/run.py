@@ -40,6 +40,8 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
     lightning.seed_everything(config.seed, verbose=False)
     train_data, pool = read_utterances(config.corpora, config.languages)
     model = initial_model(config, train_data, out)
+    if config.init_frontend is not None:
+        take_frontend(model, AVSRModel.load(config.init_frontend))
     babbles = make_babbles(train_data, config.seed)
     valid_data = (
         read_utterances(config.validation, config.languages)[0] if config.validation else None
@@ -100,6 +102,18 @@ def initial_model(config: TrainConfig, data: Utterances, out: Path) -> AVSRModel
         languages=config.languages,
     )
     return AVSRModel(sizes, tokenizer)
+
+
+def take_frontend(model: AVSRModel, source: AVSRModel) -> None:
+    """Copy the visual front end and its projection from another model of the same sizes."""
+    for own, other in (
+        (model.encoder.frontend, source.encoder.frontend),
+        (model.encoder.video_proj, source.encoder.video_proj),
+    ):
+        try:
+            own.load_state_dict(other.state_dict())
+        except RuntimeError as error:
+            raise ConfigError("init_frontend: its visual front end is of another size") from error
 
 
 def run_stage(

@@ -76,3 +76,13 @@ def test_wrong_use(tmp_path):
         write_video(tmp_path / "a.mp4", [grey], waveform=np.zeros((2, 100)))
     with pytest.raises(MediaError, match="folder"):
         write_video(tmp_path / "nowhere" / "a.mp4", [grey])
+
+
+def test_same_frames_same_bytes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (24, 24, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    frames = [np.roll(picture, 3 * i, axis=1) for i in range(40)]
+    waveform = rng.normal(0, 0.1, 25_600).clip(-1, 1).astype(np.float32)
+    for name in ("one.mp4", "other.mp4"):
+        write_video(tmp_path / name, frames, waveform=waveform)
+    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "other.mp4").read_bytes()

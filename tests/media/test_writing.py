@@ -78,7 +78,7 @@ def test_wrong_use(tmp_path):
         write_video(tmp_path / "nowhere" / "a.mp4", [grey])
 
 
-def test_same_frames_same_bytes(tmp_path: Path) -> None:
+def test_same_frames_same_bytes(tmp_path):
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 255, (24, 24, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     frames = [np.roll(picture, 3 * i, axis=1) for i in range(40)]

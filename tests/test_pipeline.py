@@ -70,6 +70,7 @@ def clips(face, tmp_path_factory):
     soundfile.write(folder / "sound.wav", TONE, 16_000)
     whole = (folder / "plain.mp4").read_bytes()
     (folder / "truncated.mp4").write_bytes(whole[: len(whole) // 2])
+    (folder / "headless.mp4").write_bytes(whole[len(whole) // 2 :])
     (folder / "zero.mp4").write_bytes(b"")
     (folder / "text.mp4").write_text("this is no film\n" * 50)
     return folder
@@ -124,7 +125,7 @@ def test_a_sound_file_has_no_picture(model, clips):
     [
         ("no-face-no-sound.mp4", "nothing to transcribe: .*no sound track.*no face"),
         ("silence-no-face.mp4", "nothing to transcribe: .*silent.*no face"),
-        ("truncated.mp4", "truncated.mp4"),
+        ("headless.mp4", "headless.mp4"),
         ("zero.mp4", "zero.mp4"),
         ("text.mp4", "text.mp4"),
         ("missing.mp4", "missing.mp4"),
@@ -135,6 +136,11 @@ def test_what_cannot_be_used_is_one_line(model, clips, clip, message):
     with pytest.raises(MediaError, match=message) as error:
         model.transcribe(clips / clip)
     assert "\n" not in str(error.value)
+
+
+def test_of_a_truncated_file_what_is_there_is_transcribed_and_the_cut_is_said(model, clips):
+    result = model.transcribe(clips / "truncated.mp4", beam_size=2)
+    assert any("cut short" in warning for warning in result.warnings)
 
 
 def test_an_unknown_language_is_refused_before_any_work(model, clips):

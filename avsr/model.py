@@ -6,7 +6,6 @@ and ``README.md`` (the card). Nothing in it is ever unpickled.
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from avsr.decoder import AttentionDecoder, DecoderConfig, Tokenizer
@@ -166,9 +165,7 @@ class AVSRModel(nn.Module):
         _replace(path / "config.json", config.encode())
         _replace(path / "tokenizer.model", self.tokenizer.model)
         _replace(path / "README.md", card.encode())
-        with tempfile.TemporaryDirectory(dir=path) as temporary:
-            save_file(weights, Path(temporary) / "weights")
-            os.replace(Path(temporary) / "weights", path / "model.safetensors")
+        _replace(path / "model.safetensors", save(weights))
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> "AVSRModel":

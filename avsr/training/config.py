@@ -44,7 +44,7 @@ class StageConfig:
     warmup: float = 0.1
     """Share of the updates in which the learning rate rises."""
     decay: float = 0.5
-    """Share of the updates, at the end, in which it falls to 1 % of the peak."""
+    """Share of the updates, at the end, in which it falls to 5 % of the peak."""
     batch_frames: int = 1600
     """Most frames (padding included) in a batch without pixels."""
     video_batch_frames: int = 800

@@ -24,13 +24,13 @@ ALL_BACKENDS = [
 
 
 def tri_stage(step: int, updates: int, warmup: float, decay: float) -> float:
-    """Factor on the learning rate: linear rise, plateau, exponential fall to 1 %."""
+    """Factor on the learning rate: linear rise, plateau, exponential fall to 5 %."""
     position = (step + 1) / updates
     if position < warmup:
         return position / warmup
     if position <= 1 - decay:
         return 1.0
-    return float(0.01 ** ((position - (1 - decay)) / decay))
+    return float(0.05 ** ((position - (1 - decay)) / decay))
 
 
 def greedy_ctc(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:

@@ -23,6 +23,7 @@ from av.video.reformatter import ColorRange
 
 from avsr.corpus.manifest import Record, is_file_stem, parse_record, write_manifest
 from avsr.errors import CorpusError
+from avsr.interrupts import hold_interrupt
 from avsr.rates import FPS, SAMPLE_RATE
 
 MOUTH_CRF = 18  # H.264 quality of mouth crops
@@ -101,14 +102,16 @@ def _brightness(frame: av.VideoFrame) -> np.ndarray:
 def encode_audio(waveform: np.ndarray) -> bytes:
     """Waveform (S,), float in [-1, 1] or int16 -> bytes of a 16-bit FLAC."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    with hold_interrupt():
+        soundfile.write(buffer, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
 
 
 def decode_audio(encoded: bytes) -> np.ndarray:
     """The reverse of encode_audio: (S,) int16; raise CorpusError for another rate or no FLAC."""
     try:
-        waveform, rate = soundfile.read(io.BytesIO(encoded), dtype="int16")
+        with hold_interrupt():
+            waveform, rate = soundfile.read(io.BytesIO(encoded), dtype="int16")
     except soundfile.LibsndfileError as error:
         raise CorpusError(f"a FLAC cannot be decoded ({error})") from error
     if rate != SAMPLE_RATE or waveform.ndim != 1:

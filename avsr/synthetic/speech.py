@@ -20,6 +20,7 @@ import numpy as np
 from scipy.signal import firwin, resample_poly
 
 from avsr.errors import AvsrError
+from avsr.interrupts import hold_interrupt
 from avsr.languages import check_language
 from avsr.rates import SAMPLE_RATE
 from avsr.synthetic.voices import VARIANTS, Voice
@@ -147,9 +148,10 @@ class _Espeak:
         ):
             library.espeak_SetParameter(parameter, value, 0)
         data = text.encode() + b"\0"
-        status = library.espeak_Synth(
-            data, ctypes.c_size_t(len(data)), 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None
-        )
+        with hold_interrupt():
+            status = library.espeak_Synth(
+                data, ctypes.c_size_t(len(data)), 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None
+            )
         library.espeak_Synchronize()
         if status or not self.chunks:
             raise AvsrError(f"espeak-ng could not speak {text!r} in '{language}'")

@@ -17,6 +17,7 @@ from avsr.corpus import EncodedSample, decode_mouth, read_encoded_shards
 from avsr.decoder import BLANK, EOS, PAD, Tokenizer
 from avsr.encoder import normalize_mouth, random_crop_flip
 from avsr.errors import CorpusError
+from avsr.interrupts import hold_interrupt
 from avsr.rates import FBANK_BINS, FBANK_STACK, FPS, SAMPLE_RATE
 from avsr.training.batches import BatchPlan
 from avsr.training.config import CorpusConfig, StageConfig
@@ -68,7 +69,8 @@ class Utterances:
 
     def waveform(self, index: int) -> np.ndarray:
         """(S,) float32 in [-1, 1]."""
-        data, rate = soundfile.read(io.BytesIO(self.samples[index].audio), dtype="float32")
+        with hold_interrupt():
+            data, rate = soundfile.read(io.BytesIO(self.samples[index].audio), dtype="float32")
         if rate != SAMPLE_RATE:
             raise CorpusError(
                 f"{self.samples[index].record.utterance_id}: {rate} Hz, not {SAMPLE_RATE} Hz"

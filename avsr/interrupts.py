@@ -1,0 +1,27 @@
+"""Ctrl-C while C code calls Python back: there the exception would be lost without a trace."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def hold_interrupt() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block, then act as usual.
+
+    In threads other than the main one nothing is to be done: Python interrupts the main one only.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    held: list[tuple[Any, ...]] = []
+    signal.signal(signal.SIGINT, lambda *arguments: held.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        handler(*held[0])

@@ -1,23 +1,20 @@
 """Utterances in memory -> tensors of a training batch."""
 
 import dataclasses
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
 from avsr.audio import audio_features, make_babble, mix_at_snr
-from avsr.corpus import EncodedSample, decode_mouth, read_encoded_shards
+from avsr.corpus import EncodedSample, decode_audio, decode_mouth, read_encoded_shards
 from avsr.decoder import BLANK, EOS, PAD, Tokenizer
 from avsr.encoder import normalize_mouth, random_crop_flip
 from avsr.errors import CorpusError
-from avsr.interrupts import hold_interrupt
 from avsr.rates import FBANK_BINS, FBANK_STACK, FPS, SAMPLE_RATE
 from avsr.training.batches import BatchPlan
 from avsr.training.config import CorpusConfig, StageConfig
@@ -69,13 +66,11 @@ class Utterances:
 
     def waveform(self, index: int) -> np.ndarray:
         """(S,) float32 in [-1, 1]."""
-        with hold_interrupt():
-            data, rate = soundfile.read(io.BytesIO(self.samples[index].audio), dtype="float32")
-        if rate != SAMPLE_RATE:
-            raise CorpusError(
-                f"{self.samples[index].record.utterance_id}: {rate} Hz, not {SAMPLE_RATE} Hz"
-            )
-        return data
+        sample = self.samples[index]
+        try:
+            return decode_audio(sample.audio).astype(np.float32) / 32768.0
+        except CorpusError as error:
+            raise CorpusError(f"{sample.record.utterance_id}: {error}") from error
 
     def mouth(self, index: int) -> Tensor:
         """(T, 96, 96) uint8."""

@@ -152,7 +152,14 @@ def demo(
     page.main(host=host, port=port, model=model, device=device)
 
 
-for command in (workshop.synthesize, workshop.prepare, workshop.train, workshop.evaluate):
+for command in (
+    workshop.synthesize,
+    workshop.validate,
+    workshop.balance,
+    workshop.prepare,
+    workshop.train,
+    workshop.evaluate,
+):
     app.command()(command)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from avsr.decoder import AttentionDecoder, DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig, AVHubertEncoder, EncoderOutput
 from avsr.errors import ConfigError, ModelError
+from avsr.files import replace_bytes
 from avsr.language import LanguageClassifier
 from avsr.languages import LANGUAGES
 
@@ -162,10 +163,10 @@ class AVSRModel(nn.Module):
             for name, value in self.state_dict().items()
         }
         config = json.dumps(asdict(self.config), indent=2) + "\n"
-        _replace(path / "config.json", config.encode())
-        _replace(path / "tokenizer.model", self.tokenizer.model)
-        _replace(path / "README.md", card.encode())
-        _replace(path / "model.safetensors", save(weights))
+        replace_bytes(path / "config.json", config.encode())
+        replace_bytes(path / "tokenizer.model", self.tokenizer.model)
+        replace_bytes(path / "README.md", card.encode())
+        replace_bytes(path / "model.safetensors", save(weights))
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> "AVSRModel":
@@ -206,12 +207,6 @@ def check_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -
     ]
     if problems:
         raise ModelError(f"{where} does not fit its config: " + "; ".join(problems))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def resolve_device(device: str) -> torch.device:

@@ -54,11 +54,46 @@ def synthesize(
         print(f"{part}  {count} utterances  {summary['seconds'][part] / 3600:.2f} h")
 
 
+def validate(
+    manifest: Annotated[Path, typer.Argument(help="JSON lines or CSV, one utterance each.")],
+    languages: Annotated[
+        str | None, typer.Option(help="Codes that may occur, commas between; default: ISO 639-1.")
+    ] = None,
+    media: Annotated[bool, typer.Option(help="Open the media files to check the times.")] = True,
+) -> int:
+    """Name every broken record of a manifest; exit 1 if there is one."""
+    from avsr.corpus import validate_manifest
+
+    codes = languages.replace(",", " ").split() if languages else None
+    count, broken = validate_manifest(manifest, languages=codes, check_media=media)
+    for entry in broken:
+        name = f"record {entry.utterance_id} " if entry.utterance_id else ""
+        print(f"{manifest}:{entry.line}: {name}{', '.join(entry.problems)}")
+    print(f"{count} records, {len(broken)} broken")
+    return 1 if broken else 0
+
+
+def balance(
+    manifests: Annotated[list[Path], typer.Argument(help="JSON lines or CSV.")],
+    split: Annotated[str, typer.Option(help="Split to weigh.")] = "train",
+    picture: Annotated[Path | None, typer.Option(help="PNG to draw the balance into.")] = None,
+) -> None:
+    """Show how a corpus is spread over its languages, and the weights of training."""
+    from avsr.corpus import balance_table, language_balance, plot_balance, read_manifest
+
+    records = [record for manifest in manifests for record in read_manifest(manifest)]
+    rows = language_balance(record for record in records if record.split == split)
+    print(balance_table(rows), end="")
+    if picture is not None:
+        plot_balance(rows, picture)
+
+
 def prepare(
     kind: Annotated[
-        Literal["grid", "manifest"], typer.Argument(help="What SOURCE is: see the README.")
+        Literal["grid", "lrs3", "manifest", "muavic"],
+        typer.Argument(help="What SOURCE is: see the README."),
     ],
-    source: Annotated[Path, typer.Argument(help="GRID's folder, or a JSON-lines manifest.")],
+    source: Annotated[Path, typer.Argument(help="The corpus's folder, or a manifest.")],
     out: Annotated[Path, typer.Argument(help="Folder of the corpus.")],
     split: Annotated[str | None, typer.Option(help="Prepare this split only.")] = None,
     valid_speakers: Annotated[
@@ -67,21 +102,32 @@ def prepare(
     test_speakers: Annotated[
         str, typer.Option(help="GRID: speakers kept for testing, commas between.")
     ] = "",
+    languages: Annotated[
+        str | None, typer.Option(help="MuAViC: codes with commas between; by default all there.")
+    ] = None,
     video: Annotated[bool, typer.Option(help="Crop the lips, or take the sound only.")] = True,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> int:
     """Cut recordings into shards for training; run it again to go on after an interruption."""
-    from avsr.corpus import read_grid, read_manifest
+    from avsr.corpus import read_grid, read_lrs3, read_manifest, read_muavic
+    from avsr.corpus.prepare import CropReader, MediaReader
     from avsr.corpus.prepare import prepare as make
 
+    if (valid_speakers or test_speakers) and kind != "grid":
+        raise AvsrError(f"{kind} says itself which split an utterance is in: name no speakers")
+    if languages and kind != "muavic":
+        raise AvsrError("--languages is for muavic")
+    root = source.parent if kind == "manifest" else source
+    reader: type[MediaReader] = CropReader if kind == "muavic" else MediaReader
     if kind == "grid":
         held = [speakers.replace(",", " ").split() for speakers in (valid_speakers, test_speakers)]
         records = read_grid(source, valid_speakers=held[0], test_speakers=held[1])
-    elif valid_speakers or test_speakers:
-        raise AvsrError("a manifest says itself which split an utterance is in")
+    elif kind == "lrs3":
+        records = read_lrs3(source)
+    elif kind == "muavic":
+        records = read_muavic(source, languages.replace(",", " ").split() if languages else None)
     else:
         records = read_manifest(source)
-    root = source if kind == "grid" else source.parent
     status = 0
     for name in [split] if split else sorted({record.split for record in records}):
         with show_progress() as progress:
@@ -89,7 +135,16 @@ def prepare(
             def advance(done: int, failed: int, total: int, part: str = name) -> None:
                 progress(part, done, total)
 
-            made = make(records, root, out, name, video=video, workers=workers, progress=advance)
+            made = make(
+                records,
+                root,
+                out,
+                name,
+                video=video,
+                reader=reader,
+                workers=workers,
+                progress=advance,
+            )
         print(f"{name}  {len(made.records)} utterances")
         for failure in made.failures:
             status = 1
@@ -100,8 +155,16 @@ def prepare(
 def train(
     recipe: Annotated[Path, typer.Argument(help="YAML file, as recipes/synthetic/train.yaml.")],
     workers: Annotated[int, typer.Option(min=0, help="Processes that make batches.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try the largest batches and print the plan only.")
+    ] = False,
 ) -> None:
     """Train a model as a recipe says; run it again to go on after an interruption."""
+    if dry_run:
+        from avsr.training.rehearsal import rehearse
+
+        rehearse(recipe)
+        return
     from avsr.training.run import train as run
 
     print(run(recipe, workers=workers))

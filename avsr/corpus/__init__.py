@@ -3,8 +3,23 @@
 Preparation (``avsr.corpus.prepare``) needs the face stage and is imported by its own name.
 """
 
+from avsr.corpus.balance import (
+    LanguageBalance,
+    balance_table,
+    language_balance,
+    plot_balance,
+)
 from avsr.corpus.grid import read_grid
-from avsr.corpus.manifest import Record, read_manifest, resolve_media, write_manifest
+from avsr.corpus.lrs3 import read_lrs3
+from avsr.corpus.manifest import (
+    Entry,
+    Record,
+    read_manifest,
+    resolve_media,
+    scan_manifest,
+    write_manifest,
+)
+from avsr.corpus.muavic import read_muavic
 from avsr.corpus.shards import (
     EncodedSample,
     Sample,
@@ -16,20 +31,30 @@ from avsr.corpus.shards import (
     read_encoded_shards,
     read_shards,
 )
+from avsr.corpus.validate import validate_manifest
 
 __all__ = [
     "EncodedSample",
+    "Entry",
+    "LanguageBalance",
     "Record",
     "Sample",
     "ShardWriter",
+    "balance_table",
     "decode_audio",
     "decode_mouth",
     "decode_sample",
     "encode_mouth",
+    "language_balance",
+    "plot_balance",
     "read_encoded_shards",
     "read_grid",
+    "read_lrs3",
     "read_manifest",
+    "read_muavic",
     "read_shards",
     "resolve_media",
+    "scan_manifest",
+    "validate_manifest",
     "write_manifest",
 ]

@@ -1,14 +1,18 @@
-"""Manifests: JSON lines of plain records, one per utterance."""
+"""Manifests: plain records, one per utterance, as JSON lines or CSV."""
 
+import csv
+import dataclasses
+import io
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from avsr.errors import CorpusError
+from avsr.files import replace_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,8 @@ class Record:
     """Name of the speaker."""
     words: list[dict[str, Any]] | None = None
     """``{"word", "start", "end"}`` with seconds from the utterance's start, where known."""
+    phones: list[dict[str, Any]] | None = None
+    """``{"phone", "start", "end"}``, IPA without stress, "" for a pause; where known."""
     title: str | None = None
     """Title of the video the utterance comes from."""
     description: str | None = None
@@ -58,14 +64,18 @@ class Record:
             found.append("has a start or end that is not a number of seconds")
         elif not 0 <= self.start < self.end:
             found.append(f"does not satisfy 0 <= start < end (start {self.start}, end {self.end})")
-        if self.words is not None and not _are_words(self.words):
-            found.append('has words that are not a list of {"word", "start", "end"}')
+        for name in _SPANS:
+            spans = getattr(self, name)
+            if spans is not None and not _are_spans(spans, name[:-1]):
+                found.append(f'has {name} that are not a list of {{"{name[:-1]}", "start", "end"}}')
         return found
 
 
 _KNOWN = {field.name for field in fields(Record)}
 _REQUIRED = {field.name for field in fields(Record) if field.default is MISSING}
-_TEXTS = [field.name for field in fields(Record) if field.name not in ("start", "end", "words")]
+_SPANS = ("words", "phones")
+_WITHOUT_ID = "without id"
+_TEXTS = [field.name for field in fields(Record) if field.name not in ("start", "end", *_SPANS)]
 
 
 def is_file_stem(name: str) -> bool:
@@ -77,73 +87,144 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 
-def _are_words(value: object) -> bool:
+def _are_spans(value: object, name: str) -> bool:
     return isinstance(value, list) and all(
-        isinstance(word, dict)
-        and isinstance(word.get("word"), str)
-        and _is_number(word.get("start"))
-        and _is_number(word.get("end"))
-        for word in value
+        isinstance(span, dict)
+        and isinstance(span.get(name), str)
+        and _is_number(span.get("start"))
+        and _is_number(span.get("end"))
+        for span in value
     )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one line of a manifest holds."""
+
+    line: int
+    """Counted from 1."""
+    utterance_id: str
+    """"without id" where it has none."""
+    record: Record | None
+    """None where the line cannot be read as a record."""
+    problems: list[str]
+    """What is wrong, each as the end of "record X ..."."""
 
 
 def parse_record(line: str, where: str) -> Record:
     """The record of a JSON line; raise CorpusError that begins with ``where`` and names the id."""
-    try:
-        values = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise CorpusError(f"{where}: not JSON ({error.msg})") from error
-    if not isinstance(values, dict):
-        raise CorpusError(f"{where}: a record must be a JSON object")
-    problems = [f"misses {key}" for key in sorted(_REQUIRED - set(values))]
-    problems += [f"has the unknown field {key}" for key in sorted(set(values) - _KNOWN)]
-    if not problems:
-        record = Record(**values)
-        problems = record.problems()
-    if problems:
-        name = values.get("utterance_id", "without id")
-        raise CorpusError(f"{where}: record {name} {', '.join(problems)}")
-    return record
+    return _sound_record(_parse_json(line, 0), where)
 
 
-def read_manifest(path: str | os.PathLike[str]) -> list[Record]:
-    """Read a JSONL manifest; raise CorpusError naming file, line and id of a broken record."""
+def scan_manifest(path: str | os.PathLike[str]) -> Iterator[Entry]:
+    """Every record of a manifest with what is wrong with it; raise CorpusError if unreadable.
+
+    The suffix ``.csv`` tells a table from JSON lines. Its first row names the fields of Record;
+    an empty cell is a value that is not known, or an empty text; words and phones are JSON in
+    their cells.
+    """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte-order mark first
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise CorpusError(f"cannot read the manifest {path}: {reason}") from error
-    records = []
     line_of: dict[str, int] = {}
+    for entry in _csv_entries(text) if path.suffix.lower() == ".csv" else _json_entries(text):
+        first = entry.line
+        if entry.record is not None:
+            first = line_of.setdefault(entry.utterance_id, entry.line)
+        again = [f"is in line {first} already"] if first != entry.line else []
+        yield dataclasses.replace(entry, problems=entry.problems + again)
+
+
+def read_manifest(path: str | os.PathLike[str]) -> list[Record]:
+    """Read a manifest, JSON lines or CSV (see scan_manifest).
+
+    Raises CorpusError naming file, line and id of the first broken record.
+    """
+    return [_sound_record(entry, f"{path}:{entry.line}") for entry in scan_manifest(path)]
+
+
+def _sound_record(entry: Entry, where: str) -> Record:
+    if entry.record is None or entry.problems:
+        problems = ", ".join(entry.problems)
+        name = f"record {entry.utterance_id} " if entry.utterance_id else ""
+        raise CorpusError(f"{where}: {name}{problems}")
+    return entry.record
+
+
+def _json_entries(text: str) -> Iterator[Entry]:
     # not splitlines(): texts may hold line separators other than the newline
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        record = parse_record(line, f"{path}:{number}")
-        first = line_of.setdefault(record.utterance_id, number)
-        if first != number:
-            raise CorpusError(
-                f"{path}:{number}: record {record.utterance_id} is in line {first} already"
-            )
-        records.append(record)
-    return records
+        if line.strip():
+            yield _parse_json(line, number)
+
+
+def _parse_json(line: str, number: int) -> Entry:
+    try:
+        values = json.loads(line)
+    except json.JSONDecodeError as error:
+        return Entry(number, "", None, [f"not JSON ({error.msg})"])
+    if not isinstance(values, dict):
+        return Entry(number, "", None, ["a record must be a JSON object"])
+    return _entry(number, values)
+
+
+def _csv_entries(text: str) -> Iterator[Entry]:
+    rows = csv.DictReader(io.StringIO(text, newline=""), restkey="", strict=True)
+    try:
+        for row in rows:
+            cells = {k: v for k, v in row.items() if v is not None and (v or k in _REQUIRED)}
+            more = cells.pop("", None)
+            if more is not None:
+                name = str(cells.get("utterance_id", _WITHOUT_ID))
+                yield Entry(rows.line_num, name, None, ["has more cells than the first row"])
+            else:
+                yield _entry(rows.line_num, {k: _from_cell(k, v) for k, v in cells.items()})
+    except csv.Error as error:
+        yield Entry(rows.line_num, "", None, [f"not CSV ({error})"])
+
+
+def _from_cell(name: str, cell: str) -> Any:
+    """The value of a cell; what cannot be converted stays text, which Record.problems names."""
+    if name in ("start", "end"):
+        try:
+            return float(cell)
+        except ValueError:
+            return cell
+    if name in _SPANS:
+        try:
+            return json.loads(cell)
+        except json.JSONDecodeError:
+            return cell
+    return cell
+
+
+def _entry(line: int, values: dict[str, Any]) -> Entry:
+    problems = [f"misses {key}" for key in sorted(_REQUIRED - set(values))]
+    problems += [f"has the unknown field {key}" for key in sorted(set(values) - _KNOWN)]
+    record = None
+    if not problems:
+        record = Record(**values)
+        problems = record.problems()
+    return Entry(line, str(values.get("utterance_id", _WITHOUT_ID)), record, problems)
 
 
 def write_manifest(path: str | os.PathLike[str], records: Iterable[Record]) -> None:
-    """Write a JSONL manifest; it gets its name when it is complete."""
-    replace_text(path, "".join(record.to_json() + "\n" for record in records))
-
-
-def replace_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a UTF-8 file under a temporary name, then rename it."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a manifest, CSV if ``path`` ends so; it gets its name when it is complete."""
+    if Path(path).suffix.lower() != ".csv":
+        replace_text(path, "".join(record.to_json() + "\n" for record in records))
+        return
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, [field.name for field in fields(Record)], lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        values = json.loads(record.to_json())
+        for name in set(values).intersection(_SPANS):
+            values[name] = json.dumps(values[name], ensure_ascii=False)
+        writer.writerow(values)
+    replace_text(path, table.getvalue())
 
 
 def resolve_media(manifest: str | os.PathLike[str], record: Record) -> Path:

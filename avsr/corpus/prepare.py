@@ -1,27 +1,28 @@
 """Preparation: media files -> sound and mouth crops in shards; what fails is listed with why."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import math
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from avsr.corpus.manifest import Record, read_manifest, replace_text, write_manifest
+from avsr.corpus.manifest import Record, read_manifest, write_manifest
+from avsr.corpus.muavic import sound_of
 from avsr.corpus.shards import EncodedSample, ShardFile, encode_sample
+from avsr.corpus.workers import process_map
 from avsr.errors import CorpusError, MediaError
-from avsr.rates import FPS, SAMPLES_PER_FRAME
+from avsr.files import replace_text
+from avsr.rates import FPS, MOUTH_SIZE, SAMPLES_PER_FRAME
 
 MIN_FOUND = 0.5  # share of frames with a face below which an utterance fails
 
@@ -55,6 +56,7 @@ def prepare(
     *,
     video: bool = True,
     min_found: float = MIN_FOUND,
+    reader: "type[MediaReader] | None" = None,
     shard_size: int = 500,
     workers: int = 1,
     progress: Progress | None = None,
@@ -64,7 +66,8 @@ def prepare(
     ``records`` name media files that count from the folder ``root``. With ``video`` the lips are
     cropped, and an utterance fails whose face is seen in less than ``min_found`` of the frames;
     without it shards hold sound only. Failures (unreadable, damaged, no sound, no face) stand with
-    their reasons in ``OUT/<split>.failed.jsonl``.
+    their reasons in ``OUT/<split>.failed.jsonl``. ``reader`` opens the files: MediaReader by
+    default, CropReader for MuAViC.
 
     Calling it again with the same arguments goes on after an interruption. More than one worker
     means processes that import the caller's main module: call it under ``__main__`` then.
@@ -82,8 +85,14 @@ def prepare(
     _claim(out, split, chosen, {"video": video, "min_found": min_found, "shard_size": shard_size})
     manifest, failed = out / f"{split}.jsonl", out / f"{split}.failed.jsonl"
     if not manifest.exists():
-        work = partial(prepare_media, root=Path(root), video=video, min_found=min_found)
-        with _mapper(workers) as run:
+        work = partial(
+            prepare_media,
+            root=Path(root),
+            video=video,
+            min_found=min_found,
+            reader=reader or MediaReader,
+        )
+        with process_map(workers) as run:
             _write_shards(out, split, chosen, shard_size, partial(run, work), progress or _silent)
         parts = [_parts(out, split, i) for i in range(_num_shards(chosen, shard_size))]
         replace_text(failed, "".join(part.read_text(encoding="utf-8") for _, part in parts))
@@ -118,6 +127,20 @@ class MediaReader:
         end = None if math.isinf(last) else int(last) * SAMPLES_PER_FRAME
         return self._waveform[first * SAMPLES_PER_FRAME : end]
 
+    def mouth(self, first: int, last: float, min_found: float) -> np.ndarray:
+        """(T, 96, 96) uint8 of the followed face; MediaError where it is seen too seldom."""
+        from avsr import face
+
+        track = face.track_mouth(self.frames(first, last))
+        if len(track.found) == 0:
+            raise MediaError(f"{self.path}: has no picture at {first / FPS} s")
+        share = float(track.found.mean())
+        if share == 0:
+            raise MediaError(f"{self.path}: no face in any frame")
+        if share < min_found:
+            raise MediaError(f"{self.path}: a face in {share:.0%} of the frames only")
+        return track.mouth
+
     def frames(self, first: int, last: float) -> Iterator[np.ndarray]:
         """Frames (H, W, 3) ``first`` up to ``last``, or to the end; take them before the next."""
         from avsr import media
@@ -134,21 +157,48 @@ class MediaReader:
         self._position = first + taken
 
 
+class CropReader(MediaReader):
+    """Reads MuAViC: the pictures are mouth crops already, the sound is a file of its own."""
+
+    def waveform(self, first: int, last: float) -> np.ndarray:
+        """(S,) float32 from video frame ``first`` up to ``last``, or to the end of the sound."""
+        from avsr import media
+
+        if self._waveform is None:
+            self._waveform = media.read_waveform(sound_of(self.path), warn=_refuse)
+        return super().waveform(first, last)
+
+    def mouth(self, first: int, last: float, min_found: float) -> np.ndarray:
+        """(T, 96, 96) uint8, grey."""
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in self.frames(first, last)]
+        if not grey:
+            raise MediaError(f"{self.path}: has no picture")
+        if grey[0].shape != (MOUTH_SIZE, MOUTH_SIZE):
+            height, width = grey[0].shape
+            raise MediaError(f"{self.path}: is {width}x{height}, mouth crops are 96x96")
+        return np.stack(grey)
+
+
 def _refuse(warning: str) -> None:
     """What is read only in part does not fit its text."""
     raise MediaError(warning)
 
 
 def prepare_media(
-    records: Sequence[Record], *, root: Path, video: bool, min_found: float
+    records: Sequence[Record],
+    *,
+    root: Path,
+    video: bool,
+    min_found: float,
+    reader: type[MediaReader] = MediaReader,
 ) -> list[EncodedSample | Failure]:
     """Prepare records of one media file."""
     path = root / records[0].media
-    reader = MediaReader(path)
+    opened = reader(path)
     results: list[EncodedSample | Failure] = []
     for record in records:
         try:
-            results.append(_prepare(record, reader, video, min_found))
+            results.append(_prepare(record, opened, video, min_found))
         except MediaError as error:
             reason = " ".join(str(error).split())
             results.append(Failure(record.utterance_id, record.media, reason))
@@ -165,39 +215,27 @@ def _prepare(record: Record, reader: MediaReader, video: bool, min_found: float)
     mouth = None
     num_frames = -(-len(waveform) // SAMPLES_PER_FRAME)
     if video:
-        mouth = _crop(record, reader, first, last, min_found)
+        mouth = reader.mouth(first, last, min_found)
         num_frames = len(mouth)
     waveform = waveform[: num_frames * SAMPLES_PER_FRAME]
     waveform = np.pad(waveform, (0, num_frames * SAMPLES_PER_FRAME - len(waveform)))
     shift = record.start - first / FPS
     prepared = dataclasses.replace(
-        record, start=0.0, end=num_frames / FPS, words=_shift(record.words, shift)
+        record,
+        start=0.0,
+        end=num_frames / FPS,
+        words=_shift(record.words, shift),
+        phones=_shift(record.phones, shift),
     )
     return encode_sample(prepared, waveform, mouth)
 
 
-def _crop(
-    record: Record, reader: MediaReader, first: int, last: float, min_found: float
-) -> np.ndarray:
-    from avsr import face
-
-    track = face.track_mouth(reader.frames(first, last))
-    if len(track.found) == 0:
-        raise MediaError(f"{reader.path}: has no picture at {record.start} s")
-    share = float(track.found.mean())
-    if share == 0:
-        raise MediaError(f"{reader.path}: no face in any frame")
-    if share < min_found:
-        raise MediaError(f"{reader.path}: a face in {share:.0%} of the frames only")
-    return track.mouth
-
-
-def _shift(words: list[dict[str, Any]] | None, seconds: float) -> list[dict[str, Any]] | None:
-    if words is None or seconds == 0:
-        return words
+def _shift(spans: list[dict[str, Any]] | None, seconds: float) -> list[dict[str, Any]] | None:
+    if spans is None or seconds == 0:
+        return spans
     return [
-        {**word, **{name: round(max(0.0, word[name] + seconds), 3) for name in ("start", "end")}}
-        for word in words
+        {**span, **{name: round(max(0.0, span[name] + seconds), 3) for name in ("start", "end")}}
+        for span in spans
     ]
 
 
@@ -262,21 +300,6 @@ def _claim(out: Path, split: str, records: Sequence[Record], options: dict[str, 
         raise CorpusError(
             f"{out} holds '{split}' made from other records or options; choose another folder"
         )
-
-
-@contextlib.contextmanager
-def _mapper(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """A ``map`` over worker processes, results in order; the built-in one for one worker."""
-    if workers == 1:
-        yield map
-        return
-    # spawned, not forked: the parent may hold threads and locks of torch or OpenCV
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        try:
-            yield pool.map
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _silent(done: int, failed: int, total: int) -> None:

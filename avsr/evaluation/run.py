@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from avsr.corpus import Record, read_manifest
-from avsr.corpus.manifest import replace_text
 from avsr.errors import ConfigError, CorpusError, MediaError
 from avsr.evaluation.clips import (
     BABBLE_TALKERS,
@@ -22,6 +21,7 @@ from avsr.evaluation.clips import (
 )
 from avsr.evaluation.scores import LanguageScore, Outcome, macro_average, score
 from avsr.evaluation.text import NORMALIZATION_VERSION
+from avsr.files import replace_text
 
 if TYPE_CHECKING:
     from avsr.model import AVSRModel

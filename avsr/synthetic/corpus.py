@@ -4,15 +4,12 @@ So neither the order nor the number of workers changes a byte, and an interrupte
 it stopped.
 """
 
-import contextlib
 import functools
 import importlib.metadata
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,9 @@ import numpy as np
 import soundfile
 
 from avsr.corpus import Record, ShardWriter, read_manifest, write_manifest
+from avsr.corpus.workers import process_map
 from avsr.errors import CorpusError
+from avsr.files import replace_text
 from avsr.languages import LANGUAGES, check_language
 from avsr.media import write_video
 from avsr.rates import SAMPLE_RATE
@@ -104,7 +103,7 @@ def synthesize(
     _claim(out, plan)
     seconds: dict[str, float] = {}
     counts: dict[str, int] = {}
-    with _mapper(workers) as run:
+    with process_map(workers) as run:
         for part in ("train", "valid", "test", "valid_clips"):
             total = plan.count(part)
             if not total:
@@ -149,6 +148,10 @@ def _record(utterance: Utterance, media: str) -> Record:
         words=[
             {"word": word, "start": round(start, 3), "end": round(end, 3)}
             for word, start, end in utterance.words
+        ],
+        phones=[
+            {"phone": phone.symbol, "start": round(phone.start, 3), "end": round(phone.end, 3)}
+            for phone in utterance.phones
         ],
     )
 
@@ -241,21 +244,6 @@ def _write_clip(out: Path, plan: _Plan, part: str, number: int) -> Record:
     return _record(utterance, f"clips/{path.name}")
 
 
-@contextlib.contextmanager
-def _mapper(workers: int) -> Iterator[Run]:
-    """A ``map`` over worker processes, results in order; the built-in one for one worker."""
-    if workers == 1:
-        yield map
-        return
-    # spawned, not forked: the parent may hold threads and locks of torch or OpenCV
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        try:
-            yield pool.map
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
 def _check(plan: _Plan, workers: int) -> None:
     problems = []
     if not plan.languages:
@@ -298,9 +286,7 @@ def _description(plan: _Plan) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    aside = path.with_suffix(".part")
-    aside.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(aside, path)
+    replace_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _silent(part: str, done: int, total: int) -> None:

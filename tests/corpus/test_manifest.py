@@ -18,6 +18,7 @@ FULL = Record(
     split="train",
     speaker="anna",
     words=[{"word": "l'été", "start": 0.1, "end": 0.4}],
+    phones=[{"phone": "e", "start": 0.1, "end": 0.2}],
     title='Une "histoire"',
     description="two\nlines",
     location="Paris",
@@ -30,6 +31,18 @@ def test_written_records_come_back(tmp_path):
     assert read_manifest(tmp_path / "m.jsonl") == [FULL, SHORT]
     assert [path.name for path in tmp_path.iterdir()] == ["m.jsonl"]
     assert len((tmp_path / "m.jsonl").read_text(encoding="utf-8").split("\n")) == 3
+
+
+def test_a_table_holds_the_same_records(tmp_path):
+    write_manifest(tmp_path / "m.csv", [FULL, SHORT])
+    assert read_manifest(tmp_path / "m.csv") == [FULL, dataclasses.replace(SHORT, text="")]
+
+
+def test_a_table_from_a_spreadsheet_reads(tmp_path):
+    table = "utterance_id,media,text,language,split,speaker\r\na,a.mp4,été,fr,train,anna\r\n"
+    (tmp_path / "m.csv").write_text("\ufeff" + table, encoding="utf-8", newline="")
+    (record,) = read_manifest(tmp_path / "m.csv")
+    assert (record.text, record.start, record.end) == ("été", 0.0, math.inf)
 
 
 def test_values_that_are_not_known_are_left_out():
@@ -62,6 +75,7 @@ def test_a_failed_write_keeps_the_old_manifest(tmp_path):
         ({"start": "0"}, "record b has a start or end that is not a number"),
         ({"utterance_id": "a.b"}, "record a.b has an id that is empty or holds a dot"),
         ({"words": [{"word": "x"}]}, "record b has words that are not a list"),
+        ({"phones": [{"phone": 1}]}, 'record b has phones that are not a list of {"phone"'),
         ({"colour": 1}, "record b has the unknown field colour"),
     ],
 )

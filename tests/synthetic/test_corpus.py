@@ -71,6 +71,8 @@ def test_samples_are_the_manifest(made):
         assert sample.mouth is None
         assert len(sample.waveform) == round(sample.record.end * 16000)
         assert [word["word"] for word in sample.record.words] == sample.record.text.split()
+        assert any(phone["phone"] for phone in sample.record.phones)
+        assert all(phone["end"] <= sample.record.end for phone in sample.record.phones)
 
 
 def test_test_clips_lie_beside_their_manifest(made):

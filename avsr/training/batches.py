@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from avsr.errors import ConfigError
+
 BUCKET_BATCHES = 40  # batches whose utterances are sorted by length together
 
 
@@ -15,6 +17,14 @@ class BatchPlan:
     step: int
     modality: str
     indices: tuple[int, ...]
+
+    def part(self, number: int, parts: int) -> tuple[int, ...]:
+        """The utterances of one of ``parts`` equal parts, which processes and passes share."""
+        return self.indices[number::parts]
+
+    def num_frames(self, lengths: np.ndarray) -> int:
+        """Frames with padding; ``lengths`` (N,) frames of every utterance."""
+        return len(self.indices) * int(lengths[list(self.indices)].max())
 
 
 def length_batches(
@@ -42,12 +52,20 @@ def length_batches(
 
 
 def _endless(
-    lengths: np.ndarray, pool: np.ndarray, batch_frames: int, seed: Sequence[int]
+    lengths: np.ndarray, pool: np.ndarray, batch_frames: int, seed: Sequence[int], parts: int
 ) -> Iterator[tuple[int, ...]]:
     epoch = 0
     while True:
         rng = np.random.default_rng([*seed, epoch])
-        yield from length_batches(lengths, pool, batch_frames, rng)
+        batches = length_batches(lengths, pool, batch_frames, rng)
+        # The few that are left over at the end of a bucket may be too few to share.
+        kept = [batch for batch in batches if len(batch) >= parts]
+        if not kept:
+            raise ConfigError(
+                f"batches of {batch_frames} frames cannot be cut into {parts} parts (processes "
+                "times passes): raise batch_frames and video_batch_frames"
+            )
+        yield from kept
         epoch += 1
 
 
@@ -59,8 +77,9 @@ def plan_batches(
     batch_frames: Mapping[str, int],
     seed: Sequence[int],
     updates: int,
+    parts: int = 1,
 ) -> Iterator[BatchPlan]:
-    """The plans of steps 0 .. updates - 1.
+    """The plans of steps 0 .. updates - 1, each of ``parts`` utterances at least.
 
     Batches with lips are drawn from utterances with video only, batches of sound from all.
     ``batch_frames`` gives the most frames of a batch for each modality.
@@ -73,6 +92,7 @@ def plan_batches(
             pool if name == "audio" else pool[has_video[pool]],
             batch_frames[name],
             [*seed, i],
+            parts,
         )
         for i, name in enumerate(names)
     }

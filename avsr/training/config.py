@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 import yaml
 
-from avsr.errors import AvsrError, ConfigError
-from avsr.languages import LANGUAGES, check_language
+from avsr.errors import ConfigError
+from avsr.languages import LANGUAGES, is_language_code
 from avsr.model import PRESETS
 
 T = TypeVar("T")
 MODALITIES = ("av", "audio", "video")
+TRAINED = ("all", "prompts", "frozen-frontend", "frozen-encoder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,8 @@ class StageConfig:
     """Optimizer steps."""
     train: str = "all"
     """``all``; ``prompts``: language prompts and classifier only (the paper's first stage);
-    ``frozen-frontend``: all but the visual front end, whose outputs are computed once."""
+    ``frozen-frontend``: all but the visual front end, whose outputs are computed once;
+    ``frozen-encoder``: all but the encoder, whose prompts train."""
     learning_rate: float = 1e-3
     """Peak of the tri-stage schedule."""
     warmup: float = 0.1
@@ -58,10 +60,18 @@ class StageConfig:
     """alpha of the paper's loss."""
     language_weight: float = 10.0
     """beta of the paper's loss."""
-    alignment_weight: float = 0.0
-    """Weight of a frame-wise cross-entropy of the CTC head against word times (a warm start)."""
+    phone_weight: float = 0.0
+    """Weight of a cross-entropy that names the phone of every half frame, from utterances whose
+    phone times are known; its linear head is used in training only."""
+    guide_weight: float = 0.0
+    """Weight of guided attention (Tachibana et al. 2018): half of the heads of the decoder's last
+    two layers are told to look at the frames of the token to come, from utterances whose word
+    times are known. Without it the decoder needs far more data to find out where to look."""
     noise_probability: float = 0.25
     """Share of utterances with babble mixed into their sound."""
+    mask_probability: float = 1.0
+    """Share of utterances whose filterbank gets one mask in time and one in frequency
+    (SpecAugment); 0 where a small model has more to learn than it can overfit."""
     snr_db: tuple[float, float] = (0.0, 0.0)
     """Range of the signal-to-noise ratio in dB, drawn evenly."""
 
@@ -90,12 +100,22 @@ class TrainConfig:
     """Tokens of the sentencepiece model that a new network gets from the training texts."""
     seed: int = 1
     """Seed of everything random."""
+    devices: int = 1
+    """GPUs of each machine, or processes on CPUs. A batch is shared by all of them, so that
+    ``batch_frames`` and the loss do not depend on their number."""
+    num_nodes: int = 1
+    """Machines."""
+    passes: int = 1
+    """Forward and backward passes per update, each over a part of the batch (gradient
+    accumulation); batch norms see one part at a time."""
     precision: str = "bf16-mixed"
     """Lightning's name of the precision."""
     label_smoothing: float = 0.1
     """Of the attention loss."""
     visual_variants: int = 2
     """Random crops and flips of each clip that a frozen front end computes, beside the centre."""
+    average_checkpoints: int = 1
+    """A stage ends with the mean of its last so many checkpoints."""
     checkpoint_every: int = 500
     """Updates between checkpoints."""
     validate_every: int = 500
@@ -112,10 +132,12 @@ class TrainConfig:
         if not self.corpora:
             problems.append("there is no corpus")
         for code in self.languages:
-            try:
-                check_language(code)
-            except AvsrError as error:
-                problems.append(str(error))
+            if not is_language_code(code):
+                problems.append(f"language '{code}' is no ISO 639-1 code")
+        if len(set(self.languages)) < len(self.languages):
+            problems.append("a language stands twice")
+        if min(self.devices, self.num_nodes, self.passes, self.average_checkpoints) < 1:
+            problems.append("devices, num_nodes, passes and average_checkpoints must be 1 or more")
         for corpus in (*self.corpora, *self.validation):
             if corpus.repeat < 1:
                 problems.append(f"corpus {corpus.path}: repeat must be 1 or more")
@@ -124,8 +146,8 @@ class TrainConfig:
                 problems.append(f"corpus {corpus.path}: the test split is no validation data")
         for stage in self.stages:
             where = f"stage {stage.name}"
-            if stage.train not in ("all", "prompts", "frozen-frontend"):
-                problems.append(f"{where}: train must be all, prompts or frozen-frontend")
+            if stage.train not in TRAINED:
+                problems.append(f"{where}: train must be one of {', '.join(TRAINED)}")
             if set(stage.modalities) - set(MODALITIES) or sum(stage.modalities.values()) <= 0:
                 problems.append(f"{where}: modalities need probabilities of av, audio, video")
             if stage.updates < 1 or stage.batch_frames < 1 or stage.video_batch_frames < 1:

@@ -1,7 +1,9 @@
 """Utterances in memory -> tensors of a training batch."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from avsr.audio import audio_features, make_babble, mix_at_snr
 from avsr.corpus import EncodedSample, decode_audio, decode_mouth, read_encoded_shards
-from avsr.decoder import BLANK, EOS, PAD, Tokenizer
+from avsr.decoder import EOS, PAD, Tokenizer
 from avsr.encoder import normalize_mouth, random_crop_flip
 from avsr.errors import CorpusError
 from avsr.rates import FBANK_BINS, FBANK_STACK, FPS, SAMPLE_RATE
@@ -39,7 +41,9 @@ class Batch:
     tokens_in: Tensor
     targets: Tensor
     languages: Tensor
-    frame_targets: Tensor
+    language_counts: Tensor
+    phones: Tensor
+    token_spans: Tensor
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
         """The batch on another device."""
@@ -56,9 +60,16 @@ class Utterances:
 
     def __init__(self, samples: Sequence[EncodedSample], languages: Sequence[str]) -> None:
         self.samples = samples
+        self.num_languages = len(languages)
         self.language_ids = np.array([languages.index(s.record.language) for s in samples])
         self.lengths = np.array([num_frames(s) for s in samples])
         self.has_video = np.array([s.mouth is not None for s in samples])
+        self.phone_ids = {
+            symbol: i
+            for i, symbol in enumerate(
+                sorted({p["phone"] for s in samples for p in s.record.phones or ()})
+            )
+        }
         self.visual: list[np.ndarray] | None = None  # per utterance (variants, T, C) fp16
 
     def __len__(self) -> int:
@@ -118,23 +129,44 @@ def make_babbles(utterances: Utterances, seed: int) -> list[np.ndarray]:
     ]
 
 
-def frame_targets(words: Sequence[dict], tokenizer: Tokenizer, length: int) -> list[int]:
-    """A token per frame from word times: a word's pieces share its frames by their letters.
+def phone_targets(
+    phones: Sequence[Mapping[str, Any]], phone_ids: Mapping[str, int], length: int
+) -> list[int]:
+    """The phone of each of the ``2 * length`` half frames (20 ms), at its middle.
 
-    Frames outside words are blank; NO_TARGET everywhere when there are no word times.
+    NO_TARGET outside all phones, for phones without an id, and everywhere if there are no phones.
     """
-    if not words:
-        return [NO_TARGET] * length
-    targets = [BLANK] * length
-    for word in words:
-        tokens = tokenizer.encode(word["word"])
-        letters = [len(p.replace("\u2581", "")) or 0.5 for p in tokenizer.pieces(tokens)]
-        edges = np.concatenate([[0.0], np.cumsum(letters)]) / sum(letters)
-        times = word["start"] + edges * (word["end"] - word["start"])
-        for token, start, end in zip(tokens, times, times[1:], strict=False):
-            for frame in range(max(0, round(start * FPS)), min(length, round(end * FPS))):
-                targets[frame] = token
+    targets = [NO_TARGET] * (2 * length)
+    for phone in phones:
+        first, last = (max(0, round(phone[edge] * 2 * FPS)) for edge in ("start", "end"))
+        for half_frame in range(first, min(last, len(targets))):
+            targets[half_frame] = phone_ids.get(phone["phone"], NO_TARGET)
     return targets
+
+
+def token_spans(
+    words: Sequence[Mapping[str, Any]], tokens: Sequence[int], tokenizer: Tokenizer, length: int
+) -> list[tuple[int, int]]:
+    """First frame and the one behind the last for each token and ``</s>``: a word's tokens share
+    its time by their letters, with a frame more on each side.
+
+    (0, 0) everywhere if the words do not give these tokens.
+    """
+    pieces = [tokenizer.encode(word["word"]) for word in words]
+    if not words or [token for piece in pieces for token in piece] != list(tokens):
+        return [(0, 0)] * (len(tokens) + 1)
+    times = []
+    for word, piece in zip(words, pieces, strict=True):
+        letters = [len(p.replace("\u2581", "")) or 0.5 for p in tokenizer.pieces(piece)]
+        edges = np.concatenate([[0.0], np.cumsum(letters)]) / sum(letters)
+        edges = word["start"] + edges * (word["end"] - word["start"])
+        times += list(itertools.pairwise(edges.tolist()))
+    times.append((times[-1][1], length / FPS))
+    spans = []
+    for start, end in times:
+        first = min(length - 1, max(0, math.floor(start * FPS) - 1))
+        spans.append((first, min(length, max(first + 1, math.ceil(end * FPS) + 1))))
+    return spans
 
 
 def mask_fbank(fbank: Tensor, generator: torch.Generator) -> Tensor:
@@ -160,7 +192,9 @@ class BatchMaker:
         stage: StageConfig,
         seed: Sequence[int],
         augment: bool,
+        phone_ids: Mapping[str, int],
     ) -> None:
+        self.phone_ids = phone_ids
         self.utterances = utterances
         self.tokenizer = tokenizer
         self.babbles = babbles
@@ -176,7 +210,7 @@ class BatchMaker:
             snr_db = float(rng.uniform(*self.stage.snr_db))
             waveform = mix_at_snr(waveform, babble, snr_db, offset=int(rng.integers(len(babble))))
         fbank = torch.from_numpy(audio_features(waveform, length))
-        if self.augment:
+        if self.augment and rng.random() < self.stage.mask_probability:
             fbank = mask_fbank(fbank, torch.Generator().manual_seed(int(rng.integers(1 << 31))))
         return fbank
 
@@ -195,14 +229,16 @@ class BatchMaker:
         chosen = int(rng.integers(len(variants))) if self.augment else 0
         return torch.from_numpy(variants[chosen]).float()
 
-    def __call__(self, plan: BatchPlan) -> Batch:
+    def __call__(self, plan: BatchPlan, number: int = 0, parts: int = 1) -> Batch:
+        """The batch of a plan, or one of its parts."""
         data = self.utterances
-        rng = np.random.default_rng([*self.seed, plan.step])
-        lengths = data.lengths[list(plan.indices)]
+        indices = list(plan.part(number, parts))
+        lengths = data.lengths[indices]
         longest = int(lengths.max())
         use_audio, use_video = plan.modality != "video", plan.modality != "audio"
-        fbanks, mouths, visuals, texts, frames = [], [], [], [], []
-        for index, length in zip(plan.indices, lengths.tolist(), strict=True):
+        fbanks, mouths, visuals, texts, phones, spans = [], [], [], [], [], []
+        for index, length in zip(indices, lengths.tolist(), strict=True):
+            rng = np.random.default_rng([*self.seed, plan.step, index])
             record = data.samples[index].record
             if use_audio:
                 fbanks.append(self.sound(index, length, rng))
@@ -211,7 +247,8 @@ class BatchMaker:
             elif use_video:
                 mouths.append(self.lips(index, rng))
             texts.append(self.tokenizer.encode(record.text))
-            frames.append(frame_targets(record.words or (), self.tokenizer, length))
+            spans.append(token_spans(record.words or (), texts[-1], self.tokenizer, length))
+            phones.append(phone_targets(record.phones or (), self.phone_ids, length))
         return Batch(
             step=plan.step,
             modality=plan.modality,
@@ -222,8 +259,14 @@ class BatchMaker:
             lengths=torch.from_numpy(lengths),
             tokens_in=_rows([[EOS, *text] for text in texts], PAD),
             targets=_rows([[*text, EOS] for text in texts], PAD),
-            languages=torch.from_numpy(data.language_ids[list(plan.indices)]),
-            frame_targets=_rows(frames, NO_TARGET),
+            languages=torch.from_numpy(data.language_ids[indices]),
+            language_counts=torch.from_numpy(
+                np.bincount(data.language_ids[list(plan.indices)], minlength=data.num_languages)
+            ),
+            phones=_rows(phones, NO_TARGET, 2 * longest),
+            token_spans=torch.nn.utils.rnn.pad_sequence(
+                [torch.tensor(span) for span in spans], batch_first=True
+            ),
         )
 
 
@@ -236,23 +279,41 @@ def _pad(arrays: list[Tensor], longest: int) -> Tensor | None:
     return out
 
 
-def _rows(rows: list[list[int]], fill: int) -> Tensor:
-    out = torch.full((len(rows), max(len(row) for row in rows)), fill)
+def _rows(rows: list[list[int]], fill: int, longest: int = 0) -> Tensor:
+    out = torch.full((len(rows), max(longest, *(len(row) for row in rows))), fill)
     for target, row in zip(out, rows, strict=True):
         target[: len(row)] = torch.tensor(row, dtype=torch.long)
     return out
 
 
 class TrainingBatches(torch.utils.data.IterableDataset[Batch]):
-    """The batches of a stage from step ``first`` on, for one loader worker."""
+    """The batches of a stage from step ``first`` on, for one loader worker of one process.
 
-    def __init__(self, plans: Sequence[BatchPlan], make: BatchMaker, first: int = 0) -> None:
+    Process ``rank`` of ``processes`` gets ``passes`` parts of every plan, one after the other.
+    """
+
+    def __init__(
+        self,
+        plans: Sequence[BatchPlan],
+        make: BatchMaker,
+        first: int = 0,
+        *,
+        rank: int = 0,
+        processes: int = 1,
+        passes: int = 1,
+    ) -> None:
         self.plans = plans
         self.make = make
         self.first = first
+        self.rank = rank
+        self.processes = processes
+        self.passes = passes
 
     def __iter__(self) -> Iterator[Batch]:
         worker = torch.utils.data.get_worker_info()
         offset, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        for plan in self.plans[self.first + offset :: stride]:
-            yield self.make(plan)
+        parts = self.processes * self.passes
+        # A loader takes one batch from each worker in turn.
+        for turn in range(self.first * self.passes + offset, len(self.plans) * self.passes, stride):
+            step, number = divmod(turn, self.passes)
+            yield self.make(self.plans[step], self.rank * self.passes + number, parts)

@@ -1,7 +1,10 @@
 """A training run from a recipe: stage after stage, resumed from the last checkpoint."""
 
 import dataclasses
+import json
 import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import lightning
@@ -11,8 +14,10 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Ri
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from avsr.decoder import Tokenizer
+from avsr.corpus import balance_table, language_balance, plot_balance
+from avsr.decoder import UNK, Tokenizer
 from avsr.errors import ConfigError
+from avsr.files import replace_text
 from avsr.model import PRESETS, AVSRModel
 from avsr.training.batches import BatchPlan, length_batches, plan_batches
 from avsr.training.config import StageConfig, TrainConfig, read_config
@@ -25,6 +30,8 @@ from avsr.training.data import (
     read_utterances,
 )
 from avsr.training.module import AVSRTask
+from avsr.training.parallel import first_process_first, share_batch_norms
+from avsr.training.provenance import provenance
 from avsr.training.visual import cache_visual_features
 
 
@@ -39,9 +46,15 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     lightning.seed_everything(config.seed, verbose=False)
     train_data, pool = read_utterances(config.corpora, config.languages)
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        show_balance(train_data, out)
     model = initial_model(config, train_data, out)
+    assert model.tokenizer is not None
+    check_coverage(model.tokenizer, train_data)
     if config.init_frontend is not None:
         take_frontend(model, AVSRModel.load(config.init_frontend))
+    if config.devices * config.num_nodes > 1:
+        share_batch_norms(model)
     babbles = make_babbles(train_data, config.seed)
     valid_data = (
         read_utterances(config.validation, config.languages)[0] if config.validation else None
@@ -59,16 +72,57 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
             if data is not None:
                 data.visual = None
                 if stage.train != "all":  # the front end rests
-                    data.visual = cache_visual_features(
-                        model, data, out / split, variants=variants, seed=config.seed
-                    )
+                    with first_process_first():
+                        data.visual = cache_visual_features(
+                            model, data, out / split, variants=variants, seed=config.seed
+                        )
         run_stage(config, number, model, train_data, pool, valid_data, babbles, folder, workers)
-        temporary = final.with_suffix(".part")
-        torch.save(model.state_dict(), temporary)
-        os.replace(temporary, final)
-    card = f"# {out.name}\n\nTrained from `{recipe}` with seed {config.seed}.\n"
-    model.eval().save(out / "model", card=card)
+        with first_process_first() as is_first:
+            if is_first:
+                temporary = final.with_suffix(".part")
+                torch.save(model.state_dict(), temporary)
+                os.replace(temporary, final)
+    with first_process_first() as is_first:
+        if is_first:
+            card = f"# {out.name}\n\nTrained from `{recipe}` with seed {config.seed}.\n"
+            model.eval().save(out / "model", card=card)
+            origin = json.dumps(provenance(config), indent=2, ensure_ascii=False) + "\n"
+            replace_text(out / "model" / "training.json", origin)
     return out / "model"
+
+
+def show_balance(data: Utterances, out: Path) -> None:
+    """Print how the training data is spread over the languages; keep it as text and picture."""
+    rows = language_balance(sample.record for sample in data.samples)
+    print(balance_table(rows), end="", flush=True)
+    replace_text(out / "balance.txt", balance_table(rows))
+    plot_balance(rows, out / "balance.png")
+
+
+def check_coverage(tokenizer: Tokenizer, data: Utterances) -> None:
+    """Raise ConfigError where a language has characters that the tokenizer does not know."""
+    unknown: dict[str, Counter[str]] = defaultdict(Counter)
+    tokens: Counter[str] = Counter()
+    known: set[str] = set()
+    for record in (sample.record for sample in data.samples):
+        encoded = tokenizer.encode(record.text)
+        tokens[record.language] += len(encoded)
+        if UNK in encoded:
+            for char in set(record.text) - known:
+                if UNK in tokenizer.encode(char):
+                    unknown[record.language][char] += record.text.count(char)
+                else:
+                    known.add(char)
+    if unknown:
+        found = "; ".join(
+            f"{language}: {counts.total()} characters of {tokens[language]} tokens, most often "
+            + " ".join(char for char, _ in counts.most_common(5))
+            for language, counts in sorted(unknown.items())
+        )
+        raise ConfigError(
+            f"the tokenizer does not know every character ({found}): train without 'init', or "
+            "normalise the texts"
+        )
 
 
 def initial_model(config: TrainConfig, data: Utterances, out: Path) -> AVSRModel:
@@ -116,6 +170,27 @@ def take_frontend(model: AVSRModel, source: AVSRModel) -> None:
             raise ConfigError("init_frontend: its visual front end is of another size") from error
 
 
+def stage_plans(
+    config: TrainConfig, number: int, data: Utterances, pool: np.ndarray
+) -> list[BatchPlan]:
+    """The batches of a stage, one for each update."""
+    stage = config.stages[number]
+    video_frames = stage.batch_frames if stage.train != "all" else stage.video_batch_frames
+    frames = {"av": video_frames, "audio": stage.batch_frames, "video": video_frames}
+    return list(
+        plan_batches(
+            data.lengths,
+            data.has_video,
+            pool,
+            stage.modalities,
+            frames,
+            [config.seed, number],
+            stage.updates,
+            config.devices * config.num_nodes * config.passes,
+        )
+    )
+
+
 def run_stage(
     config: TrainConfig,
     number: int,
@@ -129,20 +204,15 @@ def run_stage(
 ) -> None:
     """Train ``model`` in place through one stage, from its last checkpoint if there is one."""
     stage = config.stages[number]
-    video_frames = stage.batch_frames if stage.train != "all" else stage.video_batch_frames
-    frames = {"av": video_frames, "audio": stage.batch_frames, "video": video_frames}
     seed = [config.seed, number]
-    plans = list(
-        plan_batches(
-            data.lengths, data.has_video, pool, stage.modalities, frames, seed, stage.updates
-        )
-    )
+    plans = stage_plans(config, number, data, pool)
     checkpoints = ModelCheckpoint(
         folder,
         filename="{step}",
         every_n_train_steps=config.checkpoint_every,
-        save_top_k=1,
-        monitor=None,
+        save_top_k=config.average_checkpoints,
+        monitor="step",
+        mode="max",
         enable_version_counter=False,
         save_last=True,
     )
@@ -152,34 +222,68 @@ def run_stage(
     trainer = lightning.Trainer(
         max_steps=stage.updates,
         accelerator="auto",
-        devices=1,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        # A batch of sound alone leaves the visual front end without gradients.
+        strategy="auto"
+        if config.devices * config.num_nodes == 1
+        else "ddp_find_unused_parameters_true",
+        accumulate_grad_batches=config.passes,
+        default_root_dir=folder,
         precision=config.precision,  # type: ignore[arg-type]
         gradient_clip_val=1.0,
         callbacks=[checkpoints, LearningRateMonitor(), RichProgressBar(refresh_rate=20)],
         logger=[TensorBoardLogger(folder, "", ""), CSVLogger(folder, "", "")],
         log_every_n_steps=50,
-        val_check_interval=config.validate_every if valid_data else None,
+        val_check_interval=config.validate_every * config.passes if valid_data else None,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         enable_model_summary=False,
     )
     assert model.tokenizer is not None
-    make = BatchMaker(data, model.tokenizer, babbles, stage, [*seed, 7], augment=True)
+    make = BatchMaker(data, model.tokenizer, babbles, stage, [*seed, 7], True, data.phone_ids)
     loader = DataLoader(
-        TrainingBatches(plans, make, first),
+        TrainingBatches(
+            plans,
+            make,
+            first,
+            rank=trainer.global_rank,
+            processes=trainer.world_size,
+            passes=config.passes,
+        ),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
     )
     validation: DataLoader[Batch] | None = None
     if valid_data is not None:
-        batches = validation_batches(config, stage, model.tokenizer, valid_data, babbles)
+        batches = validation_batches(
+            config, stage, model.tokenizer, valid_data, babbles, data.phone_ids
+        )
         validation = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
-    task = AVSRTask(model, stage, config.label_smoothing, config.seed)
+    task = AVSRTask(model, stage, config.label_smoothing, config.seed, len(data.phone_ids))
     trainer.fit(task, loader, validation, ckpt_path=resumed)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    if config.average_checkpoints > 1:
+        model.load_state_dict(mean_of_checkpoints(folder))
+
+
+def mean_of_checkpoints(folder: Path) -> dict[str, torch.Tensor]:
+    """Mean of the model's weights and batch statistics over all ``step=N.ckpt`` of a folder."""
+    paths = sorted(folder.glob("step=*.ckpt"))
+    sums: dict[str, torch.Tensor] = {}
+    for path in paths:
+        state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+        for name, value in state.items():
+            if name.startswith("model."):
+                key = name.removeprefix("model.")
+                sums[key] = sums[key] + value if key in sums else value.clone()
+    return {
+        name: value / len(paths) if value.is_floating_point() else value // len(paths)
+        for name, value in sums.items()
+    }
 
 
 def validation_batches(
@@ -188,10 +292,11 @@ def validation_batches(
     tokenizer: Tokenizer,
     data: Utterances,
     babbles: list[np.ndarray],
+    phone_ids: Mapping[str, int],
 ) -> list[Batch]:
     """Clean validation batches of every modality that the stage trains, the same each time."""
     clean = dataclasses.replace(stage, noise_probability=0.0)
-    make = BatchMaker(data, tokenizer, babbles, clean, [config.seed, 8], augment=False)
+    make = BatchMaker(data, tokenizer, babbles, clean, [config.seed, 8], False, phone_ids)
     rng = np.random.default_rng([config.seed, 9])
     each = max(1, config.validation_utterances // len(config.languages))
     chosen: list[int] = []

@@ -31,7 +31,7 @@ def cache_visual_features(
         path.parent.mkdir(parents=True, exist_ok=True)
         features = np.zeros((variants, int(edges[-1]), channels), np.float16)
         _compute(model, data, features, edges, seed)
-        temporary = file.with_suffix(".part.npy")
+        temporary = file.with_suffix(f".{os.getpid()}.npy")
         np.save(temporary, features)
         os.replace(temporary, file)
     features = np.load(file, mmap_mode="r")

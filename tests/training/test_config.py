@@ -32,7 +32,7 @@ def test_every_recipe_reads(path):
     [
         (GOOD + "sed: 3\n", "unknown key 'sed'; did you mean 'seed'"),
         (GOOD.replace("updates", "update"), "did you mean 'updates'"),
-        (GOOD + "preset: huge\nlanguages: [xx]\n", "preset 'huge'.*unknown language 'xx'"),
+        (GOOD + "preset: huge\nlanguages: [xx]\n", "preset 'huge'.*language 'xx' is no ISO"),
         (GOOD + "validation: [{path: c, split: test}]\n", "test split is no validation data"),
         (GOOD.replace("updates: 3", "updates: 3, train: some"), "train must be all, prompts"),
         ("out: o\n", "there is no stage; there is no corpus"),

@@ -4,10 +4,10 @@ import torch
 
 from avsr.corpus import EncodedSample, Record, encode_mouth
 from avsr.corpus.shards import encode_audio
-from avsr.decoder import BLANK, EOS, PAD, Tokenizer
+from avsr.decoder import EOS, PAD, Tokenizer
 from avsr.training.batches import BatchPlan
 from avsr.training.config import StageConfig
-from avsr.training.data import BatchMaker, Utterances, frame_targets, mask_fbank
+from avsr.training.data import BatchMaker, Utterances, mask_fbank, phone_targets
 from avsr.training.losses import NO_TARGET
 
 STAGE = StageConfig(name="s", updates=1, noise_probability=0.0)
@@ -33,7 +33,7 @@ def make_utterances():
                     language=language,
                     split="train",
                     speaker="s",
-                    words=[{"word": "ab", "start": 0.0, "end": 0.4}] if i == 0 else None,
+                    phones=[{"phone": "ab"[i], "start": 0.02, "end": 0.1}] if i == 0 else None,
                 ),
                 encode_audio(rng.normal(0, 0.1, int(16000 * seconds)).clip(-1, 1)),
                 encode_mouth(rng.integers(0, 255, (int(25 * seconds), 96, 96), np.uint8)),
@@ -42,24 +42,30 @@ def make_utterances():
     return Utterances(samples, ("de", "en"))
 
 
-def test_pieces_share_a_words_frames_by_their_letters(tokenizer):
-    words = [{"word": "ab", "start": 0.08, "end": 0.24}]
-    targets = frame_targets(words, tokenizer, 8)
-    tokens = tokenizer.encode("ab")
-    assert targets[:2] == [BLANK] * 2
-    assert targets[6:] == [BLANK] * 2
-    assert set(targets[2:6]) <= set(tokens)
-    assert targets[5] == tokens[-1]
+def test_half_frames_get_the_phone_that_they_lie_in():
+    phones = [
+        {"phone": "b", "start": 0.02, "end": 0.06},
+        {"phone": "", "start": 0.06, "end": 0.1},
+        {"phone": "x", "start": 0.1, "end": 0.14},
+        {"phone": "a", "start": 0.14, "end": 9.0},
+    ]
+    targets = phone_targets(phones, {"": 0, "a": 1, "b": 2}, 4)
+    assert targets == [NO_TARGET, 2, 2, 0, 0, NO_TARGET, NO_TARGET, 1]
 
 
-def test_without_word_times_there_is_no_target(tokenizer):
-    assert frame_targets([], tokenizer, 3) == [NO_TARGET] * 3
+def test_utterances_of_unknown_phones_have_no_target(tokenizer):
+    data = make_utterances()
+    make = BatchMaker(data, tokenizer, [], STAGE, [1], False, data.phone_ids)
+    phones = make(BatchPlan(0, "audio", (0, 1))).phones
+    assert phones.shape == (2, 40)
+    assert phones[0].tolist() == [NO_TARGET] + [0] * 4 + [NO_TARGET] * 35
+    assert (phones[1] == NO_TARGET).all()
 
 
 @pytest.mark.parametrize(("modality", "parts"), [("av", "am"), ("audio", "a"), ("video", "m")])
 def test_a_batch_holds_what_its_modality_needs(tokenizer, modality, parts):
     data = make_utterances()
-    make = BatchMaker(data, tokenizer, [], STAGE, [1], augment=False)
+    make = BatchMaker(data, tokenizer, [], STAGE, [1], False, {})
     batch = make(BatchPlan(0, modality, (0, 1)))
     assert (batch.fbank is not None) == ("a" in parts)
     assert (batch.mouth is not None) == ("m" in parts)
@@ -79,7 +85,7 @@ def test_randomness_is_a_function_of_seed_and_step(tokenizer):
     data = make_utterances()
     stage = StageConfig(name="s", updates=1, noise_probability=1.0)
     babble = [np.random.default_rng(3).normal(0, 0.1, 8000).astype(np.float32)]
-    make = BatchMaker(data, tokenizer, babble, stage, [1], augment=True)
+    make = BatchMaker(data, tokenizer, babble, stage, [1], True, {})
     one, same, other = (make(BatchPlan(step, "av", (0, 1))) for step in (4, 4, 5))
     assert torch.equal(one.fbank, same.fbank)
     assert torch.equal(one.mouth, same.mouth)

@@ -1,19 +1,21 @@
 """A whole run on a corpus of a few made-up utterances: stages, resume, the model directory."""
 
-import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
+from avsr import cli
 from avsr.corpus import Record, ShardWriter
 from avsr.decoder import DecoderConfig
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ConfigError
 from avsr.model import PRESETS, ModelConfig, load_model
 from avsr.training import run
+from avsr.training.rehearsal import rehearse
 
 SMALL = ModelConfig(
     encoder=AVHubertConfig(
@@ -49,7 +51,7 @@ def corpus(tmp_path_factory):
                     language=language,
                     split=split,
                     speaker="s",
-                    words=[{"word": TEXTS[language].split()[0], "start": 0.1, "end": 0.3}],
+                    phones=[{"phone": language[0], "start": 0.1, "end": 0.3}],
                 )
                 mouth = rng.integers(0, 255, (10, 96, 96), np.uint8) if i < 9 else None
                 writer.write(record, rng.normal(0, 0.1, 6400).clip(-1, 1), mouth)
@@ -89,7 +91,7 @@ def stage(name="all", updates=4, **more):
         "updates": updates,
         "batch_frames": 60,
         "video_batch_frames": 60,
-        "alignment_weight": 1.0,
+        "phone_weight": 1.0,
     } | more
 
 
@@ -114,6 +116,13 @@ def test_stages_train_what_they_name_and_a_run_can_start_from_a_model(recipe, tm
     assert any(name.startswith("decoder.") for name in changed)
     assert not any(name.startswith("encoder.frontend.") for name in changed)
     assert json.loads((second / "config.json").read_text())["languages"] == list(TEXTS)
+    origin = json.loads((second / "training.json").read_text())
+    assert origin["config"]["init"] == str(first)
+    assert origin["config"]["stages"][1]["name"] == "joint"
+    assert origin["config"]["seed"] == 1
+    assert origin["versions"]["torch"] == torch.__version__
+    assert "language" in (tmp_path / "second/balance.txt").read_text()
+    assert (tmp_path / "second/balance.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_an_interrupted_run_ends_like_one_that_was_not(recipe, tmp_path, monkeypatch):
@@ -163,4 +172,67 @@ def test_a_vocabulary_of_another_size_is_refused(recipe):
     run.train(recipe("first", [stage(updates=2)]), workers=0)
     with pytest.raises(ConfigError, match="use another 'out'"):
         run.train(recipe("first", [stage(updates=2)], vocabulary_size=19), workers=0)
-    assert dataclasses.asdict(SMALL)
+
+
+def test_texts_that_the_tokenizer_does_not_know_are_refused(recipe, corpus, tmp_path):
+    first = run.train(recipe("first", [stage(updates=2)]), workers=0)
+    greek = tmp_path / "greek"
+    with ShardWriter(greek, "train") as writer:
+        record = Record(
+            utterance_id="a", media="x.tar", start=0.0, end=0.4, text="ένα α", language="fr",
+            split="train", speaker="s",
+        )  # fmt: skip
+        writer.write(record, np.zeros(6400), None)
+    path = recipe("more", [stage()], init=str(first), corpora=[{"path": str(greek)}])
+    with pytest.raises(ConfigError, match=r"fr: 4 characters of \d+ tokens.* train without 'init'"):
+        run.train(path, workers=0)
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing(recipe, tmp_path, capsys):
+    stages = [stage(updates=30), stage("joint", train="frozen-frontend", updates=5)]
+    path = recipe("dry", stages)
+    assert cli.main(["train", str(path), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "gamma" in printed
+    assert re.search(r"all: 30 updates of \d\.\d utterances on 1 device, 0\.0 h of speech", printed)
+    assert "joint: 5 updates" in printed
+    assert not (tmp_path / "dry").exists()
+
+
+def test_a_batch_that_does_not_fit_is_found_before_training(recipe, monkeypatch):
+    def out_of_memory(*arguments):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(run.AVSRTask, "loss", out_of_memory)
+    with pytest.raises(ConfigError, match=r"stage all: .* does not fit into memory: lower"):
+        rehearse(recipe("dry", [stage()]))
+
+
+def test_a_stage_ends_with_the_mean_of_its_last_checkpoints(recipe, tmp_path):
+    stages = [stage(updates=8, modalities={"audio": 1.0})]
+    run.train(recipe("mean", stages, average_checkpoints=2), workers=0)
+    folder = tmp_path / "mean/0-all"
+    assert sorted(path.name for path in folder.glob("step=*.ckpt")) == [
+        "step=6.ckpt",
+        "step=8.ckpt",
+    ]
+    states = [
+        torch.load(folder / f"step={step}.ckpt", weights_only=True)["state_dict"] for step in (6, 8)
+    ]
+    final = torch.load(folder / "final.pt", weights_only=True)
+    for name in ("ctc.weight", "classifier.norms.0.running_mean"):
+        a, b = (state[f"model.{name}"] for state in states)
+        assert not torch.equal(a, b)
+        torch.testing.assert_close(final[name], (a + b) / 2)
+
+
+def test_a_frozen_encoder_learns_prompts_only(recipe, tmp_path):
+    first = run.train(recipe("first", [stage()]), workers=0)
+    second = run.train(
+        recipe("second", [stage("warm", train="frozen-encoder")], init=str(first)), workers=0
+    )
+    before, after = weights(first), weights(second)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    inside = {name for name in changed if name.startswith("encoder.")}
+    assert inside == {"encoder.transformer.prompts"}
+    assert any(name.startswith("decoder.") for name in changed)

@@ -1,0 +1,92 @@
+"""Several processes that train together: taking turns, and batch norms over all their batches."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def num_processes() -> int:
+    """Processes that train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+@contextlib.contextmanager
+def first_process_first() -> Iterator[bool]:
+    """Run the body in the first process, then in the others; gives whether this is the first."""
+    is_first = num_processes() == 1 or dist.get_rank() == 0
+    if not is_first:
+        dist.barrier()
+    yield is_first
+    if is_first and num_processes() > 1:
+        dist.barrier()
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over all processes, which each process's loss depends on."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _sum(x: Tensor) -> Tensor:
+    return _Sum.apply(x)
+
+
+class GlobalBatchNorm(_BatchNorm):
+    """Batch norm with the mean and variance of all processes' batches, on CPUs too.
+
+    torch's own SyncBatchNorm needs GPUs. In one process, and in evaluation, it is plain batch norm.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any (N, C, ...)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, ...) -> the same shape."""
+        if not self.training or num_processes() == 1:
+            return super().forward(input)
+        x = input.float()
+        dims = [0, *range(2, x.dim())]
+        shape = [1, -1, *[1] * (x.dim() - 2)]
+        count = _sum(x.new_tensor(x.numel() / x.shape[1]))
+        mean = _sum(x.sum(dims)) / count
+        centred = x - mean.view(shape)
+        variance = _sum(centred.square().sum(dims)) / count
+        with torch.no_grad():
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            assert self.momentum is not None
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(input.dtype)
+
+
+def share_batch_norms(module: nn.Module) -> None:
+    """Replace every batch norm inside ``module`` by a GlobalBatchNorm with the same tensors."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+            shared = GlobalBatchNorm(child.num_features, child.eps, child.momentum)
+            shared.weight, shared.bias = child.weight, child.bias
+            for buffer in ("running_mean", "running_var", "num_batches_tracked"):
+                setattr(shared, buffer, getattr(child, buffer))
+            shared.train(child.training)
+            setattr(module, name, shared)
+        else:
+            share_batch_norms(child)

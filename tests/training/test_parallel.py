@@ -1,0 +1,69 @@
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avsr.training.batches import plan_batches
+from avsr.training.data import TrainingBatches
+
+SCRIPT = Path(__file__).with_name("one_of_two.py")
+
+
+def train(folder, world):
+    folder.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    processes = [
+        subprocess.Popen([sys.executable, str(SCRIPT), str(rank), str(world), port, str(folder)])
+        for rank in range(world)
+    ]
+    assert [process.wait(timeout=500) for process in processes] == [0] * world
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(world)]
+
+
+def test_two_processes_have_the_loss_and_gradients_of_one(tmp_path):
+    (alone,) = train(tmp_path / "one", 1)
+    together = train(tmp_path / "two", 2)
+    for result in together:
+        torch.testing.assert_close(result["loss"], alone["loss"], rtol=0, atol=1e-5)
+        for part in ("gradients", "state"):
+            assert result[part].keys() == alone[part].keys()
+            for name, value in alone[part].items():
+                torch.testing.assert_close(
+                    result[part][name], value, rtol=0, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+                )
+
+
+@pytest.mark.parametrize(("processes", "passes"), [(2, 1), (1, 3), (2, 2)])
+def test_parts_of_a_plan_are_its_utterances_once(processes, passes):
+    lengths = np.full(40, 10)
+    plans = list(
+        plan_batches(
+            lengths,
+            np.zeros(40, bool),
+            np.arange(40),
+            {"audio": 1.0},
+            {"audio": 75},
+            [1],
+            5,
+            processes * passes,
+        )
+    )
+
+    def take(plan, number, parts):
+        return plan.step, plan.part(number, parts)
+
+    seen = [
+        list(TrainingBatches(plans, take, 1, rank=rank, processes=processes, passes=passes))
+        for rank in range(processes)
+    ]
+    for plan in plans[1:]:
+        parts = [part for batches in seen for step, part in batches if step == plan.step]
+        assert len(parts) == processes * passes
+        assert all(parts)
+        assert sorted(sum(parts, ())) == sorted(plan.indices)

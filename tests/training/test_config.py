@@ -34,7 +34,7 @@ def test_every_recipe_reads(path):
         (GOOD.replace("updates", "update"), "did you mean 'updates'"),
         (GOOD + "preset: huge\nlanguages: [xx]\n", "preset 'huge'.*language 'xx' is no ISO"),
         (GOOD + "validation: [{path: c, split: test}]\n", "test split is no validation data"),
-        (GOOD.replace("updates: 3", "updates: 3, train: some"), "train must be all, prompts"),
+        (GOOD.replace("updates: 3", "updates: 3, train: some"), "train must be one of all, pr"),
         ("out: o\n", "there is no stage; there is no corpus"),
         ("- a\n", "mapping of settings"),
         ("a: [\n", "not valid YAML"),

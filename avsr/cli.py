@@ -90,7 +90,7 @@ def transcribe(
         str, typer.Option(help="Code of the spoken language, or 'auto' to detect it.")
     ] = "auto",
     beam_size: BeamOption = 5,
-    ctc_weight: CtcOption = 0.1,
+    ctc_weight: CtcOption = 0.3,
     device: DeviceOption = "auto",
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object per file and line on stdout.")

@@ -37,7 +37,7 @@ class TranscribeOptions:
     """Code of the spoken language, or ``auto`` for the classifier's choice."""
     beam_size: int = 5
     """Hypotheses kept by the search."""
-    ctc_weight: float = 0.1
+    ctc_weight: float = 0.3
     """Share of CTC in the search's score, 0 to 1."""
 
     def __post_init__(self) -> None:
@@ -265,7 +265,7 @@ def transcribe(
     modality: Modality = "av",
     language: str = "auto",
     beam_size: int = 5,
-    ctc_weight: float = 0.1,
+    ctc_weight: float = 0.3,
 ) -> Transcript:
     """Transcribe one media file with ``model`` (loaded, or its name; default: the bundled one)."""
     network = model if isinstance(model, AVSRModel) else load_model(model)

@@ -196,7 +196,7 @@ def evaluate(
     ] = "babble",
     seed: Annotated[int, typer.Option(help="Same seed, same noise.")] = 0,
     beam_size: BeamOption = 5,
-    ctc_weight: CtcOption = 0.1,
+    ctc_weight: CtcOption = 0.3,
     batch_size: Annotated[int, typer.Option(min=1, help="Utterances at a time.")] = 8,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps mouth crops for the next evaluation.")

@@ -16,7 +16,7 @@ class SearchOptions:
 
     beam_size: int = 5
     """Hypotheses kept per utterance; at most V - 1 of them are used."""
-    ctc_weight: float = 0.1
+    ctc_weight: float = 0.3
     """Share of CTC in the score, 0 (attention alone) to 1 (CTC alone, on ``ctc_candidates``)."""
     length_penalty: float = 0.0
     """0 ranks by the summed log-probability, 1 by the mean per token."""

@@ -6,7 +6,7 @@ from avsr.search import SearchOptions
 
 def test_defaults_are_valid_and_frozen():
     options = SearchOptions()
-    assert (options.beam_size, options.ctc_weight, options.nbest) == (5, 0.1, 1)
+    assert (options.beam_size, options.ctc_weight, options.nbest) == (5, 0.3, 1)
     with pytest.raises(AttributeError):
         options.beam_size = 3
 

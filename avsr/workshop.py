@@ -64,7 +64,7 @@ def validate(
     """Name every broken record of a manifest; exit 1 if there is one."""
     from avsr.corpus import validate_manifest
 
-    codes = languages.replace(",", " ").split() if languages else None
+    codes = _listed(languages) or None
     count, broken = validate_manifest(manifest, languages=codes, check_media=media)
     for entry in broken:
         name = f"record {entry.utterance_id} " if entry.utterance_id else ""
@@ -120,12 +120,12 @@ def prepare(
     root = source.parent if kind == "manifest" else source
     reader: type[MediaReader] = CropReader if kind == "muavic" else MediaReader
     if kind == "grid":
-        held = [speakers.replace(",", " ").split() for speakers in (valid_speakers, test_speakers)]
+        held = [_listed(speakers) for speakers in (valid_speakers, test_speakers)]
         records = read_grid(source, valid_speakers=held[0], test_speakers=held[1])
     elif kind == "lrs3":
         records = read_lrs3(source)
     elif kind == "muavic":
-        records = read_muavic(source, languages.replace(",", " ").split() if languages else None)
+        records = read_muavic(source, _listed(languages) or None)
     else:
         records = read_manifest(source)
     status = 0
@@ -244,6 +244,11 @@ def evaluate(
     for outcome in result.failed:
         complain(f"{outcome.utterance_id}: {outcome.failure}")
     return 1 if result.failed else 0
+
+
+def _listed(text: str | None) -> list[str]:
+    """Names with commas or spaces between -> a list; empty for no text."""
+    return (text or "").replace(",", " ").split()
 
 
 def _codes(languages: str | None, known: Sequence[str]) -> list[str] | None:

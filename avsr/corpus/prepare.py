@@ -114,6 +114,7 @@ class MediaReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.sound = path
         self._waveform: np.ndarray | None = None
         self._frames: Iterator[np.ndarray] = iter(())
         self._position = -1
@@ -123,7 +124,7 @@ class MediaReader:
         from avsr import media
 
         if self._waveform is None:
-            self._waveform = media.read_waveform(self.path, warn=_refuse)
+            self._waveform = media.read_waveform(self.sound, warn=_refuse)
         end = None if math.isinf(last) else int(last) * SAMPLES_PER_FRAME
         return self._waveform[first * SAMPLES_PER_FRAME : end]
 
@@ -160,13 +161,9 @@ class MediaReader:
 class CropReader(MediaReader):
     """Reads MuAViC: the pictures are mouth crops already, the sound is a file of its own."""
 
-    def waveform(self, first: int, last: float) -> np.ndarray:
-        """(S,) float32 from video frame ``first`` up to ``last``, or to the end of the sound."""
-        from avsr import media
-
-        if self._waveform is None:
-            self._waveform = media.read_waveform(sound_of(self.path), warn=_refuse)
-        return super().waveform(first, last)
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.sound = sound_of(path)
 
     def mouth(self, first: int, last: float, min_found: float) -> np.ndarray:
         """(T, 96, 96) uint8, grey."""

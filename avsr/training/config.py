@@ -66,7 +66,7 @@ class StageConfig:
     guide_weight: float = 0.0
     """Weight of guided attention (Tachibana et al. 2018): half of the heads of the decoder's last
     two layers are told to look at the frames of the token to come, from utterances whose word
-    times are known. Without it the decoder needs far more data to find out where to look."""
+    times are known."""
     noise_probability: float = 0.25
     """Share of utterances with babble mixed into their sound."""
     mask_probability: float = 1.0
@@ -122,6 +122,16 @@ class TrainConfig:
     """Updates between validations."""
     validation_utterances: int = 180
     """Utterances per validation, evenly over the languages."""
+
+    @property
+    def processes(self) -> int:
+        """Processes that train together, on all machines."""
+        return self.devices * self.num_nodes
+
+    @property
+    def parts(self) -> int:
+        """Parts that a batch is cut into."""
+        return self.processes * self.passes
 
     def __post_init__(self) -> None:
         problems = []

@@ -39,7 +39,6 @@ def rehearse(recipe: str | Path) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     babbles = make_babbles(data, config.seed)
-    processes = config.devices * config.num_nodes
     total = 0.0
     for number, stage in enumerate(config.stages):
         plans = stage_plans(config, number, data, pool)
@@ -56,7 +55,7 @@ def rehearse(recipe: str | Path) -> None:
             )
             seconds += count * try_batch(config, stage, model, make, largest)
         total += seconds
-        print(describe(stage, plans, data, processes, seconds), flush=True)
+        print(describe(stage, plans, data, config.processes, seconds), flush=True)
     print(f"about {_clock(total)} in all, if every batch took as long as the largest")
 
 
@@ -75,13 +74,12 @@ def try_batch(
     task.to(model.device)
     task.set_modes()
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    parts = config.devices * config.num_nodes * config.passes
     seconds = 0.0
     try:
         for _ in range(2):  # the first time warms up
             start = time.perf_counter()
             for number in range(config.passes):
-                batch = make(plan, number, parts).to(model.device)
+                batch = make(plan, number, config.parts).to(model.device)
                 with torch.autocast(model.device.type, torch.bfloat16, "bf16" in config.precision):
                     loss, _, _ = task.loss(batch)
                 loss.total.backward()

@@ -53,7 +53,7 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
     check_coverage(model.tokenizer, train_data)
     if config.init_frontend is not None:
         take_frontend(model, AVSRModel.load(config.init_frontend))
-    if config.devices * config.num_nodes > 1:
+    if config.processes > 1:
         share_batch_norms(model)
     babbles = make_babbles(train_data, config.seed)
     valid_data = (
@@ -186,7 +186,7 @@ def stage_plans(
             frames,
             [config.seed, number],
             stage.updates,
-            config.devices * config.num_nodes * config.passes,
+            config.parts,
         )
     )
 
@@ -225,9 +225,7 @@ def run_stage(
         devices=config.devices,
         num_nodes=config.num_nodes,
         # A batch of sound alone leaves the visual front end without gradients.
-        strategy="auto"
-        if config.devices * config.num_nodes == 1
-        else "ddp_find_unused_parameters_true",
+        strategy="auto" if config.processes == 1 else "ddp_find_unused_parameters_true",
         accumulate_grad_batches=config.passes,
         default_root_dir=folder,
         precision=config.precision,  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 
 from avsr.corpus import Record, ShardWriter, read_manifest, write_manifest
+from avsr.corpus.shards import index_path
 from avsr.corpus.workers import process_map
 from avsr.errors import CorpusError
 from avsr.files import replace_text
@@ -44,6 +45,7 @@ class _Plan:
     clips: int
     valid_clips: int
     video_fraction: float
+    word_exponent: float
     shard_size: int
 
     def count(self, part: str) -> int:
@@ -72,6 +74,7 @@ def synthesize(
     clips: int = 50,
     valid_clips: int = 0,
     video_fraction: float = 1.0,
+    word_exponent: float = 1.0,
     shard_size: int = 500,
     workers: int = 1,
     progress: Progress | None = None,
@@ -82,7 +85,9 @@ def synthesize(
     for a share ``video_fraction`` of the utterances, mouth crops; about ``hours`` for training over
     all languages and ``valid_hours`` (default: 5 % of them, half an hour at most).
     ``OUT/clips/*.mp4`` with manifest ``OUT/test.jsonl`` (and ``OUT/valid_clips.jsonl``): ``clips``
-    whole talking heads a language (sound alone, flac, where ``video_fraction`` is 0).
+    whole talking heads a language (sound alone, flac, where ``video_fraction`` is 0). Words of
+    training texts are drawn by their frequency to the power of ``word_exponent``, all others by
+    their frequency.
 
     Calling it again with the same arguments goes on after an interruption. More than one worker
     means processes that import the caller's main module: call it under ``__main__`` then.
@@ -95,6 +100,7 @@ def synthesize(
         clips=clips,
         valid_clips=valid_clips,
         video_fraction=video_fraction,
+        word_exponent=word_exponent,
         shard_size=shard_size,
     )
     _check(plan, workers)
@@ -197,13 +203,15 @@ def _write_shard(out: Path, plan: _Plan, part: str, total: int, shard: int) -> i
     with ShardWriter(aside, part, shard_size=len(numbers)) as writer:
         for number in numbers:
             language, index = plan.utterance(part, number)
-            utterance = make_utterance(plan.seed, part, language, index)
+            exponent = plan.word_exponent if part == "train" else 1.0
+            utterance = make_utterance(plan.seed, part, language, index, exponent)
             picture = utterance_rng(plan.seed, part, language, index, "picture")
             seen = picture.random() < plan.video_fraction
             record = _record(utterance, media)
             writer.write(record, utterance.waveform, _mouth(utterance, picture) if seen else None)
             records.append(record)
     final.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(index_path(aside / part / "000000.tar"), index_path(final))
     os.replace(aside / part / "000000.tar", final)
     path = _part_manifest(out, part, shard)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -252,6 +260,8 @@ def _check(plan: _Plan, workers: int) -> None:
         problems.append("a language is given twice")
     if not 0 <= plan.video_fraction <= 1:
         problems.append(f"video_fraction is {plan.video_fraction}, it must be within 0 and 1")
+    if not 0 <= plan.word_exponent <= 1:
+        problems.append(f"word_exponent is {plan.word_exponent}, it must be within 0 and 1")
     if min(plan.hours, plan.valid_hours, plan.clips, plan.valid_clips) < 0:
         problems.append("hours and numbers of clips must not be negative")
     if plan.shard_size < 1 or workers < 1:
@@ -271,6 +281,7 @@ def _claim(out: Path, plan: _Plan) -> None:
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise CorpusError(f"{path} is broken: delete it or choose another folder") from error
     wanted = _description(plan)["options"]
+    found = {"word_exponent": 1.0, **found}  # not written by earlier versions
     other = [name for name, value in wanted.items() if found.get(name) != value]
     if other:
         raise CorpusError(

@@ -40,11 +40,13 @@ class Utterance:
         return len(self.waveform) // SAMPLES_PER_FRAME
 
 
-def make_utterance(seed: int, split: str, language: str, index: int) -> Utterance:
+def make_utterance(
+    seed: int, split: str, language: str, index: int, word_exponent: float = 1.0
+) -> Utterance:
     """Text, voice, speech and background of one utterance; ``split`` may name a set of clips."""
     members = CLIP_SPLITS.get(split, split)
     rng = utterance_rng(seed, split, language, index, "sound")
-    text = draw_text(language, members, rng)
+    text = draw_text(language, members, rng, word_exponent)
     voice = draw_voice(members, rng)
     speech = synthesize_speech(text, language, voice)
     lead = round(rng.uniform(*LEAD) * SAMPLE_RATE)

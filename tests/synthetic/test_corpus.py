@@ -47,9 +47,7 @@ def made(tmp_path_factory):
 def test_layout_counts_and_summary(made):
     out, summary = made
     assert sorted(path.name for path in (out / "train").iterdir()) == [
-        "000000.tar",
-        "000001.tar",
-        "000002.tar",
+        f"{shard:06d}.{kind}" for shard in range(3) for kind in ("jsonl", "tar")
     ]
     assert summary["utterances"] == {"train": 12, "valid": 2, "test": 2}
     assert summary == json.loads((out / "synthesize.json").read_text())
@@ -102,7 +100,7 @@ def test_goes_on_after_an_interruption(made, tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "_write_shard", interrupted)
     with pytest.raises(KeyboardInterrupt):
         small(tmp_path)
-    assert [path.name for path in (tmp_path / "train").iterdir()] == ["000000.tar"]
+    assert [path.name for path in (tmp_path / "train").glob("*.tar")] == ["000000.tar"]
     assert not (tmp_path / "train.jsonl").exists()
     first = (tmp_path / "train" / "000000.tar").stat().st_mtime_ns
     monkeypatch.setattr(corpus, "_write_shard", real)
@@ -129,6 +127,7 @@ def test_progress_reaches_the_total(tmp_path):
         ({"languages": ()}, "no language"),
         ({"languages": ("en", "en")}, "twice"),
         ({"video_fraction": 1.5}, "video_fraction is 1.5"),
+        ({"word_exponent": -1.0}, "word_exponent is -1.0"),
         ({"hours": -1}, "negative"),
         ({"workers": 0}, "at least 1"),
     ],

@@ -114,3 +114,14 @@ def test_mistakes():
         vocabulary("german")
     with pytest.raises(AvsrError, match="unknown split"):
         draw_text("en", "dev", np.random.default_rng(0))
+
+
+def test_an_exponent_below_one_draws_rare_words_more_often():
+    counts = []
+    for exponent in (1.0, 0.5, 0.0):
+        rng = np.random.default_rng(0)
+        texts = [draw_text("en", "train", rng, exponent) for _ in range(300)]
+        counts.append(len({word for text in texts for word in text.split()}))
+    assert counts[0] < counts[1] < counts[2]
+    words, cumulated = vocabulary("en", 0.0)
+    np.testing.assert_allclose(np.diff(cumulated), 1 / len(words))

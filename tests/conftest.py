@@ -1,9 +1,11 @@
 """Fixtures for every part: data sets named by the environment, and small media files on demand."""
 
 import os
+import wave
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 MakeClip = Callable[..., Path]
 
+MUAVIC_FRAMES = 10  # of a segment
 CLOCK = 90_000  # Hz, of the pictures' time stamps
 LASTING = 0.2  # s, of flash and beep
 BEEP = 1_000  # Hz
@@ -130,3 +133,54 @@ def _write_tone(
         frame.sample_rate, frame.pts, frame.time_base = rate, first, Fraction(1, rate)
         for converted in resampler.resample(frame):
             container.mux(stream.encode(converted))
+
+
+@pytest.fixture(scope="session")
+def muavic() -> SimpleNamespace:
+    """Writes MuAViC in miniature, laid out as its public scripts leave it."""
+    return SimpleNamespace(
+        FRAMES=MUAVIC_FRAMES, write_list=write_muavic_list, write_segment=write_muavic_segment
+    )
+
+
+def write_muavic_segment(root: Path, language: str, split: str, name: str, size: int = 96) -> None:
+    """A second's part of mouth crops in colour, brighter frame by frame, and a tone."""
+    video = root / language / "video" / split / f"{name}.mp4"
+    audio = root / language / "audio" / split / f"{name}.wav"
+    for path in (video, audio):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "10"}
+        for i in range(MUAVIC_FRAMES):
+            picture = np.full((size, size, 3), 40 + 15 * i, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode(None))
+    with wave.open(str(audio), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        tone = 8000 * np.sin(2 * np.pi * 440 * np.arange(640 * MUAVIC_FRAMES) / 16_000)
+        file.writeframes(tone.astype("<i2").tobytes())
+
+
+def write_muavic_list(root: Path, language: str, split: str, rows: list[tuple[str, str]]) -> None:
+    """The list of a split, rows of name and text, and its texts."""
+    folder = root / language
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        "\t".join(
+            [
+                name,
+                f"/old/{name}.mp4",
+                f"/old/{name}.wav",
+                str(MUAVIC_FRAMES),
+                str(640 * MUAVIC_FRAMES),
+            ]
+        )
+        for name, _ in rows
+    ]
+    (folder / f"{split}.tsv").write_text("\n".join(["/", *lines]) + "\n")
+    (folder / f"{split}.{language}").write_text("".join(f"{text}\n" for _, text in rows))

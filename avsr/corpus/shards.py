@@ -3,9 +3,14 @@
 An utterance is ``<id>.json`` (its record), ``<id>.flac`` (16 kHz mono) and, where lips were seen,
 ``<id>.mp4`` (mouth crop, 96x96 grey, 25 fps). The same utterances give the same bytes. Written
 with the standard library, since byte-equal archives need every header field set.
+
+Beside ``000000.tar`` lies its index ``000000.jsonl``: per line the ``record`` of an utterance and
+the place of its ``flac`` and ``mp4`` in the shard, as [first byte, number of bytes]. So a corpus
+opens fast, and its sound and lips stay on disk until they are asked for.
 """
 
 import io
+import json
 import math
 import os
 import tarfile
@@ -14,7 +19,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -23,6 +28,7 @@ from av.video.reformatter import ColorRange
 
 from avsr.corpus.manifest import Record, is_file_stem, parse_record, write_manifest
 from avsr.errors import CorpusError
+from avsr.files import replace_text
 from avsr.interrupts import hold_interrupt
 from avsr.rates import FPS, SAMPLE_RATE
 
@@ -35,13 +41,47 @@ FROM_LIMITED = np.round((np.arange(256) - 16) * 255 / 219).clip(0, 255).astype(n
 
 @dataclass(frozen=True)
 class EncodedSample:
-    """An utterance as it lies in a shard."""
+    """An utterance to be written to a shard."""
 
     record: Record
     audio: bytes
     """FLAC."""
     mouth: bytes | None
     """MP4 of the mouth crops; None where there are none."""
+
+
+@dataclass(frozen=True)
+class StoredSample:
+    """An utterance in a shard; sound and lips are read anew each time they are asked for."""
+
+    record: Record
+    shard: Path
+    places: dict[str, tuple[int, int]]
+    """First byte and number of bytes of ``flac`` and, where lips were seen, of ``mp4``."""
+
+    @property
+    def audio(self) -> bytes:
+        """FLAC."""
+        return self._read("flac")
+
+    @property
+    def mouth(self) -> bytes | None:
+        """MP4 of the mouth crops; None where there are none."""
+        return self._read("mp4") if self.has_mouth else None
+
+    @property
+    def has_mouth(self) -> bool:
+        """Whether lips were seen."""
+        return "mp4" in self.places
+
+    def _read(self, kind: str) -> bytes:
+        first, size = self.places[kind]
+        try:
+            with open(self.shard, "rb") as file:
+                file.seek(first)
+                return file.read(size)
+        except OSError as error:
+            raise CorpusError(f"cannot read {self.shard}: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -131,6 +171,7 @@ class ShardFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.records: list[Record] = []
+        self._index: list[str] = []
         self._part = self.path.with_suffix(".part")
         self._part.parent.mkdir(parents=True, exist_ok=True)
         self._tar = tarfile.open(self._part, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
@@ -156,20 +197,26 @@ class ShardFile:
             raise CorpusError(f"utterance id '{name}' must not hold dots, slashes or spaces")
         if not math.isfinite(sample.record.end):
             raise CorpusError(f"record {name} has no end; a shard holds the times of its sound")
-        self._add(f"{name}.json", sample.record.to_json().encode())
-        self._add(f"{name}.flac", sample.audio)
+        record = sample.record.to_json()
+        self._add(f"{name}.json", record.encode())
+        places = {"flac": self._add(f"{name}.flac", sample.audio)}
         if sample.mouth is not None:
-            self._add(f"{name}.mp4", sample.mouth)
+            places["mp4"] = self._add(f"{name}.mp4", sample.mouth)
         self.records.append(sample.record)
+        rest = "".join(f', "{kind}": {json.dumps(place)}' for kind, place in places.items())
+        self._index.append(f'{{"record": {record}{rest}}}\n')
 
-    def _add(self, name: str, content: bytes) -> None:
+    def _add(self, name: str, content: bytes) -> tuple[int, int]:
         info = tarfile.TarInfo(name)  # time, owner and mode are constants
         info.size = len(content)
         self._tar.addfile(info, io.BytesIO(content))
+        padded = -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        return self._tar.offset - padded, len(content)
 
     def close(self) -> None:
         """Complete the shard and give it its name."""
         self._tar.close()
+        replace_text(index_path(self.path), "".join(self._index))
         os.replace(self._part, self.path)
 
     def discard(self) -> None:
@@ -201,7 +248,7 @@ class ShardWriter:
         if present and not resume:
             raise CorpusError(f"{self.folder} holds shards already; delete them or choose another")
         self.shards = len(present)
-        self.records = [sample.record for path in present for sample in read_shard(path)]
+        self.records = [sample.record for path in present for sample in open_shard(path)]
         self._names = {record.utterance_id for record in self.records}
         self._shard: ShardFile | None = None
 
@@ -244,42 +291,74 @@ def shard_paths(corpus: str | os.PathLike[str], split: str) -> list[Path]:
     return sorted((Path(corpus) / split).glob("*.tar"))
 
 
-def read_encoded_shards(corpus: str | os.PathLike[str], split: str) -> Iterator[EncodedSample]:
-    """The utterances of a split, shard by shard, not decoded; raise CorpusError without shards."""
+def index_path(shard: Path) -> Path:
+    """Where the index of a shard lies."""
+    return shard.with_suffix(".jsonl")
+
+
+def open_shards(corpus: str | os.PathLike[str], split: str) -> Iterator[StoredSample]:
+    """The utterances of a split, shard by shard; raise CorpusError without shards."""
     paths = shard_paths(corpus, split)
     if not paths:
         raise CorpusError(f"no shards in {Path(corpus) / split}; prepare the corpus first")
     for path in paths:
-        yield from read_shard(path)
+        yield from open_shard(path)
 
 
-def read_shard(path: str | os.PathLike[str]) -> Iterator[EncodedSample]:
-    """The utterances of one shard, not decoded; raise CorpusError where it is broken."""
-    parts: dict[str, bytes] = {}
-    current = ""
+def open_shard(path: Path) -> list[StoredSample]:
+    """The utterances of one shard, by its index if it has one; CorpusError where it is broken."""
     try:
-        with tarfile.open(path) as tar:
-            for member in tar:
-                name, _, kind = member.name.partition(".")
-                if parts and name != current:
-                    yield _sample(parts, path, current)
-                    parts = {}
-                file = tar.extractfile(member)
-                current, parts[kind] = name, b"" if file is None else file.read()
+        index = index_path(path)
+        samples = _read_index(index, path) if index.exists() else _scan(path)
+        size = path.stat().st_size
     except (tarfile.TarError, OSError) as error:
         raise CorpusError(f"{path} is broken ({error}); delete it and prepare again") from error
-    if parts:
-        yield _sample(parts, path, current)
+    if any(sum(place) > size for sample in samples for place in sample.places.values()):
+        raise CorpusError(f"{path} is broken (it is too short); delete it and prepare again")
+    return samples
 
 
-def _sample(parts: dict[str, bytes], path: str | os.PathLike[str], name: str) -> EncodedSample:
-    if "json" not in parts or "flac" not in parts:
-        raise CorpusError(f"{path}: utterance {name} misses its json or flac")
-    record = parse_record(parts["json"].decode(), f"{path}: {name}")
-    return EncodedSample(record, parts["flac"], parts.get("mp4"))
+def _read_index(index: Path, shard: Path) -> list[StoredSample]:
+    samples = []
+    for number, line in enumerate(index.read_text(encoding="utf-8").splitlines(), 1):
+        where = f"{index}:{number}"
+        try:
+            entry = json.loads(line)
+            places = {k: (int(v[0]), int(v[1])) for k, v in entry.items() if k != "record"}
+            record = json.dumps(entry["record"])
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise CorpusError(f"{where} is no entry of an index; delete {index}") from error
+        samples.append(_stored(record, shard, places, where))
+    return samples
 
 
-def decode_sample(encoded: EncodedSample) -> Sample:
+def _scan(path: Path) -> list[StoredSample]:
+    """A shard without index: what lies where."""
+    found: dict[str, dict[str, Any]] = {}
+    with tarfile.open(path) as tar:
+        for member in tar:
+            name, _, kind = member.name.partition(".")
+            parts = found.setdefault(name, {})
+            if kind == "json":
+                file = tar.extractfile(member)
+                parts[kind] = b"" if file is None else file.read()
+            else:
+                parts[kind] = (member.offset_data, member.size)
+    return [
+        _stored(parts.pop("json", b"").decode(), path, parts, f"{path}: {name}")
+        for name, parts in found.items()
+    ]
+
+
+def _stored(
+    record: str, shard: Path, places: dict[str, tuple[int, int]], where: str
+) -> StoredSample:
+    if not record or "flac" not in places:
+        raise CorpusError(f"{where}: the utterance misses its json or flac")
+    return StoredSample(parse_record(record, where), shard, places)
+
+
+def decode_sample(encoded: StoredSample) -> Sample:
     """Sound and mouth crops of an utterance; raise CorpusError that names it."""
     try:
         waveform = decode_audio(encoded.audio)
@@ -291,4 +370,4 @@ def decode_sample(encoded: EncodedSample) -> Sample:
 
 def read_shards(corpus: str | os.PathLike[str], split: str) -> Iterator[Sample]:
     """The utterances of a split, decoded."""
-    return map(decode_sample, read_encoded_shards(corpus, split))
+    return map(decode_sample, open_shards(corpus, split))

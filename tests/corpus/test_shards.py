@@ -13,11 +13,13 @@ from avsr.corpus import (
     ShardWriter,
     decode_mouth,
     encode_mouth,
-    read_encoded_shards,
+    open_shards,
     read_manifest,
     read_shards,
 )
 from avsr.errors import CorpusError
+
+NAMES = [f"{i:06d}.{kind}" for i in range(3) for kind in ("jsonl", "tar")] + ["train.jsonl"]
 
 
 def record(number: int, **changes: object) -> Record:
@@ -60,7 +62,7 @@ def contents(folder):
 
 def test_samples_come_back(tmp_path):
     fill(tmp_path)
-    assert sorted(contents(tmp_path)) == ["000000.tar", "000001.tar", "000002.tar", "train.jsonl"]
+    assert sorted(contents(tmp_path)) == NAMES
     samples = list(read_shards(tmp_path, "train"))
     assert [sample.record for sample in samples] == [record(number) for number in range(5)]
     assert read_manifest(tmp_path / "train.jsonl") == [record(number) for number in range(5)]
@@ -138,7 +140,7 @@ def test_an_interruption_leaves_complete_shards_that_are_resumed(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert sorted(contents(tmp_path / "a")) == ["000000.tar"]
+    assert sorted(contents(tmp_path / "a")) == NAMES[:2]
     with ShardWriter(tmp_path / "a", "train", shard_size=2, resume=True) as writer:
         assert [r.utterance_id for r in writer.records] == ["u0", "u1"]
         for number in range(len(writer.records), 5):
@@ -182,9 +184,34 @@ def test_long_and_foreign_ids(tmp_path):
     assert [s.record.utterance_id for s in read_shards(tmp_path, "train")] == [name]
 
 
+def test_an_index_says_where_everything_lies(tmp_path):
+    fill(tmp_path)
+    with_index = list(open_shards(tmp_path, "train"))
+    for sample in with_index:
+        with tarfile.open(sample.shard) as tar:
+            for kind, content in (("flac", sample.audio), ("mp4", sample.mouth)):
+                name = f"{sample.record.utterance_id}.{kind}"
+                if content is None:
+                    assert name not in tar.getnames()
+                else:
+                    assert tar.extractfile(name).read() == content
+    for index in (tmp_path / "train").glob("*.jsonl"):
+        index.unlink()
+    assert list(open_shards(tmp_path, "train")) == with_index
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"record": {}}', '{"flac": [0, 1]}', '{"flac": 3}'])
+def test_a_broken_index_is_named(tmp_path, line):
+    fill(tmp_path)
+    index = tmp_path / "train" / "000001.jsonl"
+    index.write_text(line + "\n")
+    with pytest.raises(CorpusError, match=r"000001\.jsonl:1"):
+        list(open_shards(tmp_path, "train"))
+
+
 def test_broken_shards_are_named(tmp_path):
     with pytest.raises(CorpusError, match=r"no shards in .*valid"):
-        next(read_encoded_shards(tmp_path, "valid"))
+        next(open_shards(tmp_path, "valid"))
     fill(tmp_path)
     path = tmp_path / "train" / "000001.tar"
     path.write_bytes(path.read_bytes()[:3000])

@@ -16,12 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from avsr.decoder import AttentionDecoder, DecoderConfig, Tokenizer
+from avsr.decoder import BLANK, EOS, PAD, AttentionDecoder, DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig, AVHubertEncoder, EncoderOutput
 from avsr.errors import ConfigError, ModelError
 from avsr.files import replace_bytes
 from avsr.language import LanguageClassifier
 from avsr.languages import LANGUAGES
+from avsr.search import Hypothesis, SearchOptions, beam_search
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -132,6 +133,32 @@ class AVSRModel(nn.Module):
     def ctc_log_probs(self, encoded: EncoderOutput) -> Tensor:
         """(B, T, V) natural-log probabilities; the blank is token ``BLANK``."""
         return self.ctc(encoded.features).float().log_softmax(-1)
+
+    def decode(
+        self,
+        encoded: EncoderOutput,
+        languages: Tensor,
+        lengths: Tensor,
+        ctc_log_probs: Tensor,
+        options: SearchOptions,
+    ) -> list[list[Hypothesis]]:
+        """The n best hypotheses of each utterance, by the joint CTC/attention search.
+
+        ``languages`` (B,) ids that the decoder is told, ``lengths`` (B,) frames,
+        ``ctc_log_probs`` (B, T, V), all on the model's device.
+        """
+        return beam_search(
+            self.decoder.step,
+            self.decoder.start(encoded.memory, encoded.memory_padding_mask, languages),
+            sos=EOS,
+            eos=EOS,
+            pad=PAD,
+            max_lengths=torch.tensor(options.max_lengths(lengths.tolist()), device=self.device),
+            options=options,
+            ctc_log_probs=ctc_log_probs,
+            ctc_lengths=lengths,
+            blank=BLANK,
+        )
 
     def transcribe(self, path: str | os.PathLike[str], **options: Any) -> "Transcript":
         """Transcribe a media file; ``options`` are the fields of pipeline.TranscribeOptions."""

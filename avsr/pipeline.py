@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from avsr import audio, face, media
-from avsr.decoder import BLANK, EOS, PAD
+from avsr.decoder import BLANK
 from avsr.encoder import normalize_mouth
 from avsr.errors import ConfigError, MediaError
 from avsr.languages import check_language
 from avsr.model import AVSRModel, load_model
 from avsr.rates import CROP_SIZE, FBANK_DIM, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.search import Hypothesis, SearchOptions, align, beam_search
+from avsr.search import Hypothesis, SearchOptions, align
 from avsr.transcript import Modality, Transcript, Word, time_words
 
 if TYPE_CHECKING:
@@ -171,26 +171,18 @@ def recognize(
         chosen = probs.argmax(-1)
     else:
         chosen = torch.full((len(recordings),), languages.index(options.language))
-    search = options.search()
-    lengths = [r.num_frames for r in recordings]
+    lengths = torch.tensor([r.num_frames for r in recordings], device=model.device)
     log_probs = model.ctc_log_probs(encoded)
-    state = model.decoder.start(
-        encoded.memory, encoded.memory_padding_mask, chosen.to(model.device)
-    )
-    found = beam_search(
-        model.decoder.step,
-        state,
-        sos=EOS,
-        eos=EOS,
-        pad=PAD,
-        max_lengths=torch.tensor(search.max_lengths(lengths), device=model.device),
-        options=search,
-        ctc_log_probs=log_probs,
-        ctc_lengths=torch.tensor(lengths, device=model.device),
-        blank=BLANK,
-    )
+    found = model.decode(encoded, chosen.to(model.device), lengths, log_probs, options.search())
     return [
-        _transcript(model, recording, best[0], log_probs[i, : lengths[i]], probs[i], int(chosen[i]))
+        _transcript(
+            model,
+            recording,
+            best[0],
+            log_probs[i, : recording.num_frames],
+            probs[i],
+            int(chosen[i]),
+        )
         for i, (recording, best) in enumerate(zip(recordings, found, strict=True))
     ]
 

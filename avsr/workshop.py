@@ -19,6 +19,8 @@ from avsr.console import (
 from avsr.errors import AvsrError
 
 if TYPE_CHECKING:
+    from avsr.evaluation import Noise
+    from avsr.evaluation.config import EvaluationConfig
     from avsr.model import AVSRModel
 
 
@@ -32,6 +34,12 @@ def synthesize(
     clips: Annotated[int, typer.Option(min=0, help="Test videos per language.")] = 50,
     video_fraction: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of utterances that have a picture.")
+    ] = 1.0,
+    word_exponent: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Training texts: frequency ** this; 0 draws all words alike."
+        ),
     ] = 1.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
@@ -47,6 +55,7 @@ def synthesize(
             seed=seed,
             clips=clips,
             video_fraction=video_fraction,
+            word_exponent=word_exponent,
             workers=workers,
             progress=progress,
         )
@@ -171,7 +180,10 @@ def train(
 
 
 def evaluate(
-    manifest: Annotated[Path, typer.Argument(help="JSON lines, one utterance each.")],
+    context: typer.Context,
+    manifest: Annotated[
+        Path, typer.Argument(help="JSON lines or CSV; or an evaluate.yaml with all settings.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for scores and transcripts; the condition names the files."),
@@ -204,32 +216,88 @@ def evaluate(
     device: DeviceOption = "auto",
 ) -> int:
     """Score a model on a manifest: error rates and language accuracy, by language."""
-    from avsr import evaluation
+    from avsr.evaluation import Noise
+    from avsr.evaluation.config import EvaluationConfig, read_evaluation_config
     from avsr.languages import check_language
     from avsr.model import load_model
 
-    network = load_model(model, device)
-    if language not in ("auto", "given"):
-        check_language(language, network.config.languages)
+    if manifest.suffix in (".yaml", ".yml"):
+        given = [name for name in context.params if _is_given(context, name)]
+        beside = set(given) - {"manifest", "out", "model", "device"}
+        if beside:
+            named = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(beside))
+            raise AvsrError(f"{manifest} says it all but --model, --out, --device: leave {named}")
+        config = read_evaluation_config(manifest)
+        network = load_model(model or config.model, device)
+        cells = list(config.cells())
+        folder: Path | None = out or Path(config.out)
+    else:
+        network = load_model(model, device)
+        if language not in ("auto", "given"):
+            check_language(language, network.config.languages)
+        codes = _codes(languages, network.config.languages)
+        config = EvaluationConfig(
+            manifest=str(manifest),
+            split=split,
+            languages=None if codes is None else tuple(codes),
+            limit=limit,
+            seed=seed,
+            beam_size=beam_size,
+            ctc_weight=ctc_weight,
+            batch_size=batch_size,
+            cache=None if cache is None else str(cache),
+        )
+        cells = [(modality, language, None if snr is None else Noise(kind=noise, snr_db=snr))]
+        folder = out
+    status = 0
+    for sense, mode, hiss in cells:
+        if len(cells) > 1:
+            heard = "clean" if hiss is None else f"{hiss.kind} at {hiss.snr_db:g} dB"
+            print(f"{sense}, language {mode}, {heard}")
+        status |= _evaluate_cell(
+            network,
+            config,
+            str(model or config.model or "bundled"),
+            sense,
+            mode,
+            hiss,
+            folder,
+        )
+    return status
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _evaluate_cell(
+    network: "AVSRModel",
+    config: "EvaluationConfig",
+    model: str,
+    modality: str,
+    language: str,
+    noise: "Noise | None",
+    out: Path | None,
+) -> int:
+    """One evaluation: its table, its files; 1 if something could not be transcribed."""
+    from avsr import evaluation
+
+    options = {"beam_size": config.beam_size, "ctc_weight": config.ctc_weight}
     with show_progress() as progress:
         result = evaluation.evaluate(
-            evaluation.model_recognizer(network, beam_size=beam_size, ctc_weight=ctc_weight),
-            manifest,
+            evaluation.model_recognizer(network, **options),
+            config.manifest,
             modality=modality,
             language=language,
-            noise=None if snr is None else evaluation.Noise(kind=noise, snr_db=snr),
-            seed=seed,
-            split=split,
-            languages=_codes(languages, network.config.languages),
-            limit=limit,
-            batch_size=batch_size,
-            cache_dir=cache,
-            settings={
-                "model": model or "bundled",
-                "weights": _fingerprint(network),
-                "beam_size": beam_size,
-                "ctc_weight": ctc_weight,
-            },
+            noise=noise,
+            seed=config.seed,
+            split=config.split,
+            languages=config.languages,
+            limit=config.limit,
+            batch_size=config.batch_size,
+            cache_dir=config.cache,
+            settings={"model": model, "weights": _fingerprint(network), **options},
             progress=lambda done, total: progress("utterances", done, total),
         )
     scores = result.to_dict()

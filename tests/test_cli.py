@@ -275,6 +275,24 @@ def test_an_evaluation_prints_scores_and_names_what_failed(
     assert saved["condition"]["settings"]["model"] == str(untrained)
 
 
+def test_an_evaluation_of_a_recipe_runs_every_cell(
+    run: Run, untrained: Path, manifest: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "evaluate.yaml"
+    recipe.write_text(
+        f"manifest: {manifest}\nmodel: {untrained}\nout: {tmp_path / 'results'}\n"
+        "modalities: [audio]\nlanguage_modes: [auto, given]\n"
+    )
+    got = run("evaluate", recipe)
+    assert got.status == 1
+    assert "audio, language auto, clean\n" in got.out
+    assert "audio, language given, clean\n" in got.out
+    assert len(list((tmp_path / "results").glob("*.json"))) == 2
+    got = run("evaluate", recipe, "--snr", "0")
+    assert got.status == 2
+    assert "says it all but --model, --out, --device: leave --snr" in got.err
+
+
 def test_without_arguments_the_help_is_shown(run: Run) -> None:
     got = run()
     assert got.status == 2

@@ -12,10 +12,11 @@ from tempfile import NamedTemporaryFile
 import numpy as np
 
 from avsr.audio import make_babble, mix_at_snr
-from avsr.corpus import Record
+from avsr.corpus import Record, StoredSample, decode_audio, decode_mouth, open_shard
 from avsr.errors import ConfigError, MediaError
 from avsr.rates import FPS, SAMPLE_RATE
 
+SHARD = ".tar"
 BABBLE_TALKERS = 30  # as many as MuAViC's babble has
 
 
@@ -72,6 +73,7 @@ class ClipReader:
         self.folder = Path(folder)
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._sounds: dict[str, np.ndarray | None] = {}
+        self._shards: dict[Path, dict[str, StoredSample]] = {}
 
     def media(self, record: Record) -> Path:
         """The media file of a record."""
@@ -84,7 +86,9 @@ class ClipReader:
         if record.utterance_id not in self._sounds:
             path = self.media(record)
             samples = None
-            if media.probe(path).has_audio:
+            if path.suffix == SHARD:
+                samples = decode_audio(self._stored(record).audio)
+            elif media.probe(path).has_audio:
                 span = cut(media.read_waveform(path), record, SAMPLE_RATE)
                 if len(span):
                     samples = np.round(span * 32768).clip(-32768, 32767).astype(np.int16)
@@ -95,6 +99,9 @@ class ClipReader:
     def lips(self, record: Record) -> np.ndarray | None:
         """(T, 96, 96) uint8 of a record; None without picture or face. Raises MediaError."""
         path = self.media(record)
+        if path.suffix == SHARD:
+            encoded = self._stored(record).mouth
+            return None if encoded is None else decode_mouth(encoded)
         if self.cache_dir is None:
             mouth, found = track(path)
         else:
@@ -102,6 +109,15 @@ class ClipReader:
         if not cut(found, record, FPS).any():
             return None
         return cut(mouth, record, FPS)
+
+    def _stored(self, record: Record) -> StoredSample:
+        """A record that lies in a shard."""
+        path = self.media(record)
+        if path not in self._shards:
+            self._shards[path] = {s.record.utterance_id: s for s in open_shard(path)}
+        if record.utterance_id not in self._shards[path]:
+            raise MediaError(f"{path}: does not hold {record.utterance_id}")
+        return self._shards[path][record.utterance_id]
 
     def babble(self, record: Record, noise: Noise, seed: int, num_samples: int) -> np.ndarray:
         """Noise for a record, (num_samples,) float32, made of other utterances."""

@@ -1,12 +1,12 @@
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import soundfile
 
 from avsr.audio import mix_at_snr, rms
-from avsr.corpus import Record, read_manifest, write_manifest
+from avsr.corpus import Record, ShardWriter, read_manifest, write_manifest
 from avsr.errors import ConfigError, CorpusError, MediaError
 from avsr.evaluation import ClipReader, Noise, clips, evaluate, model_recognizer
 
@@ -281,3 +281,22 @@ def test_a_model_is_a_recogniser(manifest, monkeypatch):
     )
     assert seen == [("model", ["u0", "u2", "u4"], "auto", 2)]
     assert result.to_dict()["average"] == {"wer": 0.0, "cer": 0.0, "language_accuracy": 1.0}
+
+
+def test_utterances_in_shards(manifest, tmp_path):
+    """``avsr prepare`` leaves a manifest of shards; it is scored like one of files."""
+    crops = np.arange(25, dtype=np.uint8)[:, None, None] * np.full((1, 96, 96), 8, np.uint8)
+    with ShardWriter(tmp_path / "corpus", "test") as writer:
+        for number, record in enumerate(read_manifest(manifest)):
+            stored = replace(record, media="test/000000.tar", split="test", end=1.0)
+            writer.write(stored, tone(number).astype(np.float32), crops if number else None)
+    listener = Listener()
+    evaluate(listener, tmp_path / "corpus/test.jsonl")
+    assert listener.clips["u0"].modality == "audio"
+    clip = listener.clips["u3"]
+    assert clip.modality == "av"
+    np.testing.assert_allclose(clip.waveform, tone(3), atol=1e-4)
+    assert np.abs(clip.mouth.mean((1, 2)) - crops.mean((1, 2))).max() < 2
+    (tmp_path / "corpus/test/000000.jsonl").write_text("")
+    result = evaluate(listener, tmp_path / "corpus/test.jsonl", modality="audio")
+    assert result.failed[0].failure.endswith("000000.tar: does not hold u0")

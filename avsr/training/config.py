@@ -1,20 +1,17 @@
 """What a training run needs to know. A recipe's YAML holds overrides of these defaults only."""
 
-import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-import yaml
+from typing import Any
 
 from avsr.errors import ConfigError
 from avsr.languages import LANGUAGES, is_language_code
 from avsr.model import PRESETS
+from avsr.settings import build_settings, read_settings
 
-T = TypeVar("T")
 MODALITIES = ("av", "audio", "video")
 TRAINED = ("all", "prompts", "frozen-frontend", "frozen-encoder")
+OPTIMIZERS = ("adamw", "muon")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +38,10 @@ class StageConfig:
     """``all``; ``prompts``: language prompts and classifier only (the paper's first stage);
     ``frozen-frontend``: all but the visual front end, whose outputs are computed once;
     ``frozen-encoder``: all but the encoder, whose prompts train."""
+    optimizer: str = "adamw"
+    """``adamw``, or ``muon`` (Jordan et al. 2024): steps of orthogonal matrices for the weights of
+    the transformers' layers, at four times the learning rate, and AdamW for the rest. Learns more
+    from an update, and pays where batches are large."""
     learning_rate: float = 1e-3
     """Peak of the tri-stage schedule."""
     warmup: float = 0.1
@@ -68,10 +69,14 @@ class StageConfig:
     two layers are told to look at the frames of the token to come, from utterances whose word
     times are known."""
     noise_probability: float = 0.25
-    """Share of utterances with babble mixed into their sound."""
+    """Share of utterances with noise mixed into their sound."""
+    noises: dict[str, float] = field(default_factory=lambda: {"babble": 1.0})
+    """Kinds of noise and how often each is taken: ``babble`` (30 other utterances), ``speech``
+    (one), or the path of a folder with sound files."""
     mask_probability: float = 1.0
     """Share of utterances whose filterbank gets one mask in time and one in frequency
-    (SpecAugment); 0 where a small model has more to learn than it can overfit."""
+    (SpecAugment), and of those whose lips get one in time; 0 where a small model has more to learn
+    than it can overfit."""
     snr_db: tuple[float, float] = (0.0, 0.0)
     """Range of the signal-to-noise ratio in dB, drawn evenly."""
 
@@ -90,6 +95,9 @@ class TrainConfig:
     """Stages, one after the other."""
     init: str | None = None
     """Model directory to start from: its sizes, weights and tokenizer; None starts afresh."""
+    init_encoder: str | None = None
+    """Model directory whose encoder, all but its prompts, replaces the network's: a pre-trained
+    AV-HuBERT of the preset's sizes."""
     init_frontend: str | None = None
     """Model directory whose visual front end, with its projection, replaces the network's."""
     preset: str = "tiny"
@@ -112,16 +120,26 @@ class TrainConfig:
     """Lightning's name of the precision."""
     label_smoothing: float = 0.1
     """Of the attention loss."""
+    cache_visual: bool = True
+    """Compute the outputs of a visual front end that rests once and keep them on disk (1 kB a
+    frame and variant at the full width); false sends the pixels through it every time."""
     visual_variants: int = 2
     """Random crops and flips of each clip that a frozen front end computes, beside the centre."""
     average_checkpoints: int = 1
     """A stage ends with the mean of its last so many checkpoints."""
+    keep_best: bool = False
+    """A stage ends with the weights of the validation with the lowest word error rate (search of
+    one beam, mean over modalities and languages) instead of its last."""
     checkpoint_every: int = 500
     """Updates between checkpoints."""
     validate_every: int = 500
     """Updates between validations."""
     validation_utterances: int = 180
     """Utterances per validation, evenly over the languages."""
+
+    def caches(self, stage: StageConfig) -> bool:
+        """Whether a stage reads kept outputs of the visual front end."""
+        return self.cache_visual and stage.train != "all"
 
     @property
     def processes(self) -> int:
@@ -148,6 +166,12 @@ class TrainConfig:
             problems.append("a language stands twice")
         if min(self.devices, self.num_nodes, self.passes, self.average_checkpoints) < 1:
             problems.append("devices, num_nodes, passes and average_checkpoints must be 1 or more")
+        if self.keep_best and not self.validation:
+            problems.append("keep_best needs validation data")
+        if self.keep_best and self.average_checkpoints > 1:
+            problems.append("keep_best and average_checkpoints exclude each other")
+        if self.keep_best and any(s.updates < self.validate_every for s in self.stages):
+            problems.append("keep_best needs stages of at least validate_every updates")
         for corpus in (*self.corpora, *self.validation):
             if corpus.repeat < 1:
                 problems.append(f"corpus {corpus.path}: repeat must be 1 or more")
@@ -158,8 +182,12 @@ class TrainConfig:
             where = f"stage {stage.name}"
             if stage.train not in TRAINED:
                 problems.append(f"{where}: train must be one of {', '.join(TRAINED)}")
+            if stage.optimizer not in OPTIMIZERS:
+                problems.append(f"{where}: optimizer must be one of {', '.join(OPTIMIZERS)}")
             if set(stage.modalities) - set(MODALITIES) or sum(stage.modalities.values()) <= 0:
                 problems.append(f"{where}: modalities need probabilities of av, audio, video")
+            if not stage.noises or min(stage.noises.values()) <= 0:
+                problems.append(f"{where}: noises need shares above 0")
             if stage.updates < 1 or stage.batch_frames < 1 or stage.video_batch_frames < 1:
                 problems.append(f"{where}: updates and batch sizes must be 1 or more")
             if not 0 <= stage.warmup + stage.decay <= 1:
@@ -172,45 +200,20 @@ class TrainConfig:
             raise ConfigError("; ".join(problems))
 
 
-def _build(kind: type[T], values: Any, where: str) -> T:
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{where} must be a mapping of settings")
-    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise ConfigError(f"{where}: unknown key '{key}'{hint}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ConfigError(f"{where}: {error}") from error
-
-
 def read_config(path: Path) -> TrainConfig:
     """Read a recipe's ``train.yaml``; raise ConfigError in one line for what is wrong with it."""
-    try:
-        values = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must be a mapping of settings")
-    for name, kind in (("corpora", CorpusConfig), ("validation", CorpusConfig), ("stages", None)):
+    values = read_settings(path)
+    kinds = {"corpora": CorpusConfig, "validation": CorpusConfig, "stages": StageConfig}
+    for name, kind in kinds.items():
         entries = values.get(name, [])
         if not isinstance(entries, list):
             raise ConfigError(f"{path}: {name} must be a list")
         built: list[Any] = []
         for i, entry in enumerate(entries):
-            where = f"{path}: {name}[{i}]"
-            if kind is not None:
-                built.append(_build(kind, entry, where))
-                continue
             if isinstance(entry, dict) and "snr_db" in entry:
                 entry = {**entry, "snr_db": tuple(entry["snr_db"])}
-            built.append(_build(StageConfig, entry, where))
+            built.append(build_settings(kind, entry, f"{path}: {name}[{i}]"))
         values[name] = tuple(built)
     if "languages" in values:
         values["languages"] = tuple(values["languages"])
-    return _build(TrainConfig, values, str(path))
+    return build_settings(TrainConfig, values, str(path))

@@ -12,19 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avsr.audio import audio_features, make_babble, mix_at_snr
-from avsr.corpus import EncodedSample, decode_audio, decode_mouth, read_encoded_shards
+from avsr.audio import audio_features, mix_at_snr
+from avsr.corpus import StoredSample, decode_audio, decode_mouth, open_shards
 from avsr.decoder import EOS, PAD, Tokenizer
 from avsr.encoder import normalize_mouth, random_crop_flip
 from avsr.errors import CorpusError
-from avsr.rates import FBANK_BINS, FBANK_STACK, FPS, SAMPLE_RATE
+from avsr.rates import FBANK_BINS, FBANK_STACK, FPS
 from avsr.training.batches import BatchPlan
 from avsr.training.config import CorpusConfig, StageConfig
 from avsr.training.losses import NO_TARGET
 
-BABBLE_TALKERS = 30
-BABBLE_SECONDS = 10  # length of one babble clip
-BABBLE_CLIPS = 40
+LIPS_MASK = 10  # most frames of a mask over the lips
 
 
 @dataclass(frozen=True)
@@ -56,14 +54,14 @@ class Batch:
 
 
 class Utterances:
-    """All utterances of some corpora: sound decoded, lips still as compressed video."""
+    """All utterances of some corpora; sound and lips stay in their shards."""
 
-    def __init__(self, samples: Sequence[EncodedSample], languages: Sequence[str]) -> None:
+    def __init__(self, samples: Sequence[StoredSample], languages: Sequence[str]) -> None:
         self.samples = samples
         self.num_languages = len(languages)
         self.language_ids = np.array([languages.index(s.record.language) for s in samples])
         self.lengths = np.array([num_frames(s) for s in samples])
-        self.has_video = np.array([s.mouth is not None for s in samples])
+        self.has_video = np.array([s.has_mouth for s in samples])
         self.phone_ids = {
             symbol: i
             for i, symbol in enumerate(
@@ -90,7 +88,7 @@ class Utterances:
         return torch.from_numpy(decode_mouth(encoded)[: self.lengths[index]])
 
 
-def num_frames(sample: EncodedSample) -> int:
+def num_frames(sample: StoredSample) -> int:
     """Video frames of an utterance, from its times."""
     record = sample.record
     return max(1, round((record.end - record.start) * FPS))
@@ -100,33 +98,19 @@ def read_utterances(
     corpora: Sequence[CorpusConfig], languages: Sequence[str]
 ) -> tuple[Utterances, np.ndarray]:
     """Read corpora and return them with the pool of indices that an epoch visits."""
-    samples: list[EncodedSample] = []
+    samples: list[StoredSample] = []
     pool: list[int] = []
     for corpus in corpora:
         first = len(samples)
         samples += [
             s
-            for s in read_encoded_shards(Path(corpus.path), corpus.split)
+            for s in open_shards(Path(corpus.path), corpus.split)
             if s.record.language in languages
         ]
         if len(samples) == first:
             raise CorpusError(f"{corpus.path} has no {corpus.split} utterances in {languages}")
         pool += list(range(first, len(samples))) * corpus.repeat
     return Utterances(samples, languages), np.array(pool)
-
-
-def make_babbles(utterances: Utterances, seed: int) -> list[np.ndarray]:
-    """Babble clips of 10 s, each the mean of 30 random utterances, looped to length."""
-    rng = np.random.default_rng([seed, 0xBABB1E])
-    talkers = min(BABBLE_TALKERS, len(utterances))
-    return [
-        make_babble(
-            [utterances.waveform(int(i)) for i in rng.choice(len(utterances), talkers, False)],
-            BABBLE_SECONDS * SAMPLE_RATE,
-            rng,
-        )
-        for _ in range(BABBLE_CLIPS)
-    ]
 
 
 def phone_targets(
@@ -188,7 +172,7 @@ class BatchMaker:
         self,
         utterances: Utterances,
         tokenizer: Tokenizer,
-        babbles: Sequence[np.ndarray],
+        noises: Mapping[str, Sequence[np.ndarray]],
         stage: StageConfig,
         seed: Sequence[int],
         augment: bool,
@@ -197,7 +181,7 @@ class BatchMaker:
         self.phone_ids = phone_ids
         self.utterances = utterances
         self.tokenizer = tokenizer
-        self.babbles = babbles
+        self.noises = noises
         self.stage = stage
         self.seed = seed
         self.augment = augment
@@ -206,9 +190,11 @@ class BatchMaker:
         """(length, 104) normalised filterbank, noisy and masked as the stage says."""
         waveform = self.utterances.waveform(index)
         if rng.random() < self.stage.noise_probability:
-            babble = self.babbles[int(rng.integers(len(self.babbles)))]
+            kinds, shares = zip(*sorted(self.stage.noises.items()), strict=True)
+            clips = self.noises[rng.choice(kinds, p=np.array(shares) / sum(shares))]
+            noise = clips[int(rng.integers(len(clips)))]
             snr_db = float(rng.uniform(*self.stage.snr_db))
-            waveform = mix_at_snr(waveform, babble, snr_db, offset=int(rng.integers(len(babble))))
+            waveform = mix_at_snr(waveform, noise, snr_db, offset=int(rng.integers(len(noise))))
         fbank = torch.from_numpy(audio_features(waveform, length))
         if self.augment and rng.random() < self.stage.mask_probability:
             fbank = mask_fbank(fbank, torch.Generator().manual_seed(int(rng.integers(1 << 31))))
@@ -220,14 +206,22 @@ class BatchMaker:
         if self.augment:
             generator = torch.Generator().manual_seed(int(rng.integers(1 << 31)))
             mouth = random_crop_flip(mouth, generator)
-        return normalize_mouth(mouth)
+        return self.masked(normalize_mouth(mouth), rng)
 
     def visual(self, index: int, rng: np.random.Generator) -> Tensor:
         """(T, C) outputs of the frozen front end, of a random variant in training."""
         assert self.utterances.visual is not None
         variants = self.utterances.visual[index]
         chosen = int(rng.integers(len(variants))) if self.augment else 0
-        return torch.from_numpy(variants[chosen]).float()
+        return self.masked(torch.from_numpy(variants[chosen]).float(), rng)
+
+    def masked(self, lips: Tensor, rng: np.random.Generator) -> Tensor:
+        """The frames (T, ...) with zeros, the mean, over a stretch of them, as the stage says."""
+        if self.augment and rng.random() < self.stage.mask_probability:
+            width = int(rng.integers(min(LIPS_MASK, len(lips) // 6) + 1))
+            first = int(rng.integers(len(lips) - width + 1))
+            lips[first : first + width] = 0.0
+        return lips
 
     def __call__(self, plan: BatchPlan, number: int = 0, parts: int = 1) -> Batch:
         """The batch of a plan, or one of its parts."""

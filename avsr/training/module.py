@@ -1,5 +1,6 @@
-"""The Lightning module: one step, one schedule, validation by greedy CTC."""
+"""The Lightning module: one step, one schedule, validation by a search of one beam."""
 
+import dataclasses
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -9,21 +10,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from avsr.decoder import BLANK
 from avsr.decoder.transformer import Attention
+from avsr.encoder import EncoderOutput
 from avsr.evaluation import char_errors, word_errors
 from avsr.model import AVSRModel
+from avsr.search import SearchOptions
 from avsr.training.config import StageConfig
 from avsr.training.data import Batch
 from avsr.training.losses import JointLoss, guide_loss, joint_loss
+from avsr.training.optimizer import make_optimizer
 from avsr.training.parallel import num_processes
 
+VALIDATION = SearchOptions(beam_size=1, min_len=0)
 ALL_BACKENDS = [
     SDPBackend.FLASH_ATTENTION,
     SDPBackend.EFFICIENT_ATTENTION,
     SDPBackend.CUDNN_ATTENTION,
     SDPBackend.MATH,
 ]
+
+
+def empty_sums() -> defaultdict[tuple[str, str], defaultdict[str, float]]:
+    """(modality, language or "") -> name -> sum."""
+    return defaultdict(lambda: defaultdict(float))
 
 
 def tri_stage(step: int, updates: int, warmup: float, decay: float) -> float:
@@ -34,29 +43,6 @@ def tri_stage(step: int, updates: int, warmup: float, decay: float) -> float:
     if position <= 1 - decay:
         return 1.0
     return float(0.05 ** ((position - (1 - decay)) / decay))
-
-
-def greedy_ctc(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
-    """Best path per utterance, repeats merged and blanks dropped; ``log_probs`` (B, T, V)."""
-    paths = log_probs.argmax(-1)
-    return [
-        [t for t in torch.unique_consecutive(path[:length]).tolist() if t != BLANK]
-        for path, length in zip(paths, lengths.tolist(), strict=True)
-    ]
-
-
-def weight_decay_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Matrices decay; vectors (norms, biases, slopes) and prompts do not."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            matrix = parameter.dim() > 1 and not name.endswith("prompts")
-            (decayed if matrix else plain).append(parameter)
-    return [
-        {"params": decayed, "weight_decay": 0.01},
-        {"params": plain, "weight_decay": 0.0},
-    ]
 
 
 class AVSRTask(lightning.LightningModule):
@@ -75,7 +61,12 @@ class AVSRTask(lightning.LightningModule):
         self.model = model
         self.stage = stage
         self.label_smoothing = label_smoothing
-        self.counts: dict[str, dict[str, int]] = {}
+        self.sums = empty_sums()
+        self.batch_scores: dict[str, float] = {}
+        self.valid_scores: dict[str, float] = {}
+        # CTC that was never trained would only mislead.
+        weight = VALIDATION.ctc_weight if stage.ctc_weight else 0.0
+        self.search = dataclasses.replace(VALIDATION, ctc_weight=weight)
         model.requires_grad_(stage.train != "prompts")
         if stage.train == "prompts":
             model.classifier.requires_grad_(True)
@@ -130,25 +121,25 @@ class AVSRTask(lightning.LightningModule):
         prompts = self.model.config.encoder.prompts
         self.watched.append(scores.float().log_softmax(3)[..., prompts:])
 
-    def loss(self, batch: Batch) -> tuple[JointLoss, Tensor, Tensor]:
-        """Loss, CTC log-probabilities (B, T, V) and language logits of a batch."""
+    def loss(self, batch: Batch) -> tuple[JointLoss, Tensor, Tensor, EncoderOutput]:
+        """Loss, CTC log-probabilities (B, T, V), language logits and encoder output of a batch."""
         # On CPUs the fused kernel's backward pass is slower than plain matrix products.
         backends = [SDPBackend.MATH] if self.device.type == "cpu" else ALL_BACKENDS
         with sdpa_kernel(backends):
             return self._loss(batch)
 
-    def _loss(self, batch: Batch) -> tuple[JointLoss, Tensor, Tensor]:
+    def _loss(self, batch: Batch) -> tuple[JointLoss, Tensor, Tensor, EncoderOutput]:
         model, stage = self.model, self.stage
         encoded = model.encode(batch.fbank, batch.mouth, batch.padding_mask, visual=batch.visual)
         language_logits = model.language_logits(encoded)
         ctc_log_probs = model.ctc_log_probs(encoded)
+        self.watched.clear()  # a search leaves its own
         logits = model.decoder(
             batch.tokens_in, encoded.memory, encoded.memory_padding_mask, batch.languages
         )
         guide = None
         if self.watched:
             guide = torch.stack([guide_loss(w, batch.token_spans) for w in self.watched]).mean(0)
-            self.watched.clear()
         phone_logits = None
         if self.phone_head is not None:
             phone_logits = self.phone_head(encoded.features).unflatten(2, (2, -1)).flatten(1, 2)
@@ -169,31 +160,29 @@ class AVSRTask(lightning.LightningModule):
             guide_weight=stage.guide_weight,
             label_smoothing=self.label_smoothing,
         )
-        return loss, ctc_log_probs, language_logits
+        return loss, ctc_log_probs, language_logits, encoded
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one pass."""
         # Dropout is the same in a resumed run, and not the same in every process.
         torch.manual_seed(self.seed + batch.step * num_processes() + self.global_rank)
-        loss, _, language_logits = self.loss(batch)
+        loss, _, language_logits, _ = self.loss(batch)
         if not torch.isfinite(loss.total):
             self.save_batch(batch)
         accuracy = (language_logits.argmax(-1) == batch.languages).float().mean()
-        size = len(batch.lengths)
-        self.log_dict(
-            {
-                f"{batch.modality}/attention": loss.attention,
-                f"{batch.modality}/ctc": loss.ctc,
-                f"{batch.modality}/language": loss.language,
-                f"{batch.modality}/language_accuracy": accuracy,
-            }
-            | ({f"{batch.modality}/phone": loss.phone} if self.phone_head else {})
-            | ({f"{batch.modality}/guide": loss.guide} if self.stage.guide_weight else {}),
-            batch_size=size,
-        )
+        self.batch_scores = {
+            f"{batch.modality}/attention": loss.attention.item(),
+            f"{batch.modality}/ctc": loss.ctc.item(),
+            f"{batch.modality}/language": loss.language.item(),
+            f"{batch.modality}/language_accuracy": accuracy.item(),
+        }
+        if self.phone_head:
+            self.batch_scores[f"{batch.modality}/phone"] = loss.phone.item()
+        if self.stage.guide_weight:
+            self.batch_scores[f"{batch.modality}/guide"] = loss.guide.item()
         # The parts' losses add up; lightning divides by passes, and averages over processes.
         total = loss.total * num_processes() * self.trainer.accumulate_grad_batches
-        self.log("loss", total.detach(), prog_bar=True, batch_size=size)
+        self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=1)
         return total
 
     def save_batch(self, batch: Batch) -> None:
@@ -211,51 +200,63 @@ class AVSRTask(lightning.LightningModule):
             optimizer.zero_grad(set_to_none=True)
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last counts."""
-        self.counts = defaultdict(lambda: defaultdict(int))
+        """Forget the last sums."""
+        self.sums = empty_sums()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Count errors of greedy CTC and of the language choice, per modality."""
+        """Sum losses and errors, per modality and per language of it."""
+        loss, ctc_log_probs, language_logits, encoded = self.loss(batch)
+        sums = self.sums[batch.modality, ""]
+        size = len(batch.lengths)
+        sums["utterances"] += size
+        for name in ("attention", "ctc", "phone", "guide"):
+            sums[name] += size * getattr(loss, name).item()
+        chosen = language_logits.argmax(-1)
+        sums["right_language"] += int((chosen == batch.languages).sum())
+        found = self.model.decode(encoded, chosen, batch.lengths, ctc_log_probs, self.search)
         tokenizer = self.model.tokenizer
         assert tokenizer is not None
-        loss, log_probs, language_logits = self.loss(batch)
-        counts = self.counts[batch.modality]
-        for path, target in zip(
-            greedy_ctc(log_probs, batch.lengths), batch.targets.tolist(), strict=True
+        for best, target, language in zip(
+            found, batch.targets.tolist(), batch.languages.tolist(), strict=True
         ):
-            reference, hypothesis = tokenizer.decode(target), tokenizer.decode(path)
-            words, chars = word_errors(reference, hypothesis), char_errors(reference, hypothesis)
-            counts["word_errors"] += words.errors
-            counts["words"] += words.length
-            counts["char_errors"] += chars.errors
-            counts["chars"] += chars.length
-        counts["right_language"] += int((language_logits.argmax(-1) == batch.languages).sum())
-        counts["utterances"] += len(batch.lengths)
-        counts["guide_milli"] += round(1000 * float(loss.guide) * len(batch.lengths))
-        counts["phone_milli"] += round(1000 * float(loss.phone) * len(batch.lengths))
-        counts["attention_milli"] += round(1000 * float(loss.attention) * len(batch.lengths))
+            reference, hypothesis = tokenizer.decode(target), tokenizer.decode(best[0].tokens)
+            sums = self.sums[batch.modality, self.model.config.languages[language]]
+            for name, errors in (
+                ("word", word_errors(reference, hypothesis)),
+                ("char", char_errors(reference, hypothesis)),
+            ):
+                sums[f"{name}_errors"] += errors.errors
+                sums[f"{name}s"] += errors.length
 
     def on_validation_epoch_end(self) -> None:
-        """Log word and character error rate and language accuracy per modality."""
-        for modality, c in self.counts.items():
-            scores = {
-                f"valid/{modality}/ctc_wer": c["word_errors"] / max(1, c["words"]),
-                f"valid/{modality}/ctc_cer": c["char_errors"] / max(1, c["chars"]),
-                f"valid/{modality}/language_accuracy": c["right_language"] / c["utterances"],
-                f"valid/{modality}/attention": c["attention_milli"] / 1000 / c["utterances"],
-                f"valid/{modality}/guide": c["guide_milli"] / 1000 / c["utterances"],
-                f"valid/{modality}/phone": c["phone_milli"] / 1000 / c["utterances"],
-            }
-            self.log_dict(scores)
-            shown = "  ".join(f"{k.split('/')[-1]} {v:.3f}" for k, v in scores.items())
-            self.print(f"[{self.stage.name} {self.global_step}] {modality}: {shown}")
+        """Log the mean losses, language accuracy and mean error rates over the languages.
+
+        ``valid/wer`` is the mean over the modalities.
+        """
+        scores: dict[str, float] = {}
+        for modality in dict.fromkeys(modality for modality, _ in self.sums):
+            sums = self.sums[modality, ""]
+            rates: dict[str, list[float]] = {"wer": [], "cer": []}
+            for (other, language), s in self.sums.items():
+                if other == modality and language:
+                    rates["wer"].append(s["word_errors"] / max(1, s["words"]))
+                    rates["cer"].append(s["char_errors"] / max(1, s["chars"]))
+                    scores[f"valid/{modality}/wer/{language}"] = rates["wer"][-1]
+            shown = {name: sum(values) / len(values) for name, values in rates.items()}
+            for name in ("attention", "ctc", "phone", "guide"):
+                shown[name] = sums[name] / sums["utterances"]
+            shown["language_accuracy"] = sums["right_language"] / sums["utterances"]
+            scores |= {f"valid/{modality}/{name}": value for name, value in shown.items()}
+            line = "  ".join(f"{name} {value:.3f}" for name, value in shown.items())
+            self.print(f"[{self.stage.name} {self.global_step}] {modality}: {line}")
+        modalities = [value for name, value in scores.items() if name.endswith("/wer")]
+        self.valid_scores = scores | {"valid/wer": sum(modalities) / len(modalities)}
+        self.log("valid/wer", self.valid_scores["valid/wer"], logger=False)
 
     def configure_optimizers(self) -> Any:
-        """AdamW with the tri-stage schedule."""
+        """The stage's optimizer with the tri-stage schedule."""
         stage = self.stage
-        optimizer = torch.optim.AdamW(
-            weight_decay_groups(self), lr=stage.learning_rate, betas=(0.9, 0.98), foreach=True
-        )
+        optimizer = make_optimizer(self, stage.optimizer, stage.learning_rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: tri_stage(step, stage.updates, stage.warmup, stage.decay)
         )

@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avsr.corpus import balance_table, language_balance
 from avsr.errors import ConfigError
 from avsr.model import AVSRModel
 from avsr.rates import FPS
 from avsr.training.batches import BatchPlan
 from avsr.training.config import StageConfig, TrainConfig, read_config
-from avsr.training.data import BatchMaker, Utterances, make_babbles, read_utterances
+from avsr.training.data import BatchMaker, Utterances
 from avsr.training.module import AVSRTask
-from avsr.training.run import check_coverage, initial_model, stage_plans, take_frontend
+from avsr.training.run import gather, stage_plans
 
 
 def rehearse(recipe: str | Path) -> None:
@@ -26,26 +25,17 @@ def rehearse(recipe: str | Path) -> None:
     Raises what training would raise, and ConfigError for a batch that memory does not hold.
     """
     config = read_config(Path(recipe))
-    data, pool = read_utterances(config.corpora, config.languages)
-    if config.validation:
-        read_utterances(config.validation, config.languages)
-    print(balance_table(language_balance(sample.record for sample in data.samples)))
     with tempfile.TemporaryDirectory() as folder:
-        model = initial_model(config, data, Path(folder))
-    assert model.tokenizer is not None
-    check_coverage(model.tokenizer, data)
-    if config.init_frontend is not None:
-        take_frontend(model, AVSRModel.load(config.init_frontend))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device)
-    babbles = make_babbles(data, config.seed)
+        material = gather(config, Path(folder))
+    model, data = material.model, material.data
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     total = 0.0
     for number, stage in enumerate(config.stages):
-        plans = stage_plans(config, number, data, pool)
-        make = BatchMaker(
-            data, model.tokenizer, babbles, stage, [config.seed, number, 7], True, data.phone_ids
-        )
-        data.visual = None if stage.train == "all" else stand_in_features(model, data)
+        plans = stage_plans(config, number, data, material.pool)
+        assert model.tokenizer is not None
+        seed = [config.seed, number, 7]
+        make = BatchMaker(data, model.tokenizer, material.noises, stage, seed, True, data.phone_ids)
+        data.visual = stand_in_features(model, data) if config.caches(stage) else None
         counts = Counter(plan.modality for plan in plans)
         seconds = 0.0
         for modality, count in counts.items():
@@ -81,7 +71,7 @@ def try_batch(
             for number in range(config.passes):
                 batch = make(plan, number, config.parts).to(model.device)
                 with torch.autocast(model.device.type, torch.bfloat16, "bf16" in config.precision):
-                    loss, _, _ = task.loss(batch)
+                    loss = task.loss(batch)[0]
                 loss.total.backward()
             if model.device.type == "cuda":
                 torch.cuda.synchronize()

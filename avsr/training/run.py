@@ -4,14 +4,15 @@ import dataclasses
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from avsr.corpus import balance_table, language_balance, plot_balance
@@ -26,13 +27,16 @@ from avsr.training.data import (
     BatchMaker,
     TrainingBatches,
     Utterances,
-    make_babbles,
     read_utterances,
 )
+from avsr.training.history import History, plot_curves, plot_languages, read_csv_table
 from avsr.training.module import AVSRTask
+from avsr.training.noise import make_noises
 from avsr.training.parallel import first_process_first, share_batch_norms
 from avsr.training.provenance import provenance
 from avsr.training.visual import cache_visual_features
+
+METRICS = "metrics.csv"  # of a stage
 
 
 def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
@@ -45,20 +49,13 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     lightning.seed_everything(config.seed, verbose=False)
-    train_data, pool = read_utterances(config.corpora, config.languages)
-    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
-        show_balance(train_data, out)
-    model = initial_model(config, train_data, out)
-    assert model.tokenizer is not None
-    check_coverage(model.tokenizer, train_data)
-    if config.init_frontend is not None:
-        take_frontend(model, AVSRModel.load(config.init_frontend))
+    material = gather(config, out)
+    model, train_data, valid_data = material.model, material.data, material.valid_data
+    with first_process_first() as is_first:
+        if is_first:
+            keep_balance(train_data, out)
     if config.processes > 1:
         share_batch_norms(model)
-    babbles = make_babbles(train_data, config.seed)
-    valid_data = (
-        read_utterances(config.validation, config.languages)[0] if config.validation else None
-    )
     for number, stage in enumerate(config.stages):
         folder = out / f"{number}-{stage.name}"
         final = folder / "final.pt"
@@ -71,12 +68,12 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
         ):
             if data is not None:
                 data.visual = None
-                if stage.train != "all":  # the front end rests
+                if config.caches(stage):
                     with first_process_first():
                         data.visual = cache_visual_features(
                             model, data, out / split, variants=variants, seed=config.seed
                         )
-        run_stage(config, number, model, train_data, pool, valid_data, babbles, folder, workers)
+        run_stage(config, number, material, folder, workers)
         with first_process_first() as is_first:
             if is_first:
                 temporary = final.with_suffix(".part")
@@ -84,6 +81,7 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
                 os.replace(temporary, final)
     with first_process_first() as is_first:
         if is_first:
+            plot_history(config, out)
             card = f"# {out.name}\n\nTrained from `{recipe}` with seed {config.seed}.\n"
             model.eval().save(out / "model", card=card)
             origin = json.dumps(provenance(config), indent=2, ensure_ascii=False) + "\n"
@@ -91,10 +89,51 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
     return out / "model"
 
 
-def show_balance(data: Utterances, out: Path) -> None:
-    """Print how the training data is spread over the languages; keep it as text and picture."""
+def plot_history(config: TrainConfig, out: Path) -> None:
+    """Draw learning curves and, of the last stage, error rates by language."""
+    stages = [
+        (stage.name, read_csv_table(path))
+        for number, stage in enumerate(config.stages)
+        if (path := out / f"{number}-{stage.name}" / METRICS).exists()
+    ]
+    plot_curves(stages, out / "curves.png")
+    if config.validation:
+        plot_languages(stages[-1][1], out / "languages.png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a run works on."""
+
+    data: Utterances
+    pool: np.ndarray
+    """Indices that an epoch visits."""
+    valid_data: Utterances | None
+    noises: Mapping[str, Sequence[np.ndarray]]
+    model: AVSRModel
+
+
+def gather(config: TrainConfig, out: Path) -> Material:
+    """Open the corpora, print their balance, build the network that the first stage starts with."""
+    data, pool = read_utterances(config.corpora, config.languages)
+    valid_data = None
+    if config.validation:
+        valid_data, _ = read_utterances(config.validation, config.languages)
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        rows = language_balance(sample.record for sample in data.samples)
+        print(balance_table(rows), end="", flush=True)
+    model = initial_model(config, data, out)
+    assert model.tokenizer is not None
+    check_coverage(model.tokenizer, data)
+    take_over(model, config)
+    kinds = [k for stage in config.stages if stage.noise_probability for k in stage.noises]
+    noises = make_noises(data, kinds, config.seed)
+    return Material(data=data, pool=pool, valid_data=valid_data, noises=noises, model=model)
+
+
+def keep_balance(data: Utterances, out: Path) -> None:
+    """Write how the training data is spread over the languages, as text and picture."""
     rows = language_balance(sample.record for sample in data.samples)
-    print(balance_table(rows), end="", flush=True)
     replace_text(out / "balance.txt", balance_table(rows))
     plot_balance(rows, out / "balance.png")
 
@@ -158,14 +197,25 @@ def initial_model(config: TrainConfig, data: Utterances, out: Path) -> AVSRModel
     return AVSRModel(sizes, tokenizer)
 
 
-def take_frontend(model: AVSRModel, source: AVSRModel) -> None:
-    """Copy the visual front end and its projection from another model of the same sizes."""
-    for own, other in (
-        (model.encoder.frontend, source.encoder.frontend),
-        (model.encoder.video_proj, source.encoder.video_proj),
-    ):
+def take_over(model: AVSRModel, config: TrainConfig) -> None:
+    """Copy encoder and visual front end from the models that ``config`` names for them."""
+    encoder = model.encoder
+    if config.init_encoder is not None:
+        source = AVSRModel.load(config.init_encoder).encoder
+        own = encoder.state_dict()
+        taken = {k: v for k, v in source.state_dict().items() if not k.endswith("prompts")}
+        missing = {k for k in own if not k.endswith("prompts")} ^ set(taken)
+        if missing or any(own[k].shape != v.shape for k, v in taken.items()):
+            raise ConfigError(
+                f"init_encoder: the encoder of {config.init_encoder} is of other sizes than the "
+                f"preset '{config.preset}'"
+            )
+        encoder.load_state_dict(own | taken)
+    if config.init_frontend is not None:
+        source = AVSRModel.load(config.init_frontend).encoder
         try:
-            own.load_state_dict(other.state_dict())
+            encoder.frontend.load_state_dict(source.frontend.state_dict())
+            encoder.video_proj.load_state_dict(source.video_proj.state_dict())
         except RuntimeError as error:
             raise ConfigError("init_frontend: its visual front end is of another size") from error
 
@@ -175,7 +225,7 @@ def stage_plans(
 ) -> list[BatchPlan]:
     """The batches of a stage, one for each update."""
     stage = config.stages[number]
-    video_frames = stage.batch_frames if stage.train != "all" else stage.video_batch_frames
+    video_frames = stage.batch_frames if config.caches(stage) else stage.video_batch_frames
     frames = {"av": video_frames, "audio": stage.batch_frames, "video": video_frames}
     return list(
         plan_batches(
@@ -194,18 +244,15 @@ def stage_plans(
 def run_stage(
     config: TrainConfig,
     number: int,
-    model: AVSRModel,
-    data: Utterances,
-    pool: np.ndarray,
-    valid_data: Utterances | None,
-    babbles: list[np.ndarray],
+    material: Material,
     folder: Path,
     workers: int,
 ) -> None:
-    """Train ``model`` in place through one stage, from its last checkpoint if there is one."""
+    """Train the model in place through one stage, from its last checkpoint if there is one."""
     stage = config.stages[number]
+    model, data, valid_data = material.model, material.data, material.valid_data
     seed = [config.seed, number]
-    plans = stage_plans(config, number, data, pool)
+    plans = stage_plans(config, number, data, material.pool)
     checkpoints = ModelCheckpoint(
         folder,
         filename="{step}",
@@ -216,6 +263,13 @@ def run_stage(
         enable_version_counter=False,
         save_last=True,
     )
+    history = History(folder / METRICS)
+    callbacks = [history, checkpoints, RichProgressBar(refresh_rate=20)]
+    if config.keep_best:
+        best = ModelCheckpoint(
+            folder, "best", "valid/wer", enable_version_counter=False, save_on_train_epoch_end=False
+        )
+        callbacks.append(best)
     last = folder / "last.ckpt"
     resumed = last if last.exists() else None
     first = torch.load(resumed, weights_only=True)["global_step"] if resumed else 0
@@ -230,9 +284,8 @@ def run_stage(
         default_root_dir=folder,
         precision=config.precision,  # type: ignore[arg-type]
         gradient_clip_val=1.0,
-        callbacks=[checkpoints, LearningRateMonitor(), RichProgressBar(refresh_rate=20)],
-        logger=[TensorBoardLogger(folder, "", ""), CSVLogger(folder, "", "")],
-        log_every_n_steps=50,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(folder, "", ""),
         val_check_interval=config.validate_every * config.passes if valid_data else None,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
@@ -240,7 +293,9 @@ def run_stage(
         enable_model_summary=False,
     )
     assert model.tokenizer is not None
-    make = BatchMaker(data, model.tokenizer, babbles, stage, [*seed, 7], True, data.phone_ids)
+    make = BatchMaker(
+        data, model.tokenizer, material.noises, stage, [*seed, 7], True, data.phone_ids
+    )
     loader = DataLoader(
         TrainingBatches(
             plans,
@@ -256,21 +311,20 @@ def run_stage(
     )
     validation: DataLoader[Batch] | None = None
     if valid_data is not None:
-        batches = validation_batches(
-            config, stage, model.tokenizer, valid_data, babbles, data.phone_ids
-        )
+        batches = validation_batches(config, stage, model.tokenizer, valid_data, data.phone_ids)
         validation = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
     task = AVSRTask(model, stage, config.label_smoothing, config.seed, len(data.phone_ids))
     trainer.fit(task, loader, validation, ckpt_path=resumed)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if config.average_checkpoints > 1:
-        model.load_state_dict(mean_of_checkpoints(folder))
+    if config.keep_best:
+        model.load_state_dict(mean_of_checkpoints([folder / "best.ckpt"]))
+    elif config.average_checkpoints > 1:
+        model.load_state_dict(mean_of_checkpoints(sorted(folder.glob("step=*.ckpt"))))
 
 
-def mean_of_checkpoints(folder: Path) -> dict[str, torch.Tensor]:
-    """Mean of the model's weights and batch statistics over all ``step=N.ckpt`` of a folder."""
-    paths = sorted(folder.glob("step=*.ckpt"))
+def mean_of_checkpoints(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """Mean of the model's weights and batch statistics over checkpoints."""
     sums: dict[str, torch.Tensor] = {}
     for path in paths:
         state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
@@ -289,12 +343,11 @@ def validation_batches(
     stage: StageConfig,
     tokenizer: Tokenizer,
     data: Utterances,
-    babbles: list[np.ndarray],
     phone_ids: Mapping[str, int],
 ) -> list[Batch]:
     """Clean validation batches of every modality that the stage trains, the same each time."""
     clean = dataclasses.replace(stage, noise_probability=0.0)
-    make = BatchMaker(data, tokenizer, babbles, clean, [config.seed, 8], False, phone_ids)
+    make = BatchMaker(data, tokenizer, {}, clean, [config.seed, 8], False, phone_ids)
     rng = np.random.default_rng([config.seed, 9])
     each = max(1, config.validation_utterances // len(config.languages))
     chosen: list[int] = []

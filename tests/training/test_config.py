@@ -47,5 +47,5 @@ def test_mistakes_are_named_in_one_line(tmp_path, text, message):
 
 
 def test_a_missing_recipe_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="cannot read the recipe"):
+    with pytest.raises(ConfigError, match="cannot read"):
         read_config(tmp_path / "none.yaml")

@@ -15,6 +15,7 @@ from avsr.encoder import AVHubertConfig
 from avsr.errors import ConfigError
 from avsr.model import PRESETS, ModelConfig, load_model
 from avsr.training import run
+from avsr.training.history import read_csv_table
 from avsr.training.rehearsal import rehearse
 
 SMALL = ModelConfig(
@@ -92,6 +93,7 @@ def stage(name="all", updates=4, **more):
         "batch_frames": 60,
         "video_batch_frames": 60,
         "phone_weight": 1.0,
+        "guide_weight": 0.1,
     } | more
 
 
@@ -146,19 +148,42 @@ def test_an_interrupted_run_ends_like_one_that_was_not(recipe, tmp_path, monkeyp
     monkeypatch.setattr(run.AVSRTask, "training_step", make)
     resumed = weights(run.train(recipe("cut", stages), workers=0))
     for name, value in whole.items():
-        torch.testing.assert_close(resumed[name], value, msg=name)
+        torch.testing.assert_close(resumed[name], value, msg=name, rtol=0, atol=1e-6)
+    for folder in ("whole", "cut"):
+        rows = read_csv_table(tmp_path / folder / "0-all/metrics.csv")
+        assert [row["step"] for row in rows] == [2, 4]
 
 
 def test_training_lowers_the_loss(recipe, tmp_path):
     path = recipe("long", [stage(updates=60, learning_rate=5e-3, modalities={"audio": 1.0})])
     run.train(path, workers=0)
-    rows = (tmp_path / "long/0-all/metrics.csv").read_text().splitlines()
-    column = rows[0].split(",").index("loss")
-    losses = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
-    valid = rows[0].split(",").index("valid/audio/attention")
-    scores = [float(row.split(",")[valid]) for row in rows[1:] if row.split(",")[valid]]
-    assert losses
+    rows = read_csv_table(tmp_path / "long/0-all/metrics.csv")
+    assert [row["step"] for row in rows if "audio/attention" in row] == [50]
+    scores = [row["valid/audio/attention"] for row in rows if "valid/audio/attention" in row]
     assert scores[-1] < 0.7 * scores[0]
+    for name in ("curves.png", "languages.png"):
+        assert (tmp_path / "long" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_best_validation_is_kept(recipe, tmp_path, monkeypatch):
+    rates = iter([0.5, 0.2, 0.4])
+    kept = {}
+
+    def score(self):
+        self.valid_scores = {"valid/wer": next(rates)}
+        self.log("valid/wer", self.valid_scores["valid/wer"], logger=False)
+        kept[self.valid_scores["valid/wer"]] = {
+            name: value.half().float() for name, value in self.model.state_dict().items()
+        }
+
+    monkeypatch.setattr(run.AVSRTask, "on_validation_epoch_end", score)
+    path = recipe("best", [stage(updates=6, modalities={"audio": 1.0})], keep_best=True)
+    best = weights(run.train(path, workers=0))
+    name = "decoder.layers.0.ffn_in.weight"
+    assert torch.equal(best[name], kept[0.2][name])
+    assert not torch.equal(best[name], kept[0.4][name])
+    rows = read_csv_table(tmp_path / "best/0-all/metrics.csv")
+    assert [row["valid/wer"] for row in rows] == [0.5, 0.2, 0.4]
 
 
 def test_a_model_for_other_languages_is_refused(recipe, corpus):

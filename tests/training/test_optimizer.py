@@ -1,0 +1,95 @@
+"""Muon beside AdamW: who gets which weights, what a step is, and that it resumes."""
+
+import copy
+
+import torch
+from torch import nn
+
+from avsr.training.optimizer import MUON_FACTOR, Together, make_optimizer, parameter_groups
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Embedding(10, 16)
+        self.layers = nn.ModuleList([nn.Linear(16, 16) for _ in range(2)])
+        self.prompts = nn.Parameter(torch.randn(2, 3, 16))
+        self.transformer = nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(16, 32)])})
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.embed(tokens) + self.prompts.mean((0, 1))
+        for layer in self.layers:
+            x = layer(x).relu()
+        return self.transformer["layers"][0](x)
+
+
+def run(network: Network, optimizer: torch.optim.Optimizer, steps: range) -> list[float]:
+    losses = []
+    for step in steps:
+        generator = torch.Generator().manual_seed(step)
+        loss = network(torch.randint(10, (8,), generator=generator)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_weights_of_layers_are_apart_and_prompts_do_not_decay():
+    network = Network()
+    network.embed.requires_grad_(False)
+    groups = parameter_groups(network)
+    assert groups["layers"] == [network.transformer["layers"][0].weight]
+    assert groups["matrices"] == [layer.weight for layer in network.layers]
+    assert network.prompts in set(groups["vectors"])
+    assert len(groups["vectors"]) == 4
+
+
+def test_a_muon_step_turns_the_weights_by_an_orthogonal_matrix():
+    network = Network()
+    optimizer = make_optimizer(network, "muon", 0.01)
+    weight = network.transformer["layers"][0].weight
+    before = weight.detach().clone()
+    weight.grad = torch.randn(32, 16, generator=torch.Generator().manual_seed(1))
+    optimizer.step()
+    rate = 0.01 * MUON_FACTOR
+    step = (before * (1 - rate * 0.01) - weight.detach()) / rate
+    singular = torch.linalg.svdvals(step) / (0.2 * 32**0.5)  # a step as large as AdamW's
+    assert (singular > 0.6).all()
+    assert (singular < 1.3).all()
+
+
+def test_both_parts_learn_and_follow_one_schedule():
+    network = Network()
+    optimizer = make_optimizer(network, "muon", 0.01)
+    assert isinstance(optimizer, Together)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5)
+    rates = {group["lr"] for part in optimizer.parts for group in part.param_groups}
+    assert rates == {0.005, 0.005 * MUON_FACTOR}
+    losses = run(network, optimizer, range(30))
+    schedule.step()
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_a_saved_state_goes_on_as_if_nothing_had_happened():
+    network = Network()
+    optimizer = make_optimizer(network, "muon", 0.01)
+    run(network, optimizer, range(3))
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    state = copy.deepcopy(optimizer.state_dict())
+    straight = run(network, optimizer, range(3, 6))
+
+    other = Network()
+    other.load_state_dict(weights)
+    resumed = make_optimizer(other, "muon", 0.01)
+    resumed.load_state_dict(state)
+    torch.optim.lr_scheduler.LambdaLR(resumed, lambda step: 1.0)
+    assert run(other, resumed, range(3, 6)) == straight
+
+
+def test_nothing_but_vectors_needs_no_muon():
+    network = Network()
+    network.requires_grad_(False)
+    network.prompts.requires_grad_(True)
+    assert isinstance(make_optimizer(network, "muon", 0.01), torch.optim.AdamW)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from avsr.model import AVSRModel
 
 
+CLIP_MANIFESTS = ("test.jsonl", "valid_clips.jsonl")  # of whole clips, not in shards yet
+
+
 def synthesize(
     out: Annotated[Path, typer.Argument(help="Folder of the corpus.")],
     hours: Annotated[float, typer.Option(min=0.0, help="Hours of training speech in all.")],
@@ -99,7 +102,7 @@ def balance(
 
 def prepare(
     kind: Annotated[
-        Literal["grid", "lrs3", "manifest", "muavic"],
+        Literal["grid", "lrs3", "manifest", "muavic", "synthetic"],
         typer.Argument(help="What SOURCE is: see the README."),
     ],
     source: Annotated[Path, typer.Argument(help="The corpus's folder, or a manifest.")],
@@ -116,6 +119,9 @@ def prepare(
     ] = None,
     video: Annotated[bool, typer.Option(help="Crop the lips, or take the sound only.")] = True,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    cluster: Annotated[
+        str | None, typer.Option(help="Ray cluster that works instead: HOST:PORT, auto or local.")
+    ] = None,
 ) -> int:
     """Cut recordings into shards for training; run it again to go on after an interruption."""
     from avsr.corpus import read_grid, read_lrs3, read_manifest, read_muavic
@@ -133,6 +139,11 @@ def prepare(
         records = read_grid(source, valid_speakers=held[0], test_speakers=held[1])
     elif kind == "lrs3":
         records = read_lrs3(source)
+    elif kind == "synthetic":
+        clips = [path for path in (source / n for n in CLIP_MANIFESTS) if path.is_file()]
+        if not clips:
+            raise AvsrError(f"{source} has no {' or '.join(CLIP_MANIFESTS)} of avsr synthesize")
+        records = [record for path in clips for record in read_manifest(path)]
     elif kind == "muavic":
         records = read_muavic(source, _listed(languages) or None)
     else:
@@ -152,6 +163,7 @@ def prepare(
                 video=video,
                 reader=reader,
                 workers=workers,
+                cluster=cluster,
                 progress=advance,
             )
         print(f"{name}  {len(made.records)} utterances")

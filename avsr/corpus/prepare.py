@@ -19,7 +19,7 @@ import numpy as np
 from avsr.corpus.manifest import Record, read_manifest, write_manifest
 from avsr.corpus.muavic import sound_of
 from avsr.corpus.shards import EncodedSample, ShardFile, encode_sample
-from avsr.corpus.workers import process_map
+from avsr.corpus.workers import cluster_map, process_map
 from avsr.errors import CorpusError, MediaError
 from avsr.files import replace_text
 from avsr.rates import FPS, MOUTH_SIZE, SAMPLES_PER_FRAME
@@ -59,6 +59,7 @@ def prepare(
     reader: "type[MediaReader] | None" = None,
     shard_size: int = 500,
     workers: int = 1,
+    cluster: str | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
     """Write the records of a split as shards ``OUT/<split>/*.tar`` with ``OUT/<split>.jsonl``.
@@ -68,6 +69,9 @@ def prepare(
     without it shards hold sound only. Failures (unreadable, damaged, no sound, no face) stand with
     their reasons in ``OUT/<split>.failed.jsonl``. ``reader`` opens the files: MediaReader by
     default, CropReader for MuAViC.
+
+    ``cluster``, the address of a Ray cluster, takes the place of ``workers`` processes. The bytes
+    written do not depend on either.
 
     Calling it again with the same arguments goes on after an interruption. More than one worker
     means processes that import the caller's main module: call it under ``__main__`` then.
@@ -92,7 +96,8 @@ def prepare(
             min_found=min_found,
             reader=reader or MediaReader,
         )
-        with process_map(workers) as run:
+        processes = process_map(workers) if cluster is None else cluster_map(cluster)
+        with processes as run:
             _write_shards(out, split, chosen, shard_size, partial(run, work), progress or _silent)
         parts = [_parts(out, split, i) for i in range(_num_shards(chosen, shard_size))]
         replace_text(failed, "".join(part.read_text(encoding="utf-8") for _, part in parts))

@@ -1,6 +1,7 @@
 """The commands of the workshop: make corpora, train models, score them."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -188,7 +189,9 @@ def train(
         return
     from avsr.training.run import train as run
 
-    print(run(recipe, workers=workers))
+    model = run(recipe, workers=workers)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # else another process says so
+        print(model)
 
 
 def evaluate(

@@ -213,7 +213,7 @@ class BatchMaker:
         assert self.utterances.visual is not None
         variants = self.utterances.visual[index]
         chosen = int(rng.integers(len(variants))) if self.augment else 0
-        return self.masked(torch.from_numpy(variants[chosen]).float(), rng)
+        return self.masked(torch.from_numpy(variants[chosen].astype(np.float32)), rng)
 
     def masked(self, lips: Tensor, rng: np.random.Generator) -> Tensor:
         """The frames (T, ...) with zeros, the mean, over a stretch of them, as the stage says."""

@@ -114,7 +114,8 @@ def plot_curves(stages: Sequence[tuple[str, Sequence[Row]]], path: str | os.Path
         axes.set_ylabel(label)
         axes.spines[["top", "right"]].set_visible(False)
     errors.set_ylim(bottom=0)
-    errors.set_xlabel("updates (dots: training, circles: validation)")
+    errors.set_xlim(left=0)
+    errors.set_xlabel("updates (solid: training, dashed: validation)")
     for modality, colour in COLOURS.items():
         attention.plot([], [], color=colour, label=NAMES[modality])
     attention.legend(frameon=False, fontsize=8)

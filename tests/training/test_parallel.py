@@ -1,3 +1,4 @@
+import json
 import socket
 import subprocess
 import sys
@@ -6,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from avsr.corpus import Record, ShardWriter
 from avsr.training.batches import plan_batches
 from avsr.training.data import TrainingBatches
 
@@ -67,3 +70,41 @@ def test_parts_of_a_plan_are_its_utterances_once(processes, passes):
         assert len(parts) == processes * passes
         assert all(parts)
         assert sorted(sum(parts, ())) == sorted(plan.indices)
+
+
+def test_two_processes_train_a_whole_recipe(tmp_path):
+    """The second process is started by lightning, as on a machine with two GPUs."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("valid", 2)):
+        with ShardWriter(tmp_path / "data", split) as writer:
+            for i in range(count):
+                record = Record(
+                    utterance_id=f"{split}-{i}",
+                    media="x.tar",
+                    end=0.4,
+                    text=("ein satz", "a line")[i % 2],
+                    language=("de", "en")[i % 2],
+                    split=split,
+                    speaker="s",
+                )
+                writer.write(record, rng.normal(0, 0.1, 6400).clip(-1, 1), None)
+    recipe = {
+        "out": "run",
+        "languages": ["de", "en"],
+        "vocabulary_size": 13,
+        "devices": 2,
+        "precision": "32-true",
+        "corpora": [{"path": "data"}],
+        "validation": [{"path": "data", "split": "valid"}],
+        "validate_every": 1,
+        "keep_best": True,
+        "stages": [{"name": "all", "updates": 2, "modalities": {"audio": 1.0}}],
+    }
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(recipe))
+    command = [sys.executable, "-m", "avsr", "train", "train.yaml", "--workers", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("\nrun/model\n")
+    assert done.stdout.count("run/model") == 1
+    origin = json.loads((tmp_path / "run/model/training.json").read_text())
+    assert origin["config"]["devices"] == 2

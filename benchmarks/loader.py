@@ -1,0 +1,78 @@
+"""Utterances a second: batches made by two loader workers, and trained by ``tiny`` on two cores."""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+FRAMES = {"audio": 1600, "video": 800}  # of a batch
+BATCHES = 12
+UTTERANCES = 450
+
+
+def measure(runs: int) -> dict[str, Any]:
+    """Both rates, with sound alone and with lips through pixels, and their ratios."""
+    import torch
+
+    from avsr.synthetic import synthesize
+
+    torch.set_num_threads(2)
+    result: dict[str, Any] = {"case": "loader of 2 workers, and training of tiny on 2 cores"}
+    with tempfile.TemporaryDirectory() as name:
+        hours = UTTERANCES * 1.66 / 3600
+        synthesize(Path(name), hours=hours, valid_hours=0, clips=0, seed=1, workers=2)
+        for modality in FRAMES:
+            loaded, trained = rates(Path(name), modality, runs)
+            result[f"{modality}_loaded_per_second"] = round(loaded, 1)
+            result[f"{modality}_trained_per_second"] = round(trained, 1)
+            result[f"{modality}_ratio"] = round(loaded / trained, 1)
+    return result
+
+
+def rates(corpus: Path, modality: str, runs: int) -> tuple[float, float]:
+    """Utterances a second loaded, and trained."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    from avsr.languages import LANGUAGES
+    from avsr.model import load_model
+    from avsr.training.batches import plan_batches
+    from avsr.training.config import CorpusConfig, StageConfig
+    from avsr.training.data import BatchMaker, TrainingBatches, read_utterances
+    from avsr.training.module import AVSRTask
+    from avsr.training.noise import make_noises
+    from avsr.training.optimizer import make_optimizer
+
+    data, pool = read_utterances([CorpusConfig(path=str(corpus))], LANGUAGES)
+    stage = StageConfig(name="all", updates=BATCHES, modalities={modality: 1.0})
+    plans = list(
+        plan_batches(data.lengths, data.has_video, pool, stage.modalities, FRAMES, [1], 3 * BATCHES)
+    )
+    model = load_model(device="cpu")
+    assert model.tokenizer is not None
+    noises = make_noises(data, stage.noises, 1)
+    make = BatchMaker(data, model.tokenizer, noises, stage, [1], True, data.phone_ids)
+    loaded, trained = [], []
+    for _ in range(runs):
+        loader = DataLoader(TrainingBatches(plans, make), batch_size=None, num_workers=2)
+        batches = iter(loader)
+        kept = [next(batches)]  # the workers have started
+        start = time.perf_counter()
+        kept += list(batches)
+        seconds = time.perf_counter() - start
+        loaded.append(sum(len(batch.lengths) for batch in kept[1:]) / seconds)
+        task = AVSRTask(model, stage, 0.1, 1)
+        task.set_modes()
+        optimizer = make_optimizer(task, "adamw", 1e-6)
+        for number, batch in enumerate(kept[: 1 + BATCHES]):
+            if number == 1:  # the first warms up
+                start = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = task.loss(batch)[0].total
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        seconds = time.perf_counter() - start
+        trained.append(sum(len(batch.lengths) for batch in kept[1 : 1 + BATCHES]) / seconds)
+    return statistics.median(loaded), statistics.median(trained)

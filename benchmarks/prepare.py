@@ -1,0 +1,35 @@
+"""Crop mouths and write shards with one worker and with two, from the same clips."""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+CLIPS = 45
+
+
+def measure(runs: int) -> dict[str, Any]:
+    """Seconds of each, process start included, and their ratio."""
+    from avsr.corpus import read_manifest
+    from avsr.corpus.prepare import prepare
+    from avsr.synthetic import synthesize
+
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        synthesize(folder / "made", hours=0, valid_hours=0, clips=CLIPS // 9, seed=1)
+        records = read_manifest(folder / "made/test.jsonl")
+        for run in range(runs):
+            for workers, taken in seconds.items():
+                out = folder / f"{run}-{workers}"
+                start = time.perf_counter()
+                prepare(records, folder / "made", out, "test", workers=workers)
+                taken.append(time.perf_counter() - start)
+    one, two = (statistics.median(taken) for taken in seconds.values())
+    return {
+        "case": f"avsr prepare, {len(records)} clips, 1 and 2 workers",
+        "seconds_1_worker": round(one, 2),
+        "seconds_2_workers": round(two, 2),
+        "ratio": round(one / two, 2),
+    }

@@ -45,6 +45,9 @@ def synthesize(
             min=0.0, max=1.0, help="Training texts: frequency ** this; 0 draws all words alike."
         ),
     ] = 1.0,
+    shares: Annotated[
+        str | None, typer.Option(help="Shares of training utterances, a number per language.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Make a corpus of talking heads; run it again to go on after an interruption."""
@@ -60,6 +63,7 @@ def synthesize(
             clips=clips,
             video_fraction=video_fraction,
             word_exponent=word_exponent,
+            shares=_numbers(shares),
             workers=workers,
             progress=progress,
         )
@@ -332,6 +336,14 @@ def _evaluate_cell(
 def _listed(text: str | None) -> list[str]:
     """Names with commas or spaces between -> a list; empty for no text."""
     return (text or "").replace(",", " ").split()
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    """``"60, 40"`` -> [60.0, 40.0]."""
+    try:
+        return [float(part) for part in _listed(text)] or None
+    except ValueError as error:
+        raise AvsrError(f"'{text}' is no list of numbers") from error
 
 
 def _codes(languages: str | None, known: Sequence[str]) -> list[str] | None:

@@ -46,10 +46,11 @@ class _Plan:
     valid_clips: int
     video_fraction: float
     word_exponent: float
+    shares: tuple[float, ...] | None
     shard_size: int
 
     def count(self, part: str) -> int:
-        """Number of utterances of a part, a multiple of the number of languages."""
+        """Number of utterances of a part; a multiple of the number of languages."""
         each = {
             "train": self.hours * 3600 / MEAN_DURATION / len(self.languages),
             "valid": self.valid_hours * 3600 / MEAN_DURATION / len(self.languages),
@@ -60,8 +61,26 @@ class _Plan:
 
     def utterance(self, part: str, number: int) -> tuple[str, int]:
         """Language and index within the language; the languages take turns."""
+        if part == "train" and self.shares is not None:
+            turn, index = take_turns(self.shares, self.count(part))[number]
+            return self.languages[turn], index
         index, turn = divmod(number, len(self.languages))
         return self.languages[turn], index
+
+
+@functools.cache
+def take_turns(shares: tuple[float, ...], count: int) -> list[tuple[int, int]]:
+    """(language, index within it) of ``count`` utterances, spread evenly by their shares."""
+    given = [0] * len(shares)
+    turns = []
+    for number in range(count):
+        due = [
+            share / sum(shares) * (number + 1) - g for share, g in zip(shares, given, strict=True)
+        ]
+        turn = due.index(max(due))
+        turns.append((turn, given[turn]))
+        given[turn] += 1
+    return turns
 
 
 def synthesize(
@@ -75,6 +94,7 @@ def synthesize(
     valid_clips: int = 0,
     video_fraction: float = 1.0,
     word_exponent: float = 1.0,
+    shares: Sequence[float] | None = None,
     shard_size: int = 500,
     workers: int = 1,
     progress: Progress | None = None,
@@ -87,7 +107,7 @@ def synthesize(
     ``OUT/clips/*.mp4`` with manifest ``OUT/test.jsonl`` (and ``OUT/valid_clips.jsonl``): ``clips``
     whole talking heads a language (sound alone, flac, where ``video_fraction`` is 0). Words of
     training texts are drawn by their frequency to the power of ``word_exponent``, all others by
-    their frequency.
+    their frequency. ``shares``, one number for each language, unbalance the training utterances.
 
     Calling it again with the same arguments goes on after an interruption. More than one worker
     means processes that import the caller's main module: call it under ``__main__`` then.
@@ -101,6 +121,7 @@ def synthesize(
         valid_clips=valid_clips,
         video_fraction=video_fraction,
         word_exponent=word_exponent,
+        shares=None if shares is None else tuple(shares),
         shard_size=shard_size,
     )
     _check(plan, workers)
@@ -260,6 +281,10 @@ def _check(plan: _Plan, workers: int) -> None:
         problems.append("a language is given twice")
     if not 0 <= plan.video_fraction <= 1:
         problems.append(f"video_fraction is {plan.video_fraction}, it must be within 0 and 1")
+    if plan.shares is not None and (
+        len(plan.shares) != len(plan.languages) or min(plan.shares) <= 0
+    ):
+        problems.append("shares must be positive numbers, one for each language")
     if not 0 <= plan.word_exponent <= 1:
         problems.append(f"word_exponent is {plan.word_exponent}, it must be within 0 and 1")
     if min(plan.hours, plan.valid_hours, plan.clips, plan.valid_clips) < 0:
@@ -281,7 +306,7 @@ def _claim(out: Path, plan: _Plan) -> None:
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise CorpusError(f"{path} is broken: delete it or choose another folder") from error
     wanted = _description(plan)["options"]
-    found = {"word_exponent": 1.0, **found}  # not written by earlier versions
+    found = {"word_exponent": 1.0, "shares": None, **found}  # not written by earlier versions
     other = [name for name, value in wanted.items() if found.get(name) != value]
     if other:
         raise CorpusError(
@@ -291,7 +316,9 @@ def _claim(out: Path, plan: _Plan) -> None:
 
 def _description(plan: _Plan) -> dict[str, Any]:
     packages = ("espeakng-loader", "wordfreq", "num2words", "numpy", "scipy")
-    options = {**asdict(plan), "languages": list(plan.languages)}
+    options = asdict(plan) | {"languages": list(plan.languages)}
+    if plan.shares is not None:
+        options["shares"] = list(plan.shares)
     versions = {package: importlib.metadata.version(package) for package in packages}
     return {"options": options, "versions": versions}
 

@@ -61,6 +61,8 @@ class StageConfig:
     """alpha of the paper's loss."""
     language_weight: float = 10.0
     """beta of the paper's loss."""
+    balance: bool = True
+    """Weigh each sample by gamma, the inverse root of its language's share of the batch."""
     phone_weight: float = 0.0
     """Weight of a cross-entropy that names the phone of every half frame, from utterances whose
     phone times are known; its linear head is used in training only."""
@@ -102,6 +104,9 @@ class TrainConfig:
     """Model directory whose visual front end, with its projection, replaces the network's."""
     preset: str = "tiny"
     """Sizes of a new network."""
+    prompts: int | None = None
+    """Language prompts in every layer of a new network; None: the preset's number, 0: none, so
+    that the classifier sees plain features."""
     languages: tuple[str, ...] = LANGUAGES
     """Codes of the languages, in the order of the classifier's outputs."""
     vocabulary_size: int = 512
@@ -155,6 +160,8 @@ class TrainConfig:
         problems = []
         if self.preset not in PRESETS:
             problems.append(f"preset '{self.preset}' is not one of {', '.join(PRESETS)}")
+        if self.prompts is not None and (self.prompts < 0 or self.init is not None):
+            problems.append("prompts must be 0 or more, and goes without init")
         if not self.stages:
             problems.append("there is no stage")
         if not self.corpora:

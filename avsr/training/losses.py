@@ -66,6 +66,7 @@ def joint_loss(
     phone_weight: float,
     guide_weight: float,
     label_smoothing: float,
+    balance: bool = True,
 ) -> JointLoss:
     """Loss of a batch, or of a part of a global batch.
 
@@ -74,9 +75,11 @@ def joint_loss(
     (B, languages) and ``languages`` (B,); ``language_counts`` (languages,) of the global batch;
     ``phone_logits`` (B, 2 T, P) or None and ``phones`` (B, 2 T) ids or NO_TARGET, two to a frame;
     ``guide`` (B,) from guide_loss, or None. CTC and attention losses are means over the tokens of
-    a sample, the phone loss over its half frames.
+    a sample, the phone loss over its half frames. Without ``balance`` gamma is 1.
     """
-    gamma = language_weights(languages, language_counts)
+    gamma = torch.ones(len(languages), device=languages.device)
+    if balance:
+        gamma = language_weights(languages, language_counts)
     is_token = targets != PAD
     target_lengths = is_token.sum(1)
     attention = F.cross_entropy(

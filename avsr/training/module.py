@@ -159,6 +159,7 @@ class AVSRTask(lightning.LightningModule):
             phone_weight=stage.phone_weight,
             guide_weight=stage.guide_weight,
             label_smoothing=self.label_smoothing,
+            balance=stage.balance,
         )
         return loss, ctc_log_probs, language_logits, encoded
 

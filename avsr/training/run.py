@@ -189,8 +189,13 @@ def initial_model(config: TrainConfig, data: Utterances, out: Path) -> AVSRModel
             f"the run's tokenizer has {len(tokenizer)} tokens, the recipe asks for "
             f"{config.vocabulary_size}; use another 'out'"
         )
+    preset = PRESETS[config.preset]
+    encoder = preset.encoder
+    if config.prompts is not None:
+        encoder = dataclasses.replace(encoder, prompts=config.prompts)
     sizes = dataclasses.replace(
-        PRESETS[config.preset],
+        preset,
+        encoder=encoder,
         vocabulary_size=config.vocabulary_size,
         languages=config.languages,
     )

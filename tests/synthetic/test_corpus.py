@@ -121,6 +121,18 @@ def test_progress_reaches_the_total(tmp_path):
     assert seen == [("train", 0, 12), ("train", 5, 12), ("train", 10, 12), ("train", 12, 12)]
 
 
+def test_shares_unbalance_the_training_utterances(tmp_path):
+    small(tmp_path, shares=(3, 1), clips=0, valid_hours=8 * 1.66 / 3600)
+    train = read_manifest(tmp_path / "train.jsonl")
+    assert [record.language for record in train] == ["en", "en", "de", "en"] * 3
+    assert len({record.utterance_id for record in train}) == 12
+    valid = [record.language for record in read_manifest(tmp_path / "valid.jsonl")]
+    assert valid.count("en") == valid.count("de") == 4
+    small(tmp_path, shares=(3, 1), clips=0, valid_hours=8 * 1.66 / 3600)
+    with pytest.raises(CorpusError, match=r"other options \(shares"):
+        small(tmp_path, shares=(2, 1), clips=0, valid_hours=8 * 1.66 / 3600)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -128,6 +140,7 @@ def test_progress_reaches_the_total(tmp_path):
         ({"languages": ("en", "en")}, "twice"),
         ({"video_fraction": 1.5}, "video_fraction is 1.5"),
         ({"word_exponent": -1.0}, "word_exponent is -1.0"),
+        ({"shares": (1.0,)}, "one for each language"),
         ({"hours": -1}, "negative"),
         ({"workers": 0}, "at least 1"),
     ],

@@ -46,11 +46,13 @@ def make_case():
     }
 
 
-def test_total_is_the_papers_formula_sample_by_sample():
+@pytest.mark.parametrize("balance", [True, False])
+def test_total_is_the_papers_formula_sample_by_sample(balance):
     case = make_case()
-    loss = joint_loss(**case)
+    loss = joint_loss(**case, balance=balance)
     total = 0.0
     gammas = [1 / math.sqrt(2 / 3), 1 / math.sqrt(2 / 3), 1 / math.sqrt(1 / 3)]
+    gammas = gammas if balance else [1.0, 1.0, 1.0]
     for i, gamma in enumerate(gammas):
         tokens = [t for t in case["targets"][i].tolist() if t != PAD]
         log_probs = case["logits"][i].log_softmax(-1)

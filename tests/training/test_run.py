@@ -165,6 +165,13 @@ def test_training_lowers_the_loss(recipe, tmp_path):
         assert (tmp_path / "long" / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_network_without_prompts_trains(recipe):
+    made = run.train(recipe("plain", [stage(balance=False)], prompts=0), workers=0)
+    assert weights(made)["encoder.transformer.prompts"].numel() == 0
+    result = load_model(made, "cpu").transcribe_arrays(np.zeros(6400, np.float32), None)
+    assert result.language in TEXTS
+
+
 def test_the_best_validation_is_kept(recipe, tmp_path, monkeypatch):
     rates = iter([0.5, 0.2, 0.4])
     kept = {}

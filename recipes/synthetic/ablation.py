@@ -1,0 +1,155 @@
+"""The paper's claims on an unbalanced corpus: what CTC, gamma and prompts are worth.
+
+``python recipes/synthetic/ablation.py OUT [--updates N] [--seeds 1,2,3]`` makes the corpus, trains
+every variant with every seed, two runs at a time with a thread each, scores all of them on the same
+clips and prints tables in Markdown. Started again, it goes on where it stopped.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+LANGUAGES = ("en", "es", "de", "ru", "ar")
+SHARES = (60, 20, 10, 5, 5)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "the paper's": {},
+    "attention only": {"stage": {"ctc_weight": 0.0}},
+    "without gamma": {"stage": {"balance": False}},
+    "without prompts": {"prompts": 0},
+}
+STAGE = {
+    "optimizer": "muon",
+    "warmup": 0.02,
+    "decay": 0.95,
+    "batch_frames": 1600,
+    "modalities": {"av": 0.7, "audio": 0.3},
+    "ctc_weight": 0.1,
+    "language_weight": 10.0,
+    "guide_weight": 0.2,
+    "mask_probability": 0.0,
+}
+
+
+def recipe(out: Path, data: Path, variant: str, seed: int, updates: int) -> dict[str, Any]:
+    """The training of a variant. The encoder starts as the bundled model's, as the paper's starts
+    as AV-HuBERT; prompts, classifier, decoder and CTC head are new.
+    """
+    changes = VARIANTS[variant]
+    stage = STAGE | changes.get("stage", {})
+    return {
+        "out": str(out),
+        "preset": "tiny",
+        "init_encoder": "avsr/assets/tiny",
+        "languages": list(LANGUAGES),
+        "vocabulary_size": 150,
+        "seed": seed,
+        "visual_variants": 0,
+        "corpora": [{"path": str(data)}],
+        "stages": [
+            stage | {"name": "language", "train": "prompts", "updates": updates // 10},
+            stage
+            | {
+                "name": "joint",
+                "train": "frozen-frontend",
+                "updates": updates,
+                "learning_rate": 4e-4,
+            },
+        ],
+    } | {key: value for key, value in changes.items() if key != "stage"}
+
+
+def run(*command: str) -> None:
+    """A command of avsr in one thread; its output is shown if it fails."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "avsr", *command], env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"avsr {' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+
+
+def make_corpus(data: Path) -> None:
+    """Unbalanced training utterances, and balanced test clips cut into shards."""
+    run(
+        *("synthesize", str(data), "--languages", ",".join(LANGUAGES), "--hours", "5"),
+        *("--shares", ",".join(map(str, SHARES)), "--clips", "60", "--seed", "31"),
+        *("--word-exponent", "0.5", "--workers", "2"),
+    )
+    run("prepare", "synthetic", str(data), str(data / "shards"), "--workers", "2")
+
+
+def train_and_score(out: Path, data: Path, variant: str, seed: int, updates: int) -> dict[str, Any]:
+    """The scores of one run."""
+    folder = out / f"{variant.replace(' ', '-').replace(chr(39), '')}-{seed}"
+    scores = folder / "scores"
+    if not list(scores.glob("*.json")):
+        folder.mkdir(parents=True, exist_ok=True)
+        values = recipe(folder, data, variant, seed, updates)
+        path = folder / "train.yaml"
+        path.write_text(yaml.safe_dump(values, sort_keys=False))
+        if not (folder / "model/config.json").exists():
+            run("train", str(path))
+        weight = "0" if values["stages"][-1]["ctc_weight"] == 0 else "0.3"
+        model = ["--model", str(folder / "model"), "--ctc-weight", weight, "--out", str(scores)]
+        run("evaluate", str(data / "shards/test.jsonl"), *model)
+    (path,) = scores.glob("*.json")
+    print(f"{variant}, seed {seed}: done", file=sys.stderr, flush=True)
+    return json.loads(path.read_text())
+
+
+def table(results: Mapping[str, Sequence[Mapping[str, Any]]], key: str) -> str:
+    """Mean and spread (standard deviation) over the seeds, in percent, as Markdown."""
+    lines = ["| | " + " | ".join(LANGUAGES) + " | average |", "|---" * (len(LANGUAGES) + 2) + "|"]
+    for variant, scores in results.items():
+        cells = []
+        for code in (*LANGUAGES, None):
+            rates = [
+                100 * (s["average"] if code is None else s["languages"][code])[key] for s in scores
+            ]
+            spread = statistics.stdev(rates) if len(rates) > 1 else 0.0
+            cells.append(f"{statistics.mean(rates):.1f} ± {spread:.1f}")
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Make, train, score, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--updates", type=int, default=1500)
+    parser.add_argument("--seeds", default="1,2,3")
+    arguments = parser.parse_args()
+    data = arguments.out / "data"
+    if not (data / "shards/test.jsonl").exists():
+        make_corpus(data)
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    jobs = [(variant, seed) for seed in seeds for variant in VARIANTS]
+
+    def work(job: tuple[str, int]) -> dict[str, Any]:
+        return train_and_score(arguments.out, data, job[0], job[1], arguments.updates)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(work, jobs))
+    results = {
+        variant: [scores for job, scores in zip(jobs, found, strict=True) if job[0] == variant]
+        for variant in VARIANTS
+    }
+    for title, key in (
+        ("WER %", "wer"),
+        ("CER %", "cer"),
+        ("Language right %", "language_accuracy"),
+    ):
+        print(f"{title}\n\n{table(results, key)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -60,7 +60,7 @@ class Record:
                 found.append(f"has a {name} that is not text")
         if isinstance(self.utterance_id, str) and not is_file_stem(self.utterance_id):
             found.append("has an id that is empty or holds a dot, a slash or a space")
-        if not _is_number(self.start) or not _is_number(self.end):
+        if not is_number(self.start) or not is_number(self.end):
             found.append("has a start or end that is not a number of seconds")
         elif not 0 <= self.start < self.end:
             found.append(f"does not satisfy 0 <= start < end (start {self.start}, end {self.end})")
@@ -83,7 +83,8 @@ def is_file_stem(name: str) -> bool:
     return bool(name) and not any(char in "./\\" or char.isspace() for char in name)
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value read from a file is a number, and not NaN."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 
@@ -91,8 +92,8 @@ def _are_spans(value: object, name: str) -> bool:
     return isinstance(value, list) and all(
         isinstance(span, dict)
         and isinstance(span.get(name), str)
-        and _is_number(span.get("start"))
-        and _is_number(span.get("end"))
+        and is_number(span.get("start"))
+        and is_number(span.get("end"))
         for span in value
     )
 

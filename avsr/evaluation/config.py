@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from avsr.corpus.manifest import is_number
 from avsr.errors import ConfigError
 from avsr.evaluation.clips import Noise
 from avsr.evaluation.run import MODALITIES
@@ -55,7 +56,7 @@ class EvaluationConfig:
             problems.append("modalities must be of av, audio, video")
         if not self.language_modes or set(self.language_modes) - {"auto", "given"}:
             problems.append("language_modes must be of auto, given")
-        if not self.snr_db or not all(snr == CLEAN or _is_number(snr) for snr in self.snr_db):
+        if not self.snr_db or not all(snr == CLEAN or is_number(snr) for snr in self.snr_db):
             problems.append("snr_db must be a list of numbers and 'clean'")
         if problems:
             raise ConfigError("; ".join(problems))
@@ -68,10 +69,6 @@ class EvaluationConfig:
                 for snr in ratios:
                     noise = None if snr == CLEAN else Noise(kind=self.noise, snr_db=float(snr))
                     yield modality, mode, noise
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def read_evaluation_config(path: Path) -> EvaluationConfig:

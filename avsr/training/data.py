@@ -1,4 +1,4 @@
-"""Utterances in memory -> tensors of a training batch."""
+"""Utterances in shards -> tensors of a training batch."""
 
 import dataclasses
 import itertools

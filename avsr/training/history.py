@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from avsr.files import replace_text
 
@@ -32,7 +34,7 @@ class History(Callback):
         self.path = path
         self.rows: list[Row] = []
         self.step = 0
-        self.window: defaultdict[str, list[float]] = defaultdict(list)
+        self.window: defaultdict[str, list[Tensor]] = defaultdict(list)
 
     def state_dict(self) -> dict[str, Any]:
         """How far the rows go, and what the open one holds; the rows are in the CSV."""
@@ -51,12 +53,12 @@ class History(Callback):
         """Collect the scores of a batch, and close a row every WINDOW updates."""
         self.step = trainer.global_step
         for name, value in pl_module.batch_scores.items():  # type: ignore[union-attr, operator]
-            self.window[name].append(float(value))
+            self.window[name].append(value)  # a number of it would wait for the GPU
         if (
             trainer.global_step % WINDOW == 0
             and (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         ):
-            means = {name: sum(values) / len(values) for name, values in self.window.items()}
+            means = {name: float(torch.stack(v).mean()) for name, v in self.window.items()}
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             self.window.clear()
             self.add(trainer, means | {"learning_rate": rate})

@@ -62,7 +62,7 @@ class AVSRTask(lightning.LightningModule):
         self.stage = stage
         self.label_smoothing = label_smoothing
         self.sums = empty_sums()
-        self.batch_scores: dict[str, float] = {}
+        self.batch_scores: dict[str, Tensor] = {}
         self.valid_scores: dict[str, float] = {}
         # CTC that was never trained would only mislead.
         weight = VALIDATION.ctc_weight if stage.ctc_weight else 0.0
@@ -172,15 +172,15 @@ class AVSRTask(lightning.LightningModule):
             self.save_batch(batch)
         accuracy = (language_logits.argmax(-1) == batch.languages).float().mean()
         self.batch_scores = {
-            f"{batch.modality}/attention": loss.attention.item(),
-            f"{batch.modality}/ctc": loss.ctc.item(),
-            f"{batch.modality}/language": loss.language.item(),
-            f"{batch.modality}/language_accuracy": accuracy.item(),
+            f"{batch.modality}/attention": loss.attention,
+            f"{batch.modality}/ctc": loss.ctc,
+            f"{batch.modality}/language": loss.language,
+            f"{batch.modality}/language_accuracy": accuracy,
         }
         if self.phone_head:
-            self.batch_scores[f"{batch.modality}/phone"] = loss.phone.item()
+            self.batch_scores[f"{batch.modality}/phone"] = loss.phone
         if self.stage.guide_weight:
-            self.batch_scores[f"{batch.modality}/guide"] = loss.guide.item()
+            self.batch_scores[f"{batch.modality}/guide"] = loss.guide
         # The parts' losses add up; lightning divides by passes, and averages over processes.
         total = loss.total * num_processes() * self.trainer.accumulate_grad_batches
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=1)

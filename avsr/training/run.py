@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from avsr.corpus import balance_table, language_balance, plot_balance
+from avsr.corpus import LanguageBalance, balance_table, language_balance, plot_balance
 from avsr.decoder import UNK, Tokenizer
 from avsr.errors import ConfigError
 from avsr.files import replace_text
@@ -53,7 +53,8 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
     model, train_data, valid_data = material.model, material.data, material.valid_data
     with first_process_first() as is_first:
         if is_first:
-            keep_balance(train_data, out)
+            replace_text(out / "balance.txt", balance_table(material.balance))
+            plot_balance(material.balance, out / "balance.png")
     if config.processes > 1:
         share_batch_norms(model)
     for number, stage in enumerate(config.stages):
@@ -91,13 +92,12 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
 
 def plot_history(config: TrainConfig, out: Path) -> None:
     """Draw learning curves and, of the last stage, error rates by language."""
-    stages = [
-        (stage.name, read_csv_table(path))
-        for number, stage in enumerate(config.stages)
-        if (path := out / f"{number}-{stage.name}" / METRICS).exists()
-    ]
+    stages = []
+    for number, stage in enumerate(config.stages):
+        path = out / f"{number}-{stage.name}" / METRICS
+        stages.append((stage.name, read_csv_table(path) if path.exists() else []))
     plot_curves(stages, out / "curves.png")
-    if config.validation:
+    if any("valid/wer" in row for row in stages[-1][1]):
         plot_languages(stages[-1][1], out / "languages.png")
 
 
@@ -108,6 +108,7 @@ class Material:
     data: Utterances
     pool: np.ndarray
     """Indices that an epoch visits."""
+    balance: Sequence[LanguageBalance]
     valid_data: Utterances | None
     noises: Mapping[str, Sequence[np.ndarray]]
     model: AVSRModel
@@ -119,23 +120,18 @@ def gather(config: TrainConfig, out: Path) -> Material:
     valid_data = None
     if config.validation:
         valid_data, _ = read_utterances(config.validation, config.languages)
+    balance = language_balance(sample.record for sample in data.samples)
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
-        rows = language_balance(sample.record for sample in data.samples)
-        print(balance_table(rows), end="", flush=True)
+        print(balance_table(balance), end="", flush=True)
     model = initial_model(config, data, out)
     assert model.tokenizer is not None
     check_coverage(model.tokenizer, data)
     take_over(model, config)
     kinds = [k for stage in config.stages if stage.noise_probability for k in stage.noises]
     noises = make_noises(data, kinds, config.seed)
-    return Material(data=data, pool=pool, valid_data=valid_data, noises=noises, model=model)
-
-
-def keep_balance(data: Utterances, out: Path) -> None:
-    """Write how the training data is spread over the languages, as text and picture."""
-    rows = language_balance(sample.record for sample in data.samples)
-    replace_text(out / "balance.txt", balance_table(rows))
-    plot_balance(rows, out / "balance.png")
+    return Material(
+        data=data, pool=pool, balance=balance, valid_data=valid_data, noises=noises, model=model
+    )
 
 
 def check_coverage(tokenizer: Tokenizer, data: Utterances) -> None:
@@ -207,15 +203,14 @@ def take_over(model: AVSRModel, config: TrainConfig) -> None:
     encoder = model.encoder
     if config.init_encoder is not None:
         source = AVSRModel.load(config.init_encoder).encoder
-        own = encoder.state_dict()
-        taken = {k: v for k, v in source.state_dict().items() if not k.endswith("prompts")}
-        missing = {k for k in own if not k.endswith("prompts")} ^ set(taken)
-        if missing or any(own[k].shape != v.shape for k, v in taken.items()):
+        taken = source.state_dict() | {"transformer.prompts": encoder.transformer.prompts}
+        try:
+            encoder.load_state_dict(taken)
+        except RuntimeError as error:
             raise ConfigError(
                 f"init_encoder: the encoder of {config.init_encoder} is of other sizes than the "
                 f"preset '{config.preset}'"
-            )
-        encoder.load_state_dict(own | taken)
+            ) from error
     if config.init_frontend is not None:
         source = AVSRModel.load(config.init_frontend).encoder
         try:

@@ -1,5 +1,6 @@
 """A whole run on a corpus of a few made-up utterances: stages, resume, the model directory."""
 
+import dataclasses
 import json
 import re
 
@@ -170,6 +171,20 @@ def test_a_network_without_prompts_trains(recipe):
     assert weights(made)["encoder.transformer.prompts"].numel() == 0
     result = load_model(made, "cpu").transcribe_arrays(np.zeros(6400, np.float32), None)
     assert result.language in TEXTS
+
+
+def test_a_run_can_start_from_an_encoder(recipe, monkeypatch):
+    first = run.train(recipe("first", [stage(updates=2)]), workers=0)
+    path = recipe("second", [stage(updates=1, train="prompts")], init_encoder=str(first))
+    second = weights(run.train(path, workers=0))
+    for name, value in weights(first).items():
+        kept = name.startswith("encoder.") and not name.endswith("prompts")
+        if kept or name.startswith("decoder.layers.0.ffn_in.weight"):
+            assert torch.equal(second[name], value) == kept, name
+    encoder = dataclasses.replace(SMALL.encoder, layers=2)
+    monkeypatch.setitem(PRESETS, "tiny", dataclasses.replace(SMALL, encoder=encoder))
+    with pytest.raises(ConfigError, match=r"init_encoder: the encoder of .* is of other sizes"):
+        run.train(recipe("third", [stage()], init_encoder=str(first)), workers=0)
 
 
 def test_the_best_validation_is_kept(recipe, tmp_path, monkeypatch):

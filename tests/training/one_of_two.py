@@ -1,9 +1,9 @@
-"""One of two processes that train together: prints its gradients' sums. Not a test by itself.
+"""One of two processes that train together: saves loss and gradients. Not a test by itself.
 
-Called as: one_of_two.py RANK WORLD PORT OUT; test_parallel.py starts it.
+Called as: one_of_two.py RANK WORLD OUT; test_parallel.py starts it. The processes meet in a file of
+OUT: a port may be taken by another test, and is gone when its process ends first.
 """
 
-import os
 import sys
 
 import torch
@@ -35,13 +35,13 @@ class Network(nn.Module):
         return self.ctc(y).log_softmax(-1), self.text(y.mean(1)).view(-1, 3, 6), language
 
 
-def main(rank: int, world: int, port: str, out: str) -> None:
+def main(rank: int, world: int, out: str) -> None:
     torch.manual_seed(3)
     network: nn.Module = Network()
     inputs = torch.randn(6, 9, 3)
     if world > 1:
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        dist.init_process_group("gloo", rank=rank, world_size=world)
+        meeting = f"file://{out}/meeting"
+        dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
         share_batch_norms(network)
         network = DistributedDataParallel(network)
     mine = slice(rank, None, world)
@@ -74,8 +74,9 @@ def main(rank: int, world: int, port: str, out: str) -> None:
     }
     torch.save({"loss": total, "gradients": gradients, "state": state}, f"{out}/{rank}.pt")
     if world > 1:
+        dist.barrier()
         dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -18,6 +18,7 @@ from avsr.console import (
     BeamOption,
     CtcOption,
     DeviceOption,
+    LmOption,
     ModalityOption,
     ModelOption,
     complain,
@@ -91,6 +92,7 @@ def transcribe(
     ] = "auto",
     beam_size: BeamOption = 5,
     ctc_weight: CtcOption = 0.3,
+    lm_weight: LmOption = 0.4,
     device: DeviceOption = "auto",
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object per file and line on stdout.")
@@ -115,6 +117,7 @@ def transcribe(
                     language=language,
                     beam_size=beam_size,
                     ctc_weight=ctc_weight,
+                    lm_weight=lm_weight,
                 )
         except AvsrError as error:
             failed += 1

@@ -1,7 +1,8 @@
 """The whole network, its configuration and its directory on disk.
 
-A model directory holds ``config.json``, ``model.safetensors`` (fp16 or fp32), ``tokenizer.model``
-and ``README.md`` (the card). Nothing in it is ever unpickled.
+A model directory holds ``config.json``, ``model.safetensors`` (fp16 or fp32), ``tokenizer.model``,
+``README.md`` (the card) and, with language models, ``lm.safetensors``. Nothing in it is ever
+unpickled.
 """
 
 import json
@@ -16,13 +17,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from avsr.decoder import BLANK, EOS, PAD, AttentionDecoder, DecoderConfig, Tokenizer
+from avsr.decoder import BLANK, BOS, EOS, PAD, AttentionDecoder, DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig, AVHubertEncoder, EncoderOutput
 from avsr.errors import ConfigError, ModelError
 from avsr.files import replace_bytes
 from avsr.language import LanguageClassifier
 from avsr.languages import LANGUAGES
-from avsr.search import Hypothesis, SearchOptions, beam_search
+from avsr.search import (
+    Hypothesis,
+    NgramModel,
+    SearchOptions,
+    beam_search,
+    load_ngrams,
+    pack_ngrams,
+)
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -104,6 +112,7 @@ class AVSRModel(nn.Module):
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
+        self.language_models: dict[str, NgramModel] = {}  # by language code, may be none
         dim, languages = config.encoder.dim, len(config.languages)
         self.encoder = AVHubertEncoder(config.encoder)
         self.classifier = LanguageClassifier(dim, config.classifier_channels, languages)
@@ -147,6 +156,7 @@ class AVSRModel(nn.Module):
         ``languages`` (B,) ids that the decoder is told, ``lengths`` (B,) frames,
         ``ctc_log_probs`` (B, T, V), all on the model's device.
         """
+        codes = [self.config.languages[language] for language in languages.tolist()]
         return beam_search(
             self.decoder.step,
             self.decoder.start(encoded.memory, encoded.memory_padding_mask, languages),
@@ -158,6 +168,7 @@ class AVSRModel(nn.Module):
             ctc_log_probs=ctc_log_probs,
             ctc_lengths=lengths,
             blank=BLANK,
+            language_models=[self.language_models.get(code) for code in codes],
         )
 
     def transcribe(self, path: str | os.PathLike[str], **options: Any) -> "Transcript":
@@ -193,6 +204,8 @@ class AVSRModel(nn.Module):
         replace_bytes(path / "config.json", config.encode())
         replace_bytes(path / "tokenizer.model", self.tokenizer.model)
         replace_bytes(path / "README.md", card.encode())
+        if self.language_models:
+            replace_bytes(path / "lm.safetensors", pack_ngrams(self.language_models))
         replace_bytes(path / "model.safetensors", save(weights))
 
     @classmethod
@@ -219,6 +232,17 @@ class AVSRModel(nn.Module):
             raise ModelError(f"{path / 'model.safetensors'} is broken: {error}") from error
         check_weights(model, weights, str(path / "model.safetensors"))
         model.load_state_dict(weights)
+        if (path / "lm.safetensors").exists():
+            model.language_models = load_ngrams(path / "lm.safetensors", BOS)
+            wrong = [
+                code
+                for code, ngrams in model.language_models.items()
+                if ngrams.vocabulary_size != config.vocabulary_size or code not in config.languages
+            ]
+            if wrong:
+                raise ModelError(
+                    f"{path / 'lm.safetensors'} does not fit the model: {', '.join(wrong)}"
+                )
         return model.eval()
 
 

@@ -39,6 +39,8 @@ class TranscribeOptions:
     """Hypotheses kept by the search."""
     ctc_weight: float = 0.3
     """Share of CTC in the search's score, 0 to 1."""
+    lm_weight: float = 0.4
+    """Weight of the model's language model, if it has one, on top of the others."""
 
     def __post_init__(self) -> None:
         if self.modality not in ("av", "audio", "video"):
@@ -47,7 +49,12 @@ class TranscribeOptions:
 
     def search(self) -> SearchOptions:
         """Options of the beam search; an empty transcript is allowed."""
-        return SearchOptions(beam_size=self.beam_size, ctc_weight=self.ctc_weight, min_len=0)
+        return SearchOptions(
+            beam_size=self.beam_size,
+            ctc_weight=self.ctc_weight,
+            lm_weight=self.lm_weight,
+            min_len=0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,11 +265,16 @@ def transcribe(
     language: str = "auto",
     beam_size: int = 5,
     ctc_weight: float = 0.3,
+    lm_weight: float = 0.4,
 ) -> Transcript:
     """Transcribe one media file with ``model`` (loaded, or its name; default: the bundled one)."""
     network = model if isinstance(model, AVSRModel) else load_model(model)
     options = TranscribeOptions(
-        modality=modality, language=language, beam_size=beam_size, ctc_weight=ctc_weight
+        modality=modality,
+        language=language,
+        beam_size=beam_size,
+        ctc_weight=ctc_weight,
+        lm_weight=lm_weight,
     )
     return transcribe_file(network, path, options)
 

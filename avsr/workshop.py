@@ -12,6 +12,7 @@ from avsr.console import (
     BeamOption,
     CtcOption,
     DeviceOption,
+    LmOption,
     ModalityOption,
     ModelOption,
     complain,
@@ -228,6 +229,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Same seed, same noise.")] = 0,
     beam_size: BeamOption = 5,
     ctc_weight: CtcOption = 0.3,
+    lm_weight: LmOption = 0.4,
     batch_size: Annotated[int, typer.Option(min=1, help="Utterances at a time.")] = 8,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps mouth crops for the next evaluation.")
@@ -263,6 +265,7 @@ def evaluate(
             seed=seed,
             beam_size=beam_size,
             ctc_weight=ctc_weight,
+            lm_weight=lm_weight,
             batch_size=batch_size,
             cache=None if cache is None else str(cache),
         )
@@ -302,7 +305,7 @@ def _evaluate_cell(
     """One evaluation: its table, its files; 1 if something could not be transcribed."""
     from avsr import evaluation
 
-    options = {"beam_size": config.beam_size, "ctc_weight": config.ctc_weight}
+    options = {name: getattr(config, name) for name in ("beam_size", "ctc_weight", "lm_weight")}
     with show_progress() as progress:
         result = evaluation.evaluate(
             evaluation.model_recognizer(network, **options),
@@ -356,9 +359,12 @@ def _codes(languages: str | None, known: Sequence[str]) -> list[str] | None:
 
 
 def _fingerprint(network: "AVSRModel") -> str:
-    """Twelve hex digits that tell two sets of weights apart."""
+    """Twelve hex digits that tell two sets of weights apart, language models included."""
+    from avsr.search import pack_ngrams
+
     digest = hashlib.sha256()
     for name, weight in sorted(network.state_dict().items()):
         digest.update(name.encode())
         digest.update(weight.cpu().contiguous().numpy().tobytes())
+    digest.update(pack_ngrams(network.language_models))
     return digest.hexdigest()[:12]

@@ -125,11 +125,17 @@ def test_json_is_one_object_per_file_and_line(run: Run, knowing: KnowingModel, c
 
 
 def test_every_option_reaches_the_model(run: Run, knowing: KnowingModel, clip: Path) -> None:
-    search = ("--beam-size", 7, "--ctc-weight", 0.3)
+    search = ("--beam-size", 7, "--ctc-weight", 0.3, "--lm-weight", 0.2)
     asked = run("transcribe", "--modality", "video", "--language", "en", *search, clip)
     assert asked.status == 0
     assert knowing.asked == [
-        {"modality": "video", "language": "en", "beam_size": 7, "ctc_weight": 0.3}
+        {
+            "modality": "video",
+            "language": "en",
+            "beam_size": 7,
+            "ctc_weight": 0.3,
+            "lm_weight": 0.2,
+        }
     ]
 
 

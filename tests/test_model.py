@@ -4,10 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from avsr.decoder import DecoderConfig, Tokenizer
+from avsr.decoder import BOS, EOS, DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import AvsrError, ConfigError, ModelError
 from avsr.model import PRESETS, AVSRModel, ModelConfig, load_model, resolve_device
+from avsr.search import NgramModel
 
 CONFIG = ModelConfig(
     encoder=AVHubertConfig(layers=1, dim=32, ffn_dim=48, heads=4, frontend_width=4, prompts=2),
@@ -50,6 +51,22 @@ def test_half_precision_halves_the_file(directory, tmp_path):
     weights = load_model(tmp_path / "half", "cpu").ctc.weight
     assert weights.dtype == torch.float32
     torch.testing.assert_close(weights, model.ctc.weight, atol=1e-3, rtol=1e-3)
+
+
+def test_language_models_go_with_the_model(directory):
+    model = load_model(directory, "cpu")
+    count = NgramModel.train
+    options = {"order": 2, "bos": BOS, "eos": EOS}
+    lm = count([model.tokenizer.encode("a sentence")], vocabulary_size=20, **options)
+    model.language_models = {"en": lm}
+    model.save(directory, card="")
+    read = load_model(directory, "cpu").language_models
+    assert list(read) == ["en"]
+    assert read["en"].log_prob([5, 6, EOS]) == lm.log_prob([5, 6, EOS])
+    model.language_models = {"en": count([[5]], vocabulary_size=19, **options), "pt": lm}
+    model.save(directory, card="")
+    with pytest.raises(ModelError, match=r"lm\.safetensors does not fit the model: en, pt"):
+        load_model(directory, "cpu")
 
 
 def test_all_that_does_not_fit_is_named_together(directory):

@@ -45,6 +45,8 @@ class EvaluationConfig:
     """Hypotheses kept."""
     ctc_weight: float = 0.3
     """Share of CTC in the score."""
+    lm_weight: float = 0.4
+    """Weight of the model's language model."""
     batch_size: int = 8
     """Utterances at a time."""
     cache: str | None = None

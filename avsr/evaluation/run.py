@@ -225,7 +225,7 @@ def _outcome(record: Record, heard: tuple[Clip, Recognized] | None, failure: str
 
 
 def model_recognizer(model: "AVSRModel", **options: Any) -> Recognizer:
-    """A recogniser that is a model; ``options`` are TranscribeOptions (beam_size, ctc_weight)."""
+    """A recogniser that is a model; ``options`` are TranscribeOptions (beam_size, ...)."""
     from avsr.pipeline import Recording, TranscribeOptions, recognize
 
     def recognizer(clips: Sequence[Clip]) -> Sequence[Recognized]:

@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avsr.errors import ConfigError
 from avsr.search.ctc_prefix import CtcPrefixes
+from avsr.search.ngram import NgramModel, NgramPrefixes
 from avsr.search.options import SearchOptions
 
 NEG_INF = -math.inf
@@ -40,6 +41,8 @@ class Hypothesis:
     """Sum of ``token_scores``."""
     ctc_score: float | None
     """CTC score of exactly these tokens; None where CTC took no part."""
+    lm_score: float | None
+    """Language model's score of these tokens and eos; None where it took no part."""
     token_scores: tuple[float, ...]
     """Attention score of each token and, last, of eos."""
 
@@ -67,6 +70,7 @@ class _Candidates:
     tokens: Tensor
     token_scores: Tensor
     ctc_scores: Tensor | None
+    lm_scores: Tensor | None
     ends: Tensor
     """bool, whether the token is eos."""
 
@@ -84,6 +88,7 @@ def beam_search(
     ctc_log_probs: Tensor | None = None,
     ctc_lengths: Tensor | None = None,
     blank: int = 0,
+    language_models: Sequence[NgramModel | None] | None = None,
 ) -> list[list[Hypothesis]]:
     """The ``options.nbest`` best hypotheses of B utterances, best first; at least one each.
 
@@ -91,7 +96,8 @@ def beam_search(
     an utterance that is done leaves the batch at some time. ``max_lengths`` (B,), on the decoder's
     device: most tokens, after which eos is forced. ``ctc_log_probs`` (B, T, C) with ``ctc_lengths``
     (B,) frames (None: all T) are needed if ``options.ctc_weight`` is above 0: column v is token v,
-    column ``blank`` the blank, which no hypothesis contains; C may exceed V.
+    column ``blank`` the blank, which no hypothesis contains; C may exceed V. ``language_models``,
+    one or None for each utterance, take part if ``options.lm_weight`` is above 0.
 
     The beams of an utterance are extended by every token; of the best 2 * beam extensions those
     that are eos and among the first ``beam`` finish, the first ``beam`` others go on. An utterance
@@ -101,7 +107,7 @@ def beam_search(
     finished: list[list[Hypothesis]] = [[] for _ in limits]
     if not limits:
         return finished
-    prefixes, device = None, max_lengths.device
+    prefixes, ngrams, device = None, None, max_lengths.device
     if options.ctc_weight > 0:
         if ctc_log_probs is None:
             raise ConfigError("search: ctc_weight above 0 needs CTC scores; set ctc_weight to 0")
@@ -119,9 +125,11 @@ def beam_search(
     done = [False] * len(limits)
     for length in range(max(limits) + 1):
         log_probs, state = step(last_tokens, state)
+        if length == 0 and language_models is not None and options.lm_weight > 0:
+            ngrams = NgramPrefixes.start(language_models, log_probs.shape[1], device)
         beam = min(options.beam_size, log_probs.shape[1] - 1)
         forced = max_lengths[beams.utterance] <= length
-        candidates = _extend(beams, prefixes, log_probs, forced, beam, eos, pad, options)
+        candidates = _extend(beams, prefixes, ngrams, log_probs, forced, beam, eos, pad, options)
         order, scores = _continuing(candidates, beam)
 
         utterances = beams.utterance.tolist()
@@ -154,9 +162,16 @@ def beam_search(
         state = state.select(rows)
         if prefixes is not None:
             prefixes = prefixes.extend(rows, last_tokens)
+        if ngrams is not None:
+            ngrams = ngrams.extend(rows, last_tokens)
 
     nothing = Hypothesis(
-        (), NEG_INF, NEG_INF, NEG_INF if options.ctc_weight > 0 else None, (NEG_INF,)
+        tokens=(),
+        score=NEG_INF,
+        attention_score=NEG_INF,
+        ctc_score=None if prefixes is None else NEG_INF,
+        lm_score=None if ngrams is None else NEG_INF,
+        token_scores=(NEG_INF,),
     )
     return [
         sorted(hypotheses or [nothing], key=lambda h: h.score, reverse=True)[: options.nbest]
@@ -167,6 +182,7 @@ def beam_search(
 def _extend(
     beams: _Beams,
     prefixes: CtcPrefixes | None,
+    ngrams: NgramPrefixes | None,
     log_probs: Tensor,
     forced: Tensor,
     beam: int,
@@ -190,12 +206,15 @@ def _extend(
     token_scores = token_scores.masked_fill(forbidden[:, None], NEG_INF)
 
     scores = beams.token_scores.sum(2, keepdim=True) + token_scores
-    ctc_scores = None
+    ctc_scores = lm_scores = None
     if prefixes is not None:
         ctc_scores = torch.cat([prefixes.scores(tokens[:, :-1]), prefixes.ends()[:, None]], 1)
         joint = (1 - options.ctc_weight) * scores.clamp(min=torch.finfo(scores.dtype).min)
         joint = joint + options.ctc_weight * ctc_scores.view_as(scores)
         scores = joint.masked_fill(scores == NEG_INF, NEG_INF)  # even where its weight is 0
+    if ngrams is not None:
+        lm_scores = ngrams.scores(tokens)
+        scores = scores + options.lm_weight * lm_scores.view_as(scores)
 
     num_best = min(2 * beam, num_beams * num_tokens)
     scores, flat = scores.flatten(1).topk(num_best)
@@ -206,6 +225,7 @@ def _extend(
         tokens=tokens.view(by_utterance).gather(1, flat),
         token_scores=token_scores.view(by_utterance).gather(1, flat),
         ctc_scores=None if ctc_scores is None else ctc_scores.view(by_utterance).gather(1, flat),
+        lm_scores=None if lm_scores is None else lm_scores.view(by_utterance).gather(1, flat),
         ends=flat % num_tokens == num_tokens - 1,
     )
 
@@ -234,6 +254,7 @@ def _finish(
     parents = (ended[0], candidates.parents[ended])
     length = beams.tokens.shape[2] + 1
     ctc_scores = None if candidates.ctc_scores is None else candidates.ctc_scores[ended].tolist()
+    lm_scores = None if candidates.lm_scores is None else candidates.lm_scores[ended].tolist()
     token_scores = torch.cat(
         [beams.token_scores[parents], candidates.token_scores[ended][:, None]], 1
     )
@@ -253,6 +274,7 @@ def _finish(
                     score=score / length**options.length_penalty + options.length_bonus * length,
                     attention_score=sum(by_token),
                     ctc_score=None if ctc_scores is None else ctc_scores[i],
+                    lm_score=None if lm_scores is None else lm_scores[i],
                     token_scores=tuple(by_token),
                 )
             )

@@ -10,14 +10,16 @@ from avsr.errors import ConfigError
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
     """Settings of the joint CTC/attention beam search. A finished hypothesis of L tokens, ``</s>``
-    among them, scores ``((1 - ctc_weight) * attention + ctc_weight * ctc) / L**length_penalty +
-    length_bonus * L``.
+    among them, scores ``((1 - ctc_weight) * attention + ctc_weight * ctc + lm_weight * lm) /
+    L**length_penalty + length_bonus * L``.
     """
 
     beam_size: int = 5
     """Hypotheses kept per utterance; at most V - 1 of them are used."""
     ctc_weight: float = 0.3
     """Share of CTC in the score, 0 (attention alone) to 1 (CTC alone, on ``ctc_candidates``)."""
+    lm_weight: float = 0.0
+    """Weight of the language model, where there is one (shallow fusion), on top of the others."""
     length_penalty: float = 0.0
     """0 ranks by the summed log-probability, 1 by the mean per token."""
     length_bonus: float = 0.0
@@ -41,6 +43,7 @@ class SearchOptions:
         bounds: dict[str, tuple[float, float]] = {
             "beam_size": (1, math.inf),
             "ctc_weight": (0, 1),
+            "lm_weight": (0, math.inf),
             "length_penalty": (0, math.inf),
             "length_bonus": (-math.inf, math.inf),
             "nbest": (1, self.beam_size),

@@ -111,6 +111,11 @@ class TrainConfig:
     """Codes of the languages, in the order of the classifier's outputs."""
     vocabulary_size: int = 512
     """Tokens of the sentencepiece model that a new network gets from the training texts."""
+    lm_order: int = 5
+    """Most tokens of the n-grams that are counted in the training texts, for a language model per
+    language that goes with the model; 0: none."""
+    lm_min_count: int = 2
+    """N-grams of three tokens or more that are rarer are left out of it."""
     seed: int = 1
     """Seed of everything random."""
     devices: int = 1
@@ -162,6 +167,8 @@ class TrainConfig:
             problems.append(f"preset '{self.preset}' is not one of {', '.join(PRESETS)}")
         if self.prompts is not None and (self.prompts < 0 or self.init is not None):
             problems.append("prompts must be 0 or more, and goes without init")
+        if self.lm_order < 0 or self.lm_order == 1:
+            problems.append("lm_order must be 0 or at least 2")
         if not self.stages:
             problems.append("there is no stage")
         if not self.corpora:

@@ -16,10 +16,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from avsr.corpus import LanguageBalance, balance_table, language_balance, plot_balance
-from avsr.decoder import UNK, Tokenizer
+from avsr.decoder import BOS, EOS, UNK, Tokenizer
 from avsr.errors import ConfigError
 from avsr.files import replace_text
 from avsr.model import PRESETS, AVSRModel
+from avsr.search import NgramModel
 from avsr.training.batches import BatchPlan, length_batches, plan_batches
 from avsr.training.config import StageConfig, TrainConfig, read_config
 from avsr.training.data import (
@@ -84,6 +85,7 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
         if is_first:
             plot_history(config, out)
             card = f"# {out.name}\n\nTrained from `{recipe}` with seed {config.seed}.\n"
+            model.language_models = count_texts(config, model.tokenizer, train_data)
             model.eval().save(out / "model", card=card)
             origin = json.dumps(provenance(config), indent=2, ensure_ascii=False) + "\n"
             replace_text(out / "model" / "training.json", origin)
@@ -158,6 +160,30 @@ def check_coverage(tokenizer: Tokenizer, data: Utterances) -> None:
             f"the tokenizer does not know every character ({found}): train without 'init', or "
             "normalise the texts"
         )
+
+
+def count_texts(
+    config: TrainConfig, tokenizer: Tokenizer | None, data: Utterances
+) -> dict[str, NgramModel]:
+    """A language model of the training texts of each language."""
+    if config.lm_order == 0:
+        return {}
+    assert tokenizer is not None
+    texts: dict[str, list[list[int]]] = defaultdict(list)
+    for record in (sample.record for sample in data.samples):
+        texts[record.language].append(tokenizer.encode(record.text))
+    return {
+        language: NgramModel.train(
+            texts[language],
+            order=config.lm_order,
+            vocabulary_size=len(tokenizer),
+            bos=BOS,
+            eos=EOS,
+            min_count=config.lm_min_count,
+        )
+        for language in config.languages
+        if texts[language]
+    }
 
 
 def initial_model(config: TrainConfig, data: Utterances, out: Path) -> AVSRModel:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsr.errors import ConfigError
-from avsr.search import CtcPrefixes, SearchOptions, beam_search
+from avsr.search import CtcPrefixes, NgramModel, SearchOptions, beam_search
 
 PAD, EOS = 1, 2
 NEG_INF = -math.inf
@@ -79,7 +79,14 @@ class TableDecoder(RandomDecoder):
 
 
 def search(
-    decoder, utterances=(0,), limit=NO_LIMIT, ctc=None, ctc_lengths=None, blank=0, **options
+    decoder,
+    utterances=(0,),
+    limit=NO_LIMIT,
+    ctc=None,
+    ctc_lengths=None,
+    blank=0,
+    language_models=None,
+    **options,
 ):
     limits = torch.tensor([limit] * len(utterances) if isinstance(limit, int) else limit)
     return beam_search(
@@ -93,7 +100,13 @@ def search(
         ctc_log_probs=ctc,
         ctc_lengths=ctc_lengths,
         blank=blank,
+        language_models=language_models,
     )
+
+
+def random_lm(seed, vocabulary, live):
+    texts = np.random.default_rng(seed).choice(live, (20, 5)).tolist()
+    return NgramModel.train(texts, order=3, vocabulary_size=vocabulary, bos=0, eos=EOS)
 
 
 def random_ctc(seed, num_frames, num_labels, live=None):
@@ -112,7 +125,7 @@ def ctc_score(log_probs, tokens, blank):
     return float(prefixes.ends())
 
 
-def enumerate_all(decoder, utterance, limit, options, ctc=None, blank=0):
+def enumerate_all(decoder, utterance, limit, options, ctc=None, blank=0, lm=None):
     """Every token sequence up to `limit`, ranked by its definition."""
     found = []
     live = [v for v in decoder.live if v not in (EOS, PAD, blank if ctc is not None else PAD)]
@@ -126,6 +139,8 @@ def enumerate_all(decoder, utterance, limit, options, ctc=None, blank=0):
             if ctc is not None:
                 weight = options.ctc_weight
                 score = (1 - weight) * score + weight * ctc_score(ctc, tokens, blank)
+            if lm is not None:
+                score += options.lm_weight * lm.log_prob([*tokens, EOS])
             score = score / (length + 1) ** options.length_penalty
             found.append((score + options.length_bonus * (length + 1), tokens, by_token))
     found = [f for f in found if f[0] > NEG_INF]
@@ -146,6 +161,8 @@ def enumerate_all(decoder, utterance, limit, options, ctc=None, blank=0):
         {"ctc_weight": 0.3},
         {"ctc_weight": 1.0, "min_len": 0},
         {"ctc_weight": 0.5, "length_penalty": 1.0, "length_bonus": 0.2},
+        {"lm_weight": 0.7, "length_bonus": 0.9},
+        {"lm_weight": 2.0, "ctc_weight": 0.3, "length_penalty": 0.5, "min_len": 0},
     ],
     ids=str,
 )
@@ -158,13 +175,15 @@ def test_equals_enumeration_of_all_sequences(options, nbest):
     for utterance in range(3):
         # The blank has a row of its own behind the vocabulary.
         ctc = random_ctc(utterance, 6, 201, [*live, 200]) if asked.ctc_weight else None
-        expected = enumerate_all(decoder, utterance, 4, asked, ctc, blank=200)[:nbest]
+        lm = random_lm(utterance, 200, live) if asked.lm_weight else None
+        expected = enumerate_all(decoder, utterance, 4, asked, ctc, blank=200, lm=lm)[:nbest]
         (found,) = search(
             decoder,
             [utterance],
             limit=4,
             ctc=None if ctc is None else ctc[None],
             blank=200,
+            language_models=[lm],
             **options,
         )
         assert [h.tokens for h in found] == [tokens for _, tokens, _ in expected]
@@ -176,6 +195,10 @@ def test_equals_enumeration_of_all_sequences(options, nbest):
                 assert hypothesis.ctc_score is None
             else:
                 assert hypothesis.ctc_score == pytest.approx(ctc_score(ctc, tokens, 200), abs=1e-5)
+            if lm is None:
+                assert hypothesis.lm_score in (None, 0.0)
+            else:
+                assert hypothesis.lm_score == pytest.approx(lm.log_prob([*tokens, EOS]), abs=1e-5)
 
 
 def assert_same(found, expected):
@@ -186,20 +209,27 @@ def assert_same(found, expected):
             assert a.score == pytest.approx(b.score, abs=1e-6)
             assert a.token_scores == pytest.approx(b.token_scores, abs=1e-6)
             assert a.ctc_score == pytest.approx(b.ctc_score, abs=1e-5)
+            assert a.lm_score == pytest.approx(b.lm_score, abs=1e-6)
 
 
 @pytest.mark.parametrize("nbest", [1, 4])
-@pytest.mark.parametrize("ctc_weight", [0.0, 0.3])
-def test_batch_equals_one_by_one(ctc_weight, nbest):
+@pytest.mark.parametrize(("ctc_weight", "lm_weight"), [(0.0, 0.0), (0.3, 0.0), (0.3, 0.6)])
+def test_batch_equals_one_by_one(ctc_weight, lm_weight, nbest):
     decoder = RandomDecoder(12, range(12), eos_bias=-1.0)
     lengths, limits = [9, 2, 5, 7, 1, 9, 4], [9, 2, 15, 7, 1, 3, 0]
     ctc = torch.full((7, 9, 12), math.nan)  # the padding must not matter
     for i, length in enumerate(lengths):
         ctc[i, :length] = random_ctc(i, length, 12)
     options = {"beam_size": 4, "nbest": nbest, "ctc_weight": ctc_weight, "ctc_candidates": 6}
-    together = search(decoder, range(7), limits, ctc, torch.tensor(lengths), **options)
+    options["lm_weight"] = lm_weight
+    lms = [random_lm(i, 12, range(3, 12)) if i != 2 else None for i in range(7)]
+    together = search(
+        decoder, range(7), limits, ctc, torch.tensor(lengths), language_models=lms, **options
+    )
     alone = [
-        search(decoder, [i], limits[i], ctc[i : i + 1, :length], **options)[0]
+        search(
+            decoder, [i], limits[i], ctc[i : i + 1, :length], language_models=[lms[i]], **options
+        )[0]
         for i, length in enumerate(lengths)
     ]
     assert_same(together, alone)

@@ -11,7 +11,7 @@ import yaml
 
 from avsr import cli
 from avsr.corpus import Record, ShardWriter
-from avsr.decoder import DecoderConfig
+from avsr.decoder import EOS, DecoderConfig
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ConfigError
 from avsr.model import PRESETS, ModelConfig, load_model
@@ -114,6 +114,14 @@ def test_stages_train_what_they_name_and_a_run_can_start_from_a_model(recipe, tm
     }
     changed = {name for name in half if not torch.equal(half[name], before[name])}
     assert changed
+    model = load_model(second, "cpu")
+    assert list(model.language_models) == list(TEXTS)
+    for language, lm in model.language_models.items():
+        own, other = (
+            lm.log_prob([*model.tokenizer.encode(TEXTS[code]), EOS])
+            for code in (language, next(code for code in TEXTS if code != language))
+        )
+        assert own > other
     assert all("prompts" in name or name.startswith("classifier.") for name in changed)
     changed = {name for name in half if not torch.equal(after[name], half[name])}
     assert any(name.startswith("decoder.") for name in changed)

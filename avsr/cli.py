@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
-from avsr import workshop
+from avsr import assessment, workshop
 from avsr.console import (
     BeamOption,
     CtcOption,
@@ -161,7 +161,8 @@ for command in (
     workshop.balance,
     workshop.prepare,
     workshop.train,
-    workshop.evaluate,
+    assessment.evaluate,
+    assessment.compare,
 ):
     app.command()(command)
 

@@ -11,7 +11,7 @@ import torch
 
 from avsr import audio, face, media
 from avsr.decoder import BLANK
-from avsr.encoder import normalize_mouth
+from avsr.encoder import EncoderOutput, normalize_mouth
 from avsr.errors import ConfigError, MediaError
 from avsr.languages import check_language
 from avsr.model import AVSRModel, load_model
@@ -67,6 +67,8 @@ class Recording:
     """(S,) float32 in [-1, 1] at 16 kHz; None without usable sound."""
     mouth: np.ndarray | None
     """(T, 96, 96) uint8 at 25 Hz; None without usable lips."""
+    visual: torch.Tensor | None = None
+    """(T, C) outputs of the model's visual front end for ``mouth``, where they are known."""
     track: "MouthTrack | None" = None
     """Where the mouth comes from."""
     warnings: tuple[str, ...] = ()
@@ -160,7 +162,49 @@ def _read_lips(path: Path, has_video: bool, notes: list[str]) -> "MouthTrack | N
     return track
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """What the network says of a batch of recordings before anything is searched."""
+
+    output: EncoderOutput
+    ctc_log_probs: torch.Tensor
+    """(B, T, V)."""
+    language_probs: torch.Tensor
+    """(B, languages), on the CPU."""
+    lengths: torch.Tensor
+    """(B,) frames."""
+
+
 @torch.inference_mode()
+def encode(model: AVSRModel, recordings: Sequence[Recording]) -> Encoded:
+    """Encode recordings of one modality in one batch."""
+    if len({r.modality for r in recordings}) != 1:
+        raise ValueError("a batch must be of one modality")
+    fbank, mouth, visual, padding_mask = _batch(recordings, model.device)
+    output = model.encode(fbank, mouth, padding_mask, visual=visual)
+    return Encoded(
+        output=output,
+        ctc_log_probs=model.ctc_log_probs(output),
+        language_probs=model.language_logits(output).float().softmax(-1).cpu(),
+        lengths=torch.tensor([r.num_frames for r in recordings], device=model.device),
+    )
+
+
+@torch.inference_mode()
+def decode(
+    model: AVSRModel, encoded: Encoded, languages: torch.Tensor, options: TranscribeOptions
+) -> list[Hypothesis]:
+    """The best hypothesis of each recording, in the ``languages`` (B,) of the model's order."""
+    found = model.decode(
+        encoded.output,
+        languages.to(model.device),
+        encoded.lengths,
+        encoded.ctc_log_probs,
+        options.search(),
+    )
+    return [hypotheses[0] for hypotheses in found]
+
+
 def recognize(
     model: AVSRModel, recordings: Sequence[Recording], options: TranscribeOptions
 ) -> list[Transcript]:
@@ -168,26 +212,18 @@ def recognize(
     languages = model.config.languages
     if options.language != "auto":
         check_language(options.language, languages)
-    modalities = {r.modality for r in recordings}
-    if len(modalities) != 1:
-        raise ValueError("a batch must be of one modality")
-    fbank, mouth, padding_mask = _batch(recordings, model.device)
-    encoded = model.encode(fbank, mouth, padding_mask)
-    probs = model.language_logits(encoded).float().softmax(-1).cpu()
-    if options.language == "auto":
-        chosen = probs.argmax(-1)
-    else:
-        chosen = torch.full((len(recordings),), languages.index(options.language))
-    lengths = torch.tensor([r.num_frames for r in recordings], device=model.device)
-    log_probs = model.ctc_log_probs(encoded)
-    found = model.decode(encoded, chosen.to(model.device), lengths, log_probs, options.search())
+    encoded = encode(model, recordings)
+    chosen = encoded.language_probs.argmax(-1)
+    if options.language != "auto":
+        chosen = torch.full_like(chosen, languages.index(options.language))
+    found = decode(model, encoded, chosen, options)
     return [
         _transcript(
             model,
             recording,
-            best[0],
-            log_probs[i, : recording.num_frames],
-            probs[i],
+            best,
+            encoded.ctc_log_probs[i, : recording.num_frames],
+            encoded.language_probs[i],
             int(chosen[i]),
         )
         for i, (recording, best) in enumerate(zip(recordings, found, strict=True))
@@ -196,13 +232,17 @@ def recognize(
 
 def _batch(
     recordings: Sequence[Recording], device: torch.device
-) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+    """Filterbank, mouths or outputs of the visual front end, padding mask; None: not there."""
     lengths = [r.num_frames for r in recordings]
     longest = max(lengths)
-    fbank = mouth = padding_mask = None
+    fbank = mouth = visual = padding_mask = None
     if recordings[0].waveform is not None:
         fbank = torch.zeros(len(recordings), longest, FBANK_DIM)
-    if recordings[0].mouth is not None:
+    seen = [r.visual for r in recordings if r.visual is not None]
+    if len(seen) == len(recordings):
+        visual = torch.nn.utils.rnn.pad_sequence(seen, batch_first=True)
+    elif recordings[0].mouth is not None:
         mouth = torch.zeros(len(recordings), longest, CROP_SIZE, CROP_SIZE)
     for i, (recording, length) in enumerate(zip(recordings, lengths, strict=True)):
         if fbank is not None and recording.waveform is not None:
@@ -212,12 +252,8 @@ def _batch(
             mouth[i, :length] = normalize_mouth(torch.from_numpy(recording.mouth))
     if len(set(lengths)) > 1:
         padding_mask = torch.arange(longest)[None] >= torch.tensor(lengths)[:, None]
-        padding_mask = padding_mask.to(device)
-    return (
-        None if fbank is None else fbank.to(device),
-        None if mouth is None else mouth.to(device),
-        padding_mask,
-    )
+    tensors = (fbank, mouth, visual, padding_mask)
+    return tuple(None if t is None else t.to(device) for t in tensors)  # type: ignore[return-value]
 
 
 def _transcript(
@@ -279,7 +315,6 @@ def transcribe(
     return transcribe_file(network, path, options)
 
 
-@torch.inference_mode()
 def detect_language(
     path: str | os.PathLike[str],
     *,
@@ -289,7 +324,6 @@ def detect_language(
     """Probability of each language code in a media file, the most likely first."""
     network = model if isinstance(model, AVSRModel) else load_model(model)
     recording = read_recording(path, modality)
-    encoded = network.encode(*_batch([recording], network.device))
-    probs = network.language_logits(encoded).float().softmax(-1)[0].tolist()
+    probs = encode(network, [recording]).language_probs[0].tolist()
     pairs = zip(network.config.languages, probs, strict=True)
     return dict(sorted(pairs, key=lambda pair: -pair[1]))

@@ -6,9 +6,14 @@ import os
 import platform
 import sys
 
-from benchmarks import loader, prepare, transcribe
+from benchmarks import evaluation, loader, prepare, transcribe
 
-CASES = {"transcribe": transcribe.measure, "prepare": prepare.measure, "loader": loader.measure}
+CASES = {
+    "transcribe": transcribe.measure,
+    "prepare": prepare.measure,
+    "loader": loader.measure,
+    "evaluation": evaluation.measure,
+}
 
 
 def main() -> None:

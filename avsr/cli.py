@@ -110,7 +110,7 @@ def transcribe(
         check_language(language, network.config.languages)
     for number, video in enumerate(videos, 1):
         try:
-            with show_status(f"{video} ({number} of {len(videos)})"):
+            with show_status(f"{video} ({number} of {len(videos)})") as at:
                 result = network.transcribe(
                     video,
                     modality=modality,
@@ -118,6 +118,7 @@ def transcribe(
                     beam_size=beam_size,
                     ctc_weight=ctc_weight,
                     lm_weight=lm_weight,
+                    progress=at,
                 )
         except AvsrError as error:
             failed += 1

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
@@ -30,16 +31,32 @@ LmOption = Annotated[
 
 
 @contextlib.contextmanager
-def show_status(text: str) -> Iterator[None]:
-    """Show what is being done while it is being done, on a terminal only."""
+def show_status(text: str) -> Iterator[Callable[[float, float], None]]:
+    """Show what is being done while it is being done, on a terminal only.
+
+    Yields ``at(done, total)``, which adds the position in a long recording, in seconds of it.
+    """
     if not sys.stderr.isatty():
-        yield
+        yield lambda done, total: None
         return
+    began = time.monotonic()
     from rich.console import Console
     from rich.markup import escape
 
-    with Console(stderr=True).status(escape(text)):
-        yield
+    with Console(stderr=True).status(escape(text)) as status:
+
+        def at(done: float, total: float) -> None:
+            left = (time.monotonic() - began) * max(0.0, total / max(done, 1e-9) - 1)
+            status.update(escape(f"{text}: {clock(done)} of {clock(total)}, {clock(left)} left"))
+
+        yield at
+
+
+def clock(seconds: float) -> str:
+    """``75.2`` -> ``1:15``, ``3675`` -> ``1:01:15``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ unpickled.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -171,11 +171,20 @@ class AVSRModel(nn.Module):
             language_models=[self.language_models.get(code) for code in codes],
         )
 
-    def transcribe(self, path: str | os.PathLike[str], **options: Any) -> "Transcript":
-        """Transcribe a media file; ``options`` are the fields of pipeline.TranscribeOptions."""
+    def transcribe(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        progress: Callable[[float, float], None] | None = None,
+        **options: Any,
+    ) -> "Transcript":
+        """Transcribe a media file; ``options`` are the fields of pipeline.TranscribeOptions.
+
+        ``progress`` is told the seconds done and in all of a long recording.
+        """
         from avsr.pipeline import TranscribeOptions, transcribe_file
 
-        return transcribe_file(self, path, TranscribeOptions(**options))
+        return transcribe_file(self, path, TranscribeOptions(**options), progress)
 
     def transcribe_arrays(
         self, waveform: "ndarray | None", mouth: "ndarray | None", **options: Any

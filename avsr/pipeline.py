@@ -1,7 +1,7 @@
 """The flow of one recording: file -> frames and waveform -> mouth and filterbank -> transcript."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SILENCE_RMS = 1e-4  # -80 dB of full scale; below it a recording holds no sound
 FEW_FACES = 0.8  # share of frames with a face below which the transcript says so
-LONG_SECONDS = 30.0  # longer recordings are far from what models are trained on
+LONG_SECONDS = 20.0  # longer recordings are cut at pauses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +124,6 @@ def read_recording(path: str | os.PathLike[str], modality: Modality = "av") -> R
         notes.append("the lips are read without sound")
     if track is None and modality != "audio":
         notes.append("the sound is transcribed without lips")
-    if waveform is not None and len(waveform) > LONG_SECONDS * SAMPLE_RATE:
-        notes.append(
-            f"the recording is longer than {LONG_SECONDS:.0f} s; accuracy falls with length"
-        )
     return Recording(
         name=os.fspath(path),
         waveform=waveform,
@@ -213,9 +209,21 @@ def recognize(
     if options.language != "auto":
         check_language(options.language, languages)
     encoded = encode(model, recordings)
-    chosen = encoded.language_probs.argmax(-1)
-    if options.language != "auto":
-        chosen = torch.full_like(chosen, languages.index(options.language))
+    told = [options.language] * len(recordings)
+    if options.language == "auto":
+        told = [languages[best] for best in encoded.language_probs.argmax(-1).tolist()]
+    return recognize_encoded(model, recordings, encoded, told, options)
+
+
+def recognize_encoded(
+    model: AVSRModel,
+    recordings: Sequence[Recording],
+    encoded: Encoded,
+    languages: Sequence[str],
+    options: TranscribeOptions,
+) -> list[Transcript]:
+    """Transcribe what was encoded, each recording in its language of ``languages``."""
+    chosen = torch.tensor([model.config.languages.index(code) for code in languages])
     found = decode(model, encoded, chosen, options)
     return [
         _transcript(
@@ -285,11 +293,21 @@ def _transcript(
 
 
 def transcribe_file(
-    model: AVSRModel, path: str | os.PathLike[str], options: TranscribeOptions
+    model: AVSRModel,
+    path: str | os.PathLike[str],
+    options: TranscribeOptions,
+    progress: Callable[[float, float], None] | None = None,
 ) -> Transcript:
-    """Transcribe one media file; raise MediaError if it holds nothing to transcribe."""
+    """Transcribe one media file; raise MediaError if it holds nothing to transcribe.
+
+    A file of more than 20 s is cut at pauses and transcribed part by part.
+    """
     if options.language != "auto":
         check_language(options.language, model.config.languages)
+    if media.probe(Path(path)).duration > LONG_SECONDS:
+        from avsr.longform import transcribe_long
+
+        return transcribe_long(model, path, options, progress)
     return recognize(model, [read_recording(path, options.modality)], options)[0]
 
 

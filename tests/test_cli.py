@@ -34,7 +34,7 @@ class KnowingModel:
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
 
-    def transcribe(self, path: str, **options: Any) -> Transcript:
+    def transcribe(self, path: str, *, progress: Any = None, **options: Any) -> Transcript:
         info = probe(path)
         self.asked.append(options)
         if Path(path).stem == "bug":

@@ -2,8 +2,11 @@
 
 from avsr.audio.fbank import audio_features, compute_fbank, stack_fbank
 from avsr.audio.noise import active_rms, loop_to_length, make_babble, mix_at_snr, rms
+from avsr.audio.speech import Span, SpokenParts, speech_probs, speech_spans
 
 __all__ = [
+    "Span",
+    "SpokenParts",
     "active_rms",
     "audio_features",
     "compute_fbank",
@@ -11,5 +14,7 @@ __all__ = [
     "make_babble",
     "mix_at_snr",
     "rms",
+    "speech_probs",
+    "speech_spans",
     "stack_fbank",
 ]

@@ -64,7 +64,7 @@ def plot_snr(cells: Cells, kind: str, mode: str) -> "Figure | None":
     axes.set_xlabel(f"speech over {kind}, dB")
     axes.set_ylabel("word error rate, %")
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return figure
 
 
@@ -90,7 +90,7 @@ def plot_languages(cells: Cells, mode: str) -> "Figure | None":
                 axes.plot([place] * 2, [100 * b for b in row["wer_interval"]], color="#333", lw=1)
     axes.set_xticks(range(len(codes)), codes)
     axes.set_ylabel("word error rate, clean, %")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return figure
 
 

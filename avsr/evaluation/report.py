@@ -19,10 +19,11 @@ from avsr.files import replace_text
 
 WORST = 20  # utterances that the report shows
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
   color: #222; background: #fff; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 td, th { padding: .2rem .6rem; border-bottom: 1px solid #ddd; text-align: right; }
+td { white-space: nowrap; } td.text { white-space: normal; }
 td:first-child, th:first-child, td.text { text-align: left; }
 h2 { margin-top: 2.5rem; } code { font-size: .85em; } svg { max-width: 100%; height: auto; }
 """
@@ -220,7 +221,7 @@ def page(run: Run, scores: Mapping[str, Any], gains: Sequence[Difference]) -> st
     figures.append(plot_languages(cells, modes[0]))
     first = next((c for c in cells.values() if c["identification"]), None)
     parts = [f"<h1>{html.escape(headline(run))}</h1>", "<ul>"]
-    parts += [f"<li>{html.escape(fact)}</li>" for fact in facts(run)]
+    parts += [f"<li>{html.escape(fact.replace('`', ''))}</li>" for fact in facts(run)]
     parts.append("</ul>")
     parts += [svg(figure) for figure in figures if figure is not None]
     if first is not None:

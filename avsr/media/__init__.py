@@ -5,8 +5,16 @@ is on screen at k/25 s, `waveform[i]` the sound at i/16000 s.
 """
 
 from avsr.media.container import MediaInfo, Warn, probe
-from avsr.media.sound import read_waveform
+from avsr.media.sound import read_waveform, stream_waveform
 from avsr.media.video import read_frames
 from avsr.media.writing import write_video
 
-__all__ = ["MediaInfo", "Warn", "probe", "read_frames", "read_waveform", "write_video"]
+__all__ = [
+    "MediaInfo",
+    "Warn",
+    "probe",
+    "read_frames",
+    "read_waveform",
+    "stream_waveform",
+    "write_video",
+]

@@ -27,17 +27,31 @@ def read_waveform(path: str | Path, *, warn: Warn = logger.warning) -> np.ndarra
     short gives what can be decoded, and `warn` is told. Raises MediaError when the file cannot be
     opened or no sound can be decoded.
     """
-    with open_source(path) as source:
-        if source.audio is None:
-            raise MediaError(f"{path}: has no sound")
-        chunks = list(_placed(_runs(source, warn)))
-    if not chunks:
-        raise MediaError(f"{path}: none of its sound can be decoded")
+    chunks = list(_chunks(path, warn))
     samples = np.concatenate(chunks)
     del chunks
     waveform = samples.astype(np.float32)
     waveform /= FULL_SCALE
     return waveform
+
+
+def stream_waveform(path: str | Path, *, warn: Warn = logger.warning) -> Iterator[np.ndarray]:
+    """The samples of ``read_waveform`` as a stream of chunks (n,), for files of any length."""
+    for chunk in _chunks(path, warn):
+        yield chunk.astype(np.float32) / np.float32(FULL_SCALE)
+
+
+def _chunks(path: str | Path, warn: Warn) -> Iterator[np.ndarray]:
+    """(n,) int16 at 16 kHz mono from time zero on."""
+    empty = True
+    with open_source(path) as source:
+        if source.audio is None:
+            raise MediaError(f"{path}: has no sound")
+        for chunk in _placed(_runs(source, warn)):
+            empty = False
+            yield chunk
+    if empty:
+        raise MediaError(f"{path}: none of its sound can be decoded")
 
 
 def _runs(source: Source, warn: Warn) -> Iterator[tuple[float, AudioFrame]]:

@@ -24,6 +24,34 @@ class Word:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A part of a long recording that was transcribed by itself. Times are the recording's."""
+
+    start: float
+    """Seconds."""
+    end: float
+    language: str
+    """Code of the language that the text was decoded in."""
+    language_probs: dict[str, float]
+    """What this part alone says of the language, code -> probability."""
+    text: str
+    modality: Modality
+    """What was really used."""
+    words: tuple[Word, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "start": round(float(self.start), 3),
+            "end": round(float(self.end), 3),
+            "language": self.language,
+            "language_probs": {k: round(float(p), 4) for k, p in self.language_probs.items()},
+            "text": self.text,
+            "modality": self.modality,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Transcript:
     """What is said in a recording and in which language. ``str()`` is the text."""
 
@@ -42,6 +70,8 @@ class Transcript:
     """What went otherwise than asked for, one sentence each."""
     duration: float = 0.0
     """Seconds."""
+    segments: tuple[Segment, ...] = ()
+    """The parts of a long recording, in order; empty where it was transcribed whole."""
     mouth: "MouthTrack | None" = field(default=None, repr=False, compare=False)
     """The mouth crops that the model saw; not part of ``to_dict``."""
 
@@ -71,6 +101,7 @@ class Transcript:
             "modality": self.modality,
             "warnings": list(self.warnings),
             "duration": round(float(self.duration), 3),
+            "segments": [segment.to_dict() for segment in self.segments],
         }
 
     def to_json(self) -> str:

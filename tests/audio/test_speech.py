@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avsr.audio import speech
+from avsr.audio.speech import CHUNK, Span, SpokenParts, speech_probs, speech_spans
+
+SECOND = 16_000 / CHUNK  # chunks
+
+
+def chunks(*parts):
+    """(seconds, probability) pairs as one list of probabilities."""
+    return [prob for seconds, prob in parts for _ in range(round(seconds * SECOND))]
+
+
+def seconds(spans):
+    return [(round(s.start / 16_000, 2), round(s.end / 16_000, 2)) for s in spans]
+
+
+def test_speech_with_its_margins():
+    probs = chunks((2, 0.1), (3, 0.9), (2, 0.1), (1, 0.8), (1, 0.0))
+    assert seconds(speech_spans(probs)) == [(1.79, 5.18), (6.78, 8.16)]
+
+
+def test_a_short_pause_does_not_cut_and_a_click_is_nothing():
+    probs = chunks((1, 0.9), (0.4, 0.0), (1, 0.9), (2, 0.0), (0.05, 0.9), (2, 0.0))
+    assert seconds(speech_spans(probs)) == [(0.0, 2.56)]
+
+
+def test_speech_without_a_pause_is_cut_where_it_is_least_likely():
+    probs = chunks((30, 0.9))
+    probs[round(14 * SECOND)] = 0.6
+    probs[round(3 * SECOND)] = 0.55  # too early
+    spans = list(speech_spans(probs, 20.0))
+    assert seconds(spans) == [(0.0, 14.02), (14.02, 30.02)]
+
+
+def test_speech_to_the_very_end_is_kept_and_silence_gives_nothing():
+    assert seconds(speech_spans(chunks((1, 0.9)))) == [(0.0, 0.99)]
+    assert list(speech_spans(chunks((5, 0.2)))) == []
+    assert list(speech_spans([])) == []
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 120), st.sampled_from([0.0, 0.3, 0.6, 1.0])), max_size=30),
+    st.sampled_from([2.0, 5.0, 20.0]),
+)
+def test_spans_are_in_order_bounded_and_hold_all_speech(parts, longest):
+    probs = [prob for count, prob in parts for _ in range(count)]
+    spans = list(speech_spans(probs, longest))
+    edges = [edge for span in spans for edge in (span.start, span.end)]
+    assert edges == sorted(edges)
+    assert all(0 < span.seconds <= longest for span in spans)
+    assert not spans or edges[-1] <= len(probs) * CHUNK
+    inside = np.zeros(len(probs), bool)
+    for span in spans:
+        inside[span.start // CHUNK : span.end // CHUNK] = True
+    runs, lost = np.array(probs) >= speech.SPEECH, 0
+    lost = int((runs & ~inside).sum())
+    clicks = sum(count for count, prob in parts if prob >= 0.5 and count < 3)
+    assert lost <= clicks + 3 * len(spans), "only clicks are left out"
+
+
+def test_samples_are_those_of_the_span_and_little_is_kept(monkeypatch):
+    signal = np.random.default_rng(0).normal(size=100 * 16_000).astype(np.float32)
+    loud = [(i // 100) % 3 == 1 for i in range(len(signal) // CHUNK + 1)]
+
+    def probs(stream):
+        rest = np.concatenate(list(stream))
+        for number, first in enumerate(range(0, len(rest) - CHUNK + 1, CHUNK)):
+            kept.append(sum(map(len, parts._kept)))
+            yield float(loud[number]), rest[first : first + CHUNK]
+
+    kept = []
+    monkeypatch.setattr(speech, "speech_probs", probs)
+    parts = SpokenParts(np.array_split(signal, 777))
+    found = list(parts)
+    assert len(found) == 11
+    for span, samples in found:
+        np.testing.assert_array_equal(samples, signal[span.start : span.end])
+    assert max(kept) < 50 * 16_000
+
+
+def test_chunks_of_any_length_are_judged_alike():
+    rng = np.random.default_rng(1)
+    signal = (0.1 * rng.normal(size=5000)).astype(np.float32)
+    one = list(speech_probs([signal]))
+    many = list(speech_probs(np.array_split(signal, 37)))
+    assert [p for p, _ in one] == [p for p, _ in many]
+    assert len(one) == 10
+    np.testing.assert_array_equal(np.concatenate([s for _, s in many])[:5000], signal)
+    assert all(p < 0.5 for p, _ in one), "noise is no speech"
+
+
+def test_a_span_knows_its_length():
+    assert Span(0, 8000).seconds == pytest.approx(0.5)

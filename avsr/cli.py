@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
-from avsr import workshop
+from avsr import exchange, workshop
 from avsr.console import (
     BeamOption,
     CtcOption,
@@ -164,6 +164,8 @@ for command in (
     workshop.evaluate,
 ):
     app.command()(command)
+app.command(name="import")(exchange.import_model)
+app.command(name="export")(exchange.export_model)
 
 
 def _as_line(result: "Transcript") -> str:

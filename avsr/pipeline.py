@@ -11,8 +11,8 @@ import torch
 
 from avsr import audio, face, media
 from avsr.decoder import BLANK
-from avsr.encoder import normalize_mouth
-from avsr.errors import ConfigError, MediaError
+from avsr.encoder import EncoderOutput, normalize_mouth
+from avsr.errors import ConfigError, MediaError, ModelError
 from avsr.languages import check_language
 from avsr.model import AVSRModel, load_model
 from avsr.rates import CROP_SIZE, FBANK_DIM, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SILENCE_RMS = 1e-4  # -80 dB of full scale; below it a recording holds no sound
 FEW_FACES = 0.8  # share of frames with a face below which the transcript says so
+UNDETERMINED = "und"  # ISO 639-2's code of a language that nobody named
 LONG_SECONDS = 30.0  # longer recordings are far from what models are trained on
 
 
@@ -173,25 +174,34 @@ def recognize(
         raise ValueError("a batch must be of one modality")
     fbank, mouth, padding_mask = _batch(recordings, model.device)
     encoded = model.encode(fbank, mouth, padding_mask)
-    probs = model.language_logits(encoded).float().softmax(-1).cpu()
+    probs = _language_probs(model, encoded)
     if options.language == "auto":
         chosen = probs.argmax(-1)
     else:
         chosen = torch.full((len(recordings),), languages.index(options.language))
     lengths = torch.tensor([r.num_frames for r in recordings], device=model.device)
-    log_probs = model.ctc_log_probs(encoded)
+    log_probs = model.ctc_log_probs(encoded) if model.has("ctc") else None
     found = model.decode(encoded, chosen.to(model.device), lengths, log_probs, options.search())
+    knows = model.has("classifier") or len(languages) == 1
     return [
         _transcript(
             model,
             recording,
             best[0],
-            log_probs[i, : recording.num_frames],
-            probs[i],
-            int(chosen[i]),
+            None if log_probs is None else log_probs[i, : recording.num_frames],
+            dict(zip(languages, probs[i].tolist(), strict=True)) if knows else {},
+            languages[chosen[i]] if knows or options.language != "auto" else UNDETERMINED,
         )
         for i, (recording, best) in enumerate(zip(recordings, found, strict=True))
     ]
+
+
+def _language_probs(model: AVSRModel, encoded: EncoderOutput) -> torch.Tensor:
+    """(B, languages) on the CPU; the same for every language where there is no classifier."""
+    if model.has("classifier"):
+        return model.language_logits(encoded).float().softmax(-1).cpu()
+    number = len(model.config.languages)
+    return torch.full((len(encoded.features), number), 1 / number)
 
 
 def _batch(
@@ -224,21 +234,20 @@ def _transcript(
     model: AVSRModel,
     recording: Recording,
     best: Hypothesis,
-    log_probs: torch.Tensor,
-    probs: torch.Tensor,
-    language: int,
+    log_probs: torch.Tensor | None,
+    probs: dict[str, float],
+    language: str,
 ) -> Transcript:
     tokenizer = model.tokenizer
     assert tokenizer is not None
-    spans = align(log_probs, best.tokens, BLANK)
+    spans = None if log_probs is None else align(log_probs, best.tokens, BLANK)
     words: tuple[Word, ...] = ()
     if spans is not None:
         words = time_words(tokenizer.pieces(best.tokens), spans)
-    codes = model.config.languages
     return Transcript(
         file=recording.name,
-        language=codes[language],
-        language_probs=dict(zip(codes, probs.tolist(), strict=True)),
+        language=language,
+        language_probs=probs,
         text=tokenizer.decode(best.tokens),
         modality=recording.modality,
         words=words,
@@ -286,10 +295,15 @@ def detect_language(
     model: AVSRModel | str | os.PathLike[str] | None = None,
     modality: Modality = "av",
 ) -> dict[str, float]:
-    """Probability of each language code in a media file, the most likely first."""
+    """Probability of each language code in a media file, the most likely first.
+
+    Raises ModelError for a model that does not tell languages apart.
+    """
     network = model if isinstance(model, AVSRModel) else load_model(model)
+    if not network.has("classifier"):
+        raise ModelError("the model has no language classifier: take another, or say the language")
     recording = read_recording(path, modality)
     encoded = network.encode(*_batch([recording], network.device))
-    probs = network.language_logits(encoded).float().softmax(-1)[0].tolist()
+    probs = _language_probs(network, encoded)[0].tolist()
     pairs = zip(network.config.languages, probs, strict=True)
     return dict(sorted(pairs, key=lambda pair: -pair[1]))

@@ -16,6 +16,7 @@ from avsr.console import (
     ModalityOption,
     ModelOption,
     complain,
+    listed,
     show_progress,
 )
 from avsr.errors import AvsrError
@@ -82,7 +83,7 @@ def validate(
     """Name every broken record of a manifest; exit 1 if there is one."""
     from avsr.corpus import validate_manifest
 
-    codes = _listed(languages) or None
+    codes = listed(languages) or None
     count, broken = validate_manifest(manifest, languages=codes, check_media=media)
     for entry in broken:
         name = f"record {entry.utterance_id} " if entry.utterance_id else ""
@@ -141,7 +142,7 @@ def prepare(
     root = source.parent if kind == "manifest" else source
     reader: type[MediaReader] = CropReader if kind == "muavic" else MediaReader
     if kind == "grid":
-        held = [_listed(speakers) for speakers in (valid_speakers, test_speakers)]
+        held = [listed(speakers) for speakers in (valid_speakers, test_speakers)]
         records = read_grid(source, valid_speakers=held[0], test_speakers=held[1])
     elif kind == "lrs3":
         records = read_lrs3(source)
@@ -151,7 +152,7 @@ def prepare(
             raise AvsrError(f"{source} has no {' or '.join(CLIP_MANIFESTS)} of avsr synthesize")
         records = [record for path in clips for record in read_manifest(path)]
     elif kind == "muavic":
-        records = read_muavic(source, _listed(languages) or None)
+        records = read_muavic(source, listed(languages) or None)
     else:
         records = read_manifest(source)
     status = 0
@@ -336,15 +337,10 @@ def _evaluate_cell(
     return 1 if result.failed else 0
 
 
-def _listed(text: str | None) -> list[str]:
-    """Names with commas or spaces between -> a list; empty for no text."""
-    return (text or "").replace(",", " ").split()
-
-
 def _numbers(text: str | None) -> list[float] | None:
     """``"60, 40"`` -> [60.0, 40.0]."""
     try:
-        return [float(part) for part in _listed(text)] or None
+        return [float(part) for part in listed(text)] or None
     except ValueError as error:
         raise AvsrError(f"'{text}' is no list of numbers") from error
 

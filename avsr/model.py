@@ -34,6 +34,7 @@ from avsr.search import (
     load_ngrams,
     pack_ngrams,
 )
+from avsr.skeleton import skeletons
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -141,6 +142,12 @@ class AVSRModel(nn.Module):
         if self.has("ctc"):
             self.ctc = nn.Linear(dim, config.vocabulary_size)
 
+    @classmethod
+    def skeleton(cls, config: ModelConfig, tokenizer: Tokenizer | None = None) -> "AVSRModel":
+        """A network whose weights have shapes but neither memory nor values, in no time."""
+        with skeletons():
+            return cls(config, tokenizer)
+
     def has(self, part: str) -> bool:
         """Whether the network has ``classifier``, ``decoder`` or ``ctc``."""
         return part in self.config.parts
@@ -246,8 +253,7 @@ class AVSRModel(nn.Module):
                     f"{path}: the tokenizer has {len(tokenizer)} tokens, "
                     f"config.json says {config.vocabulary_size}"
                 )
-        with torch.device("meta"):
-            model = cls(config, tokenizer)
+        model = cls.skeleton(config, tokenizer)
         try:
             weights = load_file(path / "model.safetensors")
         except SafetensorError as error:

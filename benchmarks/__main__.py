@@ -5,10 +5,18 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-from benchmarks import loader, prepare, transcribe
+from benchmarks import imports, loader, prepare, transcribe
 
-CASES = {"transcribe": transcribe.measure, "prepare": prepare.measure, "loader": loader.measure}
+CASES: dict[str, Callable[[int], dict[str, Any]]] = {
+    "transcribe": transcribe.measure,
+    "prepare": prepare.measure,
+    "loader": loader.measure,
+    **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
+}
 
 
 def main() -> None:

@@ -51,6 +51,17 @@ def import_model(
     print(f"licence: {made.licence}")
 
 
+def list_models() -> None:
+    """List the models that are bundled, in the cache, and known."""
+    from avsr.hub import list_models as find
+
+    rows = [(m.name, m.where, m.size, " ".join(m.languages) or "-", m.licence) for m in find()]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        print("  ".join([*cells, row[4]]))
+
+
 def export_model(
     model: Annotated[Path, typer.Argument(help="Model directory.")],
     out: Annotated[Path, typer.Argument(help="Folder for checkpoint, dictionary and tokenizer.")],

@@ -305,11 +305,14 @@ def write_model(
 
 
 def read_licence(directory: str | os.PathLike[str]) -> str:
-    """What the card of a model directory says in its line ``Licence: ...``."""
+    """What the card of a model directory says in its line ``Licence: ...`` or ``license: ...``."""
     card = Path(directory) / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-    found = re.search(r"^Licence: *(\S.*)$", text, re.MULTILINE)
-    return found[1].strip() if found else "its card does not say"
+    found = re.search(r"^Licen[cs]e: *(\S.*)$", text, re.MULTILINE | re.IGNORECASE)
+    licence = found[1].strip() if found else "its card does not say"
+    if re.search(r"\bnc\b", licence, re.IGNORECASE) and "non-commercial" not in licence.lower():
+        licence += " (non-commercial use only)"
+    return licence
 
 
 def check_weights(
@@ -356,19 +359,33 @@ def resolve_device(device: str) -> torch.device:
     return chosen
 
 
+def find_model(name: str | os.PathLike[str] | None = None) -> Path:
+    """The directory of a model: bundled (no name, or its name), a path, or ``hf://owner/name``.
+
+    Raises ModelError if there is none.
+    """
+    chosen = DEFAULT_MODEL if name is None else os.fspath(name)
+    if chosen.startswith("hf://"):
+        from avsr.hub import fetch
+
+        return fetch(chosen)
+    path = ASSETS / BUNDLED[chosen] if chosen in BUNDLED else Path(chosen)
+    if not path.is_dir():
+        raise ModelError(
+            f"no model '{chosen}': give the path of a model directory, hf://owner/name, or a "
+            f"bundled name ({', '.join(BUNDLED)})"
+        )
+    return path
+
+
 def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto") -> AVSRModel:
-    """Load the bundled model (no name, or its name) or a model directory, ready to transcribe.
+    """Load a model, ready to transcribe; ``name`` is as in ``find_model``.
 
     The first time that a process loads a model its licence is said on stderr.
     Raises ModelError if there is no such model or device.
     """
     chosen = DEFAULT_MODEL if name is None else os.fspath(name)
-    path = ASSETS / BUNDLED[chosen] if chosen in BUNDLED else Path(chosen)
-    if not path.is_dir():
-        raise ModelError(
-            f"no model '{chosen}': give the path of a model directory or a bundled name "
-            f"({', '.join(BUNDLED)})"
-        )
+    path = find_model(name)
     model = AVSRModel.load(path)
     if not model.has("decoder"):
         raise ModelError(

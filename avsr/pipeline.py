@@ -161,11 +161,20 @@ def _read_lips(path: Path, has_video: bool, notes: list[str]) -> "MouthTrack | N
     return track
 
 
-@torch.inference_mode()
 def recognize(
     model: AVSRModel, recordings: Sequence[Recording], options: TranscribeOptions
 ) -> list[Transcript]:
     """Transcribe recordings of one modality in one batch."""
+    return [transcript for transcript, _ in recognize_scored(model, recordings, options)]
+
+
+@torch.inference_mode()
+def recognize_scored(
+    model: AVSRModel, recordings: Sequence[Recording], options: TranscribeOptions
+) -> list[tuple[Transcript, float]]:
+    """Like ``recognize``, each transcript with the decoder's mean natural-log probability of its
+    tokens.
+    """
     languages = model.config.languages
     if options.language != "auto":
         check_language(options.language, languages)
@@ -184,13 +193,16 @@ def recognize(
     found = model.decode(encoded, chosen.to(model.device), lengths, log_probs, options.search())
     knows = model.has("classifier") or len(languages) == 1
     return [
-        _transcript(
-            model,
-            recording,
-            best[0],
-            None if log_probs is None else log_probs[i, : recording.num_frames],
-            dict(zip(languages, probs[i].tolist(), strict=True)) if knows else {},
-            languages[chosen[i]] if knows or options.language != "auto" else UNDETERMINED,
+        (
+            _transcript(
+                model,
+                recording,
+                best[0],
+                None if log_probs is None else log_probs[i, : recording.num_frames],
+                dict(zip(languages, probs[i].tolist(), strict=True)) if knows else {},
+                languages[chosen[i]] if knows or options.language != "auto" else UNDETERMINED,
+            ),
+            best[0].attention_score / max(1, len(best[0].token_scores)),
         )
         for i, (recording, best) in enumerate(zip(recordings, found, strict=True))
     ]
@@ -288,7 +300,6 @@ def transcribe(
     return transcribe_file(network, path, options)
 
 
-@torch.inference_mode()
 def detect_language(
     path: str | os.PathLike[str],
     *,
@@ -300,10 +311,18 @@ def detect_language(
     Raises ModelError for a model that does not tell languages apart.
     """
     network = model if isinstance(model, AVSRModel) else load_model(model)
-    if not network.has("classifier"):
+    return language_probabilities(network, read_recording(path, modality))
+
+
+@torch.inference_mode()
+def language_probabilities(model: AVSRModel, recording: Recording) -> dict[str, float]:
+    """Probability of each language code in a recording, the most likely first.
+
+    Raises ModelError for a model that does not tell languages apart.
+    """
+    if not model.has("classifier"):
         raise ModelError("the model has no language classifier: take another, or say the language")
-    recording = read_recording(path, modality)
-    encoded = network.encode(*_batch([recording], network.device))
-    probs = _language_probs(network, encoded)[0].tolist()
-    pairs = zip(network.config.languages, probs, strict=True)
+    encoded = model.encode(*_batch([recording], model.device))
+    probs = _language_probs(model, encoded)[0].tolist()
+    pairs = zip(model.config.languages, probs, strict=True)
     return dict(sorted(pairs, key=lambda pair: -pair[1]))

@@ -96,9 +96,10 @@ class TrainConfig:
     stages: tuple[StageConfig, ...]
     """Stages, one after the other."""
     init: str | None = None
-    """Model directory to start from: its sizes, weights and tokenizer; None starts afresh. What an
-    imported AV-HuBERT lacks (prompts, classifier and CTC head; decoder and tokenizer too, if it was
-    only pre-trained) is new, of the preset's sizes and for the recipe's languages."""
+    """Model directory (or hf://owner/name) to start from: its sizes, weights and tokenizer; None
+    starts afresh. What an imported AV-HuBERT lacks (prompts, classifier and CTC head; decoder and
+    tokenizer too, if it was only pre-trained) is new, of the preset's sizes and for the recipe's
+    languages."""
     init_encoder: str | None = None
     """Model directory whose encoder, all but its prompts, replaces the network's: a pre-trained
     AV-HuBERT of the preset's sizes."""

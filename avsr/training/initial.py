@@ -7,7 +7,7 @@ import torch
 
 from avsr.decoder import Tokenizer
 from avsr.errors import ConfigError
-from avsr.model import PARTS, PRESETS, AVSRModel, read_licence
+from avsr.model import PARTS, PRESETS, AVSRModel, find_model, read_licence
 from avsr.training.config import TrainConfig
 from avsr.training.data import Utterances
 
@@ -18,7 +18,7 @@ def initial_model(config: TrainConfig, data: Utterances, out: Path) -> AVSRModel
     A new one gets a tokenizer trained on the training texts, kept in the run's folder.
     """
     if config.init is not None:
-        model = AVSRModel.load(config.init)
+        model = AVSRModel.load(find_model(config.init))
         if set(model.config.parts) != set(PARTS):
             return complete(model, config, data, out)
         if config.prompts is not None:
@@ -88,7 +88,7 @@ def take_over(model: AVSRModel, config: TrainConfig) -> None:
     """Copy encoder and visual front end from the models that ``config`` names for them."""
     encoder = model.encoder
     if config.init_encoder is not None:
-        source = AVSRModel.load(config.init_encoder).encoder
+        source = AVSRModel.load(find_model(config.init_encoder)).encoder
         taken = source.state_dict() | {"transformer.prompts": encoder.transformer.prompts}
         try:
             encoder.load_state_dict(taken)
@@ -98,7 +98,7 @@ def take_over(model: AVSRModel, config: TrainConfig) -> None:
                 f"preset '{config.preset}'"
             ) from error
     if config.init_frontend is not None:
-        source = AVSRModel.load(config.init_frontend).encoder
+        source = AVSRModel.load(find_model(config.init_frontend)).encoder
         try:
             encoder.frontend.load_state_dict(source.frontend.state_dict())
             encoder.video_proj.load_state_dict(source.video_proj.state_dict())
@@ -109,5 +109,5 @@ def take_over(model: AVSRModel, config: TrainConfig) -> None:
 def inherited_licence(config: TrainConfig) -> str:
     """A line for the card: the licences of the models that the weights come from, if any."""
     origins = [p for p in (config.init, config.init_encoder, config.init_frontend) if p is not None]
-    licences = dict.fromkeys(read_licence(path) for path in origins)
+    licences = dict.fromkeys(read_licence(find_model(name)) for name in origins)
     return f"\nLicence: as the weights it began with: {'; '.join(licences)}\n" if licences else ""

@@ -1,10 +1,12 @@
-"""Models of the Hugging Face hub: ``hf://owner/name`` -> a model directory in the cache.
+"""Where models are: bundled, in a directory, or on the Hugging Face hub (``hf://owner/name``).
 
-The cache, mirrors and offline mode are huggingface_hub's: ``HF_HOME``, ``HF_ENDPOINT``,
-``HF_HUB_OFFLINE=1``. Repositories of the AV-HuBERT port are imported once, beside their download.
+What comes from the hub becomes a model directory in the cache. The cache, mirrors and offline mode
+are huggingface_hub's: ``HF_HOME``, ``HF_ENDPOINT``, ``HF_HUB_OFFLINE=1``. Repositories of the
+AV-HuBERT port are imported once, beside their download.
 """
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -13,13 +15,16 @@ from pathlib import Path
 
 from avsr.errors import ModelError
 from avsr.languages import LANGUAGES
-from avsr.model import ASSETS, BUNDLED, ModelConfig, read_licence
 
+BUNDLED = {"tiny": "tiny"}  # public name -> folder in avsr/assets
+DEFAULT_MODEL = "tiny"
+ASSETS = Path(__file__).parent / "assets"
 SCHEME = "hf://"
 ADDRESS = re.compile(r"hf://(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 OWN_FILES = ["config.json", "model.safetensors", "tokenizer.model", "lm.safetensors", "README.md"]
 PORT_FILES = ["sentencepiece.bpe.model", "vocab.json"]
 PORT = "hf://nguyenvulebinh/AV-HuBERT-MuAViC-"
+AVHUBERT_TERMS = "AV-HuBERT's terms: non-commercial use only"
 NON_COMMERCIAL = "CC BY-NC 4.0 and AV-HuBERT's terms: non-commercial use only"
 
 
@@ -53,9 +58,11 @@ KNOWN = [
             where="avsr import",
             size=size,
             languages=codes,
-            licence="AV-HuBERT's terms: non-commercial use only",
+            licence=NON_COMMERCIAL if "MuAViC" in name else AVHUBERT_TERMS,
         )
         for name, size, codes in [
+            ("MuAViC, xx_avsr (.pt), one per language", "385 M weights", LANGUAGES),
+            ("MuAViC, x_avsr (.pt)", "385 M weights", MUAVIC),
             ("AV-HuBERT Base, pre-trained (.pt)", "103 M weights", ()),
             ("AV-HuBERT Base, fine-tuned (.pt)", "161 M weights", ("en",)),
             ("AV-HuBERT Large, pre-trained (.pt)", "325 M weights", ()),
@@ -63,6 +70,34 @@ KNOWN = [
         ]
     ),
 ]
+
+
+def find_model(name: str | os.PathLike[str] | None = None) -> Path:
+    """The directory of a model: bundled (no name, or its name), a path, or ``hf://owner/name``.
+
+    Raises ModelError if there is none.
+    """
+    chosen = DEFAULT_MODEL if name is None else os.fspath(name)
+    if chosen.startswith(SCHEME):
+        return fetch(chosen)
+    path = ASSETS / BUNDLED[chosen] if chosen in BUNDLED else Path(chosen)
+    if not path.is_dir():
+        raise ModelError(
+            f"no model '{chosen}': give the path of a model directory, hf://owner/name, or a "
+            f"bundled name ({', '.join(BUNDLED)})"
+        )
+    return path
+
+
+def read_licence(directory: str | os.PathLike[str]) -> str:
+    """What the card of a model directory says in its line ``Licence: ...`` or ``license: ...``."""
+    card = Path(directory) / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    found = re.search(r"^Licen[cs]e: *(\S.*)$", text, re.MULTILINE | re.IGNORECASE)
+    licence = found[1].strip() if found else "its card does not say"
+    if re.search(r"\bnc\b", licence, re.IGNORECASE) and "non-commercial" not in licence.lower():
+        licence += " (non-commercial use only)"
+    return licence
 
 
 def fetch(address: str) -> Path:
@@ -171,6 +206,8 @@ def _cached() -> Iterator[Listed]:
 
 
 def _listed(name: str, where: str, folder: Path) -> Listed:
+    from avsr.model import ModelConfig
+
     config = ModelConfig.from_dict(json.loads((folder / "config.json").read_text("utf-8")))
     return Listed(
         name=name,

@@ -8,7 +8,6 @@ unpickled; weights in fp32 are mapped into memory, not read.
 import dataclasses
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -24,6 +23,7 @@ from avsr.decoder import BLANK, BOS, EOS, PAD, AttentionDecoder, DecoderConfig, 
 from avsr.encoder import AVHubertConfig, AVHubertEncoder, EncoderOutput
 from avsr.errors import ConfigError, ModelError
 from avsr.files import replace_bytes, replacing
+from avsr.hub import DEFAULT_MODEL, find_model, read_licence
 from avsr.language import LanguageClassifier
 from avsr.languages import LANGUAGES
 from avsr.search import (
@@ -34,16 +34,13 @@ from avsr.search import (
     load_ngrams,
     pack_ngrams,
 )
-from avsr.skeleton import skeletons
+from avsr.skeleton import garbage_waits, skeletons
 
 if TYPE_CHECKING:
     from numpy import ndarray
 
     from avsr.transcript import Transcript
 
-BUNDLED = {"tiny": "tiny"}  # public name -> folder in avsr/assets
-DEFAULT_MODEL = "tiny"
-ASSETS = Path(__file__).parent / "assets"
 PARTS = ("encoder", "classifier", "decoder", "ctc")
 _said: set[str] = set()  # licences, by this process
 MAX_NAMED = 20  # weights of a kind that an error names
@@ -235,6 +232,7 @@ class AVSRModel(nn.Module):
         write_model(directory, self.config, weights, self.tokenizer, card, self.language_models)
 
     @classmethod
+    @garbage_waits()
     def load(cls, directory: str | os.PathLike[str]) -> "AVSRModel":
         """Read a model directory in evaluation mode, fp32, on the CPU; raise ModelError."""
         path = Path(directory)
@@ -304,17 +302,6 @@ def write_model(
         save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
 
 
-def read_licence(directory: str | os.PathLike[str]) -> str:
-    """What the card of a model directory says in its line ``Licence: ...`` or ``license: ...``."""
-    card = Path(directory) / "README.md"
-    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-    found = re.search(r"^Licen[cs]e: *(\S.*)$", text, re.MULTILINE | re.IGNORECASE)
-    licence = found[1].strip() if found else "its card does not say"
-    if re.search(r"\bnc\b", licence, re.IGNORECASE) and "non-commercial" not in licence.lower():
-        licence += " (non-commercial use only)"
-    return licence
-
-
 def check_weights(
     model: nn.Module,
     weights: Mapping[str, Tensor],
@@ -357,25 +344,6 @@ def resolve_device(device: str) -> torch.device:
             f"device '{device}' is not available here; use 'cpu', 'cuda' or 'auto'"
         ) from error
     return chosen
-
-
-def find_model(name: str | os.PathLike[str] | None = None) -> Path:
-    """The directory of a model: bundled (no name, or its name), a path, or ``hf://owner/name``.
-
-    Raises ModelError if there is none.
-    """
-    chosen = DEFAULT_MODEL if name is None else os.fspath(name)
-    if chosen.startswith("hf://"):
-        from avsr.hub import fetch
-
-        return fetch(chosen)
-    path = ASSETS / BUNDLED[chosen] if chosen in BUNDLED else Path(chosen)
-    if not path.is_dir():
-        raise ModelError(
-            f"no model '{chosen}': give the path of a model directory, hf://owner/name, or a "
-            f"bundled name ({', '.join(BUNDLED)})"
-        )
-    return path
 
 
 def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto") -> AVSRModel:

@@ -17,8 +17,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from avsr.errors import ConfigError, ModelError
+from avsr.hub import BUNDLED
 from avsr.languages import check_language, is_language_code
-from avsr.model import BUNDLED, AVSRModel, load_model
+from avsr.model import AVSRModel, load_model
 from avsr.pipeline import (
     Recording,
     TranscribeOptions,

@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 from avsr.decoder import Tokenizer
 from avsr.errors import ModelError
 from avsr.files import replace_bytes, replace_text, replacing
+from avsr.hub import read_licence
 from avsr.interop.avhubert import PREFIX, foreign_name
 from avsr.interop.importing import CHECKPOINT
 from avsr.interop.vocabulary import SPECIAL
-from avsr.model import AVSRModel, read_licence
+from avsr.model import AVSRModel
 
 LEFT_OUT = {
     "classifier": "language classifier",

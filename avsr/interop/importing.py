@@ -14,7 +14,13 @@ from avsr.decoder import DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ConfigError, ModelError
 from avsr.interop.avhubert import foreign_name, is_dropped, rename_keys
-from avsr.interop.sources import Source, read_fairseq, read_hugging_face
+from avsr.interop.sources import (
+    DECODER_HEADS,
+    ENCODER_HEADS,
+    Source,
+    read_fairseq,
+    read_hugging_face,
+)
 from avsr.interop.vocabulary import arrange_pieces, read_dictionary
 from avsr.languages import LANGUAGES, check_language
 from avsr.model import AVSRModel, ModelConfig, check_weights, write_model
@@ -25,9 +31,6 @@ DICTIONARY_NAMES = ("dict.*.txt", "dict.txt", "vocab.json")
 NON_COMMERCIAL = (
     "non-commercial use only (AV-HuBERT's own terms; MuAViC's models are CC BY-NC 4.0 on top)"
 )
-# Heads of the published sizes by width, for files that do not say them.
-ENCODER_HEADS = {768: 12, 1024: 16}
-DECODER_HEADS = {768: 4, 1024: 8}
 # Settings that the weights do not show, their defaults in fairseq, and what this project builds.
 ENCODER_SETTINGS: dict[str, tuple[Any, Any]] = {
     "layer_norm_first": (False, True),

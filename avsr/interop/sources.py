@@ -16,6 +16,9 @@ from avsr.interop.pickles import StandIn, read_checkpoint
 
 ANCHOR = PREFIX + "feature_extractor_audio.proj.weight"  # every AV-HuBERT has it
 DECODER_ANCHOR = "decoder.embed_tokens.weight"
+# Attention heads of the published sizes by width, for files that do not say them.
+ENCODER_HEADS = {768: 12, 1024: 16}
+DECODER_HEADS = {768: 4, 1024: 8}
 NAMED = 3  # weights of an alien checkpoint that an error names
 
 
@@ -90,9 +93,20 @@ def read_hugging_face(folder: Path) -> Source:
         raise ModelError(f"{folder / 'config.json'} is broken: {error}") from error
     renamed = from_hugging_face(weights)
     _check_anchor(folder / "model.safetensors", renamed)
-    # The port has one kind of layers, without settings to say so.
-    always = {"layer_norm_first": True, "decoder_normalize_before": True}
-    always["share_decoder_input_output_embed"] = True
+    # The port has one kind of layers, without settings to say so; the numbers of heads among its
+    # settings may be the defaults of transformers, so that known widths go before them.
+    always: dict[str, Any] = {
+        "layer_norm_first": True,
+        "decoder_normalize_before": True,
+        "share_decoder_input_output_embed": True,
+    }
+    for key, anchor, heads, side in [
+        ("encoder_attention_heads", ANCHOR, ENCODER_HEADS, 0),
+        ("decoder_attention_heads", DECODER_ANCHOR, DECODER_HEADS, 1),
+    ]:
+        width = renamed[anchor].shape[side] if anchor in renamed else None
+        if width in heads:
+            always[key] = heads[width]
     return Source(
         kind="Hugging Face directory",
         weights=renamed,

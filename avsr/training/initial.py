@@ -7,7 +7,8 @@ import torch
 
 from avsr.decoder import Tokenizer
 from avsr.errors import ConfigError
-from avsr.model import PARTS, PRESETS, AVSRModel, find_model, read_licence
+from avsr.hub import find_model, read_licence
+from avsr.model import PARTS, PRESETS, AVSRModel
 from avsr.training.config import TrainConfig
 from avsr.training.data import Utterances
 

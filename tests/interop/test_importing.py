@@ -223,6 +223,29 @@ def test_a_bad_file_is_one_line_and_status_2(foreign, tmp_path, capsys, name, co
     assert not (tmp_path / "out").exists()
 
 
+def test_a_bad_directory_of_the_port_is_one_line(foreign, tmp_path):
+    folder = foreign.hugging_face()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"is no model of the .* port: it has no config\.json"):
+        import_model(tmp_path / "empty", tmp_path / "out")
+    settings = (folder / "config.json").read_text()
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"config\.json is broken"):
+        import_model(folder, tmp_path / "out")
+    (folder / "config.json").write_text(settings)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ModelError, match=r"model\.safetensors is broken"):
+        import_model(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_cannot_be_written_is_one_line(foreign, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(ModelError, match=r"cannot write .*out: File exists"):
+        import_model(foreign.fairseq(), tmp_path / "out")
+
+
 def test_heads_may_be_named(foreign, tmp_path):
     torch.save({"model": foreign.weights}, tmp_path / "model.pt")
     (tmp_path / "tokenizer.model").write_bytes(foreign.model.tokenizer.model)

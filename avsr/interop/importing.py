@@ -151,7 +151,10 @@ def _encoder_config(
 
 
 def _decoder_config(source: Path, found: Source, weights: Mapping[str, Tensor]) -> DecoderConfig:
-    dim = weights["decoder.embedding.weight"].shape[1]
+    embedding = weights["decoder.embedding.weight"]
+    if embedding.dim() != 2:
+        raise ModelError(f"{source} is of another architecture: its embedding is no matrix")
+    dim = embedding.shape[1]
     heads = DECODER_HEADS.get(dim, 4)
     if found.decoder:
         _check_settings(source, found.decoder, DECODER_SETTINGS)

@@ -66,16 +66,17 @@ def read_fairseq(path: Path) -> Source:
     model = _mapping(settings.get("model")) or settings
     inner = _mapping(plain(model.get("w2v_args")))
     task = _mapping(plain(content.get("task_state")))
+    symbols = _mapping(task.get("target_dictionary")).get("symbols")
     fine_tuned = DECODER_ANCHOR in weights
     return Source(
         kind="fairseq checkpoint",
         weights=weights,
         encoder=(_mapping(inner.get("model")) or inner) if fine_tuned else model,
         decoder=model if fine_tuned else {},
-        symbols=_mapping(task.get("target_dictionary")).get("symbols") if fine_tuned else None,
+        symbols=_texts(symbols) if fine_tuned else None,
         pieces=_find_pieces(content.get("task_state")) if fine_tuned else None,
-        languages=content.get("languages"),
-        licence=content.get("licence"),
+        languages=_texts(content.get("languages")),
+        licence=next(iter(_texts([content.get("licence")]) or []), None),
     )
 
 
@@ -130,6 +131,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(entry) for entry in value]
     return value
+
+
+def _texts(value: Any) -> list[str] | None:
+    """A list of texts of one line each; None for anything else."""
+    fits = isinstance(value, list) and all(isinstance(v, str) and "\n" not in v for v in value)
+    return value if fits else None
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
-from avsr import exchange, workshop
+from avsr import assessment, exchange, workshop
 from avsr.console import (
     BeamOption,
     CtcOption,
@@ -177,7 +177,8 @@ for command in (
     workshop.balance,
     workshop.prepare,
     workshop.train,
-    workshop.evaluate,
+    assessment.evaluate,
+    assessment.compare,
 ):
     app.command()(command)
 app.command(name="import")(exchange.import_model)

@@ -65,11 +65,11 @@ def show_progress() -> Iterator[Progress]:
             bars.stop()
 
 
-def listed(text: str | None) -> list[str]:
-    """Names with commas or spaces between -> a list; empty for no text."""
-    return (text or "").replace(",", " ").split()
-
-
 def complain(message: str) -> None:
     """One line on stderr."""
     print(f"avsr: {message}", file=sys.stderr, flush=True)
+
+
+def listed(text: str | None) -> list[str]:
+    """Names with commas or spaces between -> a list; empty for no text."""
+    return (text or "").replace(",", " ").split()

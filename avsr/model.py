@@ -150,6 +150,11 @@ class AVSRModel(nn.Module):
         return part in self.config.parts
 
     @property
+    def names_languages(self) -> bool:
+        """Whether it can say which language it hears: by its classifier, or having one only."""
+        return self.has("classifier") or len(self.config.languages) == 1
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.encoder.fusion_proj.weight.device

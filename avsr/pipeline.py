@@ -68,6 +68,8 @@ class Recording:
     """(S,) float32 in [-1, 1] at 16 kHz; None without usable sound."""
     mouth: np.ndarray | None
     """(T, 96, 96) uint8 at 25 Hz; None without usable lips."""
+    visual: torch.Tensor | None = None
+    """(T, C) outputs of the model's visual front end for ``mouth``, where they are known."""
     track: "MouthTrack | None" = None
     """Where the mouth comes from."""
     warnings: tuple[str, ...] = ()
@@ -161,6 +163,49 @@ def _read_lips(path: Path, has_video: bool, notes: list[str]) -> "MouthTrack | N
     return track
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """What the network says of a batch of recordings before anything is searched."""
+
+    output: EncoderOutput
+    ctc_log_probs: torch.Tensor | None
+    """(B, T, V); None for a model without CTC head."""
+    language_probs: torch.Tensor
+    """(B, languages), on the CPU; all the same for a model without classifier."""
+    lengths: torch.Tensor
+    """(B,) frames."""
+
+
+@torch.inference_mode()
+def encode(model: AVSRModel, recordings: Sequence[Recording]) -> Encoded:
+    """Encode recordings of one modality in one batch."""
+    if len({r.modality for r in recordings}) != 1:
+        raise ValueError("a batch must be of one modality")
+    fbank, mouth, visual, padding_mask = _batch(recordings, model.device)
+    output = model.encode(fbank, mouth, padding_mask, visual=visual)
+    return Encoded(
+        output=output,
+        ctc_log_probs=model.ctc_log_probs(output) if model.has("ctc") else None,
+        language_probs=_language_probs(model, output),
+        lengths=torch.tensor([r.num_frames for r in recordings], device=model.device),
+    )
+
+
+@torch.inference_mode()
+def decode(
+    model: AVSRModel, encoded: Encoded, languages: torch.Tensor, options: TranscribeOptions
+) -> list[Hypothesis]:
+    """The best hypothesis of each recording, in the ``languages`` (B,) of the model's order."""
+    found = model.decode(
+        encoded.output,
+        languages.to(model.device),
+        encoded.lengths,
+        encoded.ctc_log_probs,
+        options.search(),
+    )
+    return [hypotheses[0] for hypotheses in found]
+
+
 def recognize(
     model: AVSRModel, recordings: Sequence[Recording], options: TranscribeOptions
 ) -> list[Transcript]:
@@ -178,31 +223,26 @@ def recognize_scored(
     languages = model.config.languages
     if options.language != "auto":
         check_language(options.language, languages)
-    modalities = {r.modality for r in recordings}
-    if len(modalities) != 1:
-        raise ValueError("a batch must be of one modality")
-    fbank, mouth, padding_mask = _batch(recordings, model.device)
-    encoded = model.encode(fbank, mouth, padding_mask)
-    probs = _language_probs(model, encoded)
-    if options.language == "auto":
-        chosen = probs.argmax(-1)
-    else:
-        chosen = torch.full((len(recordings),), languages.index(options.language))
-    lengths = torch.tensor([r.num_frames for r in recordings], device=model.device)
-    log_probs = model.ctc_log_probs(encoded) if model.has("ctc") else None
-    found = model.decode(encoded, chosen.to(model.device), lengths, log_probs, options.search())
-    knows = model.has("classifier") or len(languages) == 1
+    encoded = encode(model, recordings)
+    chosen = encoded.language_probs.argmax(-1)
+    if options.language != "auto":
+        chosen = torch.full_like(chosen, languages.index(options.language))
+    found = decode(model, encoded, chosen, options)
+    log_probs = encoded.ctc_log_probs
+    knows = model.names_languages
     return [
         (
             _transcript(
                 model,
                 recording,
-                best[0],
+                best,
                 None if log_probs is None else log_probs[i, : recording.num_frames],
-                dict(zip(languages, probs[i].tolist(), strict=True)) if knows else {},
+                dict(zip(languages, encoded.language_probs[i].tolist(), strict=True))
+                if knows
+                else {},
                 languages[chosen[i]] if knows or options.language != "auto" else UNDETERMINED,
             ),
-            best[0].attention_score / max(1, len(best[0].token_scores)),
+            best.attention_score / max(1, len(best.token_scores)),
         )
         for i, (recording, best) in enumerate(zip(recordings, found, strict=True))
     ]
@@ -218,13 +258,17 @@ def _language_probs(model: AVSRModel, encoded: EncoderOutput) -> torch.Tensor:
 
 def _batch(
     recordings: Sequence[Recording], device: torch.device
-) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+    """Filterbank, mouths or outputs of the visual front end, padding mask; None: not there."""
     lengths = [r.num_frames for r in recordings]
     longest = max(lengths)
-    fbank = mouth = padding_mask = None
+    fbank = mouth = visual = padding_mask = None
     if recordings[0].waveform is not None:
         fbank = torch.zeros(len(recordings), longest, FBANK_DIM)
-    if recordings[0].mouth is not None:
+    seen = [r.visual for r in recordings if r.visual is not None]
+    if len(seen) == len(recordings):
+        visual = torch.nn.utils.rnn.pad_sequence(seen, batch_first=True)
+    elif recordings[0].mouth is not None:
         mouth = torch.zeros(len(recordings), longest, CROP_SIZE, CROP_SIZE)
     for i, (recording, length) in enumerate(zip(recordings, lengths, strict=True)):
         if fbank is not None and recording.waveform is not None:
@@ -234,12 +278,8 @@ def _batch(
             mouth[i, :length] = normalize_mouth(torch.from_numpy(recording.mouth))
     if len(set(lengths)) > 1:
         padding_mask = torch.arange(longest)[None] >= torch.tensor(lengths)[:, None]
-        padding_mask = padding_mask.to(device)
-    return (
-        None if fbank is None else fbank.to(device),
-        None if mouth is None else mouth.to(device),
-        padding_mask,
-    )
+    tensors = (fbank, mouth, visual, padding_mask)
+    return tuple(None if t is None else t.to(device) for t in tensors)  # type: ignore[return-value]
 
 
 def _transcript(
@@ -314,7 +354,6 @@ def detect_language(
     return language_probabilities(network, read_recording(path, modality))
 
 
-@torch.inference_mode()
 def language_probabilities(model: AVSRModel, recording: Recording) -> dict[str, float]:
     """Probability of each language code in a recording, the most likely first.
 
@@ -322,7 +361,6 @@ def language_probabilities(model: AVSRModel, recording: Recording) -> dict[str, 
     """
     if not model.has("classifier"):
         raise ModelError("the model has no language classifier: take another, or say the language")
-    encoded = model.encode(*_batch([recording], model.device))
-    probs = _language_probs(model, encoded)[0].tolist()
+    probs = encode(model, [recording]).language_probs[0].tolist()
     pairs = zip(model.config.languages, probs, strict=True)
     return dict(sorted(pairs, key=lambda pair: -pair[1]))

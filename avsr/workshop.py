@@ -1,31 +1,14 @@
-"""The commands of the workshop: make corpora, train models, score them."""
+"""The commands of the workshop: make corpora, train models."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from avsr.console import (
-    BeamOption,
-    CtcOption,
-    DeviceOption,
-    LmOption,
-    ModalityOption,
-    ModelOption,
-    complain,
-    listed,
-    show_progress,
-)
+from avsr.console import complain, listed, show_progress
 from avsr.errors import AvsrError
-
-if TYPE_CHECKING:
-    from avsr.evaluation import Noise
-    from avsr.evaluation.config import EvaluationConfig
-    from avsr.model import AVSRModel
-
 
 CLIP_MANIFESTS = ("test.jsonl", "valid_clips.jsonl")  # of whole clips, not in shards yet
 
@@ -200,143 +183,6 @@ def train(
         print(model)
 
 
-def evaluate(
-    context: typer.Context,
-    manifest: Annotated[
-        Path, typer.Argument(help="JSON lines or CSV; or an evaluate.yaml with all settings.")
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for scores and transcripts; the condition names the files."),
-    ] = None,
-    model: ModelOption = None,
-    modality: ModalityOption = "av",
-    language: Annotated[
-        str, typer.Option(help="'auto' to detect it, 'given' by the manifest, or a code.")
-    ] = "auto",
-    languages: Annotated[
-        str | None, typer.Option(help="Score these only: codes with commas between.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Score this split of the manifest.")] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Score the first so many of each language.")
-    ] = None,
-    snr: Annotated[
-        float | None, typer.Option(help="Add noise at this ratio in dB; without it, clean.")
-    ] = None,
-    noise: Annotated[
-        Literal["babble"], typer.Option(help="Kind of noise: other talkers of the manifest.")
-    ] = "babble",
-    seed: Annotated[int, typer.Option(help="Same seed, same noise.")] = 0,
-    beam_size: BeamOption = 5,
-    ctc_weight: CtcOption = 0.3,
-    lm_weight: LmOption = 0.4,
-    batch_size: Annotated[int, typer.Option(min=1, help="Utterances at a time.")] = 8,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder that keeps mouth crops for the next evaluation.")
-    ] = None,
-    device: DeviceOption = "auto",
-) -> int:
-    """Score a model on a manifest: error rates and language accuracy, by language."""
-    from avsr.evaluation import Noise
-    from avsr.evaluation.config import EvaluationConfig, read_evaluation_config
-    from avsr.languages import check_language
-    from avsr.model import load_model
-
-    if manifest.suffix in (".yaml", ".yml"):
-        given = [name for name in context.params if _is_given(context, name)]
-        beside = set(given) - {"manifest", "out", "model", "device"}
-        if beside:
-            named = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(beside))
-            raise AvsrError(f"{manifest} says it all but --model, --out, --device: leave {named}")
-        config = read_evaluation_config(manifest)
-        network = load_model(model or config.model, device)
-        cells = list(config.cells())
-        folder: Path | None = out or Path(config.out)
-    else:
-        network = load_model(model, device)
-        if language not in ("auto", "given"):
-            check_language(language, network.config.languages)
-        codes = _codes(languages, network.config.languages)
-        config = EvaluationConfig(
-            manifest=str(manifest),
-            split=split,
-            languages=None if codes is None else tuple(codes),
-            limit=limit,
-            seed=seed,
-            beam_size=beam_size,
-            ctc_weight=ctc_weight,
-            lm_weight=lm_weight,
-            batch_size=batch_size,
-            cache=None if cache is None else str(cache),
-        )
-        cells = [(modality, language, None if snr is None else Noise(kind=noise, snr_db=snr))]
-        folder = out
-    status = 0
-    for sense, mode, hiss in cells:
-        if len(cells) > 1:
-            heard = "clean" if hiss is None else f"{hiss.kind} at {hiss.snr_db:g} dB"
-            print(f"{sense}, language {mode}, {heard}")
-        status |= _evaluate_cell(
-            network,
-            config,
-            str(model or config.model or "bundled"),
-            sense,
-            mode,
-            hiss,
-            folder,
-        )
-    return status
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _evaluate_cell(
-    network: "AVSRModel",
-    config: "EvaluationConfig",
-    model: str,
-    modality: str,
-    language: str,
-    noise: "Noise | None",
-    out: Path | None,
-) -> int:
-    """One evaluation: its table, its files; 1 if something could not be transcribed."""
-    from avsr import evaluation
-
-    options = {name: getattr(config, name) for name in ("beam_size", "ctc_weight", "lm_weight")}
-    with show_progress() as progress:
-        result = evaluation.evaluate(
-            evaluation.model_recognizer(network, **options),
-            config.manifest,
-            modality=modality,
-            language=language,
-            noise=noise,
-            seed=config.seed,
-            split=config.split,
-            languages=config.languages,
-            limit=config.limit,
-            batch_size=config.batch_size,
-            cache_dir=config.cache,
-            settings={"model": model, "weights": _fingerprint(network), **options},
-            progress=lambda done, total: progress("utterances", done, total),
-        )
-    scores = result.to_dict()
-    print(f"{'':8}{'utterances':>12}{'WER':>8}{'CER':>8}{'language':>10}")
-    for code, row in {**scores["languages"], "average": scores["average"]}.items():
-        rates = [row["wer"], row["cer"], row["language_accuracy"]]
-        shown = ["-" if rate is None else f"{rate:.1%}" for rate in rates]
-        count = row.get("utterances", scores["utterances"])
-        print(f"{code:8}{count:12}{shown[0]:>8}{shown[1]:>8}{shown[2]:>10}")
-    if out is not None:
-        print(result.save(out))
-    for outcome in result.failed:
-        complain(f"{outcome.utterance_id}: {outcome.failure}")
-    return 1 if result.failed else 0
-
-
 def _numbers(text: str | None) -> list[float] | None:
     """``"60, 40"`` -> [60.0, 40.0]."""
     try:
@@ -352,15 +198,3 @@ def _codes(languages: str | None, known: Sequence[str]) -> list[str] | None:
     if languages is None:
         return None
     return [check_language(code.strip(), tuple(known)) for code in languages.split(",")]
-
-
-def _fingerprint(network: "AVSRModel") -> str:
-    """Twelve hex digits that tell two sets of weights apart, language models included."""
-    from avsr.search import pack_ngrams
-
-    digest = hashlib.sha256()
-    for name, weight in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(weight.cpu().contiguous().numpy().tobytes())
-    digest.update(pack_ngrams(network.language_models))
-    return digest.hexdigest()[:12]

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks import imports, loader, prepare, transcribe
+from benchmarks import evaluation, imports, loader, prepare, transcribe
 
 CASES: dict[str, Callable[[int], dict[str, Any]]] = {
     "transcribe": transcribe.measure,
     "prepare": prepare.measure,
     "loader": loader.measure,
+    "evaluation": evaluation.measure,
     **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
 }
 

@@ -184,7 +184,7 @@ def test_a_bug_in_one_file_is_one_line_and_the_others_are_done(
         (["synthesize", "out", "--hours", "1", "--languages", "xx"], "unknown language 'xx'"),
         (["prepare", "lrs9", "a", "b"], "'lrs9' is not one of"),
         (["prepare", "grid", "no-such-folder", "b"], "no-such-folder"),
-        (["evaluate", "no-such.jsonl", "--model", "missing"], "no model 'missing'"),
+        (["evaluate", "no-such.jsonl"], "no-such.jsonl"),
         (["train", "no-such-recipe.yaml"], "no-such-recipe.yaml"),
     ],
 )
@@ -269,16 +269,20 @@ def test_a_preparation_counts_what_is_there_and_names_what_failed(
 def test_an_evaluation_prints_scores_and_names_what_failed(
     run: Run, untrained: Path, manifest: Path, tmp_path: Path
 ) -> None:
-    options = ["--model", untrained, "--modality", "audio", "--out", tmp_path / "results"]
+    options = ["--model", untrained, "--modality", "audio", "--snr", "clean"]
+    options += ["--out", tmp_path / "results"]
     got = run("evaluate", manifest, *options)
     assert got.status == 1
     assert "avsr: bad: " in got.err
-    _, english, average, path = got.out.splitlines()
+    _, english, average, report = got.out.splitlines()
     assert english.split()[:2] == ["en", "2"]
-    assert average.split()[0] == "average"
-    saved = json.loads(Path(path).read_text())
-    assert english.split()[2] == f"{saved['languages']['en']['wer']:.1%}"
-    assert saved["condition"]["settings"]["model"] == str(untrained)
+    assert average.startswith("sound, clean ")
+    folder = Path(report).parent
+    assert folder.parent == tmp_path / "results"
+    (cell,) = json.loads((folder / "results.json").read_text())["cells"].values()
+    assert english.split()[2] == f"{cell['by_language']['en']['wer']:.1%}"
+    assert "<svg" in Path(report).read_text()
+    assert "| sound, clean |" in (folder / "report.md").read_text()
 
 
 def test_an_evaluation_of_a_recipe_runs_every_cell(
@@ -287,16 +291,38 @@ def test_an_evaluation_of_a_recipe_runs_every_cell(
     recipe = tmp_path / "evaluate.yaml"
     recipe.write_text(
         f"manifest: {manifest}\nmodel: {untrained}\nout: {tmp_path / 'results'}\n"
-        "modalities: [audio]\nlanguage_modes: [auto, given]\n"
+        "modalities: [audio]\nlanguage_modes: [auto, given]\nsnr_db: [clean]\n"
     )
     got = run("evaluate", recipe)
     assert got.status == 1
-    assert "audio, language auto, clean\n" in got.out
-    assert "audio, language given, clean\n" in got.out
-    assert len(list((tmp_path / "results").glob("*.json"))) == 2
-    got = run("evaluate", recipe, "--snr", "0")
-    assert got.status == 2
-    assert "says it all but --model, --out, --device: leave --snr" in got.err
+    assert [line.split("  ")[0] for line in got.out.splitlines()[1:-1]] == [
+        "sound, clean",
+        "sound, clean, language given",
+    ]
+    other = run("evaluate", recipe, "--language", "auto", "--beam-size", "2")
+    folders = [Path(found.out.splitlines()[-1]).parent for found in (got, other)]
+    assert len(set(folders)) == 2
+    assert len(json.loads((folders[1] / "results.json").read_text())["cells"]) == 1
+    told = run("compare", *folders)
+    assert told.status == 0
+    assert told.out.splitlines()[1].startswith("sound, clean ")
+    wrong = run("compare", folders[0], tmp_path)
+    assert wrong.status == 2
+    assert "no folder of an evaluation run" in wrong.err
+    same = run("compare", folders[0], folders[0])
+    assert same.status == 0
+    assert same.out.count("not significant") == 2
+    assert json.loads(run("compare", *folders[:1] * 2, "--json").out)["audio-clean-auto"] == {
+        "wer": [cell_wer(folders[0])] * 2,
+        "difference": 0.0,
+        "interval": [0.0, 0.0],
+        "significant": False,
+    }
+
+
+def cell_wer(folder: Path) -> float:
+    cells = json.loads((folder / "results.json").read_text())["cells"]
+    return round(cells["audio-clean-auto"]["average"]["wer"], 6)
 
 
 def test_without_arguments_the_help_is_shown(run: Run) -> None:

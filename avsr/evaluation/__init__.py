@@ -1,7 +1,13 @@
-"""Scores of transcripts against references, and evaluation runs."""
+"""Scores of transcripts against references, and evaluation runs under noise."""
 
-from avsr.evaluation.clips import Clip, ClipReader, Noise
-from avsr.evaluation.run import Evaluation, Recognizer, evaluate, model_recognizer
+from avsr.evaluation.compare import Difference, compare_runs, lips_gain
+from avsr.evaluation.config import Cell, EvaluationConfig, read_evaluation_config
+from avsr.evaluation.corruption import Corruption
+from avsr.evaluation.noise import Noise, NoiseLibrary
+from avsr.evaluation.recognizer import Heard, ModelRecognizer, Recognizer
+from avsr.evaluation.report import write_report
+from avsr.evaluation.results import Run, read_run, results
+from avsr.evaluation.run import evaluate
 from avsr.evaluation.scores import (
     EditCounts,
     LanguageScore,
@@ -16,20 +22,30 @@ from avsr.evaluation.text import NORMALIZATION_VERSION, normalize_text
 
 __all__ = [
     "NORMALIZATION_VERSION",
-    "Clip",
-    "ClipReader",
+    "Cell",
+    "Corruption",
+    "Difference",
     "EditCounts",
-    "Evaluation",
+    "EvaluationConfig",
+    "Heard",
     "LanguageScore",
+    "ModelRecognizer",
     "Noise",
+    "NoiseLibrary",
     "Outcome",
     "Recognizer",
+    "Run",
     "cer",
     "char_errors",
+    "compare_runs",
     "evaluate",
-    "model_recognizer",
+    "lips_gain",
     "normalize_text",
+    "read_evaluation_config",
+    "read_run",
+    "results",
     "score",
     "wer",
     "word_errors",
+    "write_report",
 ]

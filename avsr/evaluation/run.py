@@ -1,238 +1,238 @@
-"""Evaluation: transcribe a manifest, score it by language, keep every transcript."""
+"""An evaluation run: a manifest under every condition, resumed where it stopped.
+
+The folder's name holds digests of model, manifest and noise, so that nothing is overwritten:
+
+- ``run.json``: what was asked of which model on which data, with which versions
+- ``noise.json``: where the noise comes from, with digests
+- ``cells/<cell>.jsonl``: every utterance under one condition
+- ``results.json``, ``report.md``, ``report.html``: the scores
+- ``timing.json``: seconds of work, for each cell and for what they share
+"""
 
 import hashlib
 import json
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import platform
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache, partial
+from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from avsr.corpus import Record, read_manifest
-from avsr.errors import ConfigError, CorpusError, MediaError
-from avsr.evaluation.clips import (
-    BABBLE_TALKERS,
-    Clip,
-    ClipReader,
-    Noise,
-    check_media,
-)
-from avsr.evaluation.scores import LanguageScore, Outcome, macro_average, score
+from avsr.corpus import Record
+from avsr.corpus.workers import process_map
+from avsr.errors import ConfigError, LanguageError
+from avsr.evaluation.clips import check_media
+from avsr.evaluation.config import Cell, EvaluationConfig
+from avsr.evaluation.noise import check_noise
+from avsr.evaluation.recognizer import AUTO, ModelRecognizer, Recognizer
+from avsr.evaluation.scores import Outcome
 from avsr.evaluation.text import NORMALIZATION_VERSION
+from avsr.evaluation.workplace import Task, Workplace, chosen_records, noise_library
 from avsr.files import replace_text
+from avsr.model import load_model
+from avsr.search import pack_ngrams
 
-if TYPE_CHECKING:
-    from avsr.model import AVSRModel
-
-MODALITIES = ("av", "audio", "video")
-
-
-class Recognized(Protocol):
-    """What a recogniser says of a clip; a Transcript is one."""
-
-    @property
-    def text(self) -> str:
-        """What is said."""
-
-    @property
-    def language(self) -> str:
-        """Code of the language that the text was decoded in."""
+SEARCH = ("beam_size", "ctc_weight", "lm_weight")
+PACKAGES = ("avsr", "torch", "numpy", "mediapipe", "av")
+Progress = Callable[[str, int, int], None]  # what, done, in all
 
 
-Recognizer = Callable[[Sequence[Clip]], Sequence[Recognized]]
-"""Transcribes clips, all of one modality and one language setting, in their order."""
+@lru_cache(maxsize=1)
+def _open(config: EvaluationConfig, device: str, threads: int) -> Workplace:
+    """The workplace of a process of its own."""
+    import torch
 
-Progress = Callable[[int, int], None]  # utterances done, in all
+    torch.set_num_threads(threads)
+    model = load_model(config.model, device)
+    options = {name: getattr(config, name) for name in SEARCH}
+    return Workplace(config, ModelRecognizer(model, **options))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Scores of a manifest under one condition."""
-
-    condition: dict[str, Any]
-    """Everything that decides the scores: manifest, modality, language, noise, seed, settings."""
-    scores: dict[str, LanguageScore]
-    """By language."""
-    outcomes: tuple[Outcome, ...]
-    """Every utterance, in the manifest's order."""
-    seconds: float
-    """Wall time."""
-
-    @property
-    def failed(self) -> list[Outcome]:
-        """Utterances that could not be transcribed; they count as empty transcripts."""
-        return [outcome for outcome in self.outcomes if outcome.failure is not None]
-
-    @property
-    def name(self) -> str:
-        """A file name that differs whenever the condition does."""
-        noise = self.condition["noise"]
-        heard = "clean" if noise is None else f"{noise['kind']}{noise['snr_db']:+g}dB"
-        digest = hashlib.sha256(json.dumps(self.condition, sort_keys=True).encode()).hexdigest()
-        stem = Path(self.condition["manifest"]).stem
-        return f"{stem}-{self.condition['modality']}-{heard}-{digest[:8]}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        detected = self.condition["language"] == "auto"
-        rows = {code: scores.to_dict(detected=detected) for code, scores in self.scores.items()}
-        used = [outcome.modality for outcome in self.outcomes]
-        return {
-            "condition": self.condition,
-            "average": macro_average(rows.values()),
-            "languages": rows,
-            "utterances": len(self.outcomes),
-            "used": {modality: used.count(modality) for modality in MODALITIES},
-            "failed": [{"utterance_id": o.utterance_id, "reason": o.failure} for o in self.failed],
-            "seconds": round(self.seconds, 3),
-        }
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write ``<name>.json`` and, with every transcript, ``<name>.jsonl``; return the former."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps(asdict(o), ensure_ascii=False) + "\n" for o in self.outcomes)
-        replace_text(folder / f"{self.name}.jsonl", "".join(lines))
-        path = folder / f"{self.name}.json"
-        replace_text(path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
-        return path
+def _work(config: EvaluationConfig, device: str, threads: int, task: Task) -> Any:
+    return _open(config, device, threads).work(task)
 
 
 def evaluate(
-    recognize: Recognizer,
-    manifest: str | os.PathLike[str],
+    config: EvaluationConfig,
     *,
-    modality: str = "av",
-    language: str = "auto",
-    noise: Noise | None = None,
-    seed: int = 0,
-    split: str | None = None,
-    languages: Sequence[str] | None = None,
-    limit: int | None = None,
-    batch_size: int = 8,
-    cache_dir: str | os.PathLike[str] | None = None,
-    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    workers: int = 1,
     progress: Progress | None = None,
-) -> Evaluation:
-    """Transcribe the records of a manifest and score them by language.
+    recognizer: Recognizer | None = None,
+) -> Path:
+    """Transcribe what is not transcribed yet and return the run's folder, without a report.
 
-    ``language`` is ``auto``, a code, or ``given``: each record's own. ``split`` and ``languages``
-    choose records, ``limit`` the first so many of each language; babble still comes from the
-    whole manifest's split, so that an utterance hears the same noise. Mouth crops are kept in
-    ``cache_dir`` for the next evaluation. ``settings`` (model, beam size ...) are noted.
-    Raises CorpusError or MediaError if the manifest names nothing, or files that are not there.
+    ``recognizer`` takes the place of the config's model, in this process. Raises ConfigError,
+    CorpusError, LanguageError, MediaError or ModelError for what cannot be evaluated.
     """
-    if modality not in MODALITIES:
-        raise ConfigError(f"modality '{modality}' must be av, audio or video")
-    if noise is not None and modality == "video":
-        raise ConfigError("noise changes nothing where only lips are read; leave it out")
-    started = time.monotonic()
-    path = Path(manifest)
-    pool = [r for r in read_manifest(path) if split is None or r.split == split]
-    records = choose(pool, languages, limit)
-    if not records:
-        raise CorpusError(f"{path} has no records to evaluate (split {split}, {languages})")
-    check_media(pool if noise else records, path.parent)
-    reader = ClipReader(pool, path.parent, cache_dir)
-    outcomes: list[Outcome] = []
-    for first in range(0, len(records), batch_size):
-        batch = records[first : first + batch_size]
-        clips: list[Clip] = []
-        failures: dict[str, str] = {}
-        for record in batch:
-            told = record.language if language == "given" else language
-            try:
-                clips.append(
-                    reader.read(record, modality=modality, language=told, noise=noise, seed=seed)
-                )
-            except MediaError as error:
-                failures[record.utterance_id] = " ".join(str(error).split())
-        heard = dict(_recognize_alike(recognize, clips))
-        outcomes += [
-            _outcome(r, heard.get(r.utterance_id), failures.get(r.utterance_id)) for r in batch
-        ]
-        if progress is not None:
-            progress(len(outcomes), len(records))
-    condition = {
-        "manifest": str(path),
-        "manifest_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "split": split,
-        "languages": None if languages is None else list(languages),
-        "limit": limit,
-        "modality": modality,
-        "language": language,
-        "noise": None if noise is None else {**asdict(noise), "talkers": BABBLE_TALKERS},
-        "seed": seed,
+    records = chosen_records(config)
+    check_media(records, Path(config.manifest).parent)
+    cells = list(config.cells())
+    library = noise_library(config)
+    if config.noise_manifest is not None:
+        check_noise(library.manifest, _read_json(config.noise_manifest), config.noise_manifest)
+    about: dict[str, Any] = {
+        "model": _about_model(config, records, recognizer),
+        "manifest": _about_manifest(config, records),
+        "noise": _digest(library.manifest),
         "normalization": NORMALIZATION_VERSION,
-        "settings": dict(settings or {}),
     }
-    return Evaluation(
-        condition=condition,
-        scores=score(outcomes),
-        outcomes=tuple(outcomes),
-        seconds=time.monotonic() - started,
+    folder = Path(config.out) / "_".join(
+        (
+            f"{about['model']['name']}-{_digest(about['model'])[:8]}",
+            f"{Path(config.manifest).stem}-{_digest(about['manifest'])[:8]}",
+            f"noise-{about['noise'][:8]}",
+        )
     )
+    (folder / "cells").mkdir(parents=True, exist_ok=True)
+    replace_text(folder / "noise.json", _json(library.manifest))
+    asked = {cell.name: _plain(cell) for cell in cells}
+    if (folder / "run.json").exists():
+        asked = _read_json(folder / "run.json")["cells"] | asked
+    versions = {"python": platform.python_version()} | {p: version(p) for p in PACKAGES}
+    run = {
+        **about,
+        "media": os.fspath(Path(config.manifest).parent.resolve()),
+        "paper": config.paper,
+        "cells": asked,
+        "versions": versions,
+    }
+    replace_text(folder / "run.json", _json(run))
+
+    names = [record.utterance_id for record in records]
+    kept = {cell.name: _read_cell(folder, cell.name) for cell in cells}
+    tasks = list(_tasks(names, cells, kept, config.batch_size))
+    total = sum(len(task.indices) * len(task.cells) for task in tasks)
+    done = 0
+    seconds: dict[str, float] = defaultdict(float)
+    if (folder / "timing.json").exists():
+        seconds.update(_read_json(folder / "timing.json"))
+    if recognizer is not None:
+        workers, work = 1, Workplace(config, recognizer).work
+    else:
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        work = partial(_work, config, device, threads)
+    with process_map(workers) as mapped:
+        for task, (found, took) in zip(tasks, mapped(work, tasks), strict=True):
+            for name, outcomes in found.items():
+                kept[name].update({o.utterance_id: o for o in outcomes})
+                _append(folder, name, outcomes)
+            for name, amount in took.items():
+                seconds[name or "shared"] += amount
+            done += len(task.indices) * len(task.cells)
+            if progress is not None:
+                progress("transcripts", done, total)
+    for cell in cells:
+        _write_cell(folder, cell.name, [kept[cell.name][name] for name in names])
+    rounded = {name: round(amount, 2) for name, amount in seconds.items()}
+    replace_text(folder / "timing.json", _json(rounded))
+    return folder
 
 
-def choose(
-    records: Sequence[Record], languages: Sequence[str] | None, limit: int | None
-) -> list[Record]:
-    """The first ``limit`` records of each of the ``languages``, in the manifest's order."""
-    counts: dict[str, int] = {}
-    chosen = []
-    for record in records:
-        if languages is not None and record.language not in languages:
-            continue
-        counts[record.language] = counts.get(record.language, 0) + 1
-        if limit is None or counts[record.language] <= limit:
-            chosen.append(record)
-    return chosen
+def _tasks(
+    names: Sequence[str],
+    cells: Sequence[Cell],
+    kept: Mapping[str, Mapping[str, Outcome]],
+    batch_size: int,
+) -> Iterator[Task]:
+    """What is missing: utterances that lack the same cells, ``batch_size`` at a time."""
+
+    def missing(index: int) -> tuple[Cell, ...]:
+        return tuple(cell for cell in cells if names[index] not in kept[cell.name])
+
+    for lacking, group in groupby(range(len(names)), missing):
+        indices = list(group)
+        if lacking:
+            for first in range(0, len(indices), batch_size):
+                chunk = tuple(indices[first : first + batch_size])
+                yield Task(indices=chunk, cells=lacking)
 
 
-def _recognize_alike(
-    recognize: Recognizer, clips: list[Clip]
-) -> Iterator[tuple[str, tuple[Clip, Recognized]]]:
-    """Recognise clips in groups of one modality and one language setting."""
-
-    def alike(clip: Clip) -> tuple[str, str]:
-        return clip.modality, clip.language
-
-    for _, group in groupby(sorted(clips, key=alike), alike):
-        members = list(group)
-        for clip, found in zip(members, recognize(members), strict=True):
-            yield clip.name, (clip, found)
-
-
-def _outcome(record: Record, heard: tuple[Clip, Recognized] | None, failure: str | None) -> Outcome:
-    said = Outcome(
-        utterance_id=record.utterance_id,
-        language=record.language,
-        reference=record.text,
-        hypothesis="",
-        failure=failure,
-    )
-    if heard is None:
-        return said
-    clip, found = heard
-    return replace(
-        said,
-        hypothesis=found.text,
-        detected=found.language if clip.language == "auto" else None,
-        modality=clip.modality,
-    )
+def _about_model(
+    config: EvaluationConfig, records: Iterable[Record], recognizer: Recognizer | None
+) -> dict[str, Any]:
+    """Name, digest of the weights and search options; check that it knows the languages."""
+    options = {name: getattr(config, name) for name in SEARCH}
+    if recognizer is not None:
+        return {"name": type(recognizer).__name__.lower(), "weights": None, **options}
+    model = load_model(config.model, "cpu")
+    known = model.config.languages
+    wrong = sorted({r.language for r in records} - set(known))
+    if wrong:
+        raise LanguageError(
+            f"the model does not know {', '.join(wrong)}, which the manifest has; score the others "
+            "with 'languages'"
+        )
+    told = [mode for mode in config.language_modes if mode not in (AUTO, "given", *known)]
+    if told:
+        raise ConfigError(f"language_modes: '{told[0]}' is neither auto, given nor known")
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.contiguous().numpy().tobytes())
+    digest.update(pack_ngrams(model.language_models))
+    path = Path(config.model or "tiny").resolve()
+    name = path.parent.name if path.name == "model" else path.name
+    return {"name": name, "weights": digest.hexdigest(), **options}
 
 
-def model_recognizer(model: "AVSRModel", **options: Any) -> Recognizer:
-    """A recogniser that is a model; ``options`` are TranscribeOptions (beam_size, ...)."""
-    from avsr.pipeline import Recording, TranscribeOptions, recognize
+def _about_manifest(config: EvaluationConfig, records: Sequence[Record]) -> dict[str, Any]:
+    return {
+        "name": Path(config.manifest).name,
+        "sha256": hashlib.sha256(Path(config.manifest).read_bytes()).hexdigest(),
+        "split": config.split,
+        "languages": None if config.languages is None else list(config.languages),
+        "limit": config.limit,
+        "utterances": len(records),
+    }
 
-    def recognizer(clips: Sequence[Clip]) -> Sequence[Recognized]:
-        recordings = [
-            Recording(name=clip.name, waveform=clip.waveform, mouth=clip.mouth) for clip in clips
-        ]
-        chosen = TranscribeOptions(language=clips[0].language, **options)
-        return recognize(model, recordings, chosen)
 
-    return recognizer
+def _plain(cell: Cell) -> dict[str, Any]:
+    return asdict(cell)
+
+
+def _read_cell(folder: Path, name: str) -> dict[str, Outcome]:
+    """Outcomes by utterance; a line that an interruption cut off is left out."""
+    path = folder / "cells" / f"{name}.jsonl"
+    found = {}
+    if path.exists():
+        for line in path.read_text("utf-8").splitlines():
+            try:
+                outcome = Outcome(**json.loads(line))
+            except (json.JSONDecodeError, TypeError):
+                continue
+            found[outcome.utterance_id] = outcome
+        _write_cell(folder, name, list(found.values()))
+    return found
+
+
+def _lines(outcomes: Iterable[Outcome]) -> str:
+    return "".join(json.dumps(asdict(o), ensure_ascii=False) + "\n" for o in outcomes)
+
+
+def _append(folder: Path, name: str, outcomes: Iterable[Outcome]) -> None:
+    with (folder / "cells" / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+        file.write(_lines(outcomes))
+
+
+def _write_cell(folder: Path, name: str, outcomes: Sequence[Outcome]) -> None:
+    replace_text(folder / "cells" / f"{name}.jsonl", _lines(outcomes))
+
+
+def _read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _json(values: Any) -> str:
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,8 +1,8 @@
 """Word and character error rates, language accuracy."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from rapidfuzz.distance import Levenshtein
@@ -81,7 +81,13 @@ class Outcome:
     hypothesis: str
     """What was understood; empty if nothing could be transcribed."""
     detected: str | None = None
-    """The language that was recognised; None if it was given, or nothing was transcribed."""
+    """The language that the sound or the lips seem to be in; None if nothing was transcribed."""
+    language_probs: Mapping[str, float] = field(default_factory=dict)
+    """Probability of each language, rounded to six digits."""
+    seconds: float = 0.0
+    """Length of the clip."""
+    noise: tuple[Mapping[str, Any], ...] = ()
+    """Pieces of noise that were mixed in: file and second."""
     modality: str | None = None
     """What was really used; None if nothing could be transcribed."""
     failure: str | None = None

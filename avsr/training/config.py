@@ -81,6 +81,10 @@ class StageConfig:
     than it can overfit."""
     snr_db: tuple[float, float] = (0.0, 0.0)
     """Range of the signal-to-noise ratio in dB, drawn evenly."""
+    offset_probability: float = 0.0
+    """Share of utterances whose lips come early or late, as they do in many videos."""
+    offset_ms: float = 200.0
+    """By how much at most, drawn evenly in whole frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +142,10 @@ class TrainConfig:
     frame and variant at the full width); false sends the pixels through it every time."""
     visual_variants: int = 2
     """Random crops and flips of each clip that a frozen front end computes, beside the centre."""
+    visual_damage: float = 0.0
+    """Share of clips whose picture is damaged (covered, blurred, coarse, black or still at times),
+    so that lips are trusted as far as they can be read; of those computed once, the centre crop is
+    spared."""
     average_checkpoints: int = 1
     """A stage ends with the mean of its last so many checkpoints."""
     keep_best: bool = False

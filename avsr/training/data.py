@@ -17,6 +17,7 @@ from avsr.corpus import StoredSample, decode_audio, decode_mouth, open_shards
 from avsr.decoder import EOS, PAD, Tokenizer
 from avsr.encoder import normalize_mouth, random_crop_flip
 from avsr.errors import CorpusError
+from avsr.evaluation import Corruption
 from avsr.rates import FBANK_BINS, FBANK_STACK, FPS
 from avsr.training.batches import BatchPlan
 from avsr.training.config import CorpusConfig, StageConfig
@@ -177,8 +178,10 @@ class BatchMaker:
         seed: Sequence[int],
         augment: bool,
         phone_ids: Mapping[str, int],
+        damage: float = 0.0,
     ) -> None:
         self.phone_ids = phone_ids
+        self.damage = damage
         self.utterances = utterances
         self.tokenizer = tokenizer
         self.noises = noises
@@ -204,16 +207,26 @@ class BatchMaker:
         """(T, 88, 88) normalised mouths."""
         mouth = self.utterances.mouth(index)
         if self.augment:
+            mouth = damaged(mouth, self.damage, rng)
             generator = torch.Generator().manual_seed(int(rng.integers(1 << 31)))
             mouth = random_crop_flip(mouth, generator)
-        return self.masked(normalize_mouth(mouth), rng)
+        return self.shifted(self.masked(normalize_mouth(mouth), rng), rng)
 
     def visual(self, index: int, rng: np.random.Generator) -> Tensor:
         """(T, C) outputs of the frozen front end, of a random variant in training."""
         assert self.utterances.visual is not None
         variants = self.utterances.visual[index]
         chosen = int(rng.integers(len(variants))) if self.augment else 0
-        return self.masked(torch.from_numpy(variants[chosen].astype(np.float32)), rng)
+        features = torch.from_numpy(variants[chosen].astype(np.float32))
+        return self.shifted(self.masked(features, rng), rng)
+
+    def shifted(self, lips: Tensor, rng: np.random.Generator) -> Tensor:
+        """The frames (T, ...) early or late as the stage says; the first or last one stands."""
+        if self.augment and rng.random() < self.stage.offset_probability:
+            most = round(self.stage.offset_ms / 1000 * FPS)
+            shift = int(rng.integers(-most, most + 1))
+            lips = lips[(torch.arange(len(lips)) + shift).clamp(0, len(lips) - 1)]
+        return lips
 
     def masked(self, lips: Tensor, rng: np.random.Generator) -> Tensor:
         """The frames (T, ...) with zeros, the mean, over a stretch of them, as the stage says."""
@@ -262,6 +275,13 @@ class BatchMaker:
                 [torch.tensor(span) for span in spans], batch_first=True
             ),
         )
+
+
+def damaged(mouth: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    """Mouths (T, 96, 96) uint8, in a ``share`` of cases with a random damage."""
+    if share == 0.0 or rng.random() >= share:
+        return mouth
+    return torch.from_numpy(Corruption.draw(rng).damage(mouth.numpy(), rng))
 
 
 def _pad(arrays: list[Tensor], longest: int) -> Tensor | None:

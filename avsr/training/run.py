@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from avsr.corpus import LanguageBalance, balance_table, language_balance, plot_balance
-from avsr.decoder import BOS, EOS, UNK, Tokenizer
-from avsr.errors import ConfigError
+from avsr.decoder import Tokenizer
 from avsr.files import replace_text
 from avsr.model import AVSRModel
-from avsr.search import NgramModel
 from avsr.training.batches import BatchPlan, length_batches, plan_batches
 from avsr.training.config import StageConfig, TrainConfig, read_config
 from avsr.training.data import (
@@ -36,6 +33,7 @@ from avsr.training.module import AVSRTask
 from avsr.training.noise import make_noises
 from avsr.training.parallel import first_process_first, share_batch_norms
 from avsr.training.provenance import provenance
+from avsr.training.texts import check_coverage, count_texts
 from avsr.training.visual import cache_visual_features
 
 METRICS = "metrics.csv"  # of a stage
@@ -74,7 +72,12 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
                 if config.caches(stage):
                     with first_process_first():
                         data.visual = cache_visual_features(
-                            model, data, out / split, variants=variants, seed=config.seed
+                            model,
+                            data,
+                            out / split,
+                            variants=variants,
+                            seed=config.seed,
+                            damage=config.visual_damage,
                         )
         run_stage(config, number, material, folder, workers)
         with first_process_first() as is_first:
@@ -136,56 +139,6 @@ def gather(config: TrainConfig, out: Path) -> Material:
     return Material(
         data=data, pool=pool, balance=balance, valid_data=valid_data, noises=noises, model=model
     )
-
-
-def check_coverage(tokenizer: Tokenizer, data: Utterances) -> None:
-    """Raise ConfigError where a language has characters that the tokenizer does not know."""
-    unknown: dict[str, Counter[str]] = defaultdict(Counter)
-    tokens: Counter[str] = Counter()
-    known: set[str] = set()
-    for record in (sample.record for sample in data.samples):
-        encoded = tokenizer.encode(record.text)
-        tokens[record.language] += len(encoded)
-        if UNK in encoded:
-            for char in set(record.text) - known:
-                if UNK in tokenizer.encode(char):
-                    unknown[record.language][char] += record.text.count(char)
-                else:
-                    known.add(char)
-    if unknown:
-        found = "; ".join(
-            f"{language}: {counts.total()} characters of {tokens[language]} tokens, most often "
-            + " ".join(char for char, _ in counts.most_common(5))
-            for language, counts in sorted(unknown.items())
-        )
-        raise ConfigError(
-            f"the tokenizer does not know every character ({found}): train without 'init', or "
-            "normalise the texts"
-        )
-
-
-def count_texts(
-    config: TrainConfig, tokenizer: Tokenizer | None, data: Utterances
-) -> dict[str, NgramModel]:
-    """A language model of the training texts of each language."""
-    if config.lm_order == 0:
-        return {}
-    assert tokenizer is not None
-    texts: dict[str, list[list[int]]] = defaultdict(list)
-    for record in (sample.record for sample in data.samples):
-        texts[record.language].append(tokenizer.encode(record.text))
-    return {
-        language: NgramModel.train(
-            texts[language],
-            order=config.lm_order,
-            vocabulary_size=len(tokenizer),
-            bos=BOS,
-            eos=EOS,
-            min_count=config.lm_min_count,
-        )
-        for language in config.languages
-        if texts[language]
-    }
 
 
 def stage_plans(
@@ -262,7 +215,14 @@ def run_stage(
     )
     assert model.tokenizer is not None
     make = BatchMaker(
-        data, model.tokenizer, material.noises, stage, [*seed, 7], True, data.phone_ids
+        data,
+        model.tokenizer,
+        material.noises,
+        stage,
+        [*seed, 7],
+        True,
+        data.phone_ids,
+        config.visual_damage,
     )
     loader = DataLoader(
         TrainingBatches(

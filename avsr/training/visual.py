@@ -10,17 +10,24 @@ import torch
 
 from avsr.encoder import normalize_mouth, random_crop_flip
 from avsr.model import AVSRModel
-from avsr.training.data import Utterances
+from avsr.training.data import Utterances, damaged
 
 BATCH_FRAMES = 1000  # frames of one pass through the front end
 
 
 def cache_visual_features(
-    model: AVSRModel, data: Utterances, path: Path, *, variants: int, seed: int
+    model: AVSRModel,
+    data: Utterances,
+    path: Path,
+    *,
+    variants: int,
+    seed: int,
+    damage: float = 0.0,
 ) -> list[np.ndarray]:
     """Per utterance (variants, T, C) float16; shape (variants, 0, C) without video.
 
-    Variant 0 is the centre crop, the others are random crops and flips. The arrays are kept in
+    Variant 0 is the centre crop, the others are random crops and flips, a share ``damage`` of them
+    damaged. The arrays are kept in
     ``<path>-visual-<hash of the front end>.npy``, so that a resumed run and later stages find them.
     """
     file = path.with_name(f"{path.name}-visual-{_fingerprint(model)}.npy")
@@ -30,7 +37,7 @@ def cache_visual_features(
     if not file.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         features = np.zeros((variants, int(edges[-1]), channels), np.float16)
-        _compute(model, data, features, edges, seed)
+        _compute(model, data, features, edges, seed, damage)
         temporary = file.with_suffix(f".{os.getpid()}.npy")
         np.save(temporary, features)
         os.replace(temporary, file)
@@ -47,7 +54,12 @@ def _fingerprint(model: AVSRModel) -> str:
 
 @torch.inference_mode()
 def _compute(
-    model: AVSRModel, data: Utterances, features: np.ndarray, edges: np.ndarray, seed: int
+    model: AVSRModel,
+    data: Utterances,
+    features: np.ndarray,
+    edges: np.ndarray,
+    seed: int,
+    damage: float,
 ) -> None:
     frontend = model.encoder.frontend
     training = frontend.training
@@ -65,6 +77,7 @@ def _compute(
             padding_mask = torch.ones(len(batch), longest, dtype=torch.bool)
             for row, (i, crop) in enumerate(zip(batch, crops, strict=True)):
                 if variant:
+                    crop = damaged(crop, damage, np.random.default_rng([seed, i, variant]))
                     generator = torch.Generator().manual_seed(seed * 1_000_003 + i * 97 + variant)
                     crop = random_crop_flip(crop, generator)
                 mouths[row, : len(crop)] = normalize_mouth(crop)

@@ -1,7 +1,7 @@
 import pytest
 
 from avsr.errors import ConfigError
-from avsr.evaluation.config import read_evaluation_config
+from avsr.evaluation import EvaluationConfig, read_evaluation_config
 
 
 def write(path, text):
@@ -14,14 +14,41 @@ def test_a_grid_has_every_cell_once(tmp_path):
         tmp_path / "evaluate.yaml",
         "manifest: m.jsonl\nlanguage_modes: [auto, given]\nsnr_db: [clean, -5, 0]\n",
     )
-    cells = [
-        (modality, mode, None if noise is None else noise.snr_db)
-        for modality, mode, noise in read_evaluation_config(path).cells()
+    cells = list(read_evaluation_config(path).cells())
+    names = [cell.name for cell in cells]
+    assert len(names) == len(set(names)) == 14
+    assert "av-babble-5dB-given" in names
+    assert "av-clean-auto" in names
+    assert [n for n in names if n.startswith("video")] == ["video-clean-auto", "video-clean-given"]
+
+
+def test_the_default_grid_is_the_protocols():
+    names = [cell.name for cell in EvaluationConfig(manifest="m.jsonl").cells()]
+    heard = ["clean", "babble-10dB", "babble-5dB", "babble+0dB", "babble+5dB", "babble+10dB"]
+    assert names == [
+        *(f"av-{h}-auto" for h in heard),
+        *(f"audio-{h}-auto" for h in heard),
+        "video-clean-auto",
     ]
-    assert len(cells) == len(set(cells)) == 14
-    assert ("av", "given", -5.0) in cells
-    assert ("av", "auto", None) in cells
-    assert [c for c in cells if c[0] == "video"] == [("video", m, None) for m in ("auto", "given")]
+
+
+def test_damaged_pictures_stand_where_they_matter():
+    config = EvaluationConfig(
+        manifest="m.jsonl", snr_db=("clean",), pictures=("clean", "blur:2.0", "offset:80")
+    )
+    assert [cell.name for cell in config.cells()] == [
+        "av-clean-auto",
+        "av-clean-blur2-auto",
+        "av-clean-offset80-auto",
+        "audio-clean-auto",
+        "video-clean-auto",
+        "video-clean-blur2-auto",
+    ]
+
+
+def test_kinds_of_noise_that_are_paths_give_file_names():
+    config = EvaluationConfig(manifest="m", noises=("data/a pub.wav",), modalities=("audio",))
+    assert [c.name for c in config.cells()][1] == "audio-data_a_pub.wav-10dB-auto"
 
 
 @pytest.mark.parametrize(
@@ -32,6 +59,12 @@ def test_a_grid_has_every_cell_once(tmp_path):
         ("manifest: m\nsnr_db: 0\n", "snr_db must be a list"),
         ("manifest: m\nmodalities: [both]\n", "of av, audio, video"),
         ("manifest: m\nlanguage_modes: []\n", "of auto, given"),
+        ("manifest: m\nnoises: []\n", "noises is empty"),
+        ("manifest: m\nsnr_over: words\n", "clip or speech"),
+        ("manifest: m\npaper: other\n", "paper must be muavic"),
+        ("manifest: m\nlimit: 0\n", "1 or more"),
+        ("manifest: m\npictures: [fog]\n", "the kinds are"),
+        ("manifest: m\nmodalities: [audio]\npictures: ['blur:1']\n", "no condition"),
         ("snr_db: [0]\n", "manifest"),
         ("- 1\n", "must be a mapping"),
     ],

@@ -6,7 +6,7 @@ from avsr.corpus import Record, ShardWriter, open_shards
 from avsr.decoder import EOS, PAD, Tokenizer
 from avsr.training.batches import BatchPlan
 from avsr.training.config import StageConfig
-from avsr.training.data import BatchMaker, Utterances, mask_fbank, phone_targets
+from avsr.training.data import BatchMaker, Utterances, damaged, mask_fbank, phone_targets
 from avsr.training.losses import NO_TARGET
 
 STAGE = StageConfig(name="s", updates=1, noise_probability=0.0)
@@ -112,6 +112,37 @@ def test_a_mask_over_the_lips_is_one_stretch_of_zeros(data, tokenizer):
         widths.add(len(hidden))
     assert len(widths) > 1
     assert max(widths) <= 20 // 6
+
+
+def test_lips_come_early_or_late(data, tokenizer):
+    stage = StageConfig(
+        name="s",
+        updates=1,
+        noise_probability=0.0,
+        mask_probability=0.0,
+        offset_probability=1.0,
+        offset_ms=80.0,
+    )
+    make = BatchMaker(data, tokenizer, {}, stage, [1], True, {})
+    frames = torch.arange(10.0)
+    shifts = set()
+    for seed in range(30):
+        moved = make.shifted(frames, np.random.default_rng(seed))
+        shift = int(moved[5] - 5)
+        assert moved.tolist() == [min(max(i + shift, 0), 9) for i in range(10)]
+        shifts.add(shift)
+    assert shifts == {-2, -1, 0, 1, 2}
+    plain = BatchMaker(data, tokenizer, {}, stage, [1], False, {})
+    assert torch.equal(plain.shifted(frames, np.random.default_rng(0)), frames)
+
+
+def test_a_share_of_the_pictures_is_damaged(data):
+    mouth = data.mouth(0)
+    kept = [
+        torch.equal(damaged(mouth, 0.3, np.random.default_rng(seed)), mouth) for seed in range(100)
+    ]
+    assert 60 <= sum(kept) <= 80
+    assert torch.equal(damaged(mouth, 0.0, np.random.default_rng(0)), mouth)
 
 
 def test_kinds_of_noise_are_taken_by_their_shares(data, tokenizer):

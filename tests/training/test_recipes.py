@@ -166,7 +166,7 @@ def test_the_ablation_changes_one_thing_at_a_time(tmp_path):
         "without prompts": {"prompts"},
     }
     rows = [
-        {"average": {"wer": w}, "languages": {code: {"wer": w} for code in ablation.LANGUAGES}}
+        {"average": {"wer": w}, "by_language": {code: {"wer": w} for code in ablation.LANGUAGES}}
         for w in (0.2, 0.4)
     ]
     assert ablation.table({"x": rows}, "wer").splitlines()[-1].endswith("| 30.0 ± 14.1 |")

@@ -1,0 +1,89 @@
+"""Two runs over the same utterances: which one errs less, and whether that is chance."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from avsr.errors import ConfigError
+from avsr.evaluation.bootstrap import interval, rate_draws
+from avsr.evaluation.results import Run, error_counts
+from avsr.evaluation.scores import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What one side's average WER has more than the other's; negative: the second is better."""
+
+    name: str
+    """The condition."""
+    rates: tuple[float, float]
+    """Average WER of each side."""
+    bounds: tuple[float, float] | None
+    """95 % interval of the difference, by the paired bootstrap."""
+
+    @property
+    def difference(self) -> float:
+        """Second minus first."""
+        return self.rates[1] - self.rates[0]
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.bounds is not None and not self.bounds[0] <= 0 <= self.bounds[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "wer": [round(rate, 6) for rate in self.rates],
+            "difference": round(self.difference, 6),
+            "interval": None if self.bounds is None else [round(b, 6) for b in self.bounds],
+            "significant": self.significant,
+        }
+
+
+def paired_difference(name: str, first: list[Outcome], second: list[Outcome]) -> Difference:
+    """Compare two transcripts of the same utterances; raise ConfigError if they are not."""
+    ids = [[o.utterance_id for o in side] for side in (first, second)]
+    if ids[0] != ids[1]:
+        raise ConfigError(f"{name}: the two sides are not of the same utterances")
+    for a, b in zip(first, second, strict=True):
+        if (a.reference, a.language) != (b.reference, b.language):
+            raise ConfigError(f"{name}: {a.utterance_id} has another reference on each side")
+    counts = [error_counts(side)["wer"] for side in (first, second)]
+    draws = [np.mean(list(rate_draws(side).values()), 0) for side in counts]
+    rates = [float(np.mean([_rate(rows) for rows in side.values()])) for side in counts]
+    return Difference(name=name, rates=(rates[0], rates[1]), bounds=interval(draws[1] - draws[0]))
+
+
+def _rate(rows: list[tuple[float, float]]) -> float:
+    errors, length = np.sum(rows, 0)
+    return float(errors / length) if length else float("nan")
+
+
+def compare_runs(first: Run, second: Run) -> list[Difference]:
+    """Every condition that both runs have; raise ConfigError if there is none."""
+    names = [name for name in first.cells if name in second.cells]
+    if not names:
+        raise ConfigError(f"{first.folder} and {second.folder} have no condition in common")
+    for name in ("noise", "manifest"):
+        one, other = first.about[name], second.about[name]
+        if name == "manifest":
+            one, other = one["sha256"], other["sha256"]
+        if one != other:
+            raise ConfigError(
+                f"{first.folder} and {second.folder} were made with another {name}; a difference "
+                "between them says nothing about the models"
+            )
+    return [paired_difference(n, first.cells[n], second.cells[n]) for n in names]
+
+
+def lips_gain(run: Run) -> list[Difference]:
+    """Sound alone (first) against sound and lips (second), under each noise."""
+    found = []
+    for name, cell in run.about["cells"].items():
+        other = name.replace("av-", "audio-", 1)
+        if cell["modality"] == "av" and name in run.cells and other in run.cells:
+            heard = name.removeprefix("av-")
+            found.append(paired_difference(heard, run.cells[other], run.cells[name]))
+    return found

@@ -1,0 +1,39 @@
+"""One condition of an evaluation, and six of them in one run, from the same clips."""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+CLIPS = 45
+RATIOS = ("clean", -10, -5, 0, 5, 10)
+
+
+def measure(runs: int) -> dict[str, Any]:
+    """Seconds of each, from media files to the scores, and their ratio."""
+    from avsr.evaluation import EvaluationConfig, evaluate, write_report
+    from avsr.synthetic import synthesize
+
+    seconds: dict[int, list[float]] = {1: [], len(RATIOS): []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        synthesize(folder / "made", hours=0, valid_hours=0, clips=CLIPS // 9, seed=1)
+        for run in range(runs):
+            for cells, taken in seconds.items():
+                config = EvaluationConfig(
+                    manifest=str(folder / "made/test.jsonl"),
+                    out=str(folder / f"{run}-{cells}"),
+                    modalities=("av",),
+                    snr_db=RATIOS[:cells],
+                )
+                start = time.perf_counter()
+                write_report(evaluate(config))
+                taken.append(time.perf_counter() - start)
+    one, six = (statistics.median(taken) for taken in seconds.values())
+    return {
+        "case": f"avsr evaluate, {CLIPS} clips with sound and lips, 1 and {len(RATIOS)} conditions",
+        "seconds_1_condition": round(one, 2),
+        f"seconds_{len(RATIOS)}_conditions": round(six, 2),
+        "ratio": round(six / one, 2),
+    }

@@ -12,6 +12,8 @@ from avsr.model import PARTS, PRESETS, AVSRModel
 from avsr.training.config import TrainConfig
 from avsr.training.data import Utterances
 
+INHERITED = "as the weights it began with: "
+
 
 def initial_model(config: TrainConfig, data: Utterances, out: Path) -> AVSRModel:
     """The network that the first stage starts with: from ``init``, or a new one.
@@ -110,5 +112,6 @@ def take_over(model: AVSRModel, config: TrainConfig) -> None:
 def inherited_licence(config: TrainConfig) -> str:
     """A line for the card: the licences of the models that the weights come from, if any."""
     origins = [p for p in (config.init, config.init_encoder, config.init_frontend) if p is not None]
-    licences = dict.fromkeys(read_licence(find_model(name)) for name in origins)
-    return f"\nLicence: as the weights it began with: {'; '.join(licences)}\n" if licences else ""
+    said = (read_licence(find_model(name)).removeprefix(INHERITED) for name in origins)
+    licences = "; ".join(dict.fromkeys(said))
+    return f"\nLicence: {INHERITED}{licences}\n" if licences else ""

@@ -82,8 +82,8 @@ DROPPED = [
     "decoder.version",
 ]
 
-# How the Hugging Face port begins its names (that of transformers' speech-to-text models around
-# AV-HuBERT's own); its sinusoids are computed, its output layer is the embedding.
+# How the Hugging Face port should begin its names: those of transformers' speech-to-text models
+# around AV-HuBERT's own. Its sinusoids are computed, its output layer is the embedding.
 HUGGING_FACE_PREFIXES = [
     (r"model\.encoder\.(?:w2v_model\.|avhubert\.)?", PREFIX),
     (r"model\.decoder\.", "decoder."),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
-from avsr import assessment, workshop
+from avsr import assessment, exchange, workshop
 from avsr.console import (
     BeamOption,
     CtcOption,
@@ -27,6 +27,8 @@ from avsr.console import (
 from avsr.errors import AvsrError
 
 if TYPE_CHECKING:
+    from avsr.model import AVSRModel
+    from avsr.modelset import ModelSet
     from avsr.transcript import Transcript
 
 DEMO = Path(__file__).resolve().parents[1] / "demo" / "app.py"
@@ -86,6 +88,12 @@ def _common(
 def transcribe(
     videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Media files.")],
     model: ModelOption = None,
+    models: Annotated[
+        Path | None, typer.Option(help="YAML that names a model per language, instead of --model.")
+    ] = None,
+    max_loaded: Annotated[
+        int, typer.Option(min=1, help="Models of --models that are in memory at a time.")
+    ] = 2,
     modality: ModalityOption = "av",
     language: Annotated[
         str, typer.Option(help="Code of the spoken language, or 'auto' to detect it.")
@@ -102,10 +110,18 @@ def transcribe(
     from avsr.languages import check_language
 
     failed = 0
+    if model is not None and models is not None:
+        raise AvsrError("--model and --models exclude each other")
+    network: AVSRModel | ModelSet
     with show_status("loading the model"):
-        from avsr.model import load_model
+        if models is not None:
+            from avsr import modelset
 
-        network = load_model(model, device)
+            network = modelset.ModelSet(models, device, max_loaded=max_loaded)
+        else:
+            from avsr.model import load_model
+
+            network = load_model(model, device)
     if language != "auto":
         check_language(language, network.config.languages)
     for number, video in enumerate(videos, 1):
@@ -166,6 +182,9 @@ for command in (
     assessment.compare,
 ):
     app.command()(command)
+app.command(name="import")(exchange.import_model)
+app.command(name="export")(exchange.export_model)
+app.command(name="models")(exchange.list_models)
 
 
 def _as_line(result: "Transcript") -> str:

@@ -13,7 +13,7 @@ Progress = Callable[[str, int, int], None]  # part of the work, items done, in a
 
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", help="Model directory or bundled name; without it the bundled model."),
+    typer.Option("--model", help="Directory, hf://owner/name or bundled name; default: bundled."),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="'cpu', 'cuda' or 'auto'.")]
 ModalityOption = Annotated[

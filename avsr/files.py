@@ -1,18 +1,33 @@
 """Files that are whole or not there: written under a temporary name, then renamed."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary name to write to; where that went well, it becomes ``path`` at the end.
+
+    The file gets the usual permissions, whatever its writer thinks of them.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        yield temporary
+        temporary.chmod(mode)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def replace_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file; an old one of that name stays until the new one is complete."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def replace_text(path: str | os.PathLike[str], text: str) -> None:

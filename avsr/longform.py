@@ -170,7 +170,7 @@ def _transcribe_batch(
             modality=transcript.modality,
             words=tuple(_moved(word, part.start) for word in transcript.words),
         )
-        for part, transcript in zip(batch, found, strict=True)
+        for part, (transcript, _) in zip(batch, found, strict=True)
     ]
 
 

@@ -2,11 +2,13 @@
 
 A model directory holds ``config.json``, ``model.safetensors`` (fp16 or fp32), ``tokenizer.model``,
 ``README.md`` (the card) and, with language models, ``lm.safetensors``. Nothing in it is ever
-unpickled.
+unpickled; weights in fp32 are mapped into memory, not read.
 """
 
+import dataclasses
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -14,13 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from avsr.decoder import BLANK, BOS, EOS, PAD, AttentionDecoder, DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig, AVHubertEncoder, EncoderOutput
 from avsr.errors import ConfigError, ModelError
-from avsr.files import replace_bytes
+from avsr.files import replace_bytes, replacing
+from avsr.hub import DEFAULT_MODEL, find_model, read_licence
 from avsr.language import LanguageClassifier
 from avsr.languages import LANGUAGES
 from avsr.search import (
@@ -31,15 +34,16 @@ from avsr.search import (
     load_ngrams,
     pack_ngrams,
 )
+from avsr.skeleton import garbage_waits, skeletons
 
 if TYPE_CHECKING:
     from numpy import ndarray
 
     from avsr.transcript import Transcript
 
-BUNDLED = {"tiny": "tiny"}  # public name -> folder in avsr/assets
-DEFAULT_MODEL = "tiny"
-ASSETS = Path(__file__).parent / "assets"
+PARTS = ("encoder", "classifier", "decoder", "ctc")
+_said: set[str] = set()  # licences, by this process
+MAX_NAMED = 20  # weights of a kind that an error names
 
 T = TypeVar("T")
 
@@ -58,6 +62,9 @@ class ModelConfig:
     """Tokens V, the four special symbols included."""
     languages: tuple[str, ...] = LANGUAGES
     """Codes of the languages, in the order of the classifier's outputs."""
+    parts: tuple[str, ...] = PARTS
+    """What the network has. An AV-HuBERT that was fine-tuned elsewhere comes without ``classifier``
+    (nor vectors of languages in its decoder) and ``ctc``; a pre-trained one is an ``encoder``."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
@@ -66,7 +73,13 @@ class ModelConfig:
         values["encoder"] = _build(AVHubertConfig, values.get("encoder", {}), "encoder")
         values["decoder"] = _build(DecoderConfig, values.get("decoder", {}), "decoder")
         values["languages"] = tuple(values.get("languages", LANGUAGES))
+        values["parts"] = tuple(values.get("parts", PARTS))
         return _build(cls, values, "model")
+
+    def __post_init__(self) -> None:
+        wrong = [part for part in self.parts if part not in PARTS]
+        if wrong or "encoder" not in self.parts:
+            raise ConfigError(f"model: parts must be an encoder and others of {', '.join(PARTS)}")
 
 
 def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
@@ -106,23 +119,45 @@ PRESETS = {
 
 
 class AVSRModel(nn.Module):
-    """Encoder with language prompts, language classifier, attention decoder and CTC head."""
+    """Encoder with language prompts, language classifier, attention decoder and CTC head.
+
+    A part that the configuration does not name is not there; see ``has``.
+    """
 
     def __init__(self, config: ModelConfig, tokenizer: Tokenizer | None = None) -> None:
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
         self.language_models: dict[str, NgramModel] = {}  # by language code, may be none
-        dim, languages = config.encoder.dim, len(config.languages)
+        dim = config.encoder.dim
+        languages = len(config.languages) if self.has("classifier") else 0
         self.encoder = AVHubertEncoder(config.encoder)
-        self.classifier = LanguageClassifier(dim, config.classifier_channels, languages)
-        self.decoder = AttentionDecoder(config.decoder, config.vocabulary_size, dim, languages)
-        self.ctc = nn.Linear(dim, config.vocabulary_size)
+        if self.has("classifier"):
+            self.classifier = LanguageClassifier(dim, config.classifier_channels, languages)
+        if self.has("decoder"):
+            self.decoder = AttentionDecoder(config.decoder, config.vocabulary_size, dim, languages)
+        if self.has("ctc"):
+            self.ctc = nn.Linear(dim, config.vocabulary_size)
+
+    @classmethod
+    def skeleton(cls, config: ModelConfig, tokenizer: Tokenizer | None = None) -> "AVSRModel":
+        """A network whose weights have shapes but neither memory nor values, in no time."""
+        with skeletons():
+            return cls(config, tokenizer)
+
+    def has(self, part: str) -> bool:
+        """Whether the network has ``classifier``, ``decoder`` or ``ctc``."""
+        return part in self.config.parts
+
+    @property
+    def names_languages(self) -> bool:
+        """Whether it can say which language it hears: by its classifier, or having one only."""
+        return self.has("classifier") or len(self.config.languages) == 1
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.ctc.weight.device
+        return self.encoder.fusion_proj.weight.device
 
     def encode(
         self,
@@ -148,18 +183,21 @@ class AVSRModel(nn.Module):
         encoded: EncoderOutput,
         languages: Tensor,
         lengths: Tensor,
-        ctc_log_probs: Tensor,
+        ctc_log_probs: Tensor | None,
         options: SearchOptions,
     ) -> list[list[Hypothesis]]:
         """The n best hypotheses of each utterance, by the joint CTC/attention search.
 
-        ``languages`` (B,) ids that the decoder is told, ``lengths`` (B,) frames,
-        ``ctc_log_probs`` (B, T, V), all on the model's device.
+        ``languages`` (B,) ids that the decoder is told if there is a classifier, ``lengths`` (B,)
+        frames, ``ctc_log_probs`` (B, T, V) or None without CTC head, all on the model's device.
         """
+        if not self.has("ctc"):
+            options = dataclasses.replace(options, ctc_weight=0.0)
+        told = languages if self.has("classifier") else None
         codes = [self.config.languages[language] for language in languages.tolist()]
         return beam_search(
             self.decoder.step,
-            self.decoder.start(encoded.memory, encoded.memory_padding_mask, languages),
+            self.decoder.start(encoded.memory, encoded.memory_padding_mask, told),
             sos=EOS,
             eos=EOS,
             pad=PAD,
@@ -201,23 +239,14 @@ class AVSRModel(nn.Module):
         ``card`` is the text of its README.md. ``half`` stores the weights in fp16.
         Raises ModelError if the model has no tokenizer.
         """
-        if self.tokenizer is None:
-            raise ModelError("a model without tokenizer cannot be saved as a model directory")
-        path = Path(directory)
-        path.mkdir(parents=True, exist_ok=True)
         weights = {
-            name: (value.half() if half and value.is_floating_point() else value).contiguous()
+            name: value.half() if half and value.is_floating_point() else value
             for name, value in self.state_dict().items()
         }
-        config = json.dumps(asdict(self.config), indent=2) + "\n"
-        replace_bytes(path / "config.json", config.encode())
-        replace_bytes(path / "tokenizer.model", self.tokenizer.model)
-        replace_bytes(path / "README.md", card.encode())
-        if self.language_models:
-            replace_bytes(path / "lm.safetensors", pack_ngrams(self.language_models))
-        replace_bytes(path / "model.safetensors", save(weights))
+        write_model(directory, self.config, weights, self.tokenizer, card, self.language_models)
 
     @classmethod
+    @garbage_waits()
     def load(cls, directory: str | os.PathLike[str]) -> "AVSRModel":
         """Read a model directory in evaluation mode, fp32, on the CPU; raise ModelError."""
         path = Path(directory)
@@ -228,19 +257,23 @@ class AVSRModel(nn.Module):
             config = ModelConfig.from_dict(json.loads((path / "config.json").read_text()))
         except (json.JSONDecodeError, TypeError) as error:
             raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
-        tokenizer = Tokenizer.load(path / "tokenizer.model")
-        if len(tokenizer) != config.vocabulary_size:
-            raise ModelError(
-                f"{path}: the tokenizer has {len(tokenizer)} tokens, "
-                f"config.json says {config.vocabulary_size}"
-            )
-        model = cls(config, tokenizer)
+        tokenizer = None
+        if "decoder" in config.parts:
+            tokenizer = Tokenizer.load(path / "tokenizer.model")
+            if len(tokenizer) != config.vocabulary_size:
+                raise ModelError(
+                    f"{path}: the tokenizer has {len(tokenizer)} tokens, "
+                    f"config.json says {config.vocabulary_size}"
+                )
+        model = cls.skeleton(config, tokenizer)
         try:
             weights = load_file(path / "model.safetensors")
         except SafetensorError as error:
             raise ModelError(f"{path / 'model.safetensors'} is broken: {error}") from error
         check_weights(model, weights, str(path / "model.safetensors"))
-        model.load_state_dict(weights)
+        full = {n: w.float() if w.is_floating_point() else w for n, w in weights.items()}
+        model.load_state_dict(full, assign=True)
+        model.encoder.frontend.use_channels_last()
         if (path / "lm.safetensors").exists():
             model.language_models = load_ngrams(path / "lm.safetensors", BOS)
             wrong = [
@@ -255,16 +288,60 @@ class AVSRModel(nn.Module):
         return model.eval()
 
 
-def check_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Raise ModelError that names every missing, unexpected and misshapen weight together."""
+def write_model(
+    directory: str | os.PathLike[str],
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    tokenizer: Tokenizer | None,
+    card: str,
+    language_models: Mapping[str, NgramModel] | None = None,
+) -> None:
+    """Write a model directory with weights as they are, each file whole or not at all.
+
+    Raises ModelError for a decoder without tokenizer.
+    """
+    if tokenizer is None and "decoder" in config.parts:
+        raise ModelError("a model without tokenizer cannot be saved as a model directory")
+    path = Path(directory)
+    path.mkdir(parents=True, exist_ok=True)
+    replace_bytes(path / "config.json", (json.dumps(asdict(config), indent=2) + "\n").encode())
+    if tokenizer is not None:
+        replace_bytes(path / "tokenizer.model", tokenizer.model)
+    replace_bytes(path / "README.md", card.encode())
+    if language_models:
+        replace_bytes(path / "lm.safetensors", pack_ngrams(language_models))
+    else:
+        (path / "lm.safetensors").unlink(missing_ok=True)  # of a model that stood there before
+    with replacing(path / "model.safetensors") as temporary:
+        save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
+
+
+def check_weights(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    where: str,
+    called: Callable[[str], str] = str,
+) -> None:
+    """Raise ModelError that names missing, unexpected and misshapen weights together.
+
+    ``called`` gives the name of a weight in the file, if it is another there. Of each kind the
+    first MAX_NAMED are named, the others counted.
+    """
     own = model.state_dict()
-    problems = [f"missing {name}" for name in own if name not in weights]
-    problems += [f"unexpected {name}" for name in weights if name not in own]
-    problems += [
-        f"{name} has shape {tuple(weights[name].shape)}, not {tuple(value.shape)}"
-        for name, value in own.items()
-        if name in weights and weights[name].shape != value.shape
+    kinds = [
+        [f"missing {called(name)}" for name in own if name not in weights],
+        [f"unexpected {called(name)}" for name in weights if name not in own],
+        [
+            f"{called(name)} has shape {tuple(weights[name].shape)}, not {tuple(value.shape)}"
+            for name, value in own.items()
+            if name in weights and weights[name].shape != value.shape
+        ],
     ]
+    problems = []
+    for kind in kinds:
+        problems += kind[:MAX_NAMED]
+        if len(kind) > MAX_NAMED:
+            problems.append(f"and {len(kind) - MAX_NAMED} more like this")
     if problems:
         raise ModelError(f"{where} does not fit its config: " + "; ".join(problems))
 
@@ -284,15 +361,21 @@ def resolve_device(device: str) -> torch.device:
 
 
 def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto") -> AVSRModel:
-    """Load the bundled model (no name, or its name) or a model directory, ready to transcribe.
+    """Load a model, ready to transcribe; ``name`` is as in ``find_model``.
 
+    The first time that a process loads a model its licence is said on stderr.
     Raises ModelError if there is no such model or device.
     """
     chosen = DEFAULT_MODEL if name is None else os.fspath(name)
-    path = ASSETS / BUNDLED[chosen] if chosen in BUNDLED else Path(chosen)
-    if not path.is_dir():
+    path = find_model(name)
+    model = AVSRModel.load(path)
+    if not model.has("decoder"):
         raise ModelError(
-            f"no model '{chosen}': give the path of a model directory or a bundled name "
-            f"({', '.join(BUNDLED)})"
+            f"{chosen} is a pre-trained encoder, which writes no text: train it first, with "
+            f"'init: {chosen}' in the recipe of 'avsr train'"
         )
-    return AVSRModel.load(path).to(resolve_device(device))
+    licence = f"{chosen}: licence: {read_licence(path)}"
+    if licence not in _said:
+        _said.add(licence)
+        print(f"avsr: {licence}", file=sys.stderr, flush=True)
+    return model.to(resolve_device(device))

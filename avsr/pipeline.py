@@ -12,7 +12,7 @@ import torch
 from avsr import audio, face, media
 from avsr.decoder import BLANK
 from avsr.encoder import EncoderOutput, normalize_mouth
-from avsr.errors import ConfigError, MediaError
+from avsr.errors import ConfigError, MediaError, ModelError
 from avsr.languages import check_language
 from avsr.model import AVSRModel, load_model
 from avsr.rates import CROP_SIZE, FBANK_DIM, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SILENCE_RMS = 1e-4  # -80 dB of full scale; below it a recording holds no sound
 FEW_FACES = 0.8  # share of frames with a face below which the transcript says so
+UNDETERMINED = "und"  # ISO 639-2's code of a language that nobody named
 LONG_SECONDS = 20.0  # longer recordings are cut at pauses
 
 
@@ -163,10 +164,10 @@ class Encoded:
     """What the network says of a batch of recordings before anything is searched."""
 
     output: EncoderOutput
-    ctc_log_probs: torch.Tensor
-    """(B, T, V)."""
+    ctc_log_probs: torch.Tensor | None
+    """(B, T, V); None for a model without CTC head."""
     language_probs: torch.Tensor
-    """(B, languages), on the CPU."""
+    """(B, languages), on the CPU; all the same for a model without classifier."""
     lengths: torch.Tensor
     """(B,) frames."""
 
@@ -180,8 +181,8 @@ def encode(model: AVSRModel, recordings: Sequence[Recording]) -> Encoded:
     output = model.encode(fbank, mouth, padding_mask, visual=visual)
     return Encoded(
         output=output,
-        ctc_log_probs=model.ctc_log_probs(output),
-        language_probs=model.language_logits(output).float().softmax(-1).cpu(),
+        ctc_log_probs=model.ctc_log_probs(output) if model.has("ctc") else None,
+        language_probs=_language_probs(model, output),
         lengths=torch.tensor([r.num_frames for r in recordings], device=model.device),
     )
 
@@ -205,6 +206,16 @@ def recognize(
     model: AVSRModel, recordings: Sequence[Recording], options: TranscribeOptions
 ) -> list[Transcript]:
     """Transcribe recordings of one modality in one batch."""
+    return [transcript for transcript, _ in recognize_scored(model, recordings, options)]
+
+
+@torch.inference_mode()
+def recognize_scored(
+    model: AVSRModel, recordings: Sequence[Recording], options: TranscribeOptions
+) -> list[tuple[Transcript, float]]:
+    """Like ``recognize``, each transcript with the decoder's mean natural-log probability of its
+    tokens.
+    """
     languages = model.config.languages
     if options.language != "auto":
         check_language(options.language, languages)
@@ -221,21 +232,35 @@ def recognize_encoded(
     encoded: Encoded,
     languages: Sequence[str],
     options: TranscribeOptions,
-) -> list[Transcript]:
-    """Transcribe what was encoded, each recording in its language of ``languages``."""
-    chosen = torch.tensor([model.config.languages.index(code) for code in languages])
+) -> list[tuple[Transcript, float]]:
+    """Transcribe what was encoded, each recording in its language of ``languages``; with scores."""
+    codes = model.config.languages
+    chosen = torch.tensor([codes.index(code) for code in languages])
     found = decode(model, encoded, chosen, options)
+    log_probs = encoded.ctc_log_probs
+    knows = model.names_languages
     return [
-        _transcript(
-            model,
-            recording,
-            best,
-            encoded.ctc_log_probs[i, : recording.num_frames],
-            encoded.language_probs[i],
-            int(chosen[i]),
+        (
+            _transcript(
+                model,
+                recording,
+                best,
+                None if log_probs is None else log_probs[i, : recording.num_frames],
+                dict(zip(codes, encoded.language_probs[i].tolist(), strict=True)) if knows else {},
+                languages[i] if knows or options.language != "auto" else UNDETERMINED,
+            ),
+            best.attention_score / max(1, len(best.token_scores)),
         )
         for i, (recording, best) in enumerate(zip(recordings, found, strict=True))
     ]
+
+
+def _language_probs(model: AVSRModel, encoded: EncoderOutput) -> torch.Tensor:
+    """(B, languages) on the CPU; the same for every language where there is no classifier."""
+    if model.has("classifier"):
+        return model.language_logits(encoded).float().softmax(-1).cpu()
+    number = len(model.config.languages)
+    return torch.full((len(encoded.features), number), 1 / number)
 
 
 def _batch(
@@ -268,21 +293,20 @@ def _transcript(
     model: AVSRModel,
     recording: Recording,
     best: Hypothesis,
-    log_probs: torch.Tensor,
-    probs: torch.Tensor,
-    language: int,
+    log_probs: torch.Tensor | None,
+    probs: dict[str, float],
+    language: str,
 ) -> Transcript:
     tokenizer = model.tokenizer
     assert tokenizer is not None
-    spans = align(log_probs, best.tokens, BLANK)
+    spans = None if log_probs is None else align(log_probs, best.tokens, BLANK)
     words: tuple[Word, ...] = ()
     if spans is not None:
         words = time_words(tokenizer.pieces(best.tokens), spans)
-    codes = model.config.languages
     return Transcript(
         file=recording.name,
-        language=codes[language],
-        language_probs=dict(zip(codes, probs.tolist(), strict=True)),
+        language=language,
+        language_probs=probs,
         text=tokenizer.decode(best.tokens),
         modality=recording.modality,
         words=words,
@@ -339,9 +363,21 @@ def detect_language(
     model: AVSRModel | str | os.PathLike[str] | None = None,
     modality: Modality = "av",
 ) -> dict[str, float]:
-    """Probability of each language code in a media file, the most likely first."""
+    """Probability of each language code in a media file, the most likely first.
+
+    Raises ModelError for a model that does not tell languages apart.
+    """
     network = model if isinstance(model, AVSRModel) else load_model(model)
-    recording = read_recording(path, modality)
-    probs = encode(network, [recording]).language_probs[0].tolist()
-    pairs = zip(network.config.languages, probs, strict=True)
+    return language_probabilities(network, read_recording(path, modality))
+
+
+def language_probabilities(model: AVSRModel, recording: Recording) -> dict[str, float]:
+    """Probability of each language code in a recording, the most likely first.
+
+    Raises ModelError for a model that does not tell languages apart.
+    """
+    if not model.has("classifier"):
+        raise ModelError("the model has no language classifier: take another, or say the language")
+    probs = encode(model, [recording]).language_probs[0].tolist()
+    pairs = zip(model.config.languages, probs, strict=True)
     return dict(sorted(pairs, key=lambda pair: -pair[1]))

@@ -5,14 +5,18 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-from benchmarks import evaluation, loader, prepare, transcribe
+from benchmarks import evaluation, imports, loader, prepare, transcribe
 
-CASES = {
+CASES: dict[str, Callable[[int], dict[str, Any]]] = {
     "transcribe": transcribe.measure,
     "prepare": prepare.measure,
     "loader": loader.measure,
     "evaluation": evaluation.measure,
+    **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
 }
 
 

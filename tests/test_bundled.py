@@ -8,8 +8,9 @@ import avsr
 from avsr.corpus import read_manifest
 from avsr.corpus.manifest import resolve_media
 from avsr.evaluation import word_errors
+from avsr.hub import ASSETS, BUNDLED, DEFAULT_MODEL
 from avsr.languages import LANGUAGES
-from avsr.model import ASSETS, BUNDLED, DEFAULT_MODEL, load_model
+from avsr.model import load_model
 from avsr.pipeline import TranscribeOptions, read_recording, recognize
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "demo" / "examples").glob("*.mp4"))

@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -124,3 +127,47 @@ def test_presets_have_the_papers_size(preset, millions):
     with torch.device("meta"):
         model = AVSRModel(PRESETS[preset])
     assert millions[0] <= sum(p.numel() for p in model.parameters()) / 1e6 <= millions[1]
+
+
+def test_a_skeleton_has_shapes_only_and_loads_no_compiler():
+    code = (
+        "import sys; from avsr.model import AVSRModel, PRESETS\n"
+        "model = AVSRModel.skeleton(PRESETS['base'])\n"
+        "assert {w.device.type for w in model.state_dict().values()} == {'meta'}\n"
+        "assert not model.decoder.positions.is_meta\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
+    whole, skeleton = AVSRModel(CONFIG).state_dict(), AVSRModel.skeleton(CONFIG).state_dict()
+    assert {n: (w.shape, w.dtype) for n, w in whole.items()} == {
+        n: (w.shape, w.dtype) for n, w in skeleton.items()
+    }
+
+
+def test_full_precision_is_mapped_and_not_read(directory):
+    model = load_model(directory, "cpu")
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("the system does not list mapped files")
+    assert str(directory / "model.safetensors") in maps.read_text()
+    with torch.no_grad():  # the mapping is private: a change stays in memory
+        before = (directory / "model.safetensors").read_bytes()
+        model.ctc.weight.add_(1.0)
+    assert (directory / "model.safetensors").read_bytes() == before
+
+
+def test_the_licence_is_said_once(directory, capsys):
+    (directory / "README.md").write_text("# Card\n\nLicence: for friends only\n")
+    load_model(directory, "cpu")
+    load_model(directory, "cpu")
+    assert capsys.readouterr().err == f"avsr: {directory}: licence: for friends only\n"
+    (directory / "README.md").unlink()
+    load_model(directory, "cpu")
+    assert "its card does not say" in capsys.readouterr().err
+
+
+def test_parts_are_known_and_have_an_encoder():
+    for parts in (("decoder",), ("encoder", "smell")):
+        with pytest.raises(ConfigError, match="parts must be an encoder and others of"):
+            ModelConfig(parts=parts)

@@ -47,8 +47,10 @@ def sinusoids(num_positions: int, dim: int) -> Tensor:
     The row of the padding id is zero.
     """
     half = dim // 2
-    rates = torch.exp(torch.arange(half) * -(math.log(10_000.0) / max(half - 1, 1)))
-    angles = torch.arange(num_positions)[:, None] * rates
+    # Real even in a network that is built without memory, since no file has it.
+    steps = torch.arange(half, device="cpu")
+    rates = torch.exp(steps * -(math.log(10_000.0) / max(half - 1, 1)))
+    angles = torch.arange(num_positions, device="cpu")[:, None] * rates
     table = torch.cat([angles.sin(), angles.cos()], dim=1)
     table[PAD] = 0.0
     return table

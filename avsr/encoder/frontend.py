@@ -89,11 +89,15 @@ class VisualFrontend(nn.Module):
             blocks.append(ResidualBlock(out, out, stride=1))
             channels = out
         self.blocks = nn.Sequential(*blocks)
+        self.use_channels_last()
+        self.out_dim = channels
+
+    def use_channels_last(self) -> None:
+        """Lay the weights out as the convolutions like them; needed again after an assignment."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Conv3d):
                 layout = CHANNELS_LAST[module.weight.dim()]
                 module.weight.data = module.weight.data.contiguous(memory_format=layout)
-        self.out_dim = channels
 
     def forward(self, mouth: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, 88, 88) normalised mouths -> (B, T, 8 * width); padded frames come out zero.

@@ -77,7 +77,8 @@ class ModelRecognizer:
         )
         detected = encoded.language_probs.argmax(-1).tolist()
         probs = [
-            dict(zip(codes, row, strict=True)) for row in encoded.language_probs.double().tolist()
+            dict(zip(codes, row, strict=True)) if self.model.names_languages else {}
+            for row in encoded.language_probs.double().tolist()
         ]
         chosen = [
             tuple(

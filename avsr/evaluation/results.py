@@ -74,8 +74,10 @@ def cell_scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Scores of one condition, by language and on average."""
     rows: dict[str, dict[str, Any]] = {}
     errors = error_counts(outcomes)
+    # A model without classifier transcribes and says nothing about the language.
+    detected = not any(o.modality is not None and o.detected is None for o in outcomes)
     for language, scores in score(outcomes).items():
-        rows[language] = scores.to_dict(detected=True)
+        rows[language] = scores.to_dict(detected=detected)
     average: dict[str, Any] = dict(macro_average(rows.values()))
     for name, counts in errors.items():
         for code, bounds in rate_intervals(counts).items():

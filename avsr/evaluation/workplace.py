@@ -201,7 +201,7 @@ def _outcome(
     return replace(
         said,
         hypothesis=heard.text,
-        detected=max(probs, key=lambda code: probs[code]),
+        detected=max(probs, key=lambda code: probs[code], default=None),
         language_probs=probs,
         seconds=round(frames if clip.waveform is None else len(clip.waveform) / SAMPLE_RATE, 3),
         noise=tuple(noise),

@@ -1,99 +1,126 @@
-"""Names of the public AV-HuBERT checkpoints (fairseq layout) -> names of ``AVSRModel``."""
+"""Names of the public AV-HuBERT checkpoints (fairseq layout) <-> names of ``AVSRModel``.
+
+``KEY_TABLE`` is read in both directions: a row is a foreign name and ours, in which ``{i}`` stands
+for the number of a layer and ``{w}`` for what comes last (weight, bias, running_mean, ...).
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 from torch import Tensor
 
-_ENCODER = r"encoder\.w2v_model\."
-_TRUNK = _ENCODER + r"feature_extractor_video\.resnet\.trunk\.layer(\d)\.(\d)\."
+PREFIX = (
+    "encoder.w2v_model."  # of the encoder in a fine-tuned checkpoint; a pre-trained one has none
+)
+_VIDEO = PREFIX + "feature_extractor_video."
+_LAYER, _OWN_LAYER = PREFIX + "encoder.layers.{i}.", "encoder.transformer.layers.{i}."
+_POSITION = "encoder.transformer.position.conv."
+_PROJECTIONS = {"q": "query", "k": "key", "v": "value", "out": "out"}
+_BLOCKS = [(stage, block) for stage in range(4) for block in range(2)]
 
-
-def _block(match: re.Match[str], rest: str) -> str:
-    stage, block = int(match[1]) - 1, int(match[2])
-    return f"encoder.frontend.blocks.{2 * stage + block}.{rest}"
-
-
-_ATTENTION = {"q": "query", "k": "key", "v": "value", "out": "out"}
-_NORMS = {
-    "self_attn_layer_norm": "attention_norm",
-    "final_layer_norm": "ffn_norm",
-}
-_DECODER_NORMS = {
-    "self_attn_layer_norm": "self_norm",
-    "encoder_attn_layer_norm": "cross_norm",
-    "final_layer_norm": "ffn_norm",
-}
-
-# One row per kind of key: an anchored pattern and the name it becomes; None drops it on purpose.
-KEY_TABLE = [
-    (_ENCODER + r"(mask_emb|label_embs_concat|final_proj\..*)", None),  # pre-training only
-    (r"decoder\.embed_positions\._float_tensor", None),  # uninitialised memory
-    (_ENCODER + r"feature_extractor_audio\.proj\.(.*)", r"encoder.audio_proj.\1"),
-    (_ENCODER + r"feature_extractor_video\.proj\.(.*)", r"encoder.video_proj.\1"),
-    (
-        _ENCODER + r"feature_extractor_video\.resnet\.frontend3D\.0\.(.*)",
-        r"encoder.frontend.stem.\1",
+KEY_TABLE: list[tuple[str, str]] = [
+    (PREFIX + "feature_extractor_audio.proj.{w}", "encoder.audio_proj.{w}"),
+    (_VIDEO + "proj.{w}", "encoder.video_proj.{w}"),
+    (_VIDEO + "resnet.frontend3D.0.{w}", "encoder.frontend.stem.{w}"),
+    (_VIDEO + "resnet.frontend3D.1.{w}", "encoder.frontend.stem_norm.{w}"),
+    (_VIDEO + "resnet.frontend3D.2.{w}", "encoder.frontend.stem_act.{w}"),
+    *(
+        (
+            f"{_VIDEO}resnet.trunk.layer{stage + 1}.{block}.{theirs}.{{w}}",
+            f"encoder.frontend.blocks.{2 * stage + block}.{ours}.{{w}}",
+        )
+        for stage, block in _BLOCKS
+        for theirs, ours in [
+            ("conv1", "conv1"),
+            ("conv2", "conv2"),
+            ("bn1", "norm1"),
+            ("bn2", "norm2"),
+            ("relu1", "act1"),
+            ("relu2", "act2"),
+            ("downsample.0", "shortcut.0"),
+            ("downsample.1", "shortcut.1"),
+        ]
     ),
-    (
-        _ENCODER + r"feature_extractor_video\.resnet\.frontend3D\.1\.(.*)",
-        r"encoder.frontend.stem_norm.\1",
+    (PREFIX + "layer_norm.{w}", "encoder.fusion_norm.{w}"),
+    (PREFIX + "post_extract_proj.{w}", "encoder.fusion_proj.{w}"),
+    (PREFIX + "encoder.pos_conv.0.bias", _POSITION + "bias"),
+    (PREFIX + "encoder.pos_conv.0.weight_g", _POSITION + "parametrizations.weight.original0"),
+    (PREFIX + "encoder.pos_conv.0.weight_v", _POSITION + "parametrizations.weight.original1"),
+    *(
+        (f"{_LAYER}self_attn.{theirs}_proj.{{w}}", f"{_OWN_LAYER}attention.{ours}.{{w}}")
+        for theirs, ours in _PROJECTIONS.items()
     ),
-    (
-        _ENCODER + r"feature_extractor_video\.resnet\.frontend3D\.2\.(.*)",
-        r"encoder.frontend.stem_act.\1",
+    (_LAYER + "self_attn_layer_norm.{w}", _OWN_LAYER + "attention_norm.{w}"),
+    (_LAYER + "fc1.{w}", _OWN_LAYER + "ffn_in.{w}"),
+    (_LAYER + "fc2.{w}", _OWN_LAYER + "ffn_out.{w}"),
+    (_LAYER + "final_layer_norm.{w}", _OWN_LAYER + "ffn_norm.{w}"),
+    (PREFIX + "encoder.layer_norm.{w}", "encoder.transformer.norm.{w}"),
+    ("decoder.embed_tokens.weight", "decoder.embedding.weight"),
+    *(
+        (
+            f"decoder.layers.{{i}}.{their_kind}_attn.{theirs}_proj.{{w}}",
+            f"decoder.layers.{{i}}.{kind}_attention.{ours}.{{w}}",
+        )
+        for their_kind, kind in [("self", "self"), ("encoder", "cross")]
+        for theirs, ours in _PROJECTIONS.items()
     ),
-    (_TRUNK + r"conv(\d)\.(.*)", lambda m: _block(m, f"conv{m[3]}.{m[4]}")),
-    (_TRUNK + r"bn(\d)\.(.*)", lambda m: _block(m, f"norm{m[3]}.{m[4]}")),
-    (_TRUNK + r"relu(\d)\.(.*)", lambda m: _block(m, f"act{m[3]}.{m[4]}")),
-    (_TRUNK + r"downsample\.(\d)\.(.*)", lambda m: _block(m, f"shortcut.{m[3]}.{m[4]}")),
-    (_ENCODER + r"layer_norm\.(.*)", r"encoder.fusion_norm.\1"),
-    (_ENCODER + r"post_extract_proj\.(.*)", r"encoder.fusion_proj.\1"),
-    (
-        _ENCODER + r"encoder\.pos_conv\.0\.bias",
-        "encoder.transformer.position.conv.bias",
-    ),
-    (
-        _ENCODER + r"encoder\.pos_conv\.0\.weight_g",
-        "encoder.transformer.position.conv.parametrizations.weight.original0",
-    ),
-    (
-        _ENCODER + r"encoder\.pos_conv\.0\.weight_v",
-        "encoder.transformer.position.conv.parametrizations.weight.original1",
-    ),
-    (
-        _ENCODER + r"encoder\.layers\.(\d+)\.self_attn\.(q|k|v|out)_proj\.(.*)",
-        lambda m: f"encoder.transformer.layers.{m[1]}.attention.{_ATTENTION[m[2]]}.{m[3]}",
-    ),
-    (
-        _ENCODER + r"encoder\.layers\.(\d+)\.(\w+_layer_norm)\.(.*)",
-        lambda m: f"encoder.transformer.layers.{m[1]}.{_NORMS[m[2]]}.{m[3]}",
-    ),
-    (
-        _ENCODER + r"encoder\.layers\.(\d+)\.fc(1|2)\.(.*)",
-        lambda m: (
-            f"encoder.transformer.layers.{m[1]}.{('ffn_in', 'ffn_out')[int(m[2]) - 1]}.{m[3]}"
-        ),
-    ),
-    (_ENCODER + r"encoder\.layer_norm\.(.*)", r"encoder.transformer.norm.\1"),
-    (r"decoder\.embed_tokens\.weight", "decoder.embedding.weight"),
-    (
-        r"decoder\.layers\.(\d+)\.(self|encoder)_attn\.(q|k|v|out)_proj\.(.*)",
-        lambda m: (
-            f"decoder.layers.{m[1]}.{'self' if m[2] == 'self' else 'cross'}_attention."
-            f"{_ATTENTION[m[3]]}.{m[4]}"
-        ),
-    ),
-    (
-        r"decoder\.layers\.(\d+)\.(\w+_layer_norm)\.(.*)",
-        lambda m: f"decoder.layers.{m[1]}.{_DECODER_NORMS[m[2]]}.{m[3]}",
-    ),
-    (
-        r"decoder\.layers\.(\d+)\.fc(1|2)\.(.*)",
-        lambda m: f"decoder.layers.{m[1]}.{('ffn_in', 'ffn_out')[int(m[2]) - 1]}.{m[3]}",
-    ),
-    (r"decoder\.layer_norm\.(.*)", r"decoder.norm.\1"),
+    ("decoder.layers.{i}.self_attn_layer_norm.{w}", "decoder.layers.{i}.self_norm.{w}"),
+    ("decoder.layers.{i}.encoder_attn_layer_norm.{w}", "decoder.layers.{i}.cross_norm.{w}"),
+    ("decoder.layers.{i}.fc1.{w}", "decoder.layers.{i}.ffn_in.{w}"),
+    ("decoder.layers.{i}.fc2.{w}", "decoder.layers.{i}.ffn_out.{w}"),
+    ("decoder.layers.{i}.final_layer_norm.{w}", "decoder.layers.{i}.ffn_norm.{w}"),
+    ("decoder.layer_norm.{w}", "decoder.norm.{w}"),
 ]
+
+# What is left out on purpose: pre-training's parts, and a buffer of uninitialised memory.
+DROPPED = [
+    PREFIX + "mask_emb",
+    PREFIX + "label_embs_concat",
+    PREFIX + "final_proj.{w}",
+    "decoder.embed_positions._float_tensor",
+    "decoder.version",
+]
+
+# How the Hugging Face port should begin its names: those of transformers' speech-to-text models
+# around AV-HuBERT's own. Its sinusoids are computed, its output layer is the embedding.
+HUGGING_FACE_PREFIXES = [
+    (r"model\.encoder\.(?:w2v_model\.|avhubert\.)?", PREFIX),
+    (r"model\.decoder\.", "decoder."),
+]
+_HUGGING_FACE_ENDINGS = [
+    (r"pos_conv\.0\.parametrizations\.weight\.original0", "pos_conv.0.weight_g"),
+    (r"pos_conv\.0\.parametrizations\.weight\.original1", "pos_conv.0.weight_v"),
+]
+
+
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
+    escaped = re.escape(template).replace(r"\{i\}", r"(?P<i>\d+)").replace(r"\{w\}", r"(?P<w>\w+)")
+    return re.compile(escaped)
+
+
+def _translate(name: str, table: Sequence[tuple[str, str]]) -> str | None:
+    for template, target in table:
+        match = _pattern(template).fullmatch(name)
+        if match is not None:
+            return target.format(**match.groupdict())
+    return None
+
+
+def own_name(foreign: str) -> str | None:
+    """Our name of a weight of a fine-tuned checkpoint; None if no row of the table has it."""
+    return _translate(foreign, KEY_TABLE)
+
+
+def foreign_name(own: str) -> str | None:
+    """The name of one of our weights in a fine-tuned checkpoint; None if it has none there."""
+    return _translate(own, [(ours, theirs) for theirs, ours in KEY_TABLE])
+
+
+def is_dropped(foreign: str) -> bool:
+    """Whether a weight is left out on purpose."""
+    return any(_pattern(template).fullmatch(foreign) for template in DROPPED)
 
 
 def rename_keys(foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -102,16 +129,26 @@ def rename_keys(foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
     A key that no row of the table knows keeps its name, so that the check against the model
     reports it as unexpected.
     """
-    renamed: dict[str, Tensor] = {}
-    for key, value in foreign.items():
-        for pattern, target in KEY_TABLE:
-            match = re.fullmatch(pattern, key)
-            if match is None:
-                continue
-            if target is not None:
-                name = target(match) if callable(target) else match.expand(target)
-                renamed[name] = value
-            break
-        else:
-            renamed[key] = value
+    kept = {key: value for key, value in foreign.items() if not is_dropped(key)}
+    return {own_name(key) or key: value for key, value in kept.items()}
+
+
+def add_prefix(pretrained: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a pre-trained checkpoint under the names that a fine-tuned one gives them."""
+    return {PREFIX + key: value for key, value in pretrained.items()}
+
+
+def from_hugging_face(port: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the Hugging Face port under the names of a fine-tuned fairseq checkpoint."""
+    renamed = {}
+    for key, value in port.items():
+        for pattern, prefix in HUGGING_FACE_PREFIXES:
+            key = re.sub(rf"\A{pattern}", prefix, key)
+        for pattern, ending in _HUGGING_FACE_ENDINGS:
+            key = re.sub(rf"{pattern}\Z", ending, key)
+        renamed[key] = value
+    renamed.pop("decoder.embed_positions.weights", None)
+    head = renamed.pop("lm_head.weight", None)  # of two names for one tensor either may be stored
+    if head is not None:
+        renamed.setdefault("decoder.embed_tokens.weight", head)
     return renamed

@@ -100,7 +100,10 @@ class TrainConfig:
     stages: tuple[StageConfig, ...]
     """Stages, one after the other."""
     init: str | None = None
-    """Model directory to start from: its sizes, weights and tokenizer; None starts afresh."""
+    """Model directory (or hf://owner/name) to start from: its sizes, weights and tokenizer; None
+    starts afresh. What an imported AV-HuBERT lacks (prompts, classifier and CTC head; decoder and
+    tokenizer too, if it was only pre-trained) is new, of the preset's sizes and for the recipe's
+    languages."""
     init_encoder: str | None = None
     """Model directory whose encoder, all but its prompts, replaces the network's: a pre-trained
     AV-HuBERT of the preset's sizes."""
@@ -173,8 +176,8 @@ class TrainConfig:
         problems = []
         if self.preset not in PRESETS:
             problems.append(f"preset '{self.preset}' is not one of {', '.join(PRESETS)}")
-        if self.prompts is not None and (self.prompts < 0 or self.init is not None):
-            problems.append("prompts must be 0 or more, and goes without init")
+        if self.prompts is not None and self.prompts < 0:
+            problems.append("prompts must be 0 or more")
         if self.lm_order < 0 or self.lm_order == 1:
             problems.append("lm_order must be 0 or at least 2")
         if not self.stages:

@@ -16,9 +16,8 @@ from torch.utils.data import DataLoader
 
 from avsr.corpus import LanguageBalance, balance_table, language_balance, plot_balance
 from avsr.decoder import Tokenizer
-from avsr.errors import ConfigError
 from avsr.files import replace_text
-from avsr.model import PRESETS, AVSRModel
+from avsr.model import AVSRModel
 from avsr.training.batches import BatchPlan, length_batches, plan_batches
 from avsr.training.config import StageConfig, TrainConfig, read_config
 from avsr.training.data import (
@@ -29,6 +28,7 @@ from avsr.training.data import (
     read_utterances,
 )
 from avsr.training.history import History, plot_curves, plot_languages, read_csv_table
+from avsr.training.initial import inherited_licence, initial_model, take_over
 from avsr.training.module import AVSRTask
 from avsr.training.noise import make_noises
 from avsr.training.parallel import first_process_first, share_batch_norms
@@ -89,6 +89,7 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
         if is_first:
             plot_history(config, out)
             card = f"# {out.name}\n\nTrained from `{recipe}` with seed {config.seed}.\n"
+            card += inherited_licence(config)
             model.language_models = count_texts(config, model.tokenizer, train_data)
             model.eval().save(out / "model", card=card)
             origin = json.dumps(provenance(config), indent=2, ensure_ascii=False) + "\n"
@@ -138,66 +139,6 @@ def gather(config: TrainConfig, out: Path) -> Material:
     return Material(
         data=data, pool=pool, balance=balance, valid_data=valid_data, noises=noises, model=model
     )
-
-
-def initial_model(config: TrainConfig, data: Utterances, out: Path) -> AVSRModel:
-    """The network that the first stage starts with: from ``init``, or a new one.
-
-    A new one gets a tokenizer trained on the training texts, kept in the run's folder.
-    """
-    if config.init is not None:
-        model = AVSRModel.load(config.init)
-        if model.config.languages != config.languages:
-            raise ConfigError(
-                f"the model {config.init} is for {', '.join(model.config.languages)}, "
-                f"the recipe for {', '.join(config.languages)}"
-            )
-        return model
-    path = out / "tokenizer.model"
-    if path.exists():
-        tokenizer = Tokenizer.load(path)
-    else:
-        texts = (sample.record.text for sample in data.samples)
-        tokenizer = Tokenizer.train(texts, config.vocabulary_size)
-        path.write_bytes(tokenizer.model)
-    if len(tokenizer) != config.vocabulary_size:
-        raise ConfigError(
-            f"the run's tokenizer has {len(tokenizer)} tokens, the recipe asks for "
-            f"{config.vocabulary_size}; use another 'out'"
-        )
-    preset = PRESETS[config.preset]
-    encoder = preset.encoder
-    if config.prompts is not None:
-        encoder = dataclasses.replace(encoder, prompts=config.prompts)
-    sizes = dataclasses.replace(
-        preset,
-        encoder=encoder,
-        vocabulary_size=config.vocabulary_size,
-        languages=config.languages,
-    )
-    return AVSRModel(sizes, tokenizer)
-
-
-def take_over(model: AVSRModel, config: TrainConfig) -> None:
-    """Copy encoder and visual front end from the models that ``config`` names for them."""
-    encoder = model.encoder
-    if config.init_encoder is not None:
-        source = AVSRModel.load(config.init_encoder).encoder
-        taken = source.state_dict() | {"transformer.prompts": encoder.transformer.prompts}
-        try:
-            encoder.load_state_dict(taken)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"init_encoder: the encoder of {config.init_encoder} is of other sizes than the "
-                f"preset '{config.preset}'"
-            ) from error
-    if config.init_frontend is not None:
-        source = AVSRModel.load(config.init_frontend).encoder
-        try:
-            encoder.frontend.load_state_dict(source.frontend.state_dict())
-            encoder.video_proj.load_state_dict(source.video_proj.state_dict())
-        except RuntimeError as error:
-            raise ConfigError("init_frontend: its visual front end is of another size") from error
 
 
 def stage_plans(

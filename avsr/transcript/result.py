@@ -58,7 +58,8 @@ class Transcript:
     file: str
     """The recording as the caller named it."""
     language: str
-    """ISO 639-1 code of the language that the text was decoded in."""
+    """ISO 639-1 code of the language that the text was decoded in, or ``und`` if a model of several
+    languages does not tell them apart."""
     language_probs: dict[str, float]
     """Code -> probability, the most likely first."""
     text: str

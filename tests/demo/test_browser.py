@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from avsr.model import ASSETS, BUNDLED, DEFAULT_MODEL
+from avsr.hub import ASSETS, BUNDLED, DEFAULT_MODEL
 
 WAIT = 60  # s, for the page and for a transcript
 

@@ -18,8 +18,10 @@ from avsr.evaluation import (
     read_run,
     results,
     run,
+    write_report,
 )
 from avsr.evaluation.clips import ClipReader
+from avsr.model import AVSRModel, load_model
 
 CLEAN = {"snr_db": ("clean",)}
 
@@ -266,3 +268,15 @@ def test_utterances_in_shards(manifest, tmp_path):
     cells = score(shards, listener)
     reason = cells["audio-clean-auto"]["failed"][0]["reason"]
     assert reason.endswith("000000.tar: does not hold u0")
+
+
+def test_a_model_that_names_no_language_is_scored_for_its_words_only(manifest, untrained, tmp_path):
+    model = load_model(untrained, "cpu")
+    plain = AVSRModel(replace(model.config, parts=("encoder", "decoder")), model.tokenizer)
+    plain.eval().save(tmp_path / "plain", card="")
+    folder = evaluate(config(manifest, model=str(tmp_path / "plain")), device="cpu")
+    cell = results(read_run(folder))["cells"]["audio-clean-auto"]
+    assert cell["used"]["audio"] == 6
+    assert cell["average"]["wer"] is not None
+    assert cell["average"]["language_accuracy"] is None
+    assert write_report(folder).is_file()

@@ -2,64 +2,41 @@
 
 import json
 import os
-import pickle
 import tarfile
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from avsr.decoder import EOS, PAD, DecoderConfig
-from avsr.encoder import AVHubertConfig, normalize_mouth
-from avsr.interop.avhubert import rename_keys
-from avsr.model import AVSRModel, ModelConfig
+from avsr import cli
+from avsr.decoder import EOS, PAD
+from avsr.encoder import normalize_mouth
+from avsr.model import load_model
 from avsr.search import SearchOptions, beam_search
 
 REFERENCE = os.environ.get("AVSR_REFERENCE")
 pytestmark = pytest.mark.skipif(not REFERENCE, reason="AVSR_REFERENCE is not set")
 
-# Parts that the reference does not have.
-OWN_PARTS = ("encoder.transformer.prompts", "classifier.", "ctc.", "decoder.language_embedding.")
 
-
-class _Inert:
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def __setstate__(self, state):
-        pass
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module, name):
-        if module.startswith(("fairseq", "sentencepiece")):
-            return _Inert
-        return super().find_class(module, name)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
+@pytest.fixture(scope="module", params=["small_finetuned", "small_finetuned_asis"])
+def model(request, tmp_path_factory):
+    """A checkpoint of the reference after ``avsr import`` and ``load_model``."""
     folder = tmp_path_factory.mktemp("reference")
     with tarfile.open(Path(REFERENCE) / "small_checkpoints.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    reader = types.ModuleType("inert_pickle")
-    reader.Unpickler, reader.load, reader.loads = _Unpickler, pickle.load, pickle.loads
-    checkpoint = torch.load(
-        folder / "small_finetuned.pt", "cpu", weights_only=False, pickle_module=reader
-    )
-    config = ModelConfig(
-        encoder=AVHubertConfig(layers=3, dim=64, ffn_dim=128, heads=4, prompts=0),
-        decoder=DecoderConfig(layers=2, dim=64, ffn_dim=128, heads=4),
-        vocabulary_size=40,
-    )
-    model = AVSRModel(config).eval()
-    result = model.load_state_dict(rename_keys(checkpoint["model"]), strict=False)
-    assert not result.unexpected_keys
-    assert all(name.startswith(OWN_PARTS) for name in result.missing_keys)
-    torch.nn.init.zeros_(model.decoder.language_embedding.weight)
-    return model
+        archive.extract(f"{request.param}.pt", folder, filter="data")
+    heads = ["--encoder-heads", "4"] if request.param.endswith("asis") else []  # it does not say
+    paths = [str(folder / f"{request.param}.pt"), str(folder / "model")]
+    assert cli.main(["import", *paths, *heads]) == 0
+    return load_model(folder / "model", "cpu")
+
+
+def test_the_tokenizer_agrees_with_the_reference(model):
+    expected = json.loads((Path(REFERENCE) / "tokenizer.json").read_text())
+    assert model.tokenizer.pieces(range(40)) == expected["symbols"]
+    for case in expected["cases"]:
+        if "text" in case:  # the original lower-cases before it cuts
+            assert [*model.tokenizer.encode(case["text"].lower()), EOS] == case["ids_with_eos"]
 
 
 def arrays(name):
@@ -122,7 +99,6 @@ def test_every_stage_agrees_with_the_reference(model, modality):
             inputs["prev_output_tokens"],
             encoded.memory,
             encoded.memory_padding_mask,
-            torch.zeros(3, dtype=torch.long),
         )
     for handle in handles:
         handle.remove()

@@ -11,10 +11,10 @@ import yaml
 
 from avsr import cli
 from avsr.corpus import Record, ShardWriter
-from avsr.decoder import EOS, DecoderConfig
+from avsr.decoder import EOS, DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ConfigError
-from avsr.model import PRESETS, ModelConfig, load_model
+from avsr.model import PRESETS, AVSRModel, ModelConfig, load_model, write_model
 from avsr.training import run
 from avsr.training.history import read_csv_table
 from avsr.training.rehearsal import rehearse
@@ -291,3 +291,62 @@ def test_a_frozen_encoder_learns_prompts_only(recipe, tmp_path):
     inside = {name for name in changed if name.startswith("encoder.")}
     assert inside == {"encoder.transformer.prompts"}
     assert any(name.startswith("decoder.") for name in changed)
+
+
+@pytest.fixture(params=["pre-trained", "fine-tuned"])
+def imported(request, tmp_path):
+    """A model directory as an import leaves it, and its network."""
+    parts = ("encoder",) if request.param == "pre-trained" else ("encoder", "decoder")
+    tokenizer = Tokenizer.train([*TEXTS.values()] * 4, 18) if "decoder" in parts else None
+    config = dataclasses.replace(
+        SMALL,
+        encoder=dataclasses.replace(SMALL.encoder, layers=2, prompts=0),
+        decoder=dataclasses.replace(SMALL.decoder, dim=64, heads=8),
+        vocabulary_size=18,
+        languages=("es",),
+        parts=parts,
+    )
+    torch.manual_seed(5)
+    model = AVSRModel(config, tokenizer)
+    card = "# Imported\n\nLicence: for nobody\n"
+    write_model(tmp_path / "imported", config, model.state_dict(), tokenizer, card)
+    return tmp_path / "imported", model
+
+
+def test_an_import_is_a_start(recipe, imported, tmp_path):
+    directory, source = imported
+    recipe_path = recipe("tuned", [stage("new", updates=2, train="prompts")], init=str(directory))
+    made = run.train(recipe_path, workers=0)
+    model = load_model(made, "cpu")
+    assert model.config.languages == tuple(TEXTS)
+    assert model.config.encoder == dataclasses.replace(source.config.encoder, prompts=2)
+    tuned = source.has("decoder")
+    assert model.config.decoder == (source.config if tuned else SMALL).decoder
+    assert set(model.config.parts) == {"encoder", "classifier", "decoder", "ctc"}
+    own = model.state_dict()
+    for name, value in source.state_dict().items():
+        if value.numel():
+            assert torch.equal(
+                own[name], value.half().float() if value.is_floating_point() else value
+            )
+    if tuned:
+        assert model.tokenizer.model == source.tokenizer.model
+        assert not own["decoder.language_embedding.weight"].any()
+    assert "Licence: as the weights it began with: for nobody" in (made / "README.md").read_text()
+    assert model.transcribe_arrays(np.zeros(6400, np.float32), None).language in TEXTS
+
+
+def test_all_of_an_import_trains_on(recipe, imported):
+    directory, source = imported
+    made = run.train(recipe("on", [stage(updates=2)], init=str(directory), prompts=0), workers=0)
+    own = weights(made)
+    assert own["encoder.transformer.prompts"].numel() == 0
+    name = "encoder.transformer.layers.1.ffn_in.weight"
+    difference = (own[name] - source.state_dict()[name]).abs().max()
+    assert 1e-4 < difference < 0.1
+
+
+def test_prompts_are_for_new_networks_and_imports(recipe):
+    first = run.train(recipe("first", [stage(updates=2)]), workers=0)
+    with pytest.raises(ConfigError, match="prompts goes without init"):
+        run.train(recipe("second", [stage()], init=str(first), prompts=3), workers=0)

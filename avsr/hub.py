@@ -1,0 +1,218 @@
+"""Where models are: bundled, in a directory, or on the Hugging Face hub (``hf://owner/name``).
+
+What comes from the hub becomes a model directory in the cache. The cache, mirrors and offline mode
+are huggingface_hub's: ``HF_HOME``, ``HF_ENDPOINT``, ``HF_HUB_OFFLINE=1``. Repositories of the
+AV-HuBERT port are imported once, beside their download.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from avsr.errors import ModelError
+from avsr.languages import LANGUAGES
+
+BUNDLED = {"tiny": "tiny"}  # public name -> folder in avsr/assets
+DEFAULT_MODEL = "tiny"
+ASSETS = Path(__file__).parent / "assets"
+SCHEME = "hf://"
+ADDRESS = re.compile(r"hf://(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+OWN_FILES = ["config.json", "model.safetensors", "tokenizer.model", "lm.safetensors", "README.md"]
+PORT_FILES = ["sentencepiece.bpe.model", "vocab.json"]
+PORT = "hf://nguyenvulebinh/AV-HuBERT-MuAViC-"
+AVHUBERT_TERMS = "AV-HuBERT's terms: non-commercial use only"
+NON_COMMERCIAL = "CC BY-NC 4.0 and AV-HuBERT's terms: non-commercial use only"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A model that ``avsr models`` lists."""
+
+    name: str
+    where: str
+    """``bundled``, ``cached``, or how to get it."""
+    size: str
+    languages: tuple[str, ...]
+    licence: str
+
+
+MUAVIC = tuple(code for code in LANGUAGES if code != "en")
+KNOWN = [
+    *(
+        Listed(
+            name=PORT + (codes[0] if len(codes) == 1 else "multilingual"),
+            where="on the hub",
+            size="1.5 GB",
+            languages=codes,
+            licence=NON_COMMERCIAL,
+        )
+        for codes in [*((code,) for code in LANGUAGES), MUAVIC]
+    ),
+    *(
+        Listed(
+            name=name,
+            where="avsr import",
+            size=size,
+            languages=codes,
+            licence=NON_COMMERCIAL if "MuAViC" in name else AVHUBERT_TERMS,
+        )
+        for name, size, codes in [
+            ("MuAViC, xx_avsr (.pt), one per language", "385 M weights", LANGUAGES),
+            ("MuAViC, x_avsr (.pt)", "385 M weights", MUAVIC),
+            ("AV-HuBERT Base, pre-trained (.pt)", "103 M weights", ()),
+            ("AV-HuBERT Base, fine-tuned (.pt)", "161 M weights", ("en",)),
+            ("AV-HuBERT Large, pre-trained (.pt)", "325 M weights", ()),
+            ("AV-HuBERT Large, fine-tuned (.pt)", "477 M weights", ("en",)),
+        ]
+    ),
+]
+
+
+def find_model(name: str | os.PathLike[str] | None = None) -> Path:
+    """The directory of a model: bundled (no name, or its name), a path, or ``hf://owner/name``.
+
+    Raises ModelError if there is none.
+    """
+    chosen = DEFAULT_MODEL if name is None else os.fspath(name)
+    if chosen.startswith(SCHEME):
+        return fetch(chosen)
+    path = ASSETS / BUNDLED[chosen] if chosen in BUNDLED else Path(chosen)
+    if not path.is_dir():
+        raise ModelError(
+            f"no model '{chosen}': give the path of a model directory, hf://owner/name, or a "
+            f"bundled name ({', '.join(BUNDLED)})"
+        )
+    return path
+
+
+def read_licence(directory: str | os.PathLike[str]) -> str:
+    """What the card of a model directory says in its line ``Licence: ...`` or ``license: ...``."""
+    card = Path(directory) / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    found = re.search(r"^Licen[cs]e: *(\S.*)$", text, re.MULTILINE | re.IGNORECASE)
+    licence = found[1].strip() if found else "its card does not say"
+    if re.search(r"\bnc\b", licence, re.IGNORECASE) and "non-commercial" not in licence.lower():
+        licence += " (non-commercial use only)"
+    return licence
+
+
+def fetch(address: str) -> Path:
+    """The model directory of ``hf://owner/name`` or ``hf://owner/name@revision``, downloaded once.
+
+    Raises ModelError for an address of another form, a repository that cannot be had, or one that
+    is neither a model directory nor of the AV-HuBERT port.
+    """
+    match = ADDRESS.fullmatch(address)
+    if match is None:
+        raise ModelError(f"'{address}' is no address: write hf://owner/name or with @revision")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+
+    (enable_progress_bars if sys.stderr.isatty() else disable_progress_bars)()
+    try:
+        snapshot = Path(
+            snapshot_download(
+                match["name"],
+                revision=match["revision"],
+                allow_patterns=[*OWN_FILES, *PORT_FILES],
+            )
+        )
+    except Exception as error:  # of the library, its HTTP client and the system, in many families
+        raise ModelError(f"cannot get {address}: {_reason(error)}") from error
+    return snapshot if _is_own(snapshot) else _import_once(snapshot, match["name"])
+
+
+def _reason(error: Exception) -> str:
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if isinstance(error, GatedRepoError):
+        return "its owner wants you to log in and to agree to terms first ('hf auth login')"
+    if isinstance(error, RepositoryNotFoundError):
+        return "there is no such repository, or it is private"
+    if isinstance(error, RevisionNotFoundError):
+        return "the repository has no such revision"
+    if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled):
+        return "it is not in the cache, and the hub cannot be reached"
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is a model directory, not one of the port."""
+    try:
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(settings, dict) and "encoder" in settings
+
+
+def _import_once(snapshot: Path, name: str) -> Path:
+    from huggingface_hub.constants import HF_HOME
+
+    from avsr.interop import import_model
+
+    out = Path(HF_HOME) / "avsr" / name.replace("/", "--") / snapshot.name
+    if not (out / "model.safetensors").is_file():  # which is written last
+        language = name.rpartition("-")[2]
+        codes = MUAVIC if language == "multilingual" else (language,)
+        import_model(snapshot, out, languages=codes if codes[0] in LANGUAGES else None)
+    return out
+
+
+def list_models() -> list[Listed]:
+    """What is bundled, what is in the cache, and what is known and not there."""
+    found = [_listed(name, "bundled", ASSETS / folder) for name, folder in BUNDLED.items()]
+    found += _cached()
+    there = {entry.name for entry in found}
+    return [*found, *(entry for entry in KNOWN if entry.name not in there)]
+
+
+def _cached() -> Iterator[Listed]:
+    """Repositories in the cache that are ours or known, without a word to the network."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    known = {entry.name: entry for entry in KNOWN}
+    try:
+        repositories = scan_cache_dir().repos
+    except CacheNotFound:
+        return
+    for repository in sorted(repositories, key=lambda repository: repository.repo_id):
+        name = SCHEME + repository.repo_id
+        size = f"{repository.size_on_disk / 1e9:.1f} GB"
+        for revision in repository.revisions:
+            if name in known:
+                entry = known[name]
+                yield Listed(
+                    name=name,
+                    where="cached",
+                    size=size,
+                    languages=entry.languages,
+                    licence=entry.licence,
+                )
+                break
+            if _is_own(revision.snapshot_path):
+                yield _listed(name, "cached", revision.snapshot_path)
+                break
+
+
+def _listed(name: str, where: str, folder: Path) -> Listed:
+    from avsr.model import ModelConfig
+
+    config = ModelConfig.from_dict(json.loads((folder / "config.json").read_text("utf-8")))
+    return Listed(
+        name=name,
+        where=where,
+        size=f"{sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.0f} MB",
+        languages=config.languages,
+        licence=read_licence(folder),
+    )

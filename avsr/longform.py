@@ -1,7 +1,7 @@
 """Recordings of any length: read once as a stream, cut at pauses, transcribed part by part."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
@@ -9,16 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from avsr import face, media
-from avsr.audio import Span, SpokenParts
+from avsr.audio import Span, SpokenParts, rms
 from avsr.errors import MediaError
 from avsr.language import smooth_languages
 from avsr.model import AVSRModel
-from avsr.pipeline import Recording, TranscribeOptions, encode, recognize_encoded
+from avsr.pipeline import (
+    SILENCE_RMS,
+    Recording,
+    TranscribeOptions,
+    encode,
+    recognize_encoded,
+)
 from avsr.rates import FPS, SAMPLE_RATE
 from avsr.transcript import Segment, Transcript, Word
 
 BATCH_SEGMENTS = 4  # segments of one modality that the model takes at a time
-BLIND_SECONDS = 10.0  # length of the parts of a file without sound
+EVEN_SECONDS = 10.0  # length of the parts of a file in which no pauses are known
 FEW_FACES = 0.5  # share of a part's frames with a face below which its lips are not read
 
 Progress = Callable[[float, float], None]
@@ -49,10 +55,15 @@ def transcribe_long(
     notes: list[str] = []
     segments: list[Segment] = []
     history: list[dict[str, float]] = []
-    for batch in _batches(_parts(path, info, options, notes)):
-        segments += _transcribe_batch(model, batch, options, history)
-        if progress is not None:
-            progress(segments[-1].end, info.duration)
+    for even in (False, True):
+        if even and info.has_audio:
+            notes.append("no speech was found in the sound, so it is cut into even parts")
+        for batch in _batches(_parts(path, info, options, notes, even)):
+            segments += _transcribe_batch(model, batch, options, history)
+            if progress is not None:
+                progress(segments[-1].end, info.duration)
+        if segments or not info.has_audio:
+            break
     if not segments:
         raise MediaError(f"{path}: nothing to transcribe: no speech and no face was found")
     seconds: dict[str, float] = {}
@@ -80,17 +91,26 @@ def transcribe_long(
 
 
 def _parts(
-    path: Path, info: media.MediaInfo, options: TranscribeOptions, notes: list[str]
+    path: Path, info: media.MediaInfo, options: TranscribeOptions, notes: list[str], even: bool
 ) -> Iterator[_Part]:
-    """Sound and lips of every stretch that is spoken; sound and picture are read side by side."""
-    hear = info.has_audio and options.modality != "video"
-    see = info.has_video and options.modality != "audio"
+    """Sound and lips of every stretch that is spoken, or of ``even`` parts of the whole.
+
+    Sound and picture are read side by side.
+    """
+    hear = info.has_audio and (options.modality != "video" or not info.has_video)
+    see = info.has_video and (options.modality != "audio" or not info.has_audio)
+    if hear and options.modality == "video":
+        notes.append("there is no picture, so the sound is transcribed")
+    if see and options.modality == "audio":
+        notes.append("there is no sound track, so the lips are read")
     frames = _Frames(path, notes) if see else None
-    spans: Iterator[tuple[Span, np.ndarray | None]]
-    if info.has_audio:
-        spans = iter(SpokenParts(media.stream_waveform(path, warn=notes.append)))
+    spans: Iterable[tuple[Span, np.ndarray | None]]
+    if not info.has_audio:
+        spans = ((span, None) for span in _even_spans(info.duration))
+    elif even:
+        spans = _even_parts(media.stream_waveform(path, warn=notes.append), info.duration)
     else:
-        spans = _blind_spans(info.duration)
+        spans = SpokenParts(media.stream_waveform(path, warn=notes.append))
     for span, waveform in spans:
         start, end = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
         mouth = None if frames is None else frames.mouth(start, end)
@@ -102,12 +122,32 @@ def _parts(
         yield _Part(start, end, recording)
 
 
-def _blind_spans(duration: float) -> Iterator[tuple[Span, None]]:
-    """A file without sound in even parts."""
-    count = max(1, round(duration / BLIND_SECONDS))
+def _even_parts(
+    chunks: Iterable[np.ndarray], duration: float
+) -> Iterator[tuple[Span, np.ndarray | None]]:
+    """Even parts of a stream of sound; None for the samples of a silent one."""
+    spans = iter(_even_spans(duration))
+    span = next(spans)
+    kept, first = np.zeros(0, np.float32), 0
+    for chunk in chunks:
+        kept = np.concatenate([kept, chunk])
+        while len(kept) >= span.end - first:
+            samples = kept[span.start - first : span.end - first]
+            yield span, samples if rms(samples) >= SILENCE_RMS else None
+            kept, first = kept[span.end - first :], span.end
+            following = next(spans, None)
+            if following is None:
+                return
+            span = following
+    yield span, kept if rms(kept) >= SILENCE_RMS else None
+
+
+def _even_spans(duration: float) -> Iterator[Span]:
+    """A file in even parts."""
+    count = max(1, round(duration / EVEN_SECONDS))
     edges = [round(duration * SAMPLE_RATE * i / count) for i in range(count + 1)]
     for start, end in pairwise(edges):
-        yield Span(start, end), None
+        yield Span(start, end)
 
 
 class _Frames:

@@ -101,7 +101,7 @@ def test_sound_and_lips(model, clips):
         ("one-frame", "av", "av", None),
         ("silence", "av", "video", "sound track is silent"),
         ("4k", "av", "av", None),
-        ("long", "audio", "audio", "longer than 30 s"),
+        ("long", "audio", "audio", "no speech was found"),
     ],
 )
 def test_what_is_missing_is_replaced_and_said(model, clips, clip, asked, used, warning):

@@ -33,7 +33,6 @@ from avsr.evaluation.scores import Outcome
 from avsr.evaluation.text import NORMALIZATION_VERSION
 from avsr.evaluation.workplace import Task, Workplace, chosen_records, noise_library
 from avsr.files import replace_text
-from avsr.model import load_model
 from avsr.search import pack_ngrams
 
 SEARCH = ("beam_size", "ctc_weight", "lm_weight")
@@ -45,6 +44,8 @@ Progress = Callable[[str, int, int], None]  # what, done, in all
 def _open(config: EvaluationConfig, device: str, threads: int) -> Workplace:
     """The workplace of a process of its own."""
     import torch
+
+    from avsr.model import load_model
 
     torch.set_num_threads(threads)
     model = load_model(config.model, device)
@@ -156,6 +157,8 @@ def _about_model(
     config: EvaluationConfig, records: Iterable[Record], recognizer: Recognizer | None
 ) -> dict[str, Any]:
     """Name, digest of the weights and search options; check that it knows the languages."""
+    from avsr.model import load_model
+
     options = {name: getattr(config, name) for name in SEARCH}
     if recognizer is not None:
         return {"name": type(recognizer).__name__.lower(), "weights": None, **options}

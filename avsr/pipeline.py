@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SILENCE_RMS = 1e-4  # -80 dB of full scale; below it a recording holds no sound
 FEW_FACES = 0.8  # share of frames with a face below which the transcript says so
+LENGTH_BONUS = 0.3  # nats a token, against a language model's liking for short texts
 UNDETERMINED = "und"  # ISO 639-2's code of a language that nobody named
 LONG_SECONDS = 20.0  # longer recordings are cut at pauses
 
@@ -48,12 +49,14 @@ class TranscribeOptions:
             raise ConfigError(f"modality '{self.modality}' must be av, audio or video")
         self.search()
 
-    def search(self) -> SearchOptions:
+    def search(self, with_lm: bool = True) -> SearchOptions:
         """Options of the beam search; an empty transcript is allowed."""
+        lm_weight = self.lm_weight if with_lm else 0.0
         return SearchOptions(
             beam_size=self.beam_size,
             ctc_weight=self.ctc_weight,
-            lm_weight=self.lm_weight,
+            lm_weight=lm_weight,
+            length_bonus=LENGTH_BONUS if lm_weight else 0.0,
             min_len=0,
         )
 
@@ -197,7 +200,7 @@ def decode(
         languages.to(model.device),
         encoded.lengths,
         encoded.ctc_log_probs,
-        options.search(),
+        options.search(with_lm=bool(model.language_models)),
     )
     return [hypotheses[0] for hypotheses in found]
 

@@ -123,7 +123,9 @@ def _timed(passage: Passage, floor: float) -> _Part | None:
     times = [passage.start, passage.end, *(t for w in passage.words for t in (w.start, w.end))]
     if not all(math.isfinite(time) for time in times):
         raise ValueError("the times of a passage and its words must be finite")
-    texts, starts, ends = [], [], []
+    texts: list[str] = []
+    starts: list[float] = []
+    ends: list[float] = []
     for word in passage.words:
         text = " ".join(word.text.split())
         if text:
@@ -163,11 +165,11 @@ def _cut(part: _Part, limit: float) -> list[Cue]:
         if here is None:  # its word starts with the one before: no cue can begin here
             continue
         for j in cutter.stops(i):
-            cost, folding = cutter.cost(i, j)
+            cost, folded = cutter.cost(i, j)
             total = (here[0][0] + cost[0], here[0][1] + cost[1], here[0][2] + cost[2])
             known = cheapest[j]
             if known is None or total < known[0]:
-                cheapest[j] = (total, i, folding)
+                cheapest[j] = (total, i, folded)
     cues: list[Cue] = []
     stop = count
     while stop:

@@ -16,11 +16,14 @@ from typer.exceptions import TyperException
 from avsr import assessment, exchange, workshop
 from avsr.console import (
     BeamOption,
+    BurnOption,
     CtcOption,
     DeviceOption,
+    FormatOption,
     LmOption,
     ModalityOption,
     ModelOption,
+    OutputOption,
     complain,
     show_status,
 )
@@ -105,14 +108,19 @@ def transcribe(
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object per file and line on stdout.")
     ] = False,
+    output: OutputOption = None,
+    file_format: FormatOption = None,
+    burn: BurnOption = None,
 ) -> int:
-    """Print language, probability and text of each video."""
+    """Print language, probability and text of each video; write subtitles where asked to."""
+    from avsr.delivery import plan_delivery
     from avsr.languages import check_language
 
     failed = 0
     if model is not None and models is not None:
         raise AvsrError("--model and --models exclude each other")
     network: AVSRModel | ModelSet
+    delivery = plan_delivery(videos, output, file_format, burn, language)
     with show_status("loading the model"):
         if models is not None:
             from avsr import modelset
@@ -126,6 +134,7 @@ def transcribe(
         check_language(language, network.config.languages)
     for number, video in enumerate(videos, 1):
         try:
+            delivery.check(video)
             with show_status(f"{video} ({number} of {len(videos)})") as at:
                 result = network.transcribe(
                     video,
@@ -136,19 +145,19 @@ def transcribe(
                     lm_weight=lm_weight,
                     progress=at,
                 )
-        except AvsrError as error:
-            failed += 1
-            complain(_about(video, str(error)))
-            continue
         except Exception as error:  # the other files are still to be done; exit status 1 tells
-            if os.environ.get("AVSR_DEBUG"):
-                raise
             failed += 1
-            complain(_about(video, f"{_unexpected(error)}; AVSR_DEBUG=1 shows where"))
+            _complain_about(video, error)
             continue
         for warning in result.warnings:
             complain(_about(video, f"warning: {warning}"))
         print(result.to_json() if json else _as_line(result), flush=True)
+        try:
+            with show_status(f"{video}: writing"):
+                delivery.write(video, result)
+        except Exception as error:
+            failed += 1
+            _complain_about(video, error)
     return 1 if failed else 0
 
 
@@ -191,6 +200,16 @@ def _as_line(result: "Transcript") -> str:
     probability = result.language_probs.get(result.language)
     share = "" if probability is None else f" ({probability:.2f})"
     return f"{result.file}  {result.language}{share}  {result.text}"
+
+
+def _complain_about(video: str, error: Exception) -> None:
+    """One line about a file that failed; a bug is raised again where AVSR_DEBUG asks for it."""
+    if isinstance(error, AvsrError):
+        complain(_about(video, str(error)))
+    elif os.environ.get("AVSR_DEBUG"):
+        raise error
+    else:
+        complain(_about(video, f"{_unexpected(error)}; AVSR_DEBUG=1 shows where"))
 
 
 def _about(video: str, message: str) -> str:

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from avsr.transcript import FileFormat
+
 Modality = Literal["av", "audio", "video"]
 Progress = Callable[[str, int, int], None]  # part of the work, items done, in all
 
@@ -27,6 +29,23 @@ CtcOption = Annotated[
 ]
 LmOption = Annotated[
     float, typer.Option("--lm-weight", min=0.0, help="Weight of the model's language model.")
+]
+OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="PATH",
+        help="Write a .srt, .vtt, .ass, .json, .tsv or .txt file; or a folder for several videos.",
+    ),
+]
+FormatOption = Annotated[
+    FileFormat | None,
+    typer.Option("--format", help="Of the files in a folder; srt if it is not said."),
+]
+BurnOption = Annotated[
+    str | None,
+    typer.Option("--burn", metavar="OUT.mp4", help="Write the video with subtitles in it."),
 ]
 
 

@@ -4,14 +4,19 @@ Both come out on one clock, whatever the file's rates and offsets: `frames[k]` i
 is on screen at k/25 s, `waveform[i]` the sound at i/16000 s.
 """
 
+from avsr.media.burning import burn_captions
 from avsr.media.container import MediaInfo, Warn, probe
+from avsr.media.lettering import Caption, check_captions
 from avsr.media.sound import read_waveform, stream_waveform
 from avsr.media.video import read_frames
 from avsr.media.writing import write_video
 
 __all__ = [
+    "Caption",
     "MediaInfo",
     "Warn",
+    "burn_captions",
+    "check_captions",
     "probe",
     "read_frames",
     "read_waveform",

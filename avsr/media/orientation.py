@@ -50,6 +50,16 @@ class Orientation:
             image = image[::-1]
         return np.ascontiguousarray(image)
 
+    def revert(self, image: np.ndarray) -> np.ndarray:
+        """Turn an upright image (H, W, ...) as the stored pictures are: the inverse of apply."""
+        if self.flip_y:
+            image = image[::-1]
+        if self.flip_x:
+            image = image[:, ::-1]
+        if self.transposed:
+            image = image.swapaxes(0, 1)
+        return np.ascontiguousarray(image)
+
 
 UPRIGHT = Orientation()
 

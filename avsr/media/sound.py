@@ -47,11 +47,38 @@ def _chunks(path: str | Path, warn: Warn) -> Iterator[np.ndarray]:
     with open_source(path) as source:
         if source.audio is None:
             raise MediaError(f"{path}: has no sound")
-        for chunk in _placed(_runs(source, warn)):
+        for chunk in placed_sound(source, warn):
             empty = False
-            yield chunk
+            yield chunk[0]
     if empty:
         raise MediaError(f"{path}: none of its sound can be decoded")
+
+
+def placed_sound(
+    source: Source,
+    warn: Warn,
+    *,
+    rate: int = SAMPLE_RATE,
+    layout: str = "mono",
+    sample_format: str = "s16",
+) -> Iterator[np.ndarray]:
+    """Chunks (channels, n) of the sound from time zero on, without gaps: what is not there is zero.
+
+    ``rate`` in Hz; ``sample_format`` as FFmpeg names it, planar if there are several channels.
+    """
+    written = 0
+    for start, frames in groupby(_runs(source, warn), key=itemgetter(0)):
+        position = round(start * rate)
+        resampler = av.AudioResampler(format=sample_format, layout=layout, rate=rate)
+        for chunk in _resample((frame for _, frame in frames), resampler):
+            while position > written:  # a second at a time: a gap may be long
+                gap = min(rate, position - written)
+                yield np.zeros((len(chunk), gap), chunk.dtype)
+                written += gap
+            fresh = chunk[:, max(0, written - position) :]
+            position += chunk.shape[1]
+            written += fresh.shape[1]
+            yield fresh
 
 
 def _runs(source: Source, warn: Warn) -> Iterator[tuple[float, AudioFrame]]:
@@ -68,27 +95,11 @@ def _runs(source: Source, warn: Warn) -> Iterator[tuple[float, AudioFrame]]:
         yield start, frame
 
 
-def _placed(runs: Iterator[tuple[float, AudioFrame]]) -> Iterator[np.ndarray]:
-    """Resample each run and put it at its start: zeros fill gaps, what overlaps is cut."""
-    written = 0
-    for start, frames in groupby(runs, key=itemgetter(0)):
-        position = round(start * SAMPLE_RATE)
-        if position > written:
-            yield np.zeros(position - written, np.int16)
-            written = position
-        for chunk in _resample(frame for _, frame in frames):
-            fresh = chunk[max(0, written - position) :]
-            position += len(chunk)
-            written += len(fresh)
-            yield fresh
-
-
-def _resample(frames: Iterator[AudioFrame]) -> Iterator[np.ndarray]:
-    """Chunks (n,) int16 at 16 kHz. Mixing down to 16 bit scales so that nothing clips."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+def _resample(frames: Iterator[AudioFrame], resampler: av.AudioResampler) -> Iterator[np.ndarray]:
+    """Chunks (channels, n). Mixing down to 16 bit scales so that nothing clips."""
     for frame in frames:
         frame.pts = None  # runs are gapless; the resampler shall count samples, nothing else
         for out in resampler.resample(frame):
-            yield out.to_ndarray()[0]
+            yield out.to_ndarray()
     for out in resampler.resample(None):
-        yield out.to_ndarray()[0]
+        yield out.to_ndarray()

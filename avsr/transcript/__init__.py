@@ -1,6 +1,29 @@
-"""Stage 8 of 8: hypotheses -> text, words with times, JSON."""
+"""Stage 8 of 8: hypotheses -> text, words with times, subtitles, JSON."""
 
+from avsr.transcript.cues import Cue, Passage, make_cues, transcript_cues
+from avsr.transcript.formats import (
+    FORMATS,
+    FileFormat,
+    reads_right_to_left,
+    render,
+    write_transcript,
+)
 from avsr.transcript.result import Modality, Segment, Transcript, Word
 from avsr.transcript.words import time_words
 
-__all__ = ["Modality", "Segment", "Transcript", "Word", "time_words"]
+__all__ = [
+    "FORMATS",
+    "Cue",
+    "FileFormat",
+    "Modality",
+    "Passage",
+    "Segment",
+    "Transcript",
+    "Word",
+    "make_cues",
+    "reads_right_to_left",
+    "render",
+    "time_words",
+    "transcript_cues",
+    "write_transcript",
+]

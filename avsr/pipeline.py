@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SILENCE_RMS = 1e-4  # -80 dB of full scale; below it a recording holds no sound
 FEW_FACES = 0.8  # share of frames with a face below which the transcript says so
-LENGTH_BONUS = 0.3  # nats a token, against a language model's liking for short texts
+LENGTH_BONUS = 0.5  # nats a token, against a language model's liking for short texts
 UNDETERMINED = "und"  # ISO 639-2's code of a language that nobody named
 LONG_SECONDS = 20.0  # longer recordings are cut at pauses
 

@@ -162,6 +162,34 @@ def transcribe(
 
 
 @app.command()
+def crop(
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Video files.")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="DIR", help="Folder to write into.")
+    ],
+) -> int:
+    """Show what the model sees: mouth and landmark videos, contact sheet, numbers per frame."""
+    from avsr.cropping import crop_video, plan_crops
+
+    failed = 0
+    stems = plan_crops(videos, output)
+    for number, video in enumerate(videos, 1):
+
+        def warn(message: str, video: str = video) -> None:
+            complain(_about(video, f"warning: {message}"))
+
+        try:
+            with show_status(f"{video} ({number} of {len(videos)})") as at:
+                report = crop_video(video, stems[video], warn=warn, progress=at)
+        except Exception as error:  # the other files are still to be done
+            failed += 1
+            _complain_about(video, error)
+            continue
+        print(f"{report.sheet}  {report}", flush=True)
+    return 1 if failed else 0
+
+
+@app.command()
 def demo(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[

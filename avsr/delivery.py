@@ -77,7 +77,7 @@ def plan_delivery(
     files = {} if output is None else _files(videos, output, file_format)
     target = None if burn is None else _burnt(videos, burn, language)
     for path in [*files.values(), *([target] if target else [])]:
-        _check_target(path, videos)
+        check_target(path, videos)
     return Delivery(files, target)
 
 
@@ -95,10 +95,19 @@ def _files(videos: Sequence[str], output: str, file_format: FileFormat | None) -
         if len({os.path.realpath(video) for video in videos}) > 1:
             raise ConfigError(f"{output}: is one file for {len(videos)} videos; give a folder")
         return dict.fromkeys(videos, path)
+    return name_files(videos, output, f".{file_format or 'srt'}")
+
+
+def name_files(videos: Sequence[str], folder: str, ending: str) -> dict[str, Path]:
+    """A file in ``folder`` for each video, of its name and ``ending``; makes the folder.
+
+    Raises ConfigError if two videos have one name or the folder cannot be made.
+    """
+    path = Path(folder)
     found: dict[str, Path] = {}
     taken: dict[str, str] = {}
     for video in videos:
-        file = path / f"{Path(video).stem}.{file_format or 'srt'}"
+        file = path / f"{Path(video).stem}{ending}"
         # Some file systems take small and capital letters for the same.
         first = taken.setdefault(file.name.casefold(), video)
         if os.path.realpath(first) != os.path.realpath(video):
@@ -110,7 +119,7 @@ def _files(videos: Sequence[str], output: str, file_format: FileFormat | None) -
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{output}: is no folder and cannot become one") from error
+        raise ConfigError(f"{folder}: is no folder and cannot become one") from error
     return found
 
 
@@ -127,7 +136,8 @@ def _burnt(videos: Sequence[str], burn: str, language: str) -> Path:
     return path
 
 
-def _check_target(path: Path, videos: Sequence[str]) -> None:
+def check_target(path: Path, videos: Sequence[str]) -> None:
+    """Raise ConfigError if ``path`` cannot be written, or is one of the ``videos``."""
     if not path.parent.is_dir():
         raise ConfigError(f"{path}: there is no folder {path.parent}")
     if path.is_dir():

@@ -84,7 +84,8 @@ def test_a_video_whose_block_fails_is_not_left(tmp_path):
             add(np.zeros((48, 64), np.uint8))
             raise KeyboardInterrupt
 
-    pytest.raises(KeyboardInterrupt, fail)
+    with pytest.raises(KeyboardInterrupt):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -137,6 +137,8 @@ def crop_video(
             num_doubtful=num_doubtful,
             sheet=sheet_path,
         )
+        if not num_found:
+            warn("no face was found")
         sheet.save(sheet_part, path.name, str(report))
         rows.finish(report)
     return report

@@ -38,6 +38,7 @@ BAD: Final[Colour] = (235, 72, 72)
 TEXT: Final[Colour] = (235, 235, 235)
 FAINT: Final[Colour] = (150, 150, 150)
 GROUND: Final[Colour] = (24, 24, 28)
+BEHIND: Final[Colour] = (44, 44, 50)
 LIPS: Final[Colour] = (80, 220, 255)
 
 
@@ -123,7 +124,7 @@ def _numbers(diagnosis: Diagnosis) -> list[tuple[str, str]]:
     return [
         ("track", "–" if d.track is None else str(d.track)),
         ("scale", "–" if d.scale is None else f"{d.scale:.2f}"),
-        ("angle", "–" if d.angle is None else f"{d.angle:+.0f}°"),
+        ("angle", "–" if d.angle is None else f"{round(d.angle)}°"),
         ("blur", "–" if d.blur is None else f"{d.blur:.2f}"),
     ]
 
@@ -144,10 +145,11 @@ def draw_tile(picture: Image, crop: NDArray[np.uint8], diagnosis: Diagnosis, ind
     sheet = Pictures.new("RGB", tile_size(), GROUND)
     fit = min(width / picture.shape[1], height / picture.shape[0])
     size = (max(1, round(picture.shape[1] * fit)), max(1, round(picture.shape[0] * fit)))
+    sheet.paste(BEHIND, (0, 0, width, height + 6))
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     sheet.paste(
         Pictures.fromarray(np.asarray(small, np.uint8)),
-        (width - size[0], 3 + (height - size[1]) // 2),
+        ((width - size[0]) // 2, 3 + (height - size[1]) // 2),
     )
     _paste_crop(sheet, crop, width + gap + 3, 3, height, colour_of(diagnosis))
     draw = ImageDraw.Draw(sheet)

@@ -58,6 +58,9 @@ def evaluate(
     lm_weight: Annotated[
         float | None, typer.Option(help="Weight of the model's language model.")
     ] = None,
+    sync: Annotated[
+        bool | None, typer.Option(help="Put lips right that run before or behind the sound.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Utterances at a time.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that work.")] = 1,
     cache: Annotated[

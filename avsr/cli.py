@@ -24,6 +24,7 @@ from avsr.console import (
     ModalityOption,
     ModelOption,
     OutputOption,
+    SyncOption,
     complain,
     show_status,
 )
@@ -104,6 +105,7 @@ def transcribe(
     beam_size: BeamOption = 5,
     ctc_weight: CtcOption = 0.3,
     lm_weight: LmOption = 0.4,
+    sync: SyncOption = True,
     device: DeviceOption = "auto",
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object per file and line on stdout.")
@@ -143,6 +145,7 @@ def transcribe(
                     beam_size=beam_size,
                     ctc_weight=ctc_weight,
                     lm_weight=lm_weight,
+                    sync=sync,
                     progress=at,
                 )
         except Exception as error:  # the other files are still to be done; exit status 1 tells

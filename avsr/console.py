@@ -27,6 +27,9 @@ BeamOption = Annotated[
 CtcOption = Annotated[
     float, typer.Option("--ctc-weight", min=0.0, max=1.0, help="Share of CTC in the score.")
 ]
+SyncOption = Annotated[
+    bool, typer.Option(help="Put lips right that run before or behind the sound.")
+]
 LmOption = Annotated[
     float, typer.Option("--lm-weight", min=0.0, help="Weight of the model's language model.")
 ]

@@ -21,6 +21,7 @@ from avsr.pipeline import (
     recognize_encoded,
 )
 from avsr.rates import FPS, SAMPLE_RATE
+from avsr.sync import Synchronizer
 from avsr.transcript import Segment, Transcript, Word
 
 BATCH_SEGMENTS = 4  # segments of one modality that the model takes at a time
@@ -55,10 +56,15 @@ def transcribe_long(
     notes: list[str] = []
     segments: list[Segment] = []
     history: list[dict[str, float]] = []
+    synchronizer = Synchronizer(model) if options.sync else None
     for even in (False, True):
         if even and info.has_audio:
             notes.append("no speech was found in the sound, so it is cut into even parts")
         for batch in _batches(_parts(path, info, options, notes, even)):
+            if synchronizer is not None:
+                batch = [
+                    replace(part, recording=synchronizer.align(part.recording)) for part in batch
+                ]
             segments += _transcribe_batch(model, batch, options, history)
             if progress is not None:
                 progress(segments[-1].end, info.duration)
@@ -71,6 +77,8 @@ def transcribe_long(
         length = segment.end - segment.start
         seconds[segment.language] = seconds.get(segment.language, 0.0) + length
     total = sum(seconds.values())
+    if synchronizer is not None:
+        notes += synchronizer.notes
     used = {segment.modality for segment in segments}
     if len(used) > 1:
         notes.append("parts were transcribed from sound or lips alone; see the segments")

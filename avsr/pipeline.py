@@ -17,6 +17,7 @@ from avsr.languages import check_language
 from avsr.model import AVSRModel, load_model
 from avsr.rates import CROP_SIZE, FBANK_DIM, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.search import Hypothesis, SearchOptions, align
+from avsr.sync import in_step
 from avsr.transcript import Modality, Transcript, Word, time_words
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class TranscribeOptions:
     """Share of CTC in the search's score, 0 to 1."""
     lm_weight: float = 0.4
     """Weight of the model's language model, if it has one, on top of the others."""
+    sync: bool = True
+    """Whether lips that run before or behind the sound are put right."""
 
     def __post_init__(self) -> None:
         if self.modality not in ("av", "audio", "video"):
@@ -335,7 +338,10 @@ def transcribe_file(
         from avsr.longform import transcribe_long
 
         return transcribe_long(model, path, options, progress)
-    return recognize(model, [read_recording(path, options.modality)], options)[0]
+    recording = read_recording(path, options.modality)
+    if options.sync:
+        recording = in_step(model, recording)
+    return recognize(model, [recording], options)[0]
 
 
 def transcribe(
@@ -347,6 +353,7 @@ def transcribe(
     beam_size: int = 5,
     ctc_weight: float = 0.3,
     lm_weight: float = 0.4,
+    sync: bool = True,
 ) -> Transcript:
     """Transcribe one media file with ``model`` (loaded, or its name; default: the bundled one)."""
     network = model if isinstance(model, AVSRModel) else load_model(model)
@@ -356,6 +363,7 @@ def transcribe(
         beam_size=beam_size,
         ctc_weight=ctc_weight,
         lm_weight=lm_weight,
+        sync=sync,
     )
     return transcribe_file(network, path, options)
 

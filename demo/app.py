@@ -3,6 +3,7 @@
 Run it with `make demo` or `avsr demo`. It imports the package's public surface only.
 """
 
+import dataclasses
 import html
 import socket
 import sys
@@ -18,6 +19,7 @@ import numpy as np
 from avsr import AvsrError, Transcript, load_model
 from avsr.languages import LANGUAGES, RIGHT_TO_LEFT, language_name
 from avsr.media import write_video
+from avsr.transcript import FORMATS, write_transcript
 
 EXAMPLES = Path(__file__).parent / "examples"
 MODALITIES = [("Sound and lips", "av"), ("Sound only", "audio"), ("Lips only", "video")]
@@ -50,7 +52,7 @@ def build_app(model: Transcriber | None = None, examples: Path = EXAMPLES) -> gr
     mouths = Path(tempfile.gettempdir())
 
     def recognize(video: str | None, modality: str, language: str) -> tuple[Any, ...]:
-        """Values of the outputs: language, text, mouth video, notes."""
+        """Values of the outputs: language, text, mouth video, notes, files."""
         if video is None:
             raise gr.Error("Choose, upload or record a video first.", print_exception=False)
         try:
@@ -64,7 +66,8 @@ def build_app(model: Transcriber | None = None, examples: Path = EXAMPLES) -> gr
             rtl=result.language in RIGHT_TO_LEFT,
             label=f"Text ({language_name(result.language)})",
         )
-        return names, text, _mouth_video(result, mouths), _notes(result)
+        files = _subtitle_files(result, Path(video).name, mouths)
+        return names, text, _mouth_video(result, mouths), _notes(result), files
 
     with gr.Blocks(title="avsr", analytics_enabled=False, delete_cache=(DAY, DAY)) as page:
         mouths = Path(page.GRADIO_CACHE)
@@ -90,6 +93,7 @@ def build_app(model: Transcriber | None = None, examples: Path = EXAMPLES) -> gr
                 text = gr.Textbox(label="Text", lines=3, buttons=["copy"], elem_id="text")
                 probabilities = gr.Label(label="Language", num_top_classes=3, elem_id="language")
                 notes = gr.Markdown(elem_id="notes")
+                files = gr.Files(label="Subtitles and text", interactive=False, elem_id="files")
                 mouth = gr.Video(
                     label="The mouth that the model saw",
                     height=320,
@@ -97,7 +101,7 @@ def build_app(model: Transcriber | None = None, examples: Path = EXAMPLES) -> gr
                     elem_id="mouth",
                 )
         settings = [video, modality, language]
-        outputs = [probabilities, text, mouth, notes]
+        outputs = [probabilities, text, mouth, notes, files]
         event: dict[str, Any] = {
             "inputs": settings,
             "outputs": outputs,
@@ -140,6 +144,17 @@ def _mouth_video(result: Transcript, folder: Path) -> str | None:
     path = folder / f"mouth-{uuid.uuid4().hex}.mp4"
     write_video(path, _enlarge(result.mouth.mouth))
     return str(path)
+
+
+def _subtitle_files(result: Transcript, name: str, folder: Path) -> list[str]:
+    """Paths of the transcript in every format, called like the video."""
+    folder = folder / f"text-{uuid.uuid4().hex}"
+    folder.mkdir(parents=True)
+    named = dataclasses.replace(result, file=name)  # not where the server keeps it
+    paths = [folder / f"{Path(name).stem}.{file_format}" for file_format in FORMATS]
+    for path, file_format in zip(paths, FORMATS, strict=True):
+        write_transcript(path, named, file_format)
+    return [str(path) for path in paths]
 
 
 def _enlarge(mouth: np.ndarray) -> Iterator[np.ndarray]:

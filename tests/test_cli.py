@@ -135,6 +135,7 @@ def test_every_option_reaches_the_model(run: Run, knowing: KnowingModel, clip: P
             "beam_size": 7,
             "ctc_weight": 0.3,
             "lm_weight": 0.2,
+            "sync": True,
         }
     ]
 

@@ -88,6 +88,8 @@ class EvaluationConfig:
     """Share of CTC in the score."""
     lm_weight: float = 0.4
     """Weight of the model's language model."""
+    sync: bool = True
+    """Whether lips that run before or behind the sound are put right."""
     batch_size: int = 8
     """Utterances at a time."""
     cache: str | None = None

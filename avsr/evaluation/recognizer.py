@@ -50,31 +50,25 @@ class ModelRecognizer:
 
     def see(self, mouths: Sequence[np.ndarray]) -> list[Any]:
         """Outputs (T, C) of the visual front end."""
-        import torch
+        from avsr.sync import see
 
-        from avsr.encoder import normalize_mouth
-
-        frontend = self.model.encoder.frontend
-        with torch.inference_mode():
-            return [
-                frontend(normalize_mouth(torch.from_numpy(m))[None].to(self.model.device))[0].cpu()
-                for m in mouths
-            ]
+        return [see(self.model, mouth) for mouth in mouths]
 
     def listen(self, clips: Sequence[Clip], told: Sequence[Sequence[str]]) -> list[list[Heard]]:
         """See Recognizer."""
         import torch
 
         from avsr.pipeline import Recording, decode, encode
+        from avsr.sync import in_step
 
         codes = self.model.config.languages
-        encoded = encode(
-            self.model,
-            [
-                Recording(name=c.name, waveform=c.waveform, mouth=c.mouth, visual=c.visual)
-                for c in clips
-            ],
-        )
+        recordings = [
+            Recording(name=c.name, waveform=c.waveform, mouth=c.mouth, visual=c.visual)
+            for c in clips
+        ]
+        if self.options.sync:
+            recordings = [in_step(self.model, recording) for recording in recordings]
+        encoded = encode(self.model, recordings)
         detected = encoded.language_probs.argmax(-1).tolist()
         probs = [
             dict(zip(codes, row, strict=True)) if self.model.names_languages else {}

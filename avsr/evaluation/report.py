@@ -198,7 +198,8 @@ def facts(run: Run) -> list[str]:
     ]
     return [
         f"model: weights {(model['weights'] or 'none')[:12]}, beam {model['beam_size']}, "
-        f"CTC weight {model['ctc_weight']:g}, language model weight {model['lm_weight']:g}",
+        f"CTC weight {model['ctc_weight']:g}, language model weight {model['lm_weight']:g}, "
+        f"lips {'put in step with the sound' if model['sync'] else 'as they come'}",
         f"data: {manifest['utterances']} utterances, manifest {manifest['sha256'][:12]}"
         + (f" ({'; '.join(part)})" if part else ""),
         "noise: "

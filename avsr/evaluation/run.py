@@ -35,7 +35,7 @@ from avsr.evaluation.workplace import Task, Workplace, chosen_records, noise_lib
 from avsr.files import replace_text
 from avsr.search import pack_ngrams
 
-SEARCH = ("beam_size", "ctc_weight", "lm_weight")
+SEARCH = ("beam_size", "ctc_weight", "lm_weight", "sync")
 PACKAGES = ("avsr", "torch", "numpy", "mediapipe", "av")
 Progress = Callable[[str, int, int], None]  # what, done, in all
 

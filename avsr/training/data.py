@@ -19,6 +19,7 @@ from avsr.encoder import normalize_mouth, random_crop_flip
 from avsr.errors import CorpusError
 from avsr.evaluation import Corruption
 from avsr.rates import FBANK_BINS, FBANK_STACK, FPS
+from avsr.sync import shifted
 from avsr.training.batches import BatchPlan
 from avsr.training.config import CorpusConfig, StageConfig
 from avsr.training.losses import NO_TARGET
@@ -225,7 +226,7 @@ class BatchMaker:
         if self.augment and rng.random() < self.stage.offset_probability:
             most = round(self.stage.offset_ms / 1000 * FPS)
             shift = int(rng.integers(-most, most + 1))
-            lips = lips[(torch.arange(len(lips)) + shift).clamp(0, len(lips) - 1)]
+            lips = shifted(lips, shift)
         return lips
 
     def masked(self, lips: Tensor, rng: np.random.Generator) -> Tensor:

@@ -44,7 +44,7 @@ def ask(
 def test_the_answer_of_the_model_is_shown(
     ask: Callable[..., Any], clip: Path, transcriber: Any
 ) -> None:
-    label, text, mouth, notes = ask(clip, "video", "auto")
+    label, text, mouth, notes, files = ask(clip, "video", "auto")
     assert transcriber.asked == [{"modality": "video", "language": "auto"}]
     assert text["value"] == "place blue at f two now"
     assert text["label"] == "Text (English)"
@@ -53,6 +53,13 @@ def test_the_answer_of_the_model_is_shown(
     shown = {entry["label"]: entry["confidence"] for entry in label["confidences"]}
     assert shown == {"English": 0.875, "Arabic": 0.125}
     assert "the &lt;b&gt;sound&lt;/b&gt; is odd" in notes
+
+    assert [Path(file).name for file in files] == [
+        f"talk.{ending}" for ending in ("srt", "vtt", "ass", "json", "tsv", "txt")
+    ]
+    contents = [Path(file).read_text() for file in files]
+    assert all("place blue at f two now" in content for content in contents)
+    assert '"file": "talk.mp4"' in contents[3], "the server's folders are nobody's business"
 
     path = Path(mouth)
     assert probe(path).fps == pytest.approx(25)
@@ -63,13 +70,13 @@ def test_the_answer_of_the_model_is_shown(
 
 
 def test_arabic_is_written_from_the_right(ask: Callable[..., Any], clip: Path) -> None:
-    _, text, _, _ = ask(clip, "av", "ar")
+    _, text, *_ = ask(clip, "av", "ar")
     assert text["value"] == "سبعة كتب"
     assert text["rtl"]
 
 
 def test_no_mouth_is_shown_for_sound_only(ask: Callable[..., Any], clip: Path) -> None:
-    _, _, mouth, _ = ask(clip, "audio", "auto")
+    _, _, mouth, *_ = ask(clip, "audio", "auto")
     assert mouth is None
 
 

@@ -1,6 +1,7 @@
 """Noise of a test: where it comes from, that it is the same for everybody, and its level."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -184,3 +185,18 @@ def test_another_noise_than_that_of_the_manifest_is_refused(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(301), RATE)
     with pytest.raises(ConfigError, match=r"'a\.wav' of noise .* is another file here"):
         check_noise(NoiseLibrary([kind]).manifest, theirs, "noise.json")
+
+
+def test_real_recordings_are_mixed():
+    folder = os.environ.get("AVSR_NOISE")
+    if not folder:
+        pytest.skip("AVSR_NOISE names no folder of noise recordings")
+    library = NoiseLibrary([folder])
+    speech = 0.05 * tone(440, 2.0)
+    heard = set()
+    for number in range(40):
+        mixed, pieces = library.mix(speech, Noise(kind=folder, snr_db=-5.0), f"u{number}")
+        heard.add(pieces[0]["file"])
+        added = mixed - speech * np.dot(mixed, speech) / np.dot(speech, speech)
+        assert 20 * np.log10(rms(speech) / rms(added)) == pytest.approx(-5.0, abs=0.3)
+    assert len(heard) == len(library.manifest["kinds"][folder]["files"])

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avsr.transcript import Cue, Passage, Transcript, Word, make_cues, transcript_cues
+from avsr.transcript import (
+    Cue,
+    Passage,
+    Segment,
+    Transcript,
+    Word,
+    make_cues,
+    transcript_cues,
+)
 from avsr.transcript.cues import _Cutter, _timed
 from avsr.transcript.lines import text_width
 
@@ -239,3 +247,33 @@ def test_moving_everything_moves_the_cues(words: tuple[Word, ...]) -> None:
     assert [c.lines for c in cut(later)] == [c.lines for c in cut(words)]
     for a, b in zip(moved, here, strict=True):
         assert a == pytest.approx(b, abs=1e-6)
+
+
+def test_parts_of_a_recording_have_cues_of_their_own_language() -> None:
+    parts = [
+        Segment(
+            start=start,
+            end=start + 2,
+            language=language,
+            language_probs={language: 1.0},
+            text=text,
+            modality="av",
+            words=speak(text, 0.5, start),
+        )
+        for start, language, text in ((1.0, "de", "guten tag"), (4.0, "es", "buenos dias"))
+    ]
+    whole = Transcript(
+        file="talk.mp4",
+        language="de",
+        language_probs={"de": 1.0},
+        text="guten tag buenos dias",
+        modality="av",
+        words=tuple(word for part in parts for word in part.words),
+        duration=7.0,
+        segments=tuple(parts),
+    )
+    cues = transcript_cues(whole)
+    assert [(cue.start, cue.language, cue.lines) for cue in cues] == [
+        (1.0, "de", ("guten tag",)),
+        (4.0, "es", ("buenos dias",)),
+    ]

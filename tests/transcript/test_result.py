@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from avsr.transcript import Transcript, Word
+from avsr.transcript import Segment, Transcript, Word
 
 
 def transcript(**changes):
@@ -47,8 +47,30 @@ def test_json_is_one_line_of_readable_text():
         "modality": "av",
         "warnings": ["no face in 3 of 20 frames"],
         "duration": 0.8,
+        "segments": [],
     }
     assert list(json.loads(line)["language_probs"]) == ["ru", "en", "de"]
+
+
+def test_parts_of_a_long_recording_are_listed():
+    part = Segment(
+        start=1.00004,
+        end=2.5,
+        language="ru",
+        language_probs={"ru": 0.99999, "en": 0.00001},
+        text="привет",
+        modality="audio",
+    )
+    assert transcript(segments=(part,)).to_dict()["segments"] == [
+        {
+            "start": 1.0,
+            "end": 2.5,
+            "language": "ru",
+            "language_probs": {"ru": 1.0, "en": 0.0},
+            "text": "привет",
+            "modality": "audio",
+        }
+    ]
 
 
 def test_a_line_break_in_a_file_name_stays_within_the_line():

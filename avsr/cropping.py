@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsr import media
-from avsr.delivery import check_target, name_files
+from avsr.delivery import check_target, is_done, name_files
 from avsr.errors import MediaError
 from avsr.face import Diagnosis, MouthTrack, diagnose, track_mouth
 from avsr.face.diagnosis import PROBLEMS
@@ -65,17 +65,27 @@ class CropReport:
         )
 
 
-def plan_crops(videos: Sequence[str], folder: str) -> dict[str, Path]:
-    """The path of each video's files without their endings; makes the folder.
+def plan_crops(
+    videos: Sequence[str], folder: str, places: Mapping[str, Path] | None = None
+) -> dict[str, Path]:
+    """The path of each video's files without their endings; makes the folders.
 
-    Raises ConfigError where two videos have one name or a file cannot be written.
+    ``places`` are those of ``avsr.inputs``. Raises ConfigError where two videos have one place or
+    a file cannot be written.
     """
-    named = name_files(videos, folder, ENDINGS[-1])
-    stems = {video: path.with_name(Path(video).stem) for video, path in named.items()}
+    named = name_files(videos, folder, ENDINGS[-1], places)
+    stems = {
+        video: path.with_name(path.name.removesuffix(ENDINGS[-1])) for video, path in named.items()
+    }
     for stem in stems.values():
         for path in _paths(stem):
             check_target(path, videos)
     return stems
+
+
+def is_cropped(video: str, stem: Path) -> bool:
+    """Whether the files of ``crop_video`` were written after ``video``."""
+    return all(is_done(video, path) for path in _paths(stem))
 
 
 def crop_video(

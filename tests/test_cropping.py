@@ -148,7 +148,9 @@ def test_bad_files_fail_alone(
     out = tmp_path / "out"
     got = run(text, sound, missing, talk, "-o", out)
     assert got.status == 1
-    assert [line.split(":")[1].strip() for line in got.err.splitlines()] == [
+    *complaints, summary = got.err.splitlines()
+    assert summary == "avsr: 1 done, 0 skipped, 3 failed"
+    assert [line.split(":")[1].strip() for line in complaints] == [
         str(text),
         str(sound),
         str(missing),
@@ -170,6 +172,20 @@ def test_nothing_is_left_of_a_crop_that_fails_or_is_stopped(
         monkeypatch.setattr(cropping, "draw_overlay", fail)
         assert run(talk, "-o", out).status == status
         assert os.listdir(out) == []
+
+
+def test_what_is_cropped_is_skipped_unless_a_file_is_missing(
+    run: Run, talk: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run(talk, "-o", out)
+    skipped = run(tmp_path, "-o", out)  # the folder has the crops' own videos in it, too
+    assert (skipped.status, skipped.out) == (0, "")
+    assert skipped.err == "avsr: 0 done, 1 skipped (--overwrite does them again), 0 failed\n"
+    assert "15 frames" in run(talk, "-o", out, "--overwrite").out
+    (out / "talk.sheet.png").unlink()
+    assert "15 frames" in run(talk, "-o", out).out
+    assert (out / "talk.sheet.png").exists()
 
 
 def test_wrong_use_is_one_line(run: Run, talk: Path, tmp_path: Path) -> None:

@@ -185,10 +185,10 @@ def crop(
 ) -> int:
     """Show what the model sees: mouth and landmark videos, contact sheet, numbers per frame."""
     from avsr.cropping import crop_video, is_cropped, plan_crops
-    from avsr.inputs import find_media
+    from avsr.inputs import VIDEO_ENDINGS, find_media
 
     failed = 0
-    _, places = find_media(videos)
+    _, places = find_media(videos, VIDEO_ENDINGS)
     stems = plan_crops(list(places), output, places)
     videos = [video for video in places if overwrite or not is_cropped(video, stems[video])]
     for number, video in enumerate(videos, 1):

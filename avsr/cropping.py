@@ -98,16 +98,27 @@ def crop_video(
     """Write the mouth video, overlay video, contact sheet and diagnostics of one video.
 
     ``stem`` is the path of the four files without their endings (``ENDINGS``). ``progress`` gets
-    seconds done and in all. All four are written or none. Raises MediaError if the video cannot be
-    read, has no picture, or a file cannot be written.
+    seconds done and in all. The files appear at the end, when all are complete. Raises MediaError
+    if the video cannot be read, has no picture, or a file cannot be written.
     """
     path = Path(path)
     info = media.probe(path)
     if not info.has_video:
         raise MediaError(f"{path}: has no video")
-    problems = dict.fromkeys(PROBLEMS, 0)
-    num_frames = num_found = num_doubtful = 0
-    last_track = -1
+    try:
+        return _write(path, info.duration, stem, warn, progress)
+    except OSError as error:
+        name = error.filename2 or error.filename or stem
+        raise MediaError(f"{name}: cannot be written ({error.strerror})") from error
+
+
+def _write(
+    path: Path,
+    duration: float,
+    stem: Path,
+    warn: media.Warn,
+    progress: Callable[[float, float], None],
+) -> CropReport:
     mouth_path, overlay_path, sheet_path, json_path = _paths(stem)
     with ExitStack() as files:
         # Closed in reverse: where the diagnostics are, the rest is.
@@ -117,40 +128,23 @@ def crop_video(
         add_mouth = files.enter_context(media.open_video(mouth_path, crf=MOUTH_CRF))
         sheet = ContactSheet()
         shown = media.read_frames(path, max_side=LONGER_SIDE, warn=lambda message: None)
-        for size, track in _tracked(path, info.duration, warn):
+        for size, track in _tracked(path, duration, warn):
             rows.begin(path, size)
             found = diagnose(track)
             frames = islice(shown, len(found))
             for i, (frame, diagnosis) in enumerate(zip(frames, found, strict=True)):
-                colour = colour_of(diagnosis)
                 ratio = frame.shape[1] / size[0]
-                picture = draw_landmarks(
-                    frame, track.landmarks[i], track.matrices[i], ratio, colour
-                )
+                place = track.landmarks[i], track.matrices[i]
+                picture = draw_landmarks(frame, *place, ratio, colour_of(diagnosis))
                 add_mouth(track.mouth[i])
-                add_overlay(draw_overlay(picture, track.mouth[i], diagnosis, num_frames))
-                sheet.add(picture, track.mouth[i], diagnosis, num_frames)
-                rows.add(num_frames, diagnosis)
-                for problem in diagnosis.problems:
-                    problems[problem] += 1
-                num_doubtful += bool(diagnosis.problems)
-                num_found += diagnosis.found
-                last_track = max(last_track, -1 if diagnosis.track is None else diagnosis.track)
-                num_frames += 1
-            progress(num_frames / FPS, info.duration)
-        report = CropReport(
-            file=os.fspath(path),
-            num_frames=num_frames,
-            num_found=num_found,
-            num_tracks=last_track + 1,
-            problems=problems,
-            num_doubtful=num_doubtful,
-            sheet=sheet_path,
-        )
-        if not num_found:
+                add_overlay(draw_overlay(picture, track.mouth[i], diagnosis, rows.num_frames))
+                sheet.add(picture, track.mouth[i], diagnosis, rows.num_frames)
+                rows.add(diagnosis)
+            progress(rows.num_frames / FPS, duration)
+        report = rows.finish(path, sheet_path)
+        if not report.num_found:
             warn("no face was found")
         sheet.save(sheet_part, path.name, str(report))
-        rows.finish(report)
     return report
 
 
@@ -190,12 +184,14 @@ def _number_on(before: MouthTrack, track: MouthTrack, last: int) -> NDArray[np.i
 
 
 class _Rows:
-    """The diagnostics as JSON, one frame a line, written as they come."""
+    """The diagnostics as JSON, one frame a line, written and counted as they come."""
 
     def __init__(self, path: Path, files: ExitStack) -> None:
         self.file: IO[str] = files.enter_context(path.open("w", encoding="utf-8"))
-        self.empty = True
         self.begun = False
+        self.num_frames = self.num_found = self.num_doubtful = 0
+        self.last_track = -1
+        self.problems = dict.fromkeys(PROBLEMS, 0)
 
     def begin(self, path: Path, size: tuple[int, int]) -> None:
         """What comes before the frames; later calls do nothing."""
@@ -204,8 +200,9 @@ class _Rows:
             self.file.write(json.dumps(head, ensure_ascii=False)[:-1] + ',\n"frames": [')
         self.begun = True
 
-    def add(self, index: int, d: Diagnosis) -> None:
+    def add(self, d: Diagnosis) -> None:
         """The next frame."""
+        index = self.num_frames
         row = {
             "frame": index,
             "time": index / FPS,
@@ -217,11 +214,25 @@ class _Rows:
             "blur": None if d.blur is None else round(d.blur, 3),
             "problems": d.problems,
         }
-        self.file.write(("\n" if self.empty else ",\n") + json.dumps(row))
-        self.empty = False
+        self.file.write((",\n" if index else "\n") + json.dumps(row))
+        self.num_frames += 1
+        self.num_found += d.found
+        self.num_doubtful += bool(d.problems)
+        self.last_track = max(self.last_track, -1 if d.track is None else d.track)
+        for problem in d.problems:
+            self.problems[problem] += 1
 
-    def finish(self, report: CropReport) -> None:
+    def finish(self, path: Path, sheet: Path) -> CropReport:
         """What comes after the frames."""
+        report = CropReport(
+            file=os.fspath(path),
+            num_frames=self.num_frames,
+            num_found=self.num_found,
+            num_tracks=self.last_track + 1,
+            problems=self.problems,
+            num_doubtful=self.num_doubtful,
+            sheet=sheet,
+        )
         summary = {
             "num_frames": report.num_frames,
             "found": round(report.found, 4),
@@ -230,3 +241,4 @@ class _Rows:
             "problems": report.problems,
         }
         self.file.write('\n],\n"summary": ' + json.dumps(summary) + "}\n")
+        return report

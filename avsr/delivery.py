@@ -80,6 +80,8 @@ def plan_delivery(
     """
     if file_format is not None and output is None:
         raise ConfigError("--format is of files in a folder: name the folder with -o")
+    if overwrite and output is None:
+        raise ConfigError("--overwrite is of files in a folder: name the folder with -o")
     files, many = {}, False
     if output is not None:
         many = _is_folder(output)

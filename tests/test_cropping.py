@@ -13,6 +13,7 @@ import skimage.data
 from PIL import Image
 
 from avsr import cli, cropping
+from avsr.errors import MediaError
 from avsr.face import track_mouth
 from avsr.face.drawing import PANEL
 from avsr.media import read_frames, write_video
@@ -186,6 +187,16 @@ def test_what_is_cropped_is_skipped_unless_a_file_is_missing(
     (out / "talk.sheet.png").unlink()
     assert "15 frames" in run(talk, "-o", out).out
     assert (out / "talk.sheet.png").exists()
+
+
+def test_a_file_that_cannot_be_written_is_named(talk: Path, tmp_path: Path) -> None:
+    for ending in cropping.ENDINGS:
+        out = tmp_path / ending[1:]
+        (out / f"talk{ending}").mkdir(parents=True)  # in the way
+        with pytest.raises(MediaError, match="cannot be written") as caught:
+            cropping.crop_video(talk, out / "talk", warn=print)
+        assert str(out / f"talk{ending}") in str(caught.value)
+        assert not [name for name in os.listdir(out) if name.startswith(".")]
 
 
 def test_wrong_use_is_one_line(run: Run, talk: Path, tmp_path: Path) -> None:

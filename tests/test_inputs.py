@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from avsr.errors import ConfigError
-from avsr.inputs import find_media
+from avsr.inputs import VIDEO_ENDINGS, find_media
 
 
 @pytest.fixture
@@ -36,6 +36,17 @@ def test_a_folder_has_its_media_files_and_those_below(talks: Path) -> None:
         "talks/dir.mp4/e.webm": "dir.mp4/e",
         "talks/e.part.mp4": "e.part",
     }
+
+
+def test_a_folder_may_be_searched_for_pictures_only(talks: Path) -> None:
+    files, _ = find_media(["talks"], VIDEO_ENDINGS)
+    assert files == ["talks/a.MKV", "talks/b.mp4", "talks/dir.mp4/e.webm", "talks/e.part.mp4"]
+
+
+def test_a_list_in_this_very_folder(talks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(talks)
+    (talks / "list.txt").write_text("b.mp4\r\na.MKV\r\n")
+    assert places("@list.txt") == {"b.mp4": "b", "a.MKV": "a"}
 
 
 def test_a_named_file_is_taken_whatever_it_is_called(talks: Path) -> None:

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -129,6 +130,29 @@ def test_parts_are_one_recording(run: Run, tmp_path: Path, monkeypatch: pytest.M
     assert set(tracks[28:]) == {1}
     assert len(list(read_frames(tmp_path / "long.overlay.mp4"))) == 40
     assert len(list(read_frames(tmp_path / "long.mouth.mp4"))) == 40
+
+
+def test_frames_are_not_kept(
+    run: Run, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: list[weakref.ref] = []
+    peak = 0
+
+    def copies(path: Path, **options: object) -> Iterator[np.ndarray]:
+        nonlocal peak
+        for _ in range(4):
+            for frame in read_frames(path):
+                copy = frame.copy()
+                alive.append(weakref.ref(copy))
+                peak = max(peak, sum(ref() is not None for ref in alive))
+                yield copy
+                del copy
+
+    monkeypatch.setattr(cropping.media, "read_frames", copies)
+    monkeypatch.setattr(cropping, "PART_FRAMES", 15)
+    assert run(talk, "-o", tmp_path).status == 0
+    assert len(alive) == 2 * 60
+    assert peak <= 5
 
 
 def test_no_face_at_all_is_shown_too(run: Run, tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ from avsr.console import (
     ModalityOption,
     ModelOption,
     OutputOption,
+    OverwriteOption,
     SyncOption,
+    VideosArgument,
     complain,
     show_status,
 )
@@ -90,7 +92,7 @@ def _common(
 
 @app.command()
 def transcribe(
-    videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Media files.")],
+    videos: VideosArgument,
     model: ModelOption = None,
     models: Annotated[
         Path | None, typer.Option(help="YAML that names a model per language, instead of --model.")
@@ -112,17 +114,26 @@ def transcribe(
     ] = False,
     output: OutputOption = None,
     file_format: FormatOption = None,
+    overwrite: OverwriteOption = False,
     burn: BurnOption = None,
 ) -> int:
     """Print language, probability and text of each video; write subtitles where asked to."""
     from avsr.delivery import plan_delivery
+    from avsr.inputs import find_media
     from avsr.languages import check_language
 
     failed = 0
     if model is not None and models is not None:
         raise AvsrError("--model and --models exclude each other")
     network: AVSRModel | ModelSet
-    delivery = plan_delivery(videos, output, file_format, burn, language)
+    every, places = find_media(videos)
+    delivery = plan_delivery(
+        every, output, file_format, burn, language, places=places, overwrite=overwrite
+    )
+    videos = [video for video in every if video not in delivery.done]
+    skipped = len(every) - len(videos)
+    if not videos:
+        return _summarize(0, skipped, 0)
     with show_status("loading the model"):
         if models is not None:
             from avsr import modelset
@@ -161,7 +172,39 @@ def transcribe(
         except Exception as error:
             failed += 1
             _complain_about(video, error)
-    return 1 if failed else 0
+    return _summarize(len(videos) - failed, skipped, failed)
+
+
+@app.command()
+def crop(
+    videos: VideosArgument,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="DIR", help="Folder to write into.")
+    ],
+    overwrite: OverwriteOption = False,
+) -> int:
+    """Show what the model sees: mouth and landmark videos, contact sheet, numbers per frame."""
+    from avsr.cropping import crop_video, is_cropped, plan_crops
+    from avsr.inputs import VIDEO_ENDINGS, find_media
+
+    failed = 0
+    _, places = find_media(videos, VIDEO_ENDINGS)
+    stems = plan_crops(list(places), output, places)
+    videos = [video for video in places if overwrite or not is_cropped(video, stems[video])]
+    for number, video in enumerate(videos, 1):
+
+        def warn(message: str, video: str = video) -> None:
+            complain(_about(video, f"warning: {message}"))
+
+        try:
+            with show_status(f"{video} ({number} of {len(videos)})") as at:
+                report = crop_video(video, stems[video], warn=warn, progress=at)
+        except Exception as error:  # the other files are still to be done
+            failed += 1
+            _complain_about(video, error)
+            continue
+        print(f"{report.sheet}  {report}", flush=True)
+    return _summarize(len(videos) - failed, len(places) - len(videos), failed)
 
 
 @app.command()
@@ -203,6 +246,14 @@ def _as_line(result: "Transcript") -> str:
     probability = result.language_probs.get(result.language)
     share = "" if probability is None else f" ({probability:.2f})"
     return f"{result.file}  {result.language}{share}  {result.text}"
+
+
+def _summarize(done: int, skipped: int, failed: int) -> int:
+    """Say how several videos went; the exit status."""
+    if done + skipped + failed > 1 or skipped:
+        hint = " (--overwrite does them again)" if skipped else ""
+        complain(f"{done} done, {skipped} skipped{hint}, {failed} failed")
+    return 1 if failed else 0
 
 
 def _complain_about(video: str, error: Exception) -> None:

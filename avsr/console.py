@@ -13,6 +13,12 @@ from avsr.transcript import FileFormat
 Modality = Literal["av", "audio", "video"]
 Progress = Callable[[str, int, int], None]  # part of the work, items done, in all
 
+VideosArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="VIDEO...", help="Media files, folders, quoted patterns, or @LIST: a name a line."
+    ),
+]
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", help="Directory, hf://owner/name or bundled name; default: bundled."),
@@ -41,6 +47,10 @@ OutputOption = Annotated[
         metavar="PATH",
         help="Write a .srt, .vtt, .ass, .json, .tsv or .txt file; or a folder for several videos.",
     ),
+]
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Do videos again whose files are in the folder already."),
 ]
 FormatOption = Annotated[
     FileFormat | None,

@@ -4,7 +4,7 @@ Everything that can be wrong with the names is found before anything is transcri
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +31,8 @@ class Delivery:
 
     files: dict[str, Path]
     """The file of each video, by the video's name on the command line; none without ``-o``."""
+    done: frozenset[str] = frozenset()
+    """Videos whose file in a folder is there already and not older than they are."""
     burn: Path | None = None
     """The video with subtitles in it; with one video only."""
 
@@ -65,42 +67,83 @@ def plan_delivery(
     file_format: FileFormat | None = None,
     burn: str | None = None,
     language: str = "auto",
+    *,
+    places: Mapping[str, Path] | None = None,
+    overwrite: bool = False,
 ) -> Delivery:
     """Decide on the files of ``videos``; make the folder where ``output`` is one.
 
     ``output`` is a file if it ends like one and there is no folder of that name, else a folder;
-    files in it are named after the videos and are of ``file_format`` (default: SRT). Raises
-    ConfigError, in one line, for what cannot be meant.
+    files in it are named after the videos and are of ``file_format`` (default: SRT). ``places``
+    are those of ``avsr.inputs``. Without ``overwrite`` the videos whose file is in the folder
+    already are done. Raises ConfigError, in one line, for what cannot be meant.
     """
     if file_format is not None and output is None:
         raise ConfigError("--format is of files in a folder: name the folder with -o")
-    files = {} if output is None else _files(videos, output, file_format)
+    if overwrite and output is None:
+        raise ConfigError("--overwrite is of files in a folder: name the folder with -o")
+    files, many = {}, False
+    if output is not None:
+        many = _is_folder(output)
+        if many:
+            files = name_files(videos, output, f".{file_format or 'srt'}", places)
+        else:
+            files = _one_file(videos, output, file_format)
     target = None if burn is None else _burnt(videos, burn, language)
     for path in [*files.values(), *([target] if target else [])]:
-        _check_target(path, videos)
-    return Delivery(files, target)
+        check_target(path, videos)
+    done = frozenset[str]()
+    if many and target is None and not overwrite:
+        done = frozenset(video for video in videos if is_done(video, files[video]))
+    return Delivery(files, done, target)
 
 
-def _files(videos: Sequence[str], output: str, file_format: FileFormat | None) -> dict[str, Path]:
+def is_done(video: str, file: Path) -> bool:
+    """Whether ``file`` was written after ``video``: files are there only when they are complete."""
+    try:
+        return file.stat().st_mtime >= os.stat(video).st_mtime
+    except OSError:
+        return False
+
+
+def _is_folder(output: str) -> bool:
     path = Path(output)
-    if not (path.is_dir() or output.endswith(("/", os.sep)) or not path.suffix):
-        ending = path.suffix.lower()
-        if ending not in ENDINGS:
-            raise ConfigError(
-                f"{output}: unknown ending '{path.suffix}' (known: {', '.join(ENDINGS)};"
-                " a folder ends with a slash)"
-            )
-        if file_format not in (None, ENDINGS[ending]):
-            raise ConfigError(f"{output}: the name says {ending[1:]}, --format {file_format}")
-        if len({os.path.realpath(video) for video in videos}) > 1:
-            raise ConfigError(f"{output}: is one file for {len(videos)} videos; give a folder")
-        return dict.fromkeys(videos, path)
+    return path.is_dir() or output.endswith(("/", os.sep)) or not path.suffix
+
+
+def _one_file(
+    videos: Sequence[str], output: str, file_format: FileFormat | None
+) -> dict[str, Path]:
+    path = Path(output)
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise ConfigError(
+            f"{output}: unknown ending '{path.suffix}' (known: {', '.join(ENDINGS)};"
+            " a folder ends with a slash)"
+        )
+    if file_format not in (None, ENDINGS[ending]):
+        raise ConfigError(f"{output}: the name says {ending[1:]}, --format {file_format}")
+    if len({os.path.realpath(video) for video in videos}) > 1:
+        raise ConfigError(f"{output}: is one file for {len(videos)} videos; give a folder")
+    return dict.fromkeys(videos, path)
+
+
+def name_files(
+    videos: Sequence[str], folder: str, ending: str, places: Mapping[str, Path] | None = None
+) -> dict[str, Path]:
+    """A file in ``folder`` for each video, of its place and ``ending``; makes the folders.
+
+    ``places`` are those of ``avsr.inputs``, by default the bare names. Raises ConfigError if two
+    videos have one place or a folder cannot be made.
+    """
+    path = Path(folder)
     found: dict[str, Path] = {}
     taken: dict[str, str] = {}
     for video in videos:
-        file = path / f"{Path(video).stem}.{file_format or 'srt'}"
+        place = Path(Path(video).stem) if places is None else places[video]
+        file = path / place.with_name(f"{place.name}{ending}")
         # Some file systems take small and capital letters for the same.
-        first = taken.setdefault(file.name.casefold(), video)
+        first = taken.setdefault(str(file).casefold(), video)
         if os.path.realpath(first) != os.path.realpath(video):
             raise ConfigError(
                 f"{first} and {video} would both be written to {file};"
@@ -108,9 +151,10 @@ def _files(videos: Sequence[str], output: str, file_format: FileFormat | None) -
             )
         found[video] = file
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        for parent in {path, *(file.parent for file in found.values())}:
+            parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{output}: is no folder and cannot become one") from error
+        raise ConfigError(f"{folder}: is no folder and cannot become one") from error
     return found
 
 
@@ -127,7 +171,8 @@ def _burnt(videos: Sequence[str], burn: str, language: str) -> Path:
     return path
 
 
-def _check_target(path: Path, videos: Sequence[str]) -> None:
+def check_target(path: Path, videos: Sequence[str]) -> None:
+    """Raise ConfigError if ``path`` cannot be written, or is one of the ``videos``."""
     if not path.parent.is_dir():
         raise ConfigError(f"{path}: there is no folder {path.parent}")
     if path.is_dir():

@@ -110,6 +110,56 @@ def test_a_folder_may_have_an_ending(run: Run, talk: Path, tmp_path: Path, name:
     assert os.listdir(tmp_path / name) == ["talk.srt"]
 
 
+def test_what_is_done_is_skipped(run: Run, speaker: Speaker, talk: Path, tmp_path: Path) -> None:
+    other = talk.with_name("other.mp4")
+    other.write_bytes(talk.read_bytes())
+    out = tmp_path / "out"
+    assert run(talk, "-o", out).err == ""
+    (out / "talk.srt").write_text("edited by hand")
+    got = run(talk, other, "-o", out)
+    assert (got.status, got.out) == (0, f"{other}  en (0.98)  good morning\n")
+    assert got.err == "avsr: 1 done, 1 skipped (--overwrite does them again), 0 failed\n"
+    assert (out / "talk.srt").read_text() == "edited by hand"
+    speaker.heard.clear()
+    got = run(talk, other, "-o", out)
+    assert (got.status, got.out, speaker.heard) == (0, "", [])
+    assert got.err == "avsr: 0 done, 2 skipped (--overwrite does them again), 0 failed\n"
+    assert run(talk, "-o", out, "--format", "vtt").out, "another format is not done"
+    got = run(talk, other, "-o", out, "--overwrite")
+    assert got.err == "avsr: 2 done, 0 skipped, 0 failed\n"
+    assert "good morning" in (out / "talk.srt").read_text("utf-8")
+
+
+def test_a_video_that_is_newer_than_its_file_is_done_again(
+    run: Run, talk: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run(talk, "-o", out)
+    later = (out / "talk.srt").stat().st_mtime + 10
+    os.utime(talk, (later, later))
+    assert run(talk, "-o", out).out.count("good morning") == 1
+
+
+def test_one_file_is_always_written(run: Run, talk: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert run(talk, "-o", tmp_path / "a.srt").out.count("good morning") == 1
+
+
+def test_a_tree_of_videos_becomes_a_tree_of_files(run: Run, talk: Path, tmp_path: Path) -> None:
+    root = tmp_path / "talks"
+    for name in ("a/one.mp4", "b/one.mp4", "b/deep/two.MKV"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(talk.read_bytes())
+    out = tmp_path / "out"
+    got = run(root, "-o", out)
+    assert (got.status, got.err) == (0, "avsr: 3 done, 0 skipped, 0 failed\n")
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*.srt")) == [
+        "a/one.srt",
+        "b/deep/two.srt",
+        "b/one.srt",
+    ]
+
+
 def test_the_same_video_twice_is_one_file(run: Run, talk: Path, tmp_path: Path) -> None:
     same = tmp_path / "x" / ".." / talk.name
     (tmp_path / "x").mkdir()
@@ -145,6 +195,10 @@ def test_wrong_use_is_told_before_anything_is_done(
         ((titles, "-o", titles), "is the video itself"),
         ((titles, "-o", tmp_path), "is the video itself"),
         ((talk, "--format", "vtt"), "-o"),
+        ((talk, "--overwrite"), "-o"),
+        ((tmp_path / "folder.mp4", "-o", out), "no media files"),
+        ((tmp_path / "*.avi", talk, "-o", out), "no file is named like this"),
+        ((f"@{tmp_path / 'none.txt'}",), "the list cannot be read"),
         ((talk, "-o", out, "--format", "doc"), "'doc' is not one of"),
         ((talk, "--burn", tmp_path / "a.avi"), "ends with .mp4"),
         ((talk, other, "--burn", tmp_path / "a.mp4"), "there are 2"),
@@ -188,8 +242,9 @@ def test_a_file_that_cannot_be_written_is_named_and_the_others_are_done(
     monkeypatch.setattr(model, "load_model", lambda name, device: Obstructing())
     got = run(talk, other, "-o", folder)
     assert got.status == 1
-    assert got.err.startswith(f"avsr: {talk}: {folder / 'talk.srt'}: cannot be written")
-    assert got.err.count("\n") == 1
+    complaint, summary = got.err.splitlines()
+    assert complaint.startswith(f"avsr: {talk}: {folder / 'talk.srt'}: cannot be written")
+    assert summary == "avsr: 1 done, 0 skipped, 1 failed"
     assert got.out.count("good morning") == 2
     assert sorted(os.listdir(folder)) == ["other.srt", "talk.srt"]
 

@@ -3,8 +3,18 @@
 Importing it loads no mediapipe: the models start with the first ``FaceFinder``.
 """
 
+from avsr.face.diagnosis import Diagnosis, diagnose
 from avsr.face.geometry import crop_matrices, crop_mouth
 from avsr.face.landmarks import Face, FaceFinder
 from avsr.face.track import MouthTrack, track_mouth
 
-__all__ = ["Face", "FaceFinder", "MouthTrack", "crop_matrices", "crop_mouth", "track_mouth"]
+__all__ = [
+    "Diagnosis",
+    "Face",
+    "FaceFinder",
+    "MouthTrack",
+    "crop_matrices",
+    "crop_mouth",
+    "diagnose",
+    "track_mouth",
+]

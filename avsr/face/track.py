@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from avsr.face.geometry import (
     MEAN_FACE,
     MOUTH,
+    NUM_POINTS,
     SMOOTHING_WINDOW,
     STABLE,
     FloatArray,
@@ -52,6 +53,10 @@ class MouthTrack:
 
     ``mouth`` (T, 96, 96) uint8 grey crops; ``found`` (T,) bool, whether the face was seen in the
     frame; ``boxes`` (T, 4) float32 x, y, w, h of the face in px of the frame, nan where not found.
+    ``tracks`` (T,) int numbers the stretches of one face from 0 on, -1 between them. Within them
+    ``landmarks`` (T, 25, 2) float32, px of the frame, interpolated where the face was not seen,
+    and ``matrices`` (T, 2, 3) float32 from the frame to the crop; nan outside.
+
     Where the face was not seen the crop is taken at its interpolated place in the picture; before
     the first, after the last and between tracks it repeats the nearest one. With no face in any
     frame it is black.
@@ -60,6 +65,9 @@ class MouthTrack:
     mouth: NDArray[np.uint8]
     found: NDArray[np.bool_]
     boxes: NDArray[np.float32]
+    tracks: NDArray[np.int_]
+    landmarks: NDArray[np.float32]
+    matrices: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,8 @@ class _Track:
     found: list[bool] = field(default_factory=list)
     boxes: list[FloatArray] = field(default_factory=list)
     crops: list[NDArray[np.uint8]] = field(default_factory=list)
+    landmarks: list[FloatArray] = field(default_factory=list)
+    matrices: list[FloatArray] = field(default_factory=list)
     waiting: deque[tuple[FloatArray, _Patch]] = field(default_factory=deque)
     gap: list[_Patch] = field(default_factory=list)
     transform: FloatArray | None = None
@@ -114,8 +124,10 @@ class _Track:
 
     def _crop_next(self, transform: FloatArray) -> None:
         points, patch = self.waiting.popleft()
-        matrix = compose(crop_matrix(points, transform), invert(patch.matrix))
-        self.crops.append(warp(patch.image, matrix))
+        matrix = crop_matrix(points, transform)
+        self.crops.append(warp(patch.image, compose(matrix, invert(patch.matrix))))
+        self.landmarks.append(points)
+        self.matrices.append(matrix)
 
     def close(self) -> None:
         """Crop what still waits, with the last full window; a gap at the end is dropped."""
@@ -252,18 +264,20 @@ def _join(tracks: list[_Track], num_frames: int) -> MouthTrack:
     mouth = np.zeros((num_frames, MOUTH_SIZE, MOUTH_SIZE), np.uint8)
     found = np.zeros(num_frames, np.bool_)
     boxes = np.full((num_frames, 4), np.nan, np.float32)
-    covered = np.zeros(num_frames, np.bool_)
-    for track in tracks:
+    numbers = np.full(num_frames, -1)
+    landmarks = np.full((num_frames, NUM_POINTS, 2), np.nan, np.float32)
+    matrices = np.full((num_frames, 2, 3), np.nan, np.float32)
+    for number, track in enumerate(sorted(tracks, key=lambda track: track.start)):
         span = slice(track.start, track.end)
         mouth[span], found[span], boxes[span] = track.crops, track.found, track.boxes
-        covered[span] = True
-    frames, sources = np.flatnonzero(~covered), np.flatnonzero(covered)
+        numbers[span], landmarks[span], matrices[span] = number, track.landmarks, track.matrices
+    frames, sources = np.flatnonzero(numbers < 0), np.flatnonzero(numbers >= 0)
     if len(sources):
         after = np.searchsorted(sources, frames)
         left = sources[np.maximum(after - 1, 0)]
         right = sources[np.minimum(after, len(sources) - 1)]
         mouth[frames] = mouth[np.where(abs(frames - left) <= abs(right - frames), left, right)]
-    return MouthTrack(mouth, found, boxes)
+    return MouthTrack(mouth, found, boxes, numbers, landmarks, matrices)
 
 
 def _cut_patch(frame: Image, points: FloatArray, size: int) -> _Patch:

@@ -9,7 +9,7 @@ from avsr.media.container import MediaInfo, Warn, probe
 from avsr.media.lettering import Caption, check_captions
 from avsr.media.sound import read_waveform, stream_waveform
 from avsr.media.video import read_frames
-from avsr.media.writing import write_video
+from avsr.media.writing import open_video, write_video
 
 __all__ = [
     "Caption",
@@ -17,6 +17,7 @@ __all__ = [
     "Warn",
     "burn_captions",
     "check_captions",
+    "open_video",
     "probe",
     "read_frames",
     "read_waveform",

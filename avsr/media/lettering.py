@@ -75,10 +75,12 @@ def draw_caption(caption: Caption, width: int, height: int) -> tuple[np.ndarray,
     direction = None
     if _can_shape():  # only raqm knows directions
         direction = "rtl" if caption.right_to_left else "ltr"
-    longest = max(_font(100).getlength(line, direction=direction) for line in caption.lines) / 100
+    longest = (
+        max(load_font(100).getlength(line, direction=direction) for line in caption.lines) / 100
+    )
     size = min(size, USED_WIDTH * width / longest if longest else size)
     size = min(size, USED_HEIGHT * height / (LINE_HEIGHT * len(caption.lines)))
-    font = _font(max(1, int(size)))
+    font = load_font(max(1, int(size)))
     edge = max(1, round(EDGE * size))
     masks = Image.new("L", (width, height)), Image.new("L", (width, height))
     baseline = height * (1 - MARGIN) - DESCENT * size
@@ -96,7 +98,7 @@ def _can_shape() -> bool:
 
 
 @lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def load_font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans of so many pixels."""
     found = find_spec("matplotlib")  # the package is not loaded, only found
     folder = Path(found.origin).parent if found and found.origin else Path()
@@ -113,5 +115,5 @@ def _has_glyph(letter: str) -> bool:
     """Whether the font has a letter. Spaces, marks upon letters and controls are not asked for."""
     if letter.isspace() or unicodedata.category(letter)[0] in "MC":
         return True
-    mask, nothing = _font(32).getmask(letter), _font(32).getmask("\uffff")
+    mask, nothing = load_font(32).getmask(letter), load_font(32).getmask("\uffff")
     return mask.size != nothing.size or bytes(mask) != bytes(nothing)

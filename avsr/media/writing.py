@@ -1,8 +1,8 @@
 """Write frames and sound as an MP4 that every browser plays."""
 
 import uuid
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -28,6 +28,20 @@ def write_video(
     larger. An odd width or height is made even by repeating the last column or row. The file
     appears under its name only when it is complete.
     """
+    with open_video(path, waveform=waveform, crf=crf) as add:
+        for image in frames:
+            add(image)
+
+
+@contextmanager
+def open_video(
+    path: str | Path, *, waveform: np.ndarray | None = None, crf: int = 23
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """``write_video`` for frames that come one by one: yields the function that takes the next.
+
+    Several videos can so be written at the same time. Raises what ``write_video`` raises, and
+    leaves no file where its block fails.
+    """
     path = Path(path)
     if not path.parent.is_dir():
         raise MediaError(f"{path}: cannot be written, the folder {path.parent} does not exist")
@@ -36,8 +50,10 @@ def write_video(
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            count = _write(container, iter(frames), waveform, crf)
-        if count == 0:
+            writer = _Writer(container, waveform, crf)
+            yield writer.add
+            writer.finish()
+        if writer.count == 0:
             raise MediaError(f"{path}: cannot be written, there are no frames")
         part.replace(path)
     except (av.FFmpegError, OSError) as error:
@@ -46,38 +62,50 @@ def write_video(
         part.unlink(missing_ok=True)
 
 
-def _write(
-    container: OutputContainer, frames: Iterator[np.ndarray], waveform: np.ndarray | None, crf: int
-) -> int:
-    """Encode everything in step; the number of frames written."""
-    first = next(frames, None)
-    if first is None:
-        return 0
-    height, width = first.shape[:2]
-    # Without mbtree, whose decisions vary, the same frames give the same bytes.
-    options = {"crf": str(crf), "x264-params": "mbtree=0"}
-    video = container.add_stream("libx264", rate=FPS, options=options)
-    video.width, video.height = width + width % 2, height + height % 2
-    video.pix_fmt = "yuv420p"
-    audio = None
-    if waveform is not None:
-        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
-    count = 0
-    for image in chain([first], frames):
-        if image.shape != first.shape:
-            raise ValueError(f"frame {count} is {image.shape}, the first one {first.shape}")
-        _encode_picture(container, video, image, count)
+class _Writer:
+    """Encodes everything in step; ``count`` is the number of frames written."""
+
+    def __init__(self, container: OutputContainer, waveform: np.ndarray | None, crf: int) -> None:
+        self.container, self.waveform, self.crf = container, waveform, crf
+        self.count = 0
+        self.shape: tuple[int, ...] | None = None
+        self.video: VideoStream
+        self.audio: AudioStream | None = None
+
+    def add(self, image: np.ndarray) -> None:
+        """Encode the next frame and the sound that belongs to it."""
+        if self.shape is None:
+            self._start(image)
+        if image.shape != self.shape:
+            raise ValueError(f"frame {self.count} is {image.shape}, the first one {self.shape}")
+        _encode_picture(self.container, self.video, image, self.count)
         # Sound goes along frame by frame: the muxer would hold back all pictures otherwise.
-        if audio is not None and waveform is not None:
-            here = count * SAMPLES_PER_FRAME
-            _encode_sound(container, audio, waveform[here : here + SAMPLES_PER_FRAME], here)
-        count += 1
-    container.mux(video.encode(None))
-    if audio is not None and waveform is not None:
-        rest = count * SAMPLES_PER_FRAME
-        _encode_sound(container, audio, waveform[rest:], rest)
-        container.mux(audio.encode(None))
-    return count
+        if self.audio is not None and self.waveform is not None:
+            here = self.count * SAMPLES_PER_FRAME
+            samples = self.waveform[here : here + SAMPLES_PER_FRAME]
+            _encode_sound(self.container, self.audio, samples, here)
+        self.count += 1
+
+    def _start(self, first: np.ndarray) -> None:
+        self.shape = first.shape
+        height, width = first.shape[:2]
+        # Without mbtree, whose decisions vary, the same frames give the same bytes.
+        options = {"crf": str(self.crf), "x264-params": "mbtree=0"}
+        self.video = self.container.add_stream("libx264", rate=FPS, options=options)
+        self.video.width, self.video.height = width + width % 2, height + height % 2
+        self.video.pix_fmt = "yuv420p"
+        if self.waveform is not None:
+            self.audio = self.container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+
+    def finish(self) -> None:
+        """Encode what is left of the sound and what the encoders hold back."""
+        if self.count == 0:
+            return
+        self.container.mux(self.video.encode(None))
+        if self.audio is not None and self.waveform is not None:
+            rest = self.count * SAMPLES_PER_FRAME
+            _encode_sound(self.container, self.audio, self.waveform[rest:], rest)
+            self.container.mux(self.audio.encode(None))
 
 
 def _encode_picture(

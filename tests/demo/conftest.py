@@ -35,6 +35,9 @@ class KnowingTranscriber:
             mouth=np.tile(columns, (NUM_FRAMES, 96, 1)),
             found=np.ones(NUM_FRAMES, bool),
             boxes=np.zeros((NUM_FRAMES, 4), np.float32),
+            tracks=np.zeros(NUM_FRAMES, int),
+            landmarks=np.zeros((NUM_FRAMES, 25, 2), np.float32),
+            matrices=np.zeros((NUM_FRAMES, 2, 3), np.float32),
         )
         return Transcript(
             file=path,

@@ -54,6 +54,32 @@ def test_stream_equals_the_geometry_on_the_whole_clip(draw_face) -> None:
     assert (track.mouth == expected).all()
 
 
+def test_landmarks_and_matrices_are_those_of_the_crops(draw_face, background) -> None:
+    frames = [draw_face(100, 300 + 5 * i, 300) for i in range(14)]
+    frames[5] = background
+    track = track_mouth(frames)
+    assert not track.found[5]
+    for frame, matrix, points, crop in zip(
+        frames, track.matrices, track.landmarks, track.mouth, strict=True
+    ):
+        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        # Not to the last level: the matrices are stored in single precision.
+        np.testing.assert_allclose(g.crop_mouth(grey, matrix).astype(int), crop, atol=1)
+        lips = points[g.MOUTH].mean(axis=0)
+        np.testing.assert_allclose(matrix[:, :2] @ lips + matrix[:, 2], (48, 48), atol=1)
+
+
+def test_tracks_are_numbered_in_their_order(draw_face, background) -> None:
+    small, large = draw_face(150, 300, 300), draw_face(300, 900, 400, on=255 - background)
+    track = track_mouth([background] * 2 + [small] * 14 + [large] * 14 + [background] * 3)
+    assert track.tracks.tolist() == [-1] * 2 + [0] * 14 + [1] * 14 + [-1] * 3
+    outside = track.tracks < 0
+    assert np.isnan(track.landmarks[outside]).all()
+    assert np.isnan(track.matrices[outside]).all()
+    assert np.isfinite(track.matrices[~outside]).all()
+    assert np.isfinite(track.landmarks[~outside]).all()
+
+
 def test_largest_steady_face_wins_wherever_it_stands(draw_face) -> None:
     for large, small in [((300, 400), (900, 300)), ((900, 400), (300, 300))]:
         track = track_mouth(draw_face(220, *large, on=draw_face(130, *small)) for _ in range(6))
@@ -128,6 +154,7 @@ def test_no_face_is_black(background) -> None:
 def test_no_frames() -> None:
     track = track_mouth([])
     assert (track.mouth.shape, track.found.shape, track.boxes.shape) == ((0, 96, 96), (0,), (0, 4))
+    assert (track.landmarks.shape, track.matrices.shape) == ((0, 25, 2), (0, 2, 3))
 
 
 def test_face_at_the_edge_of_the_picture(draw_face) -> None:

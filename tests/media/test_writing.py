@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from avsr.errors import MediaError
-from avsr.media import probe, read_frames, read_waveform, write_video
+from avsr.media import open_video, probe, read_frames, read_waveform, write_video
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -64,6 +64,29 @@ def test_nothing_is_left_of_a_failed_write(tmp_path):
         write_video(path, [])
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_two_videos_at_once_are_as_one_after_the_other(tmp_path):
+    greys = [np.full((48, 64), 8 * k, np.uint8) for k in range(20)]
+    with open_video(tmp_path / "a.mp4") as add_grey, open_video(tmp_path / "b.mp4") as add_white:
+        for grey in greys:
+            add_grey(grey)
+            add_white(255 - grey)
+    write_video(tmp_path / "c.mp4", greys)
+    write_video(tmp_path / "d.mp4", [255 - grey for grey in greys])
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "c.mp4").read_bytes()
+    assert (tmp_path / "b.mp4").read_bytes() == (tmp_path / "d.mp4").read_bytes()
+
+
+def test_a_video_whose_block_fails_is_not_left(tmp_path):
+    def fail():
+        with open_video(tmp_path / "a.mp4") as add:
+            add(np.zeros((48, 64), np.uint8))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_use(tmp_path):

@@ -93,13 +93,13 @@ def build_app(model: Transcriber | None = None, examples: Path = EXAMPLES) -> gr
                 text = gr.Textbox(label="Text", lines=3, buttons=["copy"], elem_id="text")
                 probabilities = gr.Label(label="Language", num_top_classes=3, elem_id="language")
                 notes = gr.Markdown(elem_id="notes")
-                files = gr.Files(label="Subtitles and text", interactive=False, elem_id="files")
                 mouth = gr.Video(
                     label="The mouth that the model saw",
                     height=320,
                     interactive=False,
                     elem_id="mouth",
                 )
+                files = gr.Files(label="Subtitles and text", interactive=False, elem_id="files")
         settings = [video, modality, language]
         outputs = [probabilities, text, mouth, notes, files]
         event: dict[str, Any] = {

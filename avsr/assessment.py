@@ -1,15 +1,14 @@
 """The commands that score models: evaluate, compare."""
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from avsr.console import DeviceOption, ModelOption, complain, listed, show_progress
-
-if TYPE_CHECKING:
-    from avsr.evaluation import Run
 
 Text = str | None
 LISTS = {
@@ -92,9 +91,8 @@ def evaluate(
     with show_progress() as progress:
         folder = evaluation.evaluate(config, device=device, workers=workers, progress=progress)
     report = evaluation.write_report(folder)
-    run = evaluation.read_run(folder)
-    asked = [cell.name for cell in config.cells()]
-    failed = _print_scores(run, asked)
+    scores = json.loads((folder / "results.json").read_text("utf-8"))["cells"]
+    failed = _print_scores([scores[cell.name] for cell in config.cells()])
     print(report)
     return 1 if failed else 0
 
@@ -106,17 +104,14 @@ def _ratio(text: str) -> float | str:
         return text  # "clean"; the config complains of others
 
 
-def _print_scores(run: "Run", cells: list[str]) -> bool:
+def _print_scores(cells: Sequence[Mapping[str, Any]]) -> bool:
     """A line per condition and, of a single one, per language; say whether utterances failed."""
     from avsr.evaluation.report import describe
-    from avsr.evaluation.results import results
 
-    found = results(run)["cells"]
-    width = max(len(describe(found[name])) for name in cells) + 2
+    width = max(len(describe(cell)) for cell in cells) + 2
     print(f"{'':{width}}{'utterances':>10}{'WER':>8}{'CER':>8}{'language':>10}")
     failed: dict[str, str] = {}
-    for name in cells:
-        cell = found[name]
+    for cell in cells:
         rows = cell["by_language"] if len(cells) == 1 else {}
         counted = {**rows, describe(cell): {**cell["average"], "utterances": cell["utterances"]}}
         for title, row in counted.items():
@@ -132,21 +127,19 @@ def _print_scores(run: "Run", cells: list[str]) -> bool:
 def compare(
     first: Annotated[Path, typer.Argument(help="Folder of a run.")],
     second: Annotated[Path, typer.Argument(help="Folder of a run with the same data and noise.")],
-    json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
     """Tell whether the second run errs less than the first, condition by condition.
 
     Differences of WER in points with 95 % intervals, by a bootstrap over the same utterances.
     """
-    from json import dumps
-
     from avsr.evaluation import compare_runs, read_run
     from avsr.evaluation.report import describe, difference_text, percent
 
     runs = read_run(first), read_run(second)
     found = compare_runs(*runs)
-    if json:
-        print(dumps({d.name: d.to_dict() for d in found}, indent=2))
+    if as_json:
+        print(json.dumps({d.name: d.to_dict() for d in found}, indent=2))
         return
     titles = [describe(runs[0].about["cells"][d.name]) for d in found]
     width = max(map(len, titles)) + 2

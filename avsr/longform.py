@@ -19,6 +19,7 @@ from avsr.pipeline import (
     TranscribeOptions,
     encode,
     recognize_encoded,
+    usable_modality,
 )
 from avsr.rates import FPS, SAMPLE_RATE
 from avsr.sync import Synchronizer
@@ -105,12 +106,9 @@ def _parts(
 
     Sound and picture are read side by side.
     """
-    hear = info.has_audio and (options.modality != "video" or not info.has_video)
-    see = info.has_video and (options.modality != "audio" or not info.has_audio)
-    if hear and options.modality == "video":
-        notes.append("there is no picture, so the sound is transcribed")
-    if see and options.modality == "audio":
-        notes.append("there is no sound track, so the lips are read")
+    modality = usable_modality(info, options.modality, notes)
+    hear = info.has_audio and modality != "video"
+    see = info.has_video and modality != "audio"
     frames = _Frames(path, notes) if see else None
     spans: Iterable[tuple[Span, np.ndarray | None]]
     if not info.has_audio:

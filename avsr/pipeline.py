@@ -113,12 +113,7 @@ def read_recording(path: str | os.PathLike[str], modality: Modality = "av") -> R
     info = media.probe(path)
     notes: list[str] = []
     waveform = track = None
-    if modality == "video" and not info.has_video:
-        notes.append("there is no picture, so the sound is transcribed")
-        modality = "audio"
-    if modality == "audio" and not info.has_audio:
-        notes.append("there is no sound track, so the lips are read")
-        modality = "video"
+    modality = usable_modality(info, modality, notes)
     if modality != "video":
         waveform = _read_sound(path, info.has_audio, notes)
     if modality != "audio" or (waveform is None and info.has_video):
@@ -138,6 +133,17 @@ def read_recording(path: str | os.PathLike[str], modality: Modality = "av") -> R
         track=track,
         warnings=tuple(dict.fromkeys(notes)),
     )
+
+
+def usable_modality(info: media.MediaInfo, asked: Modality, notes: list[str]) -> Modality:
+    """What is asked for, or the sense that the file has instead; ``notes`` are told why."""
+    if asked == "video" and not info.has_video:
+        notes.append("there is no picture, so the sound is transcribed")
+        return "audio"
+    if asked == "audio" and not info.has_audio:
+        notes.append("there is no sound track, so the lips are read")
+        return "video"
+    return asked
 
 
 def _read_sound(path: Path, has_audio: bool, notes: list[str]) -> np.ndarray | None:

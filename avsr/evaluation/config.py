@@ -13,7 +13,6 @@ from avsr.settings import build_settings, read_settings
 
 CLEAN = "clean"
 MODALITIES = ("av", "audio", "video")
-MODES = ("auto", "given")
 LISTS = ("languages", "modalities", "language_modes", "noises", "snr_db", "pictures")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from avsr.errors import ConfigError
 from avsr.evaluation.bootstrap import rate_intervals
+from avsr.evaluation.config import MODALITIES
 from avsr.evaluation.identification import identification
 from avsr.evaluation.scores import (
     Outcome,
@@ -91,7 +92,7 @@ def cell_scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             (o.language, o.language_probs, o.seconds) for o in outcomes if o.language_probs
         ),
         "utterances": len(outcomes),
-        "used": {modality: used.count(modality) for modality in ("av", "audio", "video")},
+        "used": {modality: used.count(modality) for modality in MODALITIES},
         "failed": [
             {"utterance_id": o.utterance_id, "reason": o.failure} for o in outcomes if o.failure
         ],

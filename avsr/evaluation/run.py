@@ -91,7 +91,7 @@ def evaluate(
     )
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     replace_text(folder / "noise.json", _json(library.manifest))
-    asked = {cell.name: _plain(cell) for cell in cells}
+    asked = {cell.name: asdict(cell) for cell in cells}
     if (folder / "run.json").exists():
         asked = _read_json(folder / "run.json")["cells"] | asked
     versions = {"python": platform.python_version()} | {p: version(p) for p in PACKAGES}
@@ -192,10 +192,6 @@ def _about_manifest(config: EvaluationConfig, records: Sequence[Record]) -> dict
         "limit": config.limit,
         "utterances": len(records),
     }
-
-
-def _plain(cell: Cell) -> dict[str, Any]:
-    return asdict(cell)
 
 
 def _read_cell(folder: Path, name: str) -> dict[str, Outcome]:

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from avsr.evaluation.plots import COLOURS, NAMES
 from avsr.files import replace_text
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, float]
 WINDOW = 50  # updates whose mean is a row
-COLOURS = {"av": "#4878a8", "audio": "#c0762c", "video": "#5a9a5a"}
-NAMES = {"av": "sound and lips", "audio": "sound", "video": "lips"}
 
 
 class History(Callback):

@@ -7,12 +7,12 @@ import numpy as np
 
 from avsr.audio import make_babble, rms
 from avsr.errors import ConfigError, MediaError
+from avsr.evaluation.noise import BABBLE_TALKERS
 from avsr.media import read_waveform
 from avsr.rates import SAMPLE_RATE
 from avsr.training.data import Utterances
 
 BABBLE, SPEECH = "babble", "speech"  # every other kind is a folder
-BABBLE_TALKERS = 30
 CLIP_SECONDS = 10
 BABBLE_CLIPS = 40
 MAX_CLIPS = 400  # of speech, and of a folder

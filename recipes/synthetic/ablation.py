@@ -1,8 +1,8 @@
 """The paper's claims on an unbalanced corpus: what CTC, gamma and prompts are worth.
 
-``python recipes/synthetic/ablation.py OUT [--updates N] [--seeds 1,2,3]`` makes the corpus, trains
-every variant with every seed, two runs at a time with a thread each, scores all of them on the same
-clips and prints tables in Markdown. Started again, it goes on where it stopped.
+``python recipes/synthetic/ablation.py OUT [--updates N] [--seeds 1,2,3] [--hours H]`` makes the
+corpus, trains every variant with every seed, two runs at a time with a thread each, scores all of
+them on the same clips and prints tables in Markdown. Started again, it goes on where it stopped.
 """
 
 import argparse
@@ -77,14 +77,23 @@ def run(*command: str) -> None:
         raise SystemExit(f"avsr {' '.join(command)} failed:\n{done.stdout}{done.stderr}")
 
 
-def make_corpus(data: Path) -> None:
+def make_corpus(data: Path, hours: float) -> None:
     """Unbalanced training utterances, and balanced test clips cut into shards."""
     run(
-        *("synthesize", str(data), "--languages", ",".join(LANGUAGES), "--hours", "5"),
-        *("--shares", ",".join(map(str, SHARES)), "--clips", "60", "--seed", "31"),
+        *("synthesize", str(data), "--languages", ",".join(LANGUAGES), "--hours", str(hours)),
+        *("--shares", ",".join(map(str, SHARES)), "--clips", "40", "--seed", "31"),
         *("--word-exponent", "0.5", "--workers", "2"),
     )
     run("prepare", "synthetic", str(data), str(data / "shards"), "--workers", "2")
+
+
+def share_features(out: Path, folder: Path) -> None:
+    """Give a run the outputs of the visual front end that another one has kept: all have the same
+    front end and the same clips.
+    """
+    for kept in out.glob("*/train-visual-????????????????.npy"):
+        if not (folder / kept.name).exists():
+            os.link(kept, folder / kept.name)
 
 
 def train_and_score(out: Path, data: Path, variant: str, seed: int, updates: int) -> dict[str, Any]:
@@ -97,6 +106,7 @@ def train_and_score(out: Path, data: Path, variant: str, seed: int, updates: int
         path = folder / "train.yaml"
         path.write_text(yaml.safe_dump(values, sort_keys=False))
         if not (folder / "model/config.json").exists():
+            share_features(out, folder)
             run("train", str(path))
         weight = "0" if values["stages"][-1]["ctc_weight"] == 0 else "0.3"
         model = ["--model", str(folder / "model"), "--ctc-weight", weight, "--out", str(scores)]
@@ -129,11 +139,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--updates", type=int, default=1500)
+    parser.add_argument("--hours", type=float, default=5.0, help="of training clips")
     parser.add_argument("--seeds", default="1,2,3")
     arguments = parser.parse_args()
     data = arguments.out / "data"
     if not (data / "shards/test.jsonl").exists():
-        make_corpus(data)
+        make_corpus(data, arguments.hours)
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     jobs = [(variant, seed) for seed in seeds for variant in VARIANTS]
 

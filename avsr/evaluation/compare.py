@@ -1,5 +1,6 @@
 """Two runs over the same utterances: which one errs less, and whether that is chance."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,20 +63,42 @@ def _rate(rows: list[tuple[float, float]]) -> float:
 
 
 def compare_runs(first: Run, second: Run) -> list[Difference]:
-    """Every condition that both runs have; raise ConfigError if there is none."""
+    """Every condition that both runs have; raise ConfigError if there is none.
+
+    Raises ConfigError too if the runs are of other utterances, or a common condition's noise was
+    made otherwise.
+    """
     names = [name for name in first.cells if name in second.cells]
     if not names:
         raise ConfigError(f"{first.folder} and {second.folder} have no condition in common")
-    for name in ("noise", "manifest"):
-        one, other = first.about[name], second.about[name]
-        if name == "manifest":
-            one, other = one["sha256"], other["sha256"]
-        if one != other:
-            raise ConfigError(
-                f"{first.folder} and {second.folder} were made with another {name}; a difference "
-                "between them says nothing about the models"
-            )
+    if first.about["manifest"]["sha256"] != second.about["manifest"]["sha256"]:
+        raise _unlike(first, second, "manifest")
+    if first.about["noise"] != second.about["noise"]:
+        sources = [_noise_sources(run) for run in (first, second)]
+        for name in names:
+            noise = first.about["cells"][name]["noise"]
+            if noise is not None and not _same(sources, noise["kind"]):
+                raise _unlike(first, second, f"{noise['kind']} noise")
     return [paired_difference(n, first.cells[n], second.cells[n]) for n in names]
+
+
+def _noise_sources(run: Run) -> dict[str, Any]:
+    """What noise.json says."""
+    sources: dict[str, Any] = json.loads((run.folder / "noise.json").read_text("utf-8"))
+    return sources
+
+
+def _same(sources: list[dict[str, Any]], kind: str) -> bool:
+    """Whether two runs take and place a kind of noise alike."""
+    one, other = ({**found, "kinds": found["kinds"].get(kind)} for found in sources)
+    return one == other
+
+
+def _unlike(first: Run, second: Run, what: str) -> ConfigError:
+    return ConfigError(
+        f"{first.folder} and {second.folder} were made with another {what}; a difference between "
+        "them says nothing about the models"
+    )
 
 
 def lips_gain(run: Run) -> list[Difference]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from avsr.errors import AvsrError
+    from avsr.identify import detect_language
     from avsr.model import load_model
-    from avsr.pipeline import detect_language, transcribe
+    from avsr.pipeline import transcribe
     from avsr.transcript import Transcript
 
     __version__: str
@@ -30,7 +31,7 @@ __all__ = [
 _MODULES = {
     "AvsrError": "avsr.errors",
     "Transcript": "avsr.transcript",
-    "detect_language": "avsr.pipeline",
+    "detect_language": "avsr.identify",
     "load_model": "avsr.model",
     "transcribe": "avsr.pipeline",
 }

@@ -102,7 +102,11 @@ def transcribe(
     ] = 2,
     modality: ModalityOption = "av",
     language: Annotated[
-        str, typer.Option(help="Code of the spoken language, or 'auto' to detect it.")
+        str,
+        typer.Option(
+            help="Code of the spoken language, 'auto' to detect it, or codes with commas "
+            "between to detect which of these."
+        ),
     ] = "auto",
     beam_size: BeamOption = 5,
     ctc_weight: CtcOption = 0.3,
@@ -120,7 +124,7 @@ def transcribe(
     """Print language, probability and text of each video; write subtitles where asked to."""
     from avsr.delivery import plan_delivery
     from avsr.inputs import find_media
-    from avsr.languages import check_language
+    from avsr.languages import check_language_option
 
     failed = 0
     if model is not None and models is not None:
@@ -143,8 +147,7 @@ def transcribe(
             from avsr.model import load_model
 
             network = load_model(model, device)
-    if language != "auto":
-        check_language(language, network.config.languages)
+    check_language_option(language, network.config.languages)
     for number, video in enumerate(videos, 1):
         try:
             delivery.check(video)
@@ -243,8 +246,11 @@ app.command(name="models")(exchange.list_models)
 
 
 def _as_line(result: "Transcript") -> str:
-    probability = result.language_probs.get(result.language)
-    share = "" if probability is None else f" ({probability:.2f})"
+    named = result.language_probs.get(result.language)
+    share = "" if named is None else f" ({named:.2f})"
+    if named is None and result.language_probs:
+        code, probability = next(iter(result.language_probs.items()))
+        share = f" ({code} {probability:.2f})"
     return f"{result.file}  {result.language}{share}  {result.text}"
 
 

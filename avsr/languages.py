@@ -55,3 +55,14 @@ def check_language(code: str, known: tuple[str, ...] = LANGUAGES) -> str:
     )
     hint = f"; did you mean '{near}'?" if near else ""
     raise LanguageError(f"unknown language '{code}'{hint} (known: {', '.join(known)})")
+
+
+def check_languages(codes: str, known: tuple[str, ...] = LANGUAGES) -> tuple[str, ...]:
+    """``"en, de"`` -> ("en", "de"), each one of ``known`` and once; raises like check_language."""
+    return tuple(dict.fromkeys(check_language(code.strip(), known) for code in codes.split(",")))
+
+
+def check_language_option(language: str, known: tuple[str, ...]) -> None:
+    """Raise LanguageError if ``language`` is neither ``auto`` nor known codes with commas."""
+    if language != "auto":
+        check_languages(language, known)

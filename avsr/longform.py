@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from avsr import face, media
 from avsr.audio import Span, SpokenParts, rms
 from avsr.errors import MediaError
-from avsr.language import smooth_languages
+from avsr.language import SURE, UNKNOWN, smooth_languages
 from avsr.model import AVSRModel
 from avsr.pipeline import (
     SILENCE_RMS,
@@ -73,6 +73,10 @@ def transcribe_long(
             break
     if not segments:
         raise MediaError(f"{path}: nothing to transcribe: no speech and no face was found")
+    if options.detects:
+        segments = _admit_doubts(segments)
+        if any(segment.language == UNKNOWN for segment in segments):
+            notes.append("in parts the language is not sure; see the segments")
     seconds: dict[str, float] = {}
     for segment in segments:
         length = segment.end - segment.start
@@ -197,11 +201,11 @@ def _transcribe_batch(
 ) -> list[Segment]:
     """Segments of a batch; ``history`` has the language probabilities of all parts before it."""
     recordings = [part.recording for part in batch]
-    encoded = encode(model, recordings)
+    encoded = encode(model, recordings, options.language)
     codes = model.config.languages
     rows = [dict(zip(codes, row, strict=True)) for row in encoded.language_probs.tolist()]
     history += rows
-    if options.language == "auto":
+    if options.detects:
         languages = smooth_languages(history)[-len(batch) :]
     else:
         languages = [options.language] * len(batch)
@@ -218,6 +222,16 @@ def _transcribe_batch(
         )
         for part, (transcript, _) in zip(batch, found, strict=True)
     ]
+
+
+def _admit_doubts(segments: Sequence[Segment]) -> list[Segment]:
+    """Call the language unknown in neighbours of one language, none of which is likely enough."""
+    found: list[Segment] = []
+    for code, group in groupby(segments, lambda segment: segment.language):
+        run = list(group)
+        sure = any(segment.language_probs.get(code, 1.0) >= SURE for segment in run)
+        found += run if sure else [replace(segment, language=UNKNOWN) for segment in run]
+    return found
 
 
 def _moved(word: Word, seconds: float) -> Word:

@@ -62,6 +62,9 @@ class ModelConfig:
     """Tokens V, the four special symbols included."""
     languages: tuple[str, ...] = LANGUAGES
     """Codes of the languages, in the order of the classifier's outputs."""
+    language_temperature: float = 1.0
+    """What the classifier's logits are divided by, so that its probabilities are those of being
+    right; fitted on validation data."""
     parts: tuple[str, ...] = PARTS
     """What the network has. An AV-HuBERT that was fine-tuned elsewhere comes without ``classifier``
     (nor vectors of languages in its decoder) and ``ctc``; a pre-trained one is an ``encoder``."""
@@ -80,6 +83,8 @@ class ModelConfig:
         wrong = [part for part in self.parts if part not in PARTS]
         if wrong or "encoder" not in self.parts:
             raise ConfigError(f"model: parts must be an encoder and others of {', '.join(PARTS)}")
+        if not self.language_temperature > 0:
+            raise ConfigError("model: language_temperature must be above 0")
 
 
 def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:

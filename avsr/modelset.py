@@ -18,13 +18,13 @@ from typing import Any
 
 from avsr.errors import ConfigError, ModelError
 from avsr.hub import BUNDLED
-from avsr.languages import check_language, is_language_code
+from avsr.identify import language_probabilities
+from avsr.languages import check_language_option, check_languages, is_language_code
 from avsr.model import AVSRModel, load_model
 from avsr.pipeline import (
     LONG_SECONDS,
     Recording,
     TranscribeOptions,
-    language_probabilities,
     read_recording,
     recognize_scored,
 )
@@ -95,33 +95,37 @@ class ModelSet:
         these means, which are no calibrated probabilities.
         """
         asked = TranscribeOptions(**options)
-        if asked.language != "auto":
-            check_language(asked.language, self.config.languages)
+        check_language_option(asked.language, self.config.languages)
         recording = read_recording(path, asked.modality)
         if recording.duration > LONG_SECONDS:
             long = f"the recording is longer than {LONG_SECONDS:.0f} s; accuracy falls with length"
             recording = dataclasses.replace(recording, warnings=(*recording.warnings, long))
-        if asked.language != "auto":
+        if not asked.detects:
             return self._transcribe(recording, asked, asked.language)[0]
+        among = self.config.languages
+        if asked.language != "auto":
+            among = check_languages(asked.language, among)
         if self.settings.language_id is not None:
-            probs = self._identify(recording, self.settings.language_id)
+            probs = self._identify(recording, self.settings.language_id, among)
             transcript, _ = self._transcribe(recording, asked, max(probs, key=lambda c: probs[c]))
             return dataclasses.replace(transcript, language_probs=probs)
         models = self.settings.models
         # What is in memory goes first, so that a small memory is not emptied in turn.
-        codes = sorted(models, key=lambda code: models[code] not in self._loaded)
+        codes = sorted(among, key=lambda code: models[code] not in self._loaded)
         found = {code: self._transcribe(recording, asked, code) for code in codes}
         best = max(found, key=lambda code: found[code][1])
         sureness = {code: math.exp(score - found[best][1]) for code, (_, score) in found.items()}
         probs = {code: share / sum(sureness.values()) for code, share in sureness.items()}
         return dataclasses.replace(found[best][0], language_probs=probs)
 
-    def _identify(self, recording: Recording, name: str) -> dict[str, float]:
-        """Probabilities of the set's languages by the language-ID model, 1 together."""
+    def _identify(
+        self, recording: Recording, name: str, among: tuple[str, ...]
+    ) -> dict[str, float]:
+        """Probabilities of the languages ``among`` by the language-ID model, 1 together."""
         known = language_probabilities(self.model(name), recording)
-        shares = {code: known.get(code, 0.0) for code in self.config.languages}
+        shares = {code: known.get(code, 0.0) for code in among}
         if not any(shares.values()):
-            listed = ", ".join(self.config.languages)
+            listed = ", ".join(among)
             raise ModelError(f"the language-ID model {name} knows none of {listed}")
         return {code: share / sum(shares.values()) for code, share in shares.items()}
 

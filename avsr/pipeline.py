@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,9 @@ import torch
 from avsr import audio, face, media
 from avsr.decoder import BLANK
 from avsr.encoder import EncoderOutput, normalize_mouth
-from avsr.errors import ConfigError, MediaError, ModelError
-from avsr.languages import check_language
+from avsr.errors import ConfigError, MediaError
+from avsr.language import SURE, UNKNOWN, probabilities
+from avsr.languages import check_language_option, check_languages
 from avsr.model import AVSRModel, load_model
 from avsr.rates import CROP_SIZE, FBANK_DIM, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.search import Hypothesis, SearchOptions, align
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 SILENCE_RMS = 1e-4  # -80 dB of full scale; below it a recording holds no sound
 FEW_FACES = 0.8  # share of frames with a face below which the transcript says so
 LENGTH_BONUS = 0.5  # nats a token, against a language model's liking for short texts
-UNDETERMINED = "und"  # ISO 639-2's code of a language that nobody named
 LONG_SECONDS = 20.0  # longer recordings are cut at pauses
 
 
@@ -37,7 +37,8 @@ class TranscribeOptions:
     modality: Modality = "av"
     """What to use where it is there: sound and lips, sound only, lips only."""
     language: str = "auto"
-    """Code of the spoken language, or ``auto`` for the classifier's choice."""
+    """Code of the spoken language, codes with commas between for the classifier's choice among
+    these, or ``auto`` for its choice."""
     beam_size: int = 5
     """Hypotheses kept by the search."""
     ctc_weight: float = 0.3
@@ -51,6 +52,11 @@ class TranscribeOptions:
         if self.modality not in ("av", "audio", "video"):
             raise ConfigError(f"modality '{self.modality}' must be av, audio or video")
         self.search()
+
+    @property
+    def detects(self) -> bool:
+        """Whether the language is to be found out."""
+        return self.language == "auto" or "," in self.language
 
     def search(self, with_lm: bool = True) -> SearchOptions:
         """Options of the beam search; an empty transcript is allowed."""
@@ -185,8 +191,8 @@ class Encoded:
 
 
 @torch.inference_mode()
-def encode(model: AVSRModel, recordings: Sequence[Recording]) -> Encoded:
-    """Encode recordings of one modality in one batch."""
+def encode(model: AVSRModel, recordings: Sequence[Recording], language: str = "auto") -> Encoded:
+    """Encode recordings of one modality in one batch; ``language`` as in TranscribeOptions."""
     if len({r.modality for r in recordings}) != 1:
         raise ValueError("a batch must be of one modality")
     fbank, mouth, visual, padding_mask = _batch(recordings, model.device)
@@ -194,7 +200,7 @@ def encode(model: AVSRModel, recordings: Sequence[Recording]) -> Encoded:
     return Encoded(
         output=output,
         ctc_log_probs=model.ctc_log_probs(output) if model.has("ctc") else None,
-        language_probs=_language_probs(model, output),
+        language_probs=_language_probs(model, output, language),
         lengths=torch.tensor([r.num_frames for r in recordings], device=model.device),
     )
 
@@ -229,13 +235,28 @@ def recognize_scored(
     tokens.
     """
     languages = model.config.languages
-    if options.language != "auto":
-        check_language(options.language, languages)
-    encoded = encode(model, recordings)
+    check_language_option(options.language, languages)
+    encoded = encode(model, recordings, options.language)
     told = [options.language] * len(recordings)
-    if options.language == "auto":
+    if options.detects:
         told = [languages[best] for best in encoded.language_probs.argmax(-1).tolist()]
-    return recognize_encoded(model, recordings, encoded, told, options)
+    found = recognize_encoded(model, recordings, encoded, told, options)
+    return [(admit_doubt(transcript, options), score) for transcript, score in found]
+
+
+def admit_doubt(transcript: Transcript, options: TranscribeOptions) -> Transcript:
+    """Call the language unknown where it was found out and is not likely enough."""
+    code = transcript.language
+    if not options.detects or transcript.language_probs.get(code, 1.0) >= SURE:
+        return transcript
+    return replace(
+        transcript,
+        language=UNKNOWN,
+        warnings=(
+            *transcript.warnings,
+            f"the language is not sure; the words are in '{code}'",
+        ),
+    )
 
 
 def recognize_encoded(
@@ -259,7 +280,7 @@ def recognize_encoded(
                 best,
                 None if log_probs is None else log_probs[i, : recording.num_frames],
                 dict(zip(codes, encoded.language_probs[i].tolist(), strict=True)) if knows else {},
-                languages[i] if knows or options.language != "auto" else UNDETERMINED,
+                languages[i] if knows or not options.detects else UNKNOWN,
             ),
             best.attention_score / max(1, len(best.token_scores)),
         )
@@ -267,12 +288,16 @@ def recognize_encoded(
     ]
 
 
-def _language_probs(model: AVSRModel, encoded: EncoderOutput) -> torch.Tensor:
+def _language_probs(model: AVSRModel, encoded: EncoderOutput, language: str) -> torch.Tensor:
     """(B, languages) on the CPU; the same for every language where there is no classifier."""
-    if model.has("classifier"):
-        return model.language_logits(encoded).float().softmax(-1).cpu()
-    number = len(model.config.languages)
-    return torch.full((len(encoded.features), number), 1 / number)
+    known = model.config.languages
+    if not model.has("classifier"):
+        return torch.full((len(encoded.features), len(known)), 1 / len(known))
+    allowed = (
+        [known.index(c) for c in check_languages(language, known)] if "," in language else None
+    )
+    logits = model.language_logits(encoded)
+    return probabilities(logits, model.config.language_temperature, allowed).cpu()
 
 
 def _batch(
@@ -338,8 +363,7 @@ def transcribe_file(
 
     A file of more than 20 s is cut at pauses and transcribed part by part.
     """
-    if options.language != "auto":
-        check_language(options.language, model.config.languages)
+    check_language_option(options.language, model.config.languages)
     if media.probe(Path(path)).duration > LONG_SECONDS:
         from avsr.longform import transcribe_long
 
@@ -372,29 +396,3 @@ def transcribe(
         sync=sync,
     )
     return transcribe_file(network, path, options)
-
-
-def detect_language(
-    path: str | os.PathLike[str],
-    *,
-    model: AVSRModel | str | os.PathLike[str] | None = None,
-    modality: Modality = "av",
-) -> dict[str, float]:
-    """Probability of each language code in a media file, the most likely first.
-
-    Raises ModelError for a model that does not tell languages apart.
-    """
-    network = model if isinstance(model, AVSRModel) else load_model(model)
-    return language_probabilities(network, read_recording(path, modality))
-
-
-def language_probabilities(model: AVSRModel, recording: Recording) -> dict[str, float]:
-    """Probability of each language code in a recording, the most likely first.
-
-    Raises ModelError for a model that does not tell languages apart.
-    """
-    if not model.has("classifier"):
-        raise ModelError("the model has no language classifier: take another, or say the language")
-    probs = encode(model, [recording]).language_probs[0].tolist()
-    pairs = zip(model.config.languages, probs, strict=True)
-    return dict(sorted(pairs, key=lambda pair: -pair[1]))

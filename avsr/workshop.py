@@ -193,8 +193,6 @@ def _numbers(text: str | None) -> list[float] | None:
 
 def _codes(languages: str | None, known: Sequence[str]) -> list[str] | None:
     """``"en, de"`` -> ["en", "de"], each one of the known."""
-    from avsr.languages import check_language
+    from avsr.languages import check_languages
 
-    if languages is None:
-        return None
-    return [check_language(code.strip(), tuple(known)) for code in languages.split(",")]
+    return None if languages is None else list(check_languages(languages, tuple(known)))

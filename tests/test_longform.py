@@ -1,5 +1,6 @@
 """Recordings that are longer than what the model takes at a time."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,42 @@ def test_one_language_may_be_told(model, talk):
     result = model.transcribe(talk[0], modality="audio", language="es")
     assert {s.language for s in result.segments} == {"es"}
     assert result.language == "es"
+
+
+def test_a_few_languages_may_be_told(model, talk):
+    result = model.transcribe(talk[0], modality="audio", language="es,fr", beam_size=1)
+    assert {s.language for s in result.segments} <= {"es", "fr"}
+    assert {s.language for s in result.segments[5:]} == {"es"}
+    for segment in result.segments:
+        assert segment.language_probs["de"] == 0.0
+        assert sum(segment.language_probs.values()) == pytest.approx(1)
+
+
+def test_parts_of_which_none_is_sure_are_of_an_unknown_language(model, talk, monkeypatch):
+    unsure = dataclasses.replace(model.config, language_temperature=100.0)
+    monkeypatch.setattr(model, "config", unsure)
+    result = model.transcribe(talk[0], modality="audio", beam_size=1)
+    assert {s.language for s in result.segments} == {"unknown"}
+    assert result.language == "unknown"
+    assert all(s.text for s in result.segments)
+    assert any("the language is not sure" in warning for warning in result.warnings)
+
+
+def test_an_unsure_part_follows_a_sure_neighbour():
+    def segment(code, **probs):
+        return longform.Segment(
+            start=0.0, end=1.0, language=code, language_probs=probs, text="", modality="av"
+        )
+
+    found = longform._admit_doubts(
+        [
+            segment("de", de=0.4, en=0.3),
+            segment("de", de=0.9, en=0.1),
+            segment("en", de=0.2, en=0.4),
+            segment("en", de=0.1, en=0.49),
+        ]
+    )
+    assert [s.language for s in found] == ["de", "de", "unknown", "unknown"]
 
 
 def test_without_sound_the_lips_are_read_in_even_parts(model, talk, tmp_path):

@@ -8,16 +8,18 @@ from avsr.decoder import DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ConfigError, LanguageError, MediaError
 from avsr.face import MouthTrack
+from avsr.identify import detect_language
 from avsr.media import write_video
 from avsr.model import AVSRModel, ModelConfig
 from avsr.pipeline import (
     Recording,
     TranscribeOptions,
-    detect_language,
+    admit_doubt,
     read_recording,
     recognize,
     transcribe,
 )
+from avsr.transcript import Transcript
 
 TONE = np.sin(np.arange(32_000) * 0.05).astype(np.float32) * 0.3  # 2 s
 
@@ -151,6 +153,19 @@ def test_an_unknown_language_is_refused_before_any_work(model, clips):
 def test_a_given_language_is_used(model, clips):
     for code in ("de", "en"):
         assert model.transcribe(clips / "plain.mp4", language=code).language == code
+
+
+def test_an_unsure_language_is_unknown_and_the_words_are_there():
+    options = TranscribeOptions()
+    transcript = Transcript(
+        file="x", language="de", language_probs={"de": 0.49, "en": 0.3}, text="ja", modality="av"
+    )
+    doubted = admit_doubt(transcript, options)
+    assert (doubted.language, doubted.text) == ("unknown", "ja")
+    assert doubted.warnings == ("the language is not sure; the words are in 'de'",)
+    told = TranscribeOptions(language="de")
+    assert admit_doubt(transcript, told) is transcript
+    assert admit_doubt(transcript, TranscribeOptions(language="de,en")) == doubted
 
 
 def test_options_are_checked():

@@ -1,6 +1,14 @@
 """Stage 5 of 8: prompt outputs + features -> P(language)."""
 
+from avsr.language.choice import SURE, UNKNOWN, fit_temperature, probabilities
 from avsr.language.classifier import LanguageClassifier
 from avsr.language.smoothing import smooth_languages
 
-__all__ = ["LanguageClassifier", "smooth_languages"]
+__all__ = [
+    "SURE",
+    "UNKNOWN",
+    "LanguageClassifier",
+    "fit_temperature",
+    "probabilities",
+    "smooth_languages",
+]

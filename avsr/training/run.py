@@ -19,6 +19,7 @@ from avsr.decoder import Tokenizer
 from avsr.files import replace_text
 from avsr.model import AVSRModel
 from avsr.training.batches import BatchPlan, length_batches, plan_batches
+from avsr.training.calibration import language_temperature
 from avsr.training.config import StageConfig, TrainConfig, read_config
 from avsr.training.data import (
     Batch,
@@ -91,7 +92,8 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
             card = f"# {out.name}\n\nTrained from `{recipe}` with seed {config.seed}.\n"
             card += inherited_licence(config)
             model.language_models = count_texts(config, model.tokenizer, train_data)
-            model.eval().save(out / "model", card=card)
+            calibrate(config, model.eval(), material)
+            model.save(out / "model", card=card)
             origin = json.dumps(provenance(config), indent=2, ensure_ascii=False) + "\n"
             replace_text(out / "model" / "training.json", origin)
     return out / "model"
@@ -249,6 +251,18 @@ def run_stage(
         model.load_state_dict(mean_of_checkpoints([folder / "best.ckpt"]))
     elif config.average_checkpoints > 1:
         model.load_state_dict(mean_of_checkpoints(sorted(folder.glob("step=*.ckpt"))))
+
+
+def calibrate(config: TrainConfig, model: AVSRModel, material: Material) -> None:
+    """Fit the temperature of the language probabilities, where there is validation data."""
+    if material.valid_data is None:
+        return
+    assert model.tokenizer is not None
+    batches = validation_batches(
+        config, config.stages[-1], model.tokenizer, material.valid_data, material.data.phone_ids
+    )
+    temperature = language_temperature(model, batches)
+    model.config = dataclasses.replace(model.config, language_temperature=round(temperature, 4))
 
 
 def mean_of_checkpoints(paths: Sequence[Path]) -> dict[str, torch.Tensor]:

@@ -341,7 +341,7 @@ def test_a_model_of_many_languages_without_classifier_does_not_name_one(foreign,
     import_model(foreign.fairseq(), tmp_path / "out", languages=["de", "fr"])
     model = load_model(tmp_path / "out", "cpu")
     waveform = torch.randn(8000).numpy() * 0.1
-    assert model.transcribe_arrays(waveform, None).language == "und"
+    assert model.transcribe_arrays(waveform, None).language == "unknown"
     assert model.transcribe_arrays(waveform, None).language_probs == {}
     assert model.transcribe_arrays(waveform, None, language="fr").language == "fr"
 

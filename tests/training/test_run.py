@@ -14,6 +14,7 @@ from avsr.corpus import Record, ShardWriter
 from avsr.decoder import EOS, DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ConfigError
+from avsr.language import fit_temperature
 from avsr.model import PRESETS, AVSRModel, ModelConfig, load_model, write_model
 from avsr.training import run
 from avsr.training.history import read_csv_table
@@ -161,6 +162,21 @@ def test_an_interrupted_run_ends_like_one_that_was_not(recipe, tmp_path, monkeyp
     for folder in ("whole", "cut"):
         rows = read_csv_table(tmp_path / folder / "0-all/metrics.csv")
         assert [row["step"] for row in rows] == [2, 4]
+
+
+def test_language_probabilities_are_calibrated_on_validation_data(recipe):
+    path = recipe("run", [stage(modalities={"audio": 1.0})])
+    model = AVSRModel.load(run.train(path, workers=0))
+    config = run.read_config(path)
+    data, _ = run.read_utterances(config.validation, config.languages)
+    batches = run.validation_batches(config, config.stages[0], model.tokenizer, data, {})
+    with torch.inference_mode():
+        logits = [
+            model.language_logits(model.encode(b.fbank, None, b.padding_mask)) for b in batches
+        ]
+    expected = fit_temperature(torch.cat(logits), torch.cat([b.languages for b in batches]))
+    assert expected != pytest.approx(1.0, abs=0.01)
+    assert model.config.language_temperature == pytest.approx(expected, rel=1e-3)
 
 
 def test_training_lowers_the_loss(recipe, tmp_path):

@@ -1,0 +1,34 @@
+"""Which language is spoken in a recording, without its words."""
+
+import os
+
+from avsr.errors import ModelError
+from avsr.model import AVSRModel, load_model
+from avsr.pipeline import Recording, encode, read_recording
+from avsr.transcript import Modality
+
+
+def detect_language(
+    path: str | os.PathLike[str],
+    *,
+    model: AVSRModel | str | os.PathLike[str] | None = None,
+    modality: Modality = "av",
+) -> dict[str, float]:
+    """Probability of each language code in a media file, the most likely first.
+
+    Raises ModelError for a model that does not tell languages apart.
+    """
+    network = model if isinstance(model, AVSRModel) else load_model(model)
+    return language_probabilities(network, read_recording(path, modality))
+
+
+def language_probabilities(model: AVSRModel, recording: Recording) -> dict[str, float]:
+    """Probability of each language code in a recording, the most likely first.
+
+    Raises ModelError for a model that does not tell languages apart.
+    """
+    if not model.has("classifier"):
+        raise ModelError("the model has no language classifier: take another, or say the language")
+    probs = encode(model, [recording]).language_probs[0].tolist()
+    pairs = zip(model.config.languages, probs, strict=True)
+    return dict(sorted(pairs, key=lambda pair: -pair[1]))

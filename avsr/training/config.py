@@ -130,6 +130,9 @@ class TrainConfig:
     ``batch_frames`` and the loss do not depend on their number."""
     num_nodes: int = 1
     """Machines."""
+    sharding: bool = False
+    """Each process keeps its share of the weights, gradients and optimizer state only (fully
+    sharded data parallel), for networks that are too large for one device."""
     passes: int = 1
     """Forward and backward passes per update, each over a part of the batch (gradient
     accumulation); batch norms see one part at a time."""
@@ -197,6 +200,8 @@ class TrainConfig:
             problems.append("keep_best and average_checkpoints exclude each other")
         if self.keep_best and any(s.updates < self.validate_every for s in self.stages):
             problems.append("keep_best needs stages of at least validate_every updates")
+        if self.sharding and any(stage.optimizer == "muon" for stage in self.stages):
+            problems.append("sharding cuts the matrices that muon needs whole: take adamw")
         for corpus in (*self.corpora, *self.validation):
             if corpus.repeat < 1:
                 problems.append(f"corpus {corpus.path}: repeat must be 1 or more")

@@ -8,6 +8,7 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from avsr.decoder.transformer import Attention
@@ -19,7 +20,7 @@ from avsr.training.config import StageConfig
 from avsr.training.data import Batch
 from avsr.training.losses import JointLoss, guide_loss, joint_loss
 from avsr.training.optimizer import make_optimizer
-from avsr.training.parallel import num_processes
+from avsr.training.parallel import num_processes, shard, whole
 
 VALIDATION = SearchOptions(beam_size=1, min_len=0)
 ALL_BACKENDS = [
@@ -85,6 +86,13 @@ class AVSRTask(lightning.LightningModule):
         self.phone_head: nn.Linear | None = None
         if stage.phone_weight and num_phones:
             self.phone_head = nn.Linear(model.config.encoder.dim, 2 * num_phones)
+
+    def configure_model(self) -> None:
+        """Spread the weights over the processes, where the strategy asks for it."""
+        mesh = self.device_mesh
+        if mesh is not None and not isinstance(next(self.parameters()), DTensor):
+            # The decoder stays in one piece: a search calls its layers as often as it needs.
+            shard(self, list(self.model.encoder.transformer.layers), mesh["data_parallel"])
 
     def on_train_epoch_start(self) -> None:
         """Set frozen parts to evaluation, so that dropout and batch statistics rest."""
@@ -196,7 +204,7 @@ class AVSRTask(lightning.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Take no step with a gradient that is not finite; all processes see the same one."""
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        if gradients and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
+        if gradients and not torch.isfinite(whole(torch.nn.utils.get_total_norm(gradients))):
             self.print(f"step {self.global_step}: the gradient is not finite; no update")
             optimizer.zero_grad(set_to_none=True)
 

@@ -1,12 +1,15 @@
-"""Several processes that train together: taking turns, and batch norms over all their batches."""
+"""Several processes that train together: taking turns, sharing weights and batch norms."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -24,6 +27,26 @@ def first_process_first() -> Iterator[bool]:
     yield is_first
     if is_first and num_processes() > 1:
         dist.barrier()
+
+
+def shard(module: nn.Module, blocks: Sequence[nn.Module], mesh: DeviceMesh) -> None:
+    """Spread the parameters over a mesh of processes, in place.
+
+    Those of a block are put together while it computes, the others while one of the ``module``'s
+    steps runs.
+    """
+    for parameter in module.parameters():  # of convolutions with their channels last
+        parameter.data = parameter.data.contiguous()
+    for block in blocks:
+        fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+    for step in ("training_step", "validation_step"):
+        register_fsdp_forward_method(module, step)
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor that may be spread over processes, put together in each of them; on the CPU."""
+    return (value.full_tensor() if isinstance(value, DTensor) else value).detach().cpu()
 
 
 class _Sum(torch.autograd.Function):

@@ -1,5 +1,6 @@
 """A training run from a recipe: stage after stage, resumed from the last checkpoint."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from torch.utils.data import DataLoader
 
 from avsr.corpus import LanguageBalance, balance_table, language_balance, plot_balance
@@ -32,7 +34,7 @@ from avsr.training.history import History, plot_curves, plot_languages, read_csv
 from avsr.training.initial import inherited_licence, initial_model, take_over
 from avsr.training.module import AVSRTask
 from avsr.training.noise import make_noises
-from avsr.training.parallel import first_process_first, share_batch_norms
+from avsr.training.parallel import first_process_first, share_batch_norms, whole
 from avsr.training.provenance import provenance
 from avsr.training.texts import check_coverage, count_texts
 from avsr.training.visual import cache_visual_features
@@ -201,8 +203,7 @@ def run_stage(
         accelerator="auto",
         devices=config.devices,
         num_nodes=config.num_nodes,
-        # A batch of sound alone leaves the visual front end without gradients.
-        strategy="auto" if config.processes == 1 else "ddp_find_unused_parameters_true",
+        strategy=strategy(config),
         accumulate_grad_batches=config.passes,
         default_root_dir=folder,
         precision=config.precision,  # type: ignore[arg-type]
@@ -243,14 +244,28 @@ def run_stage(
     if valid_data is not None:
         batches = validation_batches(config, stage, model.tokenizer, valid_data, data.phone_ids)
         validation = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
-    task = AVSRTask(model, stage, config.label_smoothing, config.seed, len(data.phone_ids))
+    # Sharding cannot be undone: a copy is sharded, so that the next stage has a whole network.
+    trained = copy.deepcopy(model) if config.sharding else model
+    task = AVSRTask(trained, stage, config.label_smoothing, config.seed, len(data.phone_ids))
     trainer.fit(task, loader, validation, ckpt_path=resumed)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    if config.sharding:
+        model.load_state_dict({name: whole(v) for name, v in trained.state_dict().items()})
     if config.keep_best:
         model.load_state_dict(mean_of_checkpoints([folder / "best.ckpt"]))
     elif config.average_checkpoints > 1:
         model.load_state_dict(mean_of_checkpoints(sorted(folder.glob("step=*.ckpt"))))
+
+
+def strategy(config: TrainConfig) -> Strategy | str:
+    """How the processes share the work."""
+    if config.processes == 1:
+        return "auto"
+    if config.sharding:
+        return ModelParallelStrategy(config.processes, 1, save_distributed_checkpoint=False)
+    # A batch of sound alone leaves the visual front end without gradients.
+    return "ddp_find_unused_parameters_true"
 
 
 def calibrate(config: TrainConfig, model: AVSRModel, material: Material) -> None:

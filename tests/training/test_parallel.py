@@ -68,11 +68,13 @@ def test_parts_of_a_plan_are_its_utterances_once(processes, passes):
         assert sorted(sum(parts, ())) == sorted(plan.indices)
 
 
-def test_two_processes_train_a_whole_recipe(tmp_path):
-    """The second process is started by lightning, as on a machine with two GPUs."""
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """A folder with a corpus of eight utterances of noise, and a recipe for two processes."""
+    folder = tmp_path_factory.mktemp("two")
     rng = np.random.default_rng(0)
     for split, count in (("train", 8), ("valid", 2)):
-        with ShardWriter(tmp_path / "data", split) as writer:
+        with ShardWriter(folder / "data", split) as writer:
             for i in range(count):
                 record = Record(
                     utterance_id=f"{split}-{i}",
@@ -84,8 +86,7 @@ def test_two_processes_train_a_whole_recipe(tmp_path):
                     speaker="s",
                 )
                 writer.write(record, rng.normal(0, 0.1, 6400).clip(-1, 1), None)
-    recipe = {
-        "out": "run",
+    return folder, {
         "languages": ["de", "en"],
         "vocabulary_size": 13,
         "devices": 2,
@@ -96,11 +97,40 @@ def test_two_processes_train_a_whole_recipe(tmp_path):
         "keep_best": True,
         "stages": [{"name": "all", "updates": 2, "modalities": {"audio": 1.0}}],
     }
-    (tmp_path / "train.yaml").write_text(yaml.safe_dump(recipe))
-    command = [sys.executable, "-m", "avsr", "train", "train.yaml", "--workers", "0"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+
+def train_recipe(folder, values):
+    """The second process is started by lightning, as on a machine with two GPUs."""
+    path = folder / f"{values['out']}.yaml"
+    path.write_text(yaml.safe_dump(values))
+    command = [sys.executable, "-m", "avsr", "train", path.name, "--workers", "0"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("\nrun/model\n")
-    assert done.stdout.count("run/model") == 1
-    origin = json.loads((tmp_path / "run/model/training.json").read_text())
+    assert done.stdout.endswith(f"\n{values['out']}/model\n")
+    assert done.stdout.count(f"{values['out']}/model") == 1
+    return folder / values["out"] / "model"
+
+
+@pytest.fixture(scope="module")
+def trained(recipe):
+    folder, values = recipe
+    return train_recipe(folder, values | {"out": "run"})
+
+
+def test_two_processes_train_a_whole_recipe(trained):
+    origin = json.loads((trained / "training.json").read_text())
     assert origin["config"]["devices"] == 2
+
+
+def test_sharded_weights_train_to_the_same_values(recipe, trained):
+    folder, values = recipe
+    sharded = train_recipe(folder, values | {"out": "sharded", "sharding": True})
+    expected, found = (
+        torch.load(model.parent / "0-all/final.pt", weights_only=True)
+        for model in (trained, sharded)
+    )
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            found[name], value, rtol=0, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )

@@ -30,6 +30,7 @@ from avsr.search import (
     Hypothesis,
     NgramModel,
     SearchOptions,
+    align,
     beam_search,
     load_ngrams,
     pack_ngrams,
@@ -39,7 +40,7 @@ from avsr.skeleton import garbage_waits, skeletons
 if TYPE_CHECKING:
     from numpy import ndarray
 
-    from avsr.transcript import Transcript
+    from avsr.transcript import Transcript, Word
 
 PARTS = ("encoder", "classifier", "decoder", "ctc")
 _said: set[str] = set()  # licences, by this process
@@ -213,6 +214,18 @@ class AVSRModel(nn.Module):
             blank=BLANK,
             language_models=[self.language_models.get(code) for code in codes],
         )
+
+    def time_words(
+        self, hypothesis: Hypothesis, ctc_log_probs: Tensor | None, index: int, length: int
+    ) -> "tuple[Word, ...]":
+        """When the words of row ``index`` of a batch of ``length`` frames are said, if known."""
+        from avsr.transcript import time_words
+
+        if ctc_log_probs is None:
+            return ()
+        spans = align(ctc_log_probs[index, :length], hypothesis.tokens, BLANK)
+        assert self.tokenizer is not None
+        return () if spans is None else time_words(self.tokenizer.pieces(hypothesis.tokens), spans)
 
     def transcribe(
         self,

@@ -10,16 +10,15 @@ import numpy as np
 import torch
 
 from avsr import audio, face, media
-from avsr.decoder import BLANK
 from avsr.encoder import EncoderOutput, normalize_mouth
 from avsr.errors import ConfigError, MediaError
 from avsr.language import SURE, UNKNOWN, probabilities
 from avsr.languages import check_language_option, check_languages
 from avsr.model import AVSRModel, load_model
 from avsr.rates import CROP_SIZE, FBANK_DIM, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.search import Hypothesis, SearchOptions, align
+from avsr.search import Hypothesis, SearchOptions
 from avsr.sync import in_step
-from avsr.transcript import Modality, Transcript, Word, time_words
+from avsr.transcript import Modality, Transcript, Word
 
 if TYPE_CHECKING:
     from avsr.face import MouthTrack
@@ -270,7 +269,6 @@ def recognize_encoded(
     codes = model.config.languages
     chosen = torch.tensor([codes.index(code) for code in languages])
     found = decode(model, encoded, chosen, options)
-    log_probs = encoded.ctc_log_probs
     knows = model.names_languages
     return [
         (
@@ -278,7 +276,7 @@ def recognize_encoded(
                 model,
                 recording,
                 best,
-                None if log_probs is None else log_probs[i, : recording.num_frames],
+                model.time_words(best, encoded.ctc_log_probs, i, recording.num_frames),
                 dict(zip(codes, encoded.language_probs[i].tolist(), strict=True)) if knows else {},
                 languages[i] if knows or not options.detects else UNKNOWN,
             ),
@@ -330,16 +328,12 @@ def _transcript(
     model: AVSRModel,
     recording: Recording,
     best: Hypothesis,
-    log_probs: torch.Tensor | None,
+    words: tuple[Word, ...],
     probs: dict[str, float],
     language: str,
 ) -> Transcript:
     tokenizer = model.tokenizer
     assert tokenizer is not None
-    spans = None if log_probs is None else align(log_probs, best.tokens, BLANK)
-    words: tuple[Word, ...] = ()
-    if spans is not None:
-        words = time_words(tokenizer.pieces(best.tokens), spans)
     return Transcript(
         file=recording.name,
         language=language,

@@ -10,6 +10,7 @@ from avsr.evaluation.clips import Clip
 
 if TYPE_CHECKING:
     from avsr.model import AVSRModel
+    from avsr.transcript import Word
 
 AUTO = "auto"
 
@@ -22,6 +23,8 @@ class Heard:
     """What is said."""
     language_probs: Mapping[str, float]
     """Probability of each language."""
+    words: tuple["Word", ...] = ()
+    """When each word is said, where that is known."""
 
 
 class Recognizer(Protocol):
@@ -85,7 +88,13 @@ class ModelRecognizer:
         for languages in dict.fromkeys(chosen):  # those that were detected rightly come once
             best = decode(self.model, encoded, torch.tensor(languages), self.options)
             done[languages] = [
-                Heard(self.model.tokenizer.decode(hypothesis.tokens), row)  # type: ignore[union-attr]
-                for hypothesis, row in zip(best, probs, strict=True)
+                Heard(
+                    self.model.tokenizer.decode(hypothesis.tokens),  # type: ignore[union-attr]
+                    row,
+                    self.model.time_words(
+                        hypothesis, encoded.ctc_log_probs, i, int(encoded.lengths[i])
+                    ),
+                )
+                for i, (hypothesis, row) in enumerate(zip(best, probs, strict=True))
             ]
         return [done[languages] for languages in chosen]

@@ -15,6 +15,7 @@ from avsr.evaluation.plots import NAMES, plot_confusion, plot_languages, plot_sn
 from avsr.evaluation.results import Run, read_run, results
 from avsr.evaluation.scores import Outcome, word_errors
 from avsr.evaluation.text import normalize_text
+from avsr.evaluation.times import NEAR_MS
 from avsr.files import replace_text
 
 WORST = 20  # utterances that the report shows
@@ -126,6 +127,21 @@ def tables(
             if cell["identification"] is not None
         ],
     )
+    timed = [cell for cell in cells.values() if cell["word_times"]]
+    if timed:
+        yield (
+            "Starts and ends of the words that were understood",
+            ["", "median error, ms", f"within {NEAR_MS} ms, %", "boundaries"],
+            [
+                [
+                    describe(cell),
+                    f"{cell['word_times']['median_ms']:.0f}",
+                    percent(cell["word_times"]["near"]),
+                    str(cell["word_times"]["boundaries"]),
+                ]
+                for cell in timed
+            ],
+        )
     if gains:
         yield (
             "What the lips change: WER with them less WER without, points",

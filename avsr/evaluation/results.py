@@ -19,6 +19,7 @@ from avsr.evaluation.scores import (
     word_errors,
 )
 from avsr.evaluation.text import normalize_text
+from avsr.evaluation.times import time_scores
 
 FORMAT = 1  # of results.json
 
@@ -91,6 +92,7 @@ def cell_scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "identification": identification(
             (o.language, o.language_probs, o.seconds) for o in outcomes if o.language_probs
         ),
+        "word_times": time_scores(outcome.boundary_errors for outcome in outcomes),
         "utterances": len(outcomes),
         "used": {modality: used.count(modality) for modality in MODALITIES},
         "failed": [

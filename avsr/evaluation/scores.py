@@ -86,6 +86,8 @@ class Outcome:
     """Probability of each language, rounded to six digits."""
     seconds: float = 0.0
     """Length of the clip."""
+    boundary_errors: tuple[float, ...] = ()
+    """Milliseconds by which starts and ends of words are off, where true times are known."""
     noise: tuple[Mapping[str, Any], ...] = ()
     """Pieces of noise that were mixed in: file and second."""
     modality: str | None = None

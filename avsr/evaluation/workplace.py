@@ -19,6 +19,7 @@ from avsr.evaluation.corruption import Corruption
 from avsr.evaluation.noise import NoiseLibrary, hashed_rng
 from avsr.evaluation.recognizer import Heard, Recognizer
 from avsr.evaluation.scores import Outcome
+from avsr.evaluation.times import boundary_errors
 from avsr.rates import FPS, SAMPLE_RATE
 
 
@@ -204,6 +205,7 @@ def _outcome(
         detected=max(probs, key=lambda code: probs[code], default=None),
         language_probs=probs,
         seconds=round(frames if clip.waveform is None else len(clip.waveform) / SAMPLE_RATE, 3),
+        boundary_errors=boundary_errors(record.words or (), heard.words, record.language),
         noise=tuple(noise),
         modality=clip.modality,
     )

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from avsr.decoder import BLANK, BOS, EOS, PAD, AttentionDecoder, DecoderConfig, Tokenizer
+from avsr.decoder import BLANK, BOS, EOS, PAD, UNK, AttentionDecoder, DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig, AVHubertEncoder, EncoderOutput
 from avsr.errors import ConfigError, ModelError
 from avsr.files import replace_bytes, replacing
@@ -207,6 +207,7 @@ class AVSRModel(nn.Module):
             ctc_lengths=lengths,
             blank=BLANK,
             language_models=[self.language_models.get(code) for code in codes],
+            unk=UNK,
         )
 
     def transcribe(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from avsr import cli
-from avsr.decoder import EOS, PAD
+from avsr.decoder import EOS, PAD, UNK
 from avsr.encoder import normalize_mouth
 from avsr.model import load_model
 from avsr.search import SearchOptions, beam_search
@@ -172,29 +172,24 @@ def test_video_transform_agrees_with_the_reference():
 
 
 def beam_cases():
-    """Cases of the reference that use only options which this search has."""
     if not REFERENCE:
         return []
     results = json.loads((Path(REFERENCE) / "beam_search.json").read_text())["results"]
-    other = {"temperature", "no_repeat_ngram_size", "unkpen", "prefix"}
-    return sorted(
-        (name, case)
-        for name, case in results.items()
-        if not other & set(case["settings"]) and "prefix" not in name
-    )
+    return [pytest.param(name, case, id=name) for name, case in sorted(results.items())]
 
 
-@pytest.mark.parametrize(("name", "case"), beam_cases(), ids=[n for n, _ in beam_cases()])
+@pytest.mark.parametrize(("name", "case"), beam_cases())
 def test_beam_search_agrees_with_the_reference(model, name, case):
     modality = name.split("/")[0]
     inputs, fbank, mouth = batch_inputs("av" if modality.startswith("av") else modality)
-    settings, mask = case["settings"], inputs["padding_mask"]
+    settings, mask = dict(case["settings"]), inputs["padding_mask"]
     if "single_clip" in modality:
         clip = int(modality[-1])
         length = int(inputs["lengths"][clip])
         fbank, mouth, mask = fbank[clip : clip + 1, :length], mouth[clip : clip + 1, :length], None
     source = 104 if fbank is not None else mouth.shape[1]
-    limit = int(settings["max_len_a"] * source + settings["max_len_b"])
+    limit = int(settings.pop("max_len_a") * source + settings.pop("max_len_b"))
+    beam, penalty = settings.pop("beam"), settings.pop("lenpen")
     with torch.no_grad():
         encoded = model.encode(fbank, mouth, mask)
         found = beam_search(
@@ -203,15 +198,21 @@ def test_beam_search_agrees_with_the_reference(model, name, case):
             sos=EOS,
             eos=EOS,
             pad=PAD,
+            unk=UNK,
             max_lengths=torch.full((len(encoded.features),), limit),
+            beginnings=settings.pop("prefix_tokens", None),
             options=SearchOptions(
-                beam_size=settings["beam"],
-                nbest=settings["beam"],
+                beam_size=beam,
+                nbest=beam,
                 ctc_weight=0.0,
-                min_len=settings.get("min_len", 1),
-                length_penalty=0.0 if settings.get("unnormalized") else settings["lenpen"],
+                min_len=settings.pop("min_len", 1),
+                length_penalty=0.0 if settings.pop("unnormalized", False) else penalty,
+                temperature=settings.pop("temperature", 1.0),
+                unk_penalty=settings.pop("unkpen", 0.0),
+                no_repeat_ngram=settings.pop("no_repeat_ngram_size", 0),
             ),
         )
+    assert not settings  # a setting of the reference that this search lacks
     gap = case.get("min_score_gap")
     for hypotheses, expected in zip(found, case["hypos"], strict=True):
         got = [list(h.tokens) for h in hypotheses][: len(expected)]

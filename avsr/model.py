@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 PARTS = ("encoder", "classifier", "decoder", "ctc")
 _said: set[str] = set()  # licences, by this process
 MAX_NAMED = 20  # weights of a kind that an error names
+FEW = 32  # weights of lower precision that are copied from one mapping of a file
 
 T = TypeVar("T")
 
@@ -268,12 +269,11 @@ class AVSRModel(nn.Module):
                 )
         model = cls.skeleton(config, tokenizer)
         try:
-            weights = load_file(path / "model.safetensors")
+            weights = load_file(path / "model.safetensors")  # mapped, nothing is read yet
         except SafetensorError as error:
             raise ModelError(f"{path / 'model.safetensors'} is broken: {error}") from error
         check_weights(model, weights, str(path / "model.safetensors"))
-        full = {n: w.float() if w.is_floating_point() else w for n, w in weights.items()}
-        model.load_state_dict(full, assign=True)
+        model.load_state_dict(_full(weights, path / "model.safetensors"), assign=True)
         model.encoder.frontend.use_channels_last()
         if (path / "lm.safetensors").exists():
             model.language_models = load_ngrams(path / "lm.safetensors", BOS)
@@ -287,6 +287,18 @@ class AVSRModel(nn.Module):
                     f"{path / 'lm.safetensors'} does not fit the model: {', '.join(wrong)}"
                 )
         return model.eval()
+
+
+def _full(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The weights of a file in fp32; those that the file has in fp32 stay mapped.
+
+    Pages of a mapped file count as memory until it is let go, hence a mapping for every few.
+    """
+    half = [n for n, w in weights.items() if w.is_floating_point() and w.dtype != torch.float32]
+    for first in range(0, len(half), FEW):
+        with safe_open(path, "pt") as file:
+            weights |= {name: file.get_tensor(name).float() for name in half[first : first + FEW]}
+    return weights
 
 
 def write_model(

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from avsr.decoder import BLANK, BOS, EOS, PAD, AttentionDecoder, DecoderConfig, Tokenizer
+from avsr.decoder import BLANK, BOS, EOS, PAD, UNK, AttentionDecoder, DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig, AVHubertEncoder, EncoderOutput
 from avsr.errors import ConfigError, ModelError
 from avsr.files import replace_bytes, replacing
@@ -36,6 +36,7 @@ from avsr.search import (
     pack_ngrams,
 )
 from avsr.skeleton import garbage_waits, skeletons
+from avsr.weights import check_weights, in_full
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 PARTS = ("encoder", "classifier", "decoder", "ctc")
 _said: set[str] = set()  # licences, by this process
-MAX_NAMED = 20  # weights of a kind that an error names
 
 T = TypeVar("T")
 
@@ -213,6 +213,7 @@ class AVSRModel(nn.Module):
             ctc_lengths=lengths,
             blank=BLANK,
             language_models=[self.language_models.get(code) for code in codes],
+            unk=UNK,
         )
 
     def time_words(
@@ -285,12 +286,11 @@ class AVSRModel(nn.Module):
                 )
         model = cls.skeleton(config, tokenizer)
         try:
-            weights = load_file(path / "model.safetensors")
+            weights = load_file(path / "model.safetensors")  # mapped, nothing is read yet
         except SafetensorError as error:
             raise ModelError(f"{path / 'model.safetensors'} is broken: {error}") from error
         check_weights(model, weights, str(path / "model.safetensors"))
-        full = {n: w.float() if w.is_floating_point() else w for n, w in weights.items()}
-        model.load_state_dict(full, assign=True)
+        model.load_state_dict(in_full(weights, path / "model.safetensors"), assign=True)
         model.encoder.frontend.use_channels_last()
         if (path / "lm.safetensors").exists():
             model.language_models = load_ngrams(path / "lm.safetensors", BOS)
@@ -332,36 +332,6 @@ def write_model(
         (path / "lm.safetensors").unlink(missing_ok=True)  # of a model that stood there before
     with replacing(path / "model.safetensors") as temporary:
         save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
-
-
-def check_weights(
-    model: nn.Module,
-    weights: Mapping[str, Tensor],
-    where: str,
-    called: Callable[[str], str] = str,
-) -> None:
-    """Raise ModelError that names missing, unexpected and misshapen weights together.
-
-    ``called`` gives the name of a weight in the file, if it is another there. Of each kind the
-    first MAX_NAMED are named, the others counted.
-    """
-    own = model.state_dict()
-    kinds = [
-        [f"missing {called(name)}" for name in own if name not in weights],
-        [f"unexpected {called(name)}" for name in weights if name not in own],
-        [
-            f"{called(name)} has shape {tuple(weights[name].shape)}, not {tuple(value.shape)}"
-            for name, value in own.items()
-            if name in weights and weights[name].shape != value.shape
-        ],
-    ]
-    problems = []
-    for kind in kinds:
-        problems += kind[:MAX_NAMED]
-        if len(kind) > MAX_NAMED:
-            problems.append(f"and {len(kind) - MAX_NAMED} more like this")
-    if problems:
-        raise ModelError(f"{where} does not fit its config: " + "; ".join(problems))
 
 
 def resolve_device(device: str) -> torch.device:

@@ -57,14 +57,14 @@ class TranscribeOptions:
         """Whether the language is to be found out."""
         return self.language == "auto" or "," in self.language
 
-    def search(self, with_lm: bool = True) -> SearchOptions:
+    def search(self, with_lm: bool = True, with_ctc: bool = True) -> SearchOptions:
         """Options of the beam search; an empty transcript is allowed."""
-        lm_weight = self.lm_weight if with_lm else 0.0
         return SearchOptions(
             beam_size=self.beam_size,
             ctc_weight=self.ctc_weight,
-            lm_weight=lm_weight,
-            length_bonus=LENGTH_BONUS if lm_weight else 0.0,
+            lm_weight=self.lm_weight if with_lm else 0.0,
+            length_penalty=0.0 if with_ctc else 1.0,  # without CTC sums are best for short texts
+            length_bonus=LENGTH_BONUS if with_lm and self.lm_weight else 0.0,
             min_len=0,
         )
 
@@ -214,7 +214,7 @@ def decode(
         languages.to(model.device),
         encoded.lengths,
         encoded.ctc_log_probs,
-        options.search(with_lm=bool(model.language_models)),
+        options.search(bool(model.language_models), model.has("ctc")),
     )
     return [hypotheses[0] for hypotheses in found]
 

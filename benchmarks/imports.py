@@ -2,7 +2,7 @@
 
 Every step runs in a fresh process. Memory is what the process peaks at above what it holds after
 its imports, the pages of mapped files included; it touches every weight that it loaded. Files are
-in the page cache when they are read.
+in the page cache when they are read. Sizes with ``-half`` are in fp16, which a load copies to fp32.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-SIZES = ("base", "large", "muavic")
+SIZES = ("base", "large", "muavic", "base-half", "large-half")
 UNITS = 2004  # rows of pre-training's label embeddings, 256 wide
 STEP = """
 import json, resource, sys, time
@@ -62,6 +62,7 @@ def foreign_shapes(size: str) -> dict[str, tuple[int, ...]]:
 
 def write_checkpoint(size: str, folder: Path) -> Path:
     """A checkpoint of random weights with a tokenizer of 1,000 pieces beside it."""
+    size, half = size.removesuffix("-half"), size.endswith("-half")
     import numpy as np
     import torch
 
@@ -83,7 +84,8 @@ def write_checkpoint(size: str, folder: Path) -> Path:
         if re.search("num_batches_tracked$", name):
             weights[name] = torch.ones(shape, dtype=torch.int64)
         else:
-            weights[name] = torch.rand(shape, generator=random).mul_(0.1)
+            weight = torch.rand(shape, generator=random).mul_(0.1)
+            weights[name] = weight.half() if half else weight
     torch.save({"cfg": {"model": settings}, "model": weights}, folder / "model.pt")
     letters = np.random.default_rng(1).integers(97, 123, (5000, 6), np.uint8)
     words = (bytes(row).decode() for row in letters)

@@ -23,7 +23,8 @@ from avsr.interop.sources import (
 )
 from avsr.interop.vocabulary import arrange_pieces, read_dictionary
 from avsr.languages import LANGUAGES, check_language
-from avsr.model import AVSRModel, ModelConfig, check_weights, write_model
+from avsr.model import AVSRModel, ModelConfig, write_model
+from avsr.weights import check_weights
 
 CHECKPOINT = "checkpoint_best.pt"  # of MuAViC's folders
 TOKENIZER_NAMES = ("tokenizer.model", "sentencepiece.bpe.model", "spm*.model", "*.model")

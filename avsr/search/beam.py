@@ -1,7 +1,6 @@
 """Next-token log-probabilities -> n-best hypotheses: batched joint CTC/attention beam search."""
 
 import heapq
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
@@ -10,11 +9,10 @@ import torch
 from torch import Tensor
 
 from avsr.errors import ConfigError
+from avsr.search.constraints import NEG_INF, Constraints
 from avsr.search.ctc_prefix import CtcPrefixes
 from avsr.search.ngram import NgramModel, NgramPrefixes
 from avsr.search.options import SearchOptions
-
-NEG_INF = -math.inf
 
 
 class State(Protocol):
@@ -89,6 +87,8 @@ def beam_search(
     ctc_lengths: Tensor | None = None,
     blank: int = 0,
     language_models: Sequence[NgramModel | None] | None = None,
+    unk: int | None = None,
+    beginnings: Sequence[Sequence[int]] | None = None,
 ) -> list[list[Hypothesis]]:
     """The ``options.nbest`` best hypotheses of B utterances, best first; at least one each.
 
@@ -97,7 +97,9 @@ def beam_search(
     device: most tokens, after which eos is forced. ``ctc_log_probs`` (B, T, C) with ``ctc_lengths``
     (B,) frames (None: all T) are needed if ``options.ctc_weight`` is above 0: column v is token v,
     column ``blank`` the blank, which no hypothesis contains; C may exceed V. ``language_models``,
-    one or None for each utterance, take part if ``options.lm_weight`` is above 0.
+    one or None for each utterance, take part if ``options.lm_weight`` is above 0. ``unk`` is the
+    unknown token, for ``options.unk_penalty``. ``beginnings`` are tokens, for each utterance, that
+    its hypotheses begin with.
 
     The beams of an utterance are extended by every token; of the best 2 * beam extensions those
     that are eos and among the first ``beam`` finish, the first ``beam`` others go on. An utterance
@@ -121,10 +123,14 @@ def beam_search(
         token_scores=torch.empty(len(limits), 1, 0, dtype=torch.float64, device=device),
     )
     last_tokens = torch.full((len(limits),), sos, device=device)
+    never = [eos, pad] if prefixes is None else [eos, pad, blank]
+    constraints = Constraints.start(options, unk, beginnings, limits, never, last_tokens.device)
     max_lengths = max_lengths.to(device)
     done = [False] * len(limits)
     for length in range(max(limits) + 1):
         log_probs, state = step(last_tokens, state)
+        if constraints is not None:
+            log_probs = constraints.apply(log_probs, beams.tokens, beams.utterance)
         if length == 0 and language_models is not None and options.lm_weight > 0:
             ngrams = NgramPrefixes.start(language_models, log_probs.shape[1], device)
         beam = min(options.beam_size, log_probs.shape[1] - 1)

@@ -34,6 +34,12 @@ class SearchOptions:
     """Most tokens on top of ``max_len_a`` per frame."""
     ctc_candidates: int = 40
     """Next tokens per hypothesis, the most likely by attention, that get a CTC score."""
+    temperature: float = 1.0
+    """Divides the decoder's log-probabilities, which are normalised again; above 1 evens them."""
+    unk_penalty: float = 0.0
+    """Natural-log score taken from every unknown token."""
+    no_repeat_ngram: int = 0
+    """Tokens in a row that no hypothesis has twice; 0 lets everything repeat."""
 
     def __post_init__(self) -> None:
         self.validate()
@@ -51,6 +57,9 @@ class SearchOptions:
             "max_len_a": (0, math.inf),
             "max_len_b": (0, math.inf),
             "ctc_candidates": (1, math.inf),
+            "temperature": (0.01, math.inf),
+            "unk_penalty": (0, math.inf),
+            "no_repeat_ngram": (0, math.inf),
         }
         problems = []
         for field in fields(self):

@@ -185,8 +185,8 @@ def foreign(tmp_path, monkeypatch):
             content | {"task_state": {"dictionaries": [units]}}, tmp_path / "base_vox.pt"
         )
 
-    def hugging_face():
-        """A directory of the port."""
+    def hugging_face(encoder="w2v_model."):
+        """A directory of the port, which may call its encoder's insides otherwise."""
         folder = tmp_path / "AV-HuBERT-MuAViC-de"
         folder.mkdir()
         port = {f"model.{name}": weight for name, weight in weights.items()}
@@ -195,6 +195,7 @@ def foreign(tmp_path, monkeypatch):
         for theirs, new in [("weight_g", "original0"), ("weight_v", "original1")]:
             port[f"{position}parametrizations.weight.{new}"] = port.pop(position + theirs)
         port["lm_head.weight"] = port.pop("model.decoder.embed_tokens.weight")
+        port = {name.replace("w2v_model.", encoder, 1): w for name, w in port.items()}
         save_file(
             {name: weight.contiguous() for name, weight in port.items()},
             folder / "model.safetensors",

@@ -15,12 +15,14 @@ import torch
 from safetensors.torch import load_file
 
 from avsr import cli
-from avsr.decoder import Tokenizer
+from avsr.audio import audio_features
+from avsr.decoder import EOS, Tokenizer
 from avsr.errors import LanguageError, ModelError
 from avsr.interop import export_fairseq, import_model
 from avsr.interop.avhubert import foreign_name, is_dropped, own_name
 from avsr.interop.vocabulary import SPECIAL, arrange_pieces, read_dictionary
 from avsr.model import PARTS, PRESETS, AVSRModel, load_model
+from avsr.search import SearchOptions
 
 FOX = ["the quick brown fox jumps", "over the lazy dog", "five dozen liquor jugs"] * 10
 KINDS = {
@@ -31,6 +33,8 @@ KINDS = {
     "folder": lambda foreign: foreign.fairseq(inside=False).parent,
     "old format": lambda foreign: foreign.fairseq(_use_new_zipfile_serialization=False),
     "port": lambda foreign: foreign.hugging_face(),
+    "port, bare names": lambda foreign: foreign.hugging_face(""),
+    "port, avhubert": lambda foreign: foreign.hugging_face("avhubert."),
 }
 
 
@@ -335,6 +339,30 @@ def test_an_import_transcribes_a_video_by_the_normal_command(foreign, tmp_path, 
     assert result["modality"] == "av"
     assert result["words"] == []  # without CTC no times are known
     assert f"{tmp_path / 'out'}: licence: non-commercial use only" in err
+
+
+def test_an_import_ranks_hypotheses_by_the_mean_of_their_tokens(foreign, tmp_path):
+    import_model(foreign.fairseq(), tmp_path / "out")
+    model = load_model(tmp_path / "out", "cpu")
+    # One token is always the likeliest and the end the next: each token costs the sum.
+    embedding, norm = model.decoder.embedding.weight.data, model.decoder.norm
+    norm.weight.data.zero_()
+    embedding[EOS] = 0.9 * embedding[(embedding @ norm.bias).argmax()]
+    waveform = torch.randn(16_000, generator=torch.Generator().manual_seed(0)).numpy() * 0.1
+    with torch.no_grad():
+        encoded = model.encode(torch.from_numpy(audio_features(waveform, 25))[None], None)
+        by_mean, by_sum = (
+            model.decode(
+                encoded,
+                torch.tensor([0]),
+                torch.tensor([25]),
+                None,
+                SearchOptions(length_penalty=penalty, min_len=0),
+            )[0][0]
+            for penalty in (1.0, 0.0)
+        )
+    assert len(by_mean.tokens) > len(by_sum.tokens)
+    assert model.transcribe_arrays(waveform, None).text == model.tokenizer.decode(by_mean.tokens)
 
 
 def test_a_model_of_many_languages_without_classifier_does_not_name_one(foreign, tmp_path):

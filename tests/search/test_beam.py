@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from avsr.errors import ConfigError
 from avsr.search import CtcPrefixes, NgramModel, SearchOptions, beam_search
 
-PAD, EOS = 1, 2
+PAD, EOS, UNK = 1, 2, 3
 NEG_INF = -math.inf
 NO_LIMIT = 100  # hypotheses in tests are shorter
 
@@ -86,6 +86,7 @@ def search(
     ctc_lengths=None,
     blank=0,
     language_models=None,
+    beginnings=None,
     **options,
 ):
     limits = torch.tensor([limit] * len(utterances) if isinstance(limit, int) else limit)
@@ -101,6 +102,8 @@ def search(
         ctc_lengths=ctc_lengths,
         blank=blank,
         language_models=language_models,
+        unk=UNK,
+        beginnings=beginnings,
     )
 
 
@@ -125,15 +128,27 @@ def ctc_score(log_probs, tokens, blank):
     return float(prefixes.ends())
 
 
-def enumerate_all(decoder, utterance, limit, options, ctc=None, blank=0, lm=None):
+def repeats(tokens, size):
+    """Whether `size` tokens in a row occur twice."""
+    ngrams = [tokens[i : i + size] for i in range(len(tokens) - size + 1)]
+    return len(set(ngrams)) < len(ngrams)
+
+
+def enumerate_all(decoder, utterance, limit, options, ctc=None, blank=0, lm=None, beginning=()):
     """Every token sequence up to `limit`, ranked by its definition."""
     found = []
     live = [v for v in decoder.live if v not in (EOS, PAD, blank if ctc is not None else PAD)]
     for length in range(options.min_len, limit + 1):
         for tokens in itertools.product(live, repeat=length):
+            if tokens[: len(beginning)] != beginning:
+                continue
+            if options.no_repeat_ngram and repeats(tokens, options.no_repeat_ngram):
+                continue
             history, by_token = (EOS,), []
             for token in (*tokens, EOS):
-                by_token.append(float(decoder.log_probs(utterance, history)[token]))
+                log_probs = decoder.log_probs(utterance, history) / options.temperature
+                by_token.append(float(log_probs.log_softmax(-1)[token]))
+                by_token[-1] -= options.unk_penalty * (token == UNK)
                 history = (*history, token)
             score = sum(by_token)
             if ctc is not None:
@@ -163,20 +178,34 @@ def enumerate_all(decoder, utterance, limit, options, ctc=None, blank=0, lm=None
         {"ctc_weight": 0.5, "length_penalty": 1.0, "length_bonus": 0.2},
         {"lm_weight": 0.7, "length_bonus": 0.9},
         {"lm_weight": 2.0, "ctc_weight": 0.3, "length_penalty": 0.5, "min_len": 0},
+        {"temperature": 3.0},
+        {"temperature": 0.4, "length_penalty": 1.0},
+        {"unk_penalty": 1.5},
+        {"no_repeat_ngram": 1},
+        {"no_repeat_ngram": 2, "length_bonus": 2.0},
+        {"no_repeat_ngram": 3, "length_bonus": 2.0},
+        {"beginning": (60,)},
+        {"beginning": (199, UNK), "min_len": 0, "length_penalty": 1.0},
+        {"beginning": (UNK,), "temperature": 2.0, "unk_penalty": 0.5, "no_repeat_ngram": 1}
+        | {"ctc_weight": 0.3, "lm_weight": 0.5},
     ],
     ids=str,
 )
 @pytest.mark.parametrize("nbest", [1, 6])
 def test_equals_enumeration_of_all_sequences(options, nbest):
-    live = [5, 60, 199]
+    live = [UNK, 60, 199]
     decoder = RandomDecoder(200, [*live, EOS])
+    beginning = options.get("beginning", ())
+    options = {key: value for key, value in options.items() if key != "beginning"}
     options = {"ctc_weight": 0.0, **options, "beam_size": 150, "nbest": nbest}
     asked = SearchOptions(**options)
     for utterance in range(3):
         # The blank has a row of its own behind the vocabulary.
         ctc = random_ctc(utterance, 6, 201, [*live, 200]) if asked.ctc_weight else None
         lm = random_lm(utterance, 200, live) if asked.lm_weight else None
-        expected = enumerate_all(decoder, utterance, 4, asked, ctc, blank=200, lm=lm)[:nbest]
+        expected = enumerate_all(
+            decoder, utterance, 4, asked, ctc, blank=200, lm=lm, beginning=beginning
+        )[:nbest]
         (found,) = search(
             decoder,
             [utterance],
@@ -184,6 +213,7 @@ def test_equals_enumeration_of_all_sequences(options, nbest):
             ctc=None if ctc is None else ctc[None],
             blank=200,
             language_models=[lm],
+            beginnings=[beginning],
             **options,
         )
         assert [h.tokens for h in found] == [tokens for _, tokens, _ in expected]
@@ -212,27 +242,49 @@ def assert_same(found, expected):
             assert a.lm_score == pytest.approx(b.lm_score, abs=1e-6)
 
 
+CONSTRAINTS = {"temperature": 1.4, "unk_penalty": 0.8, "no_repeat_ngram": 2}
+
+
 @pytest.mark.parametrize("nbest", [1, 4])
-@pytest.mark.parametrize(("ctc_weight", "lm_weight"), [(0.0, 0.0), (0.3, 0.0), (0.3, 0.6)])
-def test_batch_equals_one_by_one(ctc_weight, lm_weight, nbest):
+@pytest.mark.parametrize(
+    ("ctc_weight", "lm_weight", "more"),
+    [(0.0, 0.0, {}), (0.3, 0.0, {}), (0.3, 0.6, {}), (0.0, 0.0, CONSTRAINTS)],
+)
+def test_batch_equals_one_by_one(ctc_weight, lm_weight, more, nbest):
     decoder = RandomDecoder(12, range(12), eos_bias=-1.0)
     lengths, limits = [9, 2, 5, 7, 1, 9, 4], [9, 2, 15, 7, 1, 3, 0]
     ctc = torch.full((7, 9, 12), math.nan)  # the padding must not matter
     for i, length in enumerate(lengths):
         ctc[i, :length] = random_ctc(i, length, 12)
     options = {"beam_size": 4, "nbest": nbest, "ctc_weight": ctc_weight, "ctc_candidates": 6}
-    options["lm_weight"] = lm_weight
+    options |= {"lm_weight": lm_weight, **more}
+    beginnings = [(), (5, 5, 7, 4), (3,), (), (9, 4), (6, 6, 6, 8), (7,)] if more else None
     lms = [random_lm(i, 12, range(3, 12)) if i != 2 else None for i in range(7)]
     together = search(
-        decoder, range(7), limits, ctc, torch.tensor(lengths), language_models=lms, **options
+        decoder,
+        range(7),
+        limits,
+        ctc,
+        torch.tensor(lengths),
+        language_models=lms,
+        beginnings=beginnings,
+        **options,
     )
     alone = [
         search(
-            decoder, [i], limits[i], ctc[i : i + 1, :length], language_models=[lms[i]], **options
+            decoder,
+            [i],
+            limits[i],
+            ctc[i : i + 1, :length],
+            language_models=[lms[i]],
+            beginnings=beginnings and [beginnings[i]],
+            **options,
         )[0]
         for i, length in enumerate(lengths)
     ]
     assert_same(together, alone)
+    for i, found in enumerate(together if more else []):  # a beginning is cut to the limit
+        assert all(h.tokens[: len(beginnings[i])] == beginnings[i][: limits[i]] for h in found)
 
 
 def test_utterances_leave_the_batch_when_half_of_them_are_done():
@@ -445,6 +497,29 @@ def test_scores_are_what_the_options_say(seed, vocabulary, limit, num_frames, **
             score += weight * h.ctc_score
         score = score / length ** options["length_penalty"] + options["length_bonus"] * length
         assert h.score == pytest.approx(score, abs=1e-4)
+
+
+def test_tokens_that_would_repeat_are_passed_over():
+    table = {(): {3: 1.0}, (3,): {4: 1.0}, (3, 4): {3: 1.0}, (3, 4, 3): {4: 0.9, EOS: 0.1}}
+    table[3, 4, 3, 4] = {EOS: 1.0}
+    (best,) = search(TableDecoder(6, table))[0]
+    assert best.tokens == (3, 4, 3, 4)
+    (best,) = search(TableDecoder(6, table), no_repeat_ngram=2)[0]
+    assert best.tokens == (3, 4, 3)
+    assert best.score == pytest.approx(math.log(0.1))
+    # A forced beginning may repeat; what it holds counts for what follows.
+    (best,) = search(TableDecoder(6, table), no_repeat_ngram=2, beginnings=[(3, 4, 3, 4)])[0]
+    assert best.tokens == (3, 4, 3, 4)
+
+
+def test_wrong_beginnings_are_refused():
+    decoder = RandomDecoder(6, range(6))
+    for tokens in ((3, EOS), (PAD,)):
+        with pytest.raises(ConfigError, match="no hypothesis can begin with"):
+            search(decoder, beginnings=[tokens])
+    assert search(decoder, beginnings=[(0,)])[0][0].tokens[0] == 0
+    with pytest.raises(ConfigError, match=r"no hypothesis can begin with \[0\]"):
+        search(decoder, ctc=torch.zeros(1, 9, 6), ctc_weight=0.5, beginnings=[(0,)])
 
 
 class Uniform:

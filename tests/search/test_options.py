@@ -24,6 +24,9 @@ def test_all_errors_are_listed_at_once():
     [
         ({"beam_size": 2, "nbest": 3}, "nbest is 3, it must be from 1 to 2"),
         ({"length_bonus": float("nan")}, "length_bonus is nan, not finite"),
+        ({"temperature": 0.0}, r"temperature is 0.0, it must be at least 0.01"),
+        ({"unk_penalty": -1.0}, "unk_penalty is -1.0, it must be at least 0"),
+        ({"no_repeat_ngram": 1.5}, "no_repeat_ngram is 1.5, not a whole number"),
         ({"beam_size": 2.5}, "beam_size is 2.5, not a whole number"),
     ],
 )

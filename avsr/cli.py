@@ -19,6 +19,7 @@ from avsr.console import (
     BurnOption,
     CtcOption,
     DeviceOption,
+    FaceOption,
     FormatOption,
     LmOption,
     ModalityOption,
@@ -108,6 +109,10 @@ def transcribe(
     ctc_weight: CtcOption = 0.3,
     lm_weight: LmOption = 0.4,
     sync: SyncOption = True,
+    face: FaceOption = "auto",
+    every_face: Annotated[
+        bool, typer.Option("--every-face", help="Transcribe each face, in segments of its own.")
+    ] = False,
     device: DeviceOption = "auto",
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object per file and line on stdout.")
@@ -125,6 +130,9 @@ def transcribe(
     failed = 0
     if model is not None and models is not None:
         raise AvsrError("--model and --models exclude each other")
+    if every_face and (face != "auto" or models is not None):
+        raise AvsrError("--every-face goes with neither --face nor --models")
+    face = "every" if every_face else face
     network: AVSRModel | ModelSet
     every, places = find_media(videos)
     delivery = plan_delivery(
@@ -135,6 +143,9 @@ def transcribe(
     if not videos:
         return _summarize(0, skipped, 0)
     with show_status("loading the model"):
+        from avsr.recording import check_face
+
+        check_face(face, modality)
         if models is not None:
             from avsr import modelset
 
@@ -157,6 +168,7 @@ def transcribe(
                     ctc_weight=ctc_weight,
                     lm_weight=lm_weight,
                     sync=sync,
+                    face=face,
                     progress=at,
                 )
         except Exception as error:  # the other files are still to be done; exit status 1 tells
@@ -245,7 +257,10 @@ app.command(name="models")(exchange.list_models)
 def _as_line(result: "Transcript") -> str:
     probability = result.language_probs.get(result.language)
     share = "" if probability is None else f" ({probability:.2f})"
-    return f"{result.file}  {result.language}{share}  {result.text}"
+    text = result.text
+    if any(part.speaker for part in result.segments):
+        text = " | ".join(part.spoken_text for part in result.segments if part.text)
+    return f"{result.file}  {result.language}{share}  {text}"
 
 
 def _summarize(done: int, skipped: int, failed: int) -> int:

@@ -10,14 +10,8 @@ from avsr.errors import ConfigError, LanguageError, MediaError
 from avsr.face import MouthTrack
 from avsr.media import write_video
 from avsr.model import AVSRModel, ModelConfig
-from avsr.pipeline import (
-    Recording,
-    TranscribeOptions,
-    detect_language,
-    read_recording,
-    recognize,
-    transcribe,
-)
+from avsr.pipeline import TranscribeOptions, detect_language, recognize, transcribe
+from avsr.recording import Recording, read_recording
 
 TONE = np.sin(np.arange(32_000) * 0.05).astype(np.float32) * 0.3  # 2 s
 

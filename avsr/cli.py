@@ -193,13 +193,18 @@ def crop(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="DIR", help="Folder to write into.")
     ],
+    face: FaceOption = "auto",
     overwrite: OverwriteOption = False,
 ) -> int:
     """Show what the model sees: mouth and landmark videos, contact sheet, numbers per frame."""
     from avsr.cropping import crop_video, is_cropped, plan_crops
     from avsr.inputs import VIDEO_ENDINGS, find_media
+    from avsr.recording import check_face
 
     failed = 0
+    check_face(face)
+    if face == "every":
+        raise AvsrError("one face at a time is cropped: say which, with --face")
     _, places = find_media(videos, VIDEO_ENDINGS)
     stems = plan_crops(list(places), output, places)
     videos = [video for video in places if overwrite or not is_cropped(video, stems[video])]
@@ -210,7 +215,7 @@ def crop(
 
         try:
             with show_status(f"{video} ({number} of {len(videos)})") as at:
-                report = crop_video(video, stems[video], warn=warn, progress=at)
+                report = crop_video(video, stems[video], warn=warn, progress=at, wish=face)
         except Exception as error:  # the other files are still to be done
             failed += 1
             _complain_about(video, error)

@@ -160,8 +160,12 @@ def _read_lips(
         notes.append(f"a face was found in {share:.0%} of the frames only")
     count = len({one.number for one in faces.tracks})
     if count > 1 and wish == "auto":
-        read = " and ".join(str(number) for number in dict.fromkeys(track.faces))
-        notes.append(f"of {count} faces, number {read} is read (--face chooses another)")
+        read = sorted(set(track.faces))
+        listed = " and ".join(map(str, read))
+        how = "are read in turn; --face chooses one"
+        if len(read) == 1:
+            how = "is read; --face chooses another"
+        notes.append(f"of {count} faces, {listed} {how}")
     return track
 
 

@@ -94,6 +94,7 @@ class Segment:
             "modality": self.modality,
             "face": self.face,
             "faces": [span.to_dict() for span in self.faces],
+            "speaker": self.speaker,
         }
 
 

@@ -19,6 +19,7 @@ from avsr.console import (
     BurnOption,
     CtcOption,
     DeviceOption,
+    FaceOption,
     FormatOption,
     LmOption,
     ModalityOption,
@@ -112,6 +113,10 @@ def transcribe(
     ctc_weight: CtcOption = 0.3,
     lm_weight: LmOption = 0.4,
     sync: SyncOption = True,
+    face: FaceOption = "auto",
+    every_face: Annotated[
+        bool, typer.Option("--every-face", help="Transcribe each face, in segments of its own.")
+    ] = False,
     device: DeviceOption = "auto",
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object per file and line on stdout.")
@@ -129,6 +134,9 @@ def transcribe(
     failed = 0
     if model is not None and models is not None:
         raise AvsrError("--model and --models exclude each other")
+    if every_face and (face != "auto" or models is not None):
+        raise AvsrError("--every-face goes with neither --face nor --models")
+    face = "every" if every_face else face
     network: AVSRModel | ModelSet
     every, places = find_media(videos)
     delivery = plan_delivery(
@@ -139,6 +147,9 @@ def transcribe(
     if not videos:
         return _summarize(0, skipped, 0)
     with show_status("loading the model"):
+        from avsr.recording import check_face
+
+        check_face(face, modality)
         if models is not None:
             from avsr import modelset
 
@@ -160,6 +171,7 @@ def transcribe(
                     ctc_weight=ctc_weight,
                     lm_weight=lm_weight,
                     sync=sync,
+                    face=face,
                     progress=at,
                 )
         except Exception as error:  # the other files are still to be done; exit status 1 tells
@@ -184,13 +196,18 @@ def crop(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="DIR", help="Folder to write into.")
     ],
+    face: FaceOption = "auto",
     overwrite: OverwriteOption = False,
 ) -> int:
     """Show what the model sees: mouth and landmark videos, contact sheet, numbers per frame."""
     from avsr.cropping import crop_video, is_cropped, plan_crops
     from avsr.inputs import VIDEO_ENDINGS, find_media
+    from avsr.recording import check_face
 
     failed = 0
+    check_face(face)
+    if face == "every":
+        raise AvsrError("one face at a time is cropped: say which, with --face")
     _, places = find_media(videos, VIDEO_ENDINGS)
     stems = plan_crops(list(places), output, places)
     videos = [video for video in places if overwrite or not is_cropped(video, stems[video])]
@@ -201,7 +218,7 @@ def crop(
 
         try:
             with show_status(f"{video} ({number} of {len(videos)})") as at:
-                report = crop_video(video, stems[video], warn=warn, progress=at)
+                report = crop_video(video, stems[video], warn=warn, progress=at, wish=face)
         except Exception as error:  # the other files are still to be done
             failed += 1
             _complain_about(video, error)
@@ -251,7 +268,10 @@ def _as_line(result: "Transcript") -> str:
     if named is None and result.language_probs:
         code, probability = next(iter(result.language_probs.items()))
         share = f" ({code} {probability:.2f})"
-    return f"{result.file}  {result.language}{share}  {result.text}"
+    text = result.text
+    if any(part.speaker for part in result.segments):
+        text = " | ".join(part.spoken_text for part in result.segments if part.text)
+    return f"{result.file}  {result.language}{share}  {text}"
 
 
 def _summarize(done: int, skipped: int, failed: int) -> int:

@@ -36,6 +36,14 @@ CtcOption = Annotated[
 SyncOption = Annotated[
     bool, typer.Option(help="Put lips right that run before or behind the sound.")
 ]
+FaceOption = Annotated[
+    str,
+    typer.Option(
+        "--face",
+        metavar="WHICH",
+        help="Whose lips: 'auto' (who speaks), 'largest', 'left', 'right', or the face's number.",
+    ),
+]
 LmOption = Annotated[
     float, typer.Option("--lm-weight", min=0.0, help="Weight of the model's language model.")
 ]

@@ -7,7 +7,7 @@ upon: no frame waits in memory, however long the recording is.
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -18,18 +18,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsr import media
+from avsr.audio import vowel_level
 from avsr.delivery import check_target, is_done, name_files
 from avsr.errors import MediaError
-from avsr.face import Diagnosis, MouthTrack, diagnose, track_mouth
+from avsr.face import Cast, Diagnosis, FaceTracks, MouthTrack, choose_face, diagnose, track_faces
 from avsr.face.diagnosis import PROBLEMS
-from avsr.face.drawing import LONGER_SIDE, ContactSheet, colour_of, draw_landmarks, draw_overlay
+from avsr.face.drawing import (
+    LONGER_SIDE,
+    ContactSheet,
+    colour_of,
+    draw_faces,
+    draw_landmarks,
+    draw_overlay,
+)
 from avsr.files import replacing
 from avsr.pipeline import LONG_SECONDS
-from avsr.rates import FPS
+from avsr.rates import FPS, SAMPLES_PER_FRAME
+from avsr.recording import no_such_face
 
 PART_FRAMES = round(LONG_SECONDS * FPS)  # tracked at a time; transcription takes no longer parts
-SAME_PLACE = 0.5  # sizes of a face within which it goes on after the end of a part
-
 MOUTH_CRF = 12  # nearly lossless: the blur to be judged is the crop's, not the encoder's
 
 ENDINGS = (".mouth.mp4", ".overlay.mp4", ".sheet.png", ".json")
@@ -94,19 +101,21 @@ def crop_video(
     *,
     warn: media.Warn,
     progress: Callable[[float, float], None] = lambda done, total: None,
+    wish: str = "auto",
 ) -> CropReport:
     """Write the mouth video, overlay video, contact sheet and diagnostics of one video.
 
     ``stem`` is the path of the four files without their endings (``ENDINGS``). ``progress`` gets
-    seconds done and in all. The files appear at the end, when all are complete. Raises MediaError
-    if the video cannot be read, has no picture, or a file cannot be written.
+    seconds done and in all; ``wish`` is the face, as in ``TranscribeOptions.face``. The files
+    appear at the end, when all are complete. Raises MediaError if the video cannot be read, has no
+    picture, or no such face, or a file cannot be written.
     """
     path = Path(path)
     info = media.probe(path)
     if not info.has_video:
         raise MediaError(f"{path}: has no video")
     try:
-        return _write(path, info.duration, stem, warn, progress)
+        return _write(path, info, stem, wish, warn, progress)
     except OSError as error:
         name = error.filename2 or error.filename or stem
         raise MediaError(f"{name}: cannot be written ({error.strerror})") from error
@@ -114,8 +123,9 @@ def crop_video(
 
 def _write(
     path: Path,
-    duration: float,
+    info: media.MediaInfo,
     stem: Path,
+    wish: str,
     warn: media.Warn,
     progress: Callable[[float, float], None],
 ) -> CropReport:
@@ -128,19 +138,24 @@ def _write(
         add_mouth = files.enter_context(media.open_video(mouth_path, crf=MOUTH_CRF))
         sheet = ContactSheet()
         shown = media.read_frames(path, max_side=LONGER_SIDE, warn=lambda message: None)
-        for size, track in _tracked(path, duration, warn):
-            rows.begin(path, size)
+        for part in _tracked(path, info, wish, warn):
+            track = part.track
+            rows.begin(path, part.size)
             found = diagnose(track)
             frames = islice(shown, len(found))
             for i, (frame, diagnosis) in enumerate(zip(frames, found, strict=True)):
-                ratio = frame.shape[1] / size[0]
+                ratio = frame.shape[1] / part.size[0]
                 place = track.landmarks[i], track.matrices[i]
                 picture = draw_landmarks(frame, *place, ratio, colour_of(diagnosis))
+                there = _faces_at(part.faces, i)
+                number = int(part.named[i]) or None
+                if len(there) > 1:
+                    draw_faces(picture, there, number, picture.shape[1] / part.size[0])
                 add_mouth(track.mouth[i])
                 add_overlay(draw_overlay(picture, track.mouth[i], diagnosis, rows.num_frames))
                 sheet.add(picture, track.mouth[i], diagnosis, rows.num_frames)
-                rows.add(diagnosis)
-            progress(rows.num_frames / FPS, duration)
+                rows.add(diagnosis, number, there)
+            progress(rows.num_frames / FPS, info.duration)
         report = rows.finish(path, sheet_path)
         if not report.num_found:
             warn("no face was found")
@@ -152,35 +167,63 @@ def _paths(stem: Path) -> list[Path]:
     return [stem.with_name(stem.name + ending) for ending in ENDINGS]
 
 
-def _tracked(
-    path: Path, duration: float, warn: media.Warn
-) -> Iterator[tuple[tuple[int, int], MouthTrack]]:
-    """(width, height) of the frames and the track of each part of the recording.
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What is known of a part of the recording."""
 
-    The parts are of even length; tracks are numbered on through all of them.
+    size: tuple[int, int]  # width and height of its frames, px
+    track: MouthTrack
+    named: NDArray[np.int_]  # (T,) number of the chosen face, 0 where none is
+    faces: FaceTracks
+
+
+def _tracked(path: Path, info: media.MediaInfo, wish: str, warn: media.Warn) -> Iterator[_Part]:
+    """The faces of each part of the recording.
+
+    The parts are of even length; tracks are numbered on through all of them. Where nobody speaks
+    the largest face is shown.
     """
-    parts = max(1, math.ceil(duration * FPS / PART_FRAMES))
-    length = math.ceil(duration * FPS / parts) + 1  # rounding shall not leave a part of one frame
+    parts = max(1, math.ceil(info.duration * FPS / PART_FRAMES))
+    # Rounding shall not leave a part of one frame.
+    length = math.ceil(info.duration * FPS / parts) + 1
     frames = media.read_frames(path, warn=warn)
-    before: MouthTrack | None = None
-    last = -1
+    chunks = media.stream_waveform(path, warn=warn) if info.has_audio else iter(())
+    sound = np.zeros(0, np.float32)
+    cast = Cast()
+    before, last = -1, -1  # the face at the end of the part before, and its track
     for first in frames:
-        track = track_mouth(chain([first], islice(frames, length - 1)))
-        if before is not None:
-            track = replace(track, tracks=_number_on(before, track, last))
-        yield (first.shape[1], first.shape[0]), track
-        before, last = track, max(last, int(track.tracks.max()))
+        faces = cast.number(track_faces(chain([first], islice(frames, length - 1))))
+        samples = faces.num_frames * SAMPLES_PER_FRAME
+        while len(sound) < samples and (chunk := next(chunks, None)) is not None:
+            sound = np.concatenate([sound, chunk])
+        level = vowel_level(sound[:samples]) if len(sound) else None
+        sound = sound[samples:]
+        track = choose_face(faces, wish, level)
+        if wish == "auto" and not track.found.any():
+            track = choose_face(faces, "largest", None)
+        goes_on = track.tracks[0] >= 0 and before == track.faces[0]
+        shift = last if goes_on else last + 1
+        numbered = np.where(track.tracks >= 0, track.tracks + shift, -1)
+        named = np.array([*track.faces, 0])[track.tracks]
+        size = first.shape[1], first.shape[0]
+        yield _Part(size, replace(track, tracks=numbered), named, faces)
+        before = track.faces[-1] if track.tracks[-1] >= 0 else -1
+        last = max(last, int(numbered.max()))
+    if wish.isdecimal() and int(wish) > cast.count:
+        raise no_such_face(path, wish, cast.count)
 
 
-def _number_on(before: MouthTrack, track: MouthTrack, last: int) -> NDArray[np.int_]:
-    """The ``tracks`` of a part, numbered on after ``last``; a face that stays keeps its number."""
-    stays = False
-    if before.tracks[-1] >= 0 and track.tracks[0] >= 0:
-        old, new = before.landmarks[-1], track.landmarks[0]
-        sizes = [np.ptp(points, axis=0).max() for points in (old, new)]
-        distance = np.hypot(*(old.mean(axis=0) - new.mean(axis=0)))
-        stays = bool(distance < SAME_PLACE * max(sizes))
-    return np.where(track.tracks >= 0, track.tracks + last + (0 if stays else 1), -1)
+def _faces_at(faces: FaceTracks, index: int) -> dict[int, NDArray[np.float32]]:
+    """The boxes x, y, w, h (4,) of the faces that are seen in a frame, by number."""
+    return {
+        track.number: track.boxes[index - track.start]
+        for track in faces.tracks
+        if track.start <= index < track.end and track.found[index - track.start]
+    }
+
+
+def _rounded(box: Iterable[float]) -> list[float]:
+    return [round(float(value), 1) for value in box]
 
 
 class _Rows:
@@ -200,19 +243,21 @@ class _Rows:
             self.file.write(json.dumps(head, ensure_ascii=False)[:-1] + ',\n"frames": [')
         self.begun = True
 
-    def add(self, d: Diagnosis) -> None:
-        """The next frame."""
+    def add(self, d: Diagnosis, face: int | None, faces: Mapping[int, NDArray[np.float32]]) -> None:
+        """The next frame: the number of the face that was chosen, and the boxes of all faces."""
         index = self.num_frames
         row = {
             "frame": index,
             "time": index / FPS,
             "found": d.found,
             "track": d.track,
-            "box": None if d.box is None else [round(value, 1) for value in d.box],
+            "box": None if d.box is None else _rounded(d.box),
             "scale": None if d.scale is None else round(d.scale, 4),
             "angle": None if d.angle is None else round(d.angle, 2),
             "blur": None if d.blur is None else round(d.blur, 3),
             "problems": d.problems,
+            "face": face,
+            "others": {n: _rounded(box) for n, box in faces.items() if n != face},
         }
         self.file.write((",\n" if index else "\n") + json.dumps(row))
         self.num_frames += 1

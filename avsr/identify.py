@@ -4,7 +4,8 @@ import os
 
 from avsr.errors import ModelError
 from avsr.model import AVSRModel, load_model
-from avsr.pipeline import Recording, encode, read_recording
+from avsr.pipeline import encode
+from avsr.recording import Recording, read_recording
 from avsr.transcript import Modality
 
 

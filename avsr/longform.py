@@ -9,19 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from avsr import face, media
-from avsr.audio import Span, SpokenParts, rms
+from avsr.audio import Span, SpokenParts, rms, vowel_level
 from avsr.errors import MediaError
 from avsr.language import SURE, UNKNOWN, smooth_languages
 from avsr.model import AVSRModel
-from avsr.pipeline import (
-    SILENCE_RMS,
-    Recording,
-    TranscribeOptions,
-    encode,
-    recognize_encoded,
-    usable_modality,
-)
-from avsr.rates import FPS, SAMPLE_RATE
+from avsr.pipeline import TranscribeOptions, encode, recognize_encoded
+from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.recording import SILENCE_RMS, Recording, no_such_face, usable_modality, why_no_lips
 from avsr.sync import Synchronizer
 from avsr.transcript import Segment, Transcript, Word
 
@@ -40,6 +34,7 @@ class _Part:
     start: float
     end: float
     recording: Recording
+    speaker: str = ""
 
 
 def transcribe_long(
@@ -113,7 +108,7 @@ def _parts(
     modality = usable_modality(info, options.modality, notes)
     hear = info.has_audio and modality != "video"
     see = info.has_video and modality != "audio"
-    frames = _Frames(path, notes) if see else None
+    frames = _Frames(path, options.face, notes) if see else None
     spans: Iterable[tuple[Span, np.ndarray | None]]
     if not info.has_audio:
         spans = ((span, None) for span in _even_spans(info.duration))
@@ -123,13 +118,18 @@ def _parts(
         spans = SpokenParts(media.stream_waveform(path, warn=notes.append))
     for span, waveform in spans:
         start, end = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
-        mouth = None if frames is None else frames.mouth(start, end)
-        if mouth is None and (not hear or waveform is None):
-            if frames is not None and options.modality == "video" and info.has_audio:
-                notes.append("in parts no face was found; they are left out")
-            continue
-        recording = Recording(name="", waveform=waveform if hear else None, mouth=mouth)
-        yield _Part(start, end, recording)
+        sound = waveform if hear else None
+        if frames is None:
+            found = [_Part(start, end, Recording(name="", waveform=sound, mouth=None))]
+        else:
+            found = frames.parts(start, end, waveform, sound)
+        for part in found:
+            if part.recording.waveform is not None or part.recording.mouth is not None:
+                yield part
+            elif frames is not None and options.modality == "video" and info.has_audio:
+                notes.append("in parts no lips can be read; they are left out")
+    if frames is not None:
+        frames.check()
 
 
 def _even_parts(
@@ -161,23 +161,61 @@ def _even_spans(duration: float) -> Iterator[Span]:
 
 
 class _Frames:
-    """The frames of a file, read once from the first to the last."""
+    """The frames of a file, read once from the first to the last, and the faces in them."""
 
-    def __init__(self, path: Path, notes: list[str]) -> None:
+    def __init__(self, path: Path, wish: str, notes: list[str]) -> None:
+        self.path, self.wish, self.notes = path, wish, notes
         self.frames = iter(media.read_frames(path, warn=notes.append))
         self.position = 0
+        self.cast = face.Cast()
 
-    def mouth(self, start: float, end: float) -> np.ndarray | None:
-        """Crops (T, 96, 96) of a stretch; None where no face is seen in most of its frames."""
+    def parts(
+        self, start: float, end: float, waveform: np.ndarray | None, sound: np.ndarray | None
+    ) -> list[_Part]:
+        """The stretch with its speaker, or, where every face counts, what each of them says in it.
+
+        ``waveform`` tells who speaks, ``sound`` is to be transcribed.
+        """
         first, last = round(start * FPS), round(end * FPS)
         for _ in islice(self.frames, max(0, first - self.position)):
             self.position += 1
-        track = face.track_mouth(islice(self.frames, max(0, last - self.position)))
-        self.position += len(track.mouth)
-        if len(track.found) == 0 or track.found.mean() < FEW_FACES:
-            return None
-        missing = (last - first) - len(track.mouth)
-        return np.pad(track.mouth, ((0, max(0, missing)), (0, 0), (0, 0)), mode="edge")
+        faces = self.cast.number(
+            face.track_faces(islice(self.frames, max(0, last - self.position)))
+        )
+        self.position += faces.num_frames
+        level = None if waveform is None else vowel_level(waveform)
+        turns = face.find_turns(faces, level) if self.wish == "every" else []
+        if not turns:
+            track = face.choose_face(faces, self.wish, level)
+            recording = self._recording(track, sound, last - first)
+            if recording.mouth is None and sound is not None:
+                self.notes.append(f"parts are without lips: {why_no_lips(faces, self.wish)}")
+            return [_Part(start, end, recording)]
+        found = []
+        for turn in turns:
+            until = last - first if turn.last == faces.num_frames else turn.last
+            own = sound if turn.heard else None
+            if own is not None:
+                own = own[turn.first * SAMPLES_PER_FRAME : until * SAMPLES_PER_FRAME]
+            recording = self._recording(turn.mouth, own, until - turn.first)
+            begin, stop = start + turn.first / FPS, min(end, start + until / FPS)
+            found.append(_Part(begin, stop, recording, f"Face {turn.mouth.faces[0]}"))
+        return found
+
+    def _recording(
+        self, track: face.MouthTrack, sound: np.ndarray | None, num_frames: int
+    ) -> Recording:
+        """Sound and lips; without these where they cannot be read in most frames."""
+        mouth = None
+        if len(track.found) and face.is_readable(track).mean() >= FEW_FACES:
+            missing = max(0, num_frames - len(track.mouth))
+            mouth = np.pad(track.mouth, ((0, missing), (0, 0), (0, 0)), mode="edge")
+        return Recording(name="", waveform=sound, mouth=mouth, track=track)
+
+    def check(self) -> None:
+        """At the end, raise MediaError if the face that was asked for never came."""
+        if self.wish.isdecimal() and int(self.wish) > self.cast.count:
+            raise no_such_face(self.path, self.wish, self.cast.count)
 
 
 def _batches(parts: Iterator[_Part]) -> Iterator[list[_Part]]:
@@ -219,6 +257,8 @@ def _transcribe_batch(
             text=transcript.text,
             modality=transcript.modality,
             words=tuple(_moved(word, part.start) for word in transcript.words),
+            faces=part.recording.faces(part.start),
+            speaker=part.speaker,
         )
         for part, (transcript, _) in zip(batch, found, strict=True)
     ]

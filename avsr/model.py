@@ -247,7 +247,8 @@ class AVSRModel(nn.Module):
         self, waveform: "ndarray | None", mouth: "ndarray | None", **options: Any
     ) -> "Transcript":
         """Transcribe ``waveform`` (S,) and/or mouth crops ``mouth`` (T, 96, 96) uint8."""
-        from avsr.pipeline import Recording, TranscribeOptions, recognize
+        from avsr.pipeline import TranscribeOptions, recognize
+        from avsr.recording import Recording
 
         recording = Recording(name="", waveform=waveform, mouth=mouth)
         return recognize(self, [recording], TranscribeOptions(**options))[0]

@@ -23,11 +23,10 @@ from avsr.languages import check_language_option, check_languages, is_language_c
 from avsr.model import AVSRModel, load_model
 from avsr.pipeline import (
     LONG_SECONDS,
-    Recording,
     TranscribeOptions,
-    read_recording,
     recognize_scored,
 )
+from avsr.recording import Recording, read_recording
 from avsr.settings import build_settings, read_settings
 from avsr.transcript import Transcript
 
@@ -96,7 +95,9 @@ class ModelSet:
         """
         asked = TranscribeOptions(**options)
         check_language_option(asked.language, self.config.languages)
-        recording = read_recording(path, asked.modality)
+        if asked.face == "every":
+            raise ConfigError("every face is transcribed by one model only: --model, not --models")
+        recording = read_recording(path, asked.modality, asked.face)
         if recording.duration > LONG_SECONDS:
             long = f"the recording is longer than {LONG_SECONDS:.0f} s; accuracy falls with length"
             recording = dataclasses.replace(recording, warnings=(*recording.warnings, long))

@@ -4,27 +4,21 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from avsr import audio, face, media
+from avsr import audio, media
 from avsr.encoder import EncoderOutput, normalize_mouth
-from avsr.errors import ConfigError, MediaError
+from avsr.errors import ConfigError
 from avsr.language import SURE, UNKNOWN, probabilities
 from avsr.languages import check_language_option, check_languages
 from avsr.model import AVSRModel, load_model
-from avsr.rates import CROP_SIZE, FBANK_DIM, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.rates import CROP_SIZE, FBANK_DIM
+from avsr.recording import Recording, check_face, read_recording
 from avsr.search import Hypothesis, SearchOptions
 from avsr.sync import in_step
 from avsr.transcript import Modality, Transcript, Word
 
-if TYPE_CHECKING:
-    from avsr.face import MouthTrack
-
-SILENCE_RMS = 1e-4  # -80 dB of full scale; below it a recording holds no sound
-FEW_FACES = 0.8  # share of frames with a face below which the transcript says so
 LENGTH_BONUS = 0.5  # nats a token, against a language model's liking for short texts
 LONG_SECONDS = 20.0  # longer recordings are cut at pauses
 
@@ -46,10 +40,14 @@ class TranscribeOptions:
     """Weight of the model's language model, if it has one, on top of the others."""
     sync: bool = True
     """Whether lips that run before or behind the sound are put right."""
+    face: str = "auto"
+    """Whose lips are read: ``auto`` for the one that speaks, ``largest``, ``left`` or ``right`` in
+    the picture, the number of a face, or ``every`` for segments of each face."""
 
     def __post_init__(self) -> None:
         if self.modality not in ("av", "audio", "video"):
             raise ConfigError(f"modality '{self.modality}' must be av, audio or video")
+        check_face(self.face, self.modality)
         self.search()
 
     @property
@@ -67,113 +65,6 @@ class TranscribeOptions:
             length_bonus=LENGTH_BONUS if with_lm and self.lm_weight else 0.0,
             min_len=0,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recording:
-    """What is known of a recording before the network sees it."""
-
-    name: str
-    """The recording as the caller named it."""
-    waveform: np.ndarray | None
-    """(S,) float32 in [-1, 1] at 16 kHz; None without usable sound."""
-    mouth: np.ndarray | None
-    """(T, 96, 96) uint8 at 25 Hz; None without usable lips."""
-    visual: torch.Tensor | None = None
-    """(T, C) outputs of the model's visual front end for ``mouth``, where they are known."""
-    track: "MouthTrack | None" = None
-    """Where the mouth comes from."""
-    warnings: tuple[str, ...] = ()
-    """What went otherwise than asked for."""
-
-    @property
-    def modality(self) -> Modality:
-        """What there is to use."""
-        if self.waveform is None:
-            return "video"
-        return "audio" if self.mouth is None else "av"
-
-    @property
-    def num_frames(self) -> int:
-        """Length in video frames: of the lips if they are there, else of the sound."""
-        if self.mouth is not None:
-            return len(self.mouth)
-        assert self.waveform is not None
-        return max(1, -(-len(self.waveform) // SAMPLES_PER_FRAME))
-
-    @property
-    def duration(self) -> float:
-        """Seconds."""
-        if self.waveform is not None:
-            return len(self.waveform) / SAMPLE_RATE
-        return self.num_frames / FPS
-
-
-def read_recording(path: str | os.PathLike[str], modality: Modality = "av") -> Recording:
-    """Read sound and lips of a media file, falling back to the one that is there.
-
-    Raises MediaError for a file that cannot be read or has neither.
-    """
-    path = Path(path)
-    info = media.probe(path)
-    notes: list[str] = []
-    waveform = track = None
-    modality = usable_modality(info, modality, notes)
-    if modality != "video":
-        waveform = _read_sound(path, info.has_audio, notes)
-    if modality != "audio" or (waveform is None and info.has_video):
-        track = _read_lips(path, info.has_video, notes)
-        if track is None and waveform is None and modality == "video":
-            waveform = _read_sound(path, info.has_audio, notes)
-    if waveform is None and track is None:
-        raise MediaError(f"{path}: nothing to transcribe: {'; '.join(dict.fromkeys(notes))}")
-    if waveform is None and modality != "video":
-        notes.append("the lips are read without sound")
-    if track is None and modality != "audio":
-        notes.append("the sound is transcribed without lips")
-    return Recording(
-        name=os.fspath(path),
-        waveform=waveform,
-        mouth=None if track is None else track.mouth,
-        track=track,
-        warnings=tuple(dict.fromkeys(notes)),
-    )
-
-
-def usable_modality(info: media.MediaInfo, asked: Modality, notes: list[str]) -> Modality:
-    """What is asked for, or the sense that the file has instead; ``notes`` are told why."""
-    if asked == "video" and not info.has_video:
-        notes.append("there is no picture, so the sound is transcribed")
-        return "audio"
-    if asked == "audio" and not info.has_audio:
-        notes.append("there is no sound track, so the lips are read")
-        return "video"
-    return asked
-
-
-def _read_sound(path: Path, has_audio: bool, notes: list[str]) -> np.ndarray | None:
-    if not has_audio:
-        notes.append("there is no sound track")
-        return None
-    waveform = media.read_waveform(path, warn=notes.append)
-    if audio.rms(waveform) < SILENCE_RMS:
-        notes.append("the sound track is silent")
-        return None
-    return waveform
-
-
-def _read_lips(path: Path, has_video: bool, notes: list[str]) -> "MouthTrack | None":
-    if not has_video:
-        notes.append("there is no picture")
-        return None
-    track = face.track_mouth(media.read_frames(path, warn=notes.append))
-    share = float(track.found.mean()) if len(track.found) else 0.0
-    if share == 0.0:
-        notes.append("no face was found in any frame")
-        return None
-    if share < FEW_FACES:
-        notes.append(f"a face was found in {share:.0%} of the frames only")
-    return track
 
 
 @dataclass(frozen=True)
@@ -343,6 +234,7 @@ def _transcript(
         words=words,
         warnings=recording.warnings,
         duration=recording.duration,
+        faces=recording.faces(),
         mouth=recording.track,
     )
 
@@ -355,14 +247,15 @@ def transcribe_file(
 ) -> Transcript:
     """Transcribe one media file; raise MediaError if it holds nothing to transcribe.
 
-    A file of more than 20 s is cut at pauses and transcribed part by part.
+    A file of more than 20 s is cut at pauses and transcribed part by part, and so is any file for
+    every face in it.
     """
     check_language_option(options.language, model.config.languages)
-    if media.probe(Path(path)).duration > LONG_SECONDS:
+    if options.face == "every" or media.probe(Path(path)).duration > LONG_SECONDS:
         from avsr.longform import transcribe_long
 
         return transcribe_long(model, path, options, progress)
-    recording = read_recording(path, options.modality)
+    recording = read_recording(path, options.modality, options.face)
     if options.sync:
         recording = in_step(model, recording)
     return recognize(model, [recording], options)[0]
@@ -378,6 +271,7 @@ def transcribe(
     ctc_weight: float = 0.3,
     lm_weight: float = 0.4,
     sync: bool = True,
+    face: str = "auto",
 ) -> Transcript:
     """Transcribe one media file with ``model`` (loaded, or its name; default: the bundled one)."""
     network = model if isinstance(model, AVSRModel) else load_model(model)
@@ -388,5 +282,6 @@ def transcribe(
         ctc_weight=ctc_weight,
         lm_weight=lm_weight,
         sync=sync,
+        face=face,
     )
     return transcribe_file(network, path, options)

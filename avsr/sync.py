@@ -17,7 +17,7 @@ from avsr.rates import FPS, SAMPLES_PER_FRAME
 
 if TYPE_CHECKING:
     from avsr.model import AVSRModel
-    from avsr.pipeline import Recording
+    from avsr.recording import Recording
 
 MOST_FRAMES = 5  # 200 ms, early or late
 MARGIN = 0.1  # nats by which the entropy of a shift must be lower than without one

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks import evaluation, imports, loader, prepare, transcribe
+from benchmarks import evaluation, faces, imports, loader, prepare, transcribe
 
 CASES: dict[str, Callable[[int], dict[str, Any]]] = {
     "transcribe": transcribe.measure,
     "prepare": prepare.measure,
     "loader": loader.measure,
     "evaluation": evaluation.measure,
+    "faces": faces.measure,
     **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
 }
 

@@ -20,7 +20,8 @@ marks = [("start", time.perf_counter())]
 def mark(name):
     marks.append((name, time.perf_counter()))
 from avsr.model import load_model
-from avsr.pipeline import TranscribeOptions, read_recording, recognize
+from avsr.pipeline import TranscribeOptions, recognize
+from avsr.recording import read_recording
 mark("import")
 model = load_model(device="cpu")
 mark("load the model")

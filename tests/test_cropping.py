@@ -15,7 +15,7 @@ from PIL import Image
 
 from avsr import cli, cropping
 from avsr.errors import MediaError
-from avsr.face import track_mouth
+from avsr.face import track_faces, track_mouth
 from avsr.face.drawing import PANEL
 from avsr.media import read_frames, write_video
 
@@ -90,6 +90,8 @@ def test_json_has_a_row_per_frame_and_a_summary(run: Run, talk: Path, tmp_path: 
         "angle": None,
         "blur": None,
         "problems": ["no face"],
+        "face": None,
+        "others": {},
     }
     tops = [row["box"][1] for row in rows[3:]]
     np.testing.assert_allclose(np.diff(tops).mean(), 1, atol=0.2)  # px a frame, as planted
@@ -115,11 +117,11 @@ def test_parts_are_one_recording(run: Run, tmp_path: Path, monkeypatch: pytest.M
     lengths: list[int] = []
 
     def count(frames: object) -> object:
-        track = track_mouth(frames)  # type: ignore[arg-type]
-        lengths.append(len(track.mouth))
-        return track
+        faces = track_faces(frames)  # type: ignore[arg-type]
+        lengths.append(faces.num_frames)
+        return faces
 
-    monkeypatch.setattr(cropping, "track_mouth", count)
+    monkeypatch.setattr(cropping, "track_faces", count)
     assert run(path, "-o", tmp_path).status == 0
     assert max(lengths) <= 11
     assert sum(lengths) == 40

@@ -15,7 +15,8 @@ from avsr.encoder import AVHubertConfig
 from avsr.errors import AvsrError, ConfigError, LanguageError, ModelError
 from avsr.model import PARTS, AVSRModel, ModelConfig, load_model
 from avsr.modelset import ModelSet
-from avsr.pipeline import TranscribeOptions, read_recording, recognize_scored
+from avsr.pipeline import TranscribeOptions, recognize_scored
+from avsr.recording import read_recording
 
 VIDEO = Path(__file__).parents[1] / "demo/examples/en.mp4"
 SURENESS = {"de": 0.0, "fr": 1.0, "es": 0.2}  # scale of the logits: 0 makes all tokens alike

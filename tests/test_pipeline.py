@@ -1,5 +1,6 @@
 """What a user may throw at it: every kind of awkward file, with a small untrained model."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,14 +12,8 @@ from avsr.face import MouthTrack
 from avsr.identify import detect_language
 from avsr.media import write_video
 from avsr.model import AVSRModel, ModelConfig
-from avsr.pipeline import (
-    Recording,
-    TranscribeOptions,
-    admit_doubt,
-    read_recording,
-    recognize,
-    transcribe,
-)
+from avsr.pipeline import TranscribeOptions, admit_doubt, recognize, transcribe
+from avsr.recording import Recording, read_recording
 from avsr.transcript import Transcript
 
 TONE = np.sin(np.arange(32_000) * 0.05).astype(np.float32) * 0.3  # 2 s
@@ -46,19 +41,32 @@ def face():
     return np.ascontiguousarray(data.astronaut()[:320, 60:380])
 
 
+def _with_open_mouth(face: np.ndarray) -> np.ndarray:
+    """The photograph with its mouth wide open: what lies below the lips is drawn lower."""
+    height, width = face.shape[:2]
+    rows = np.arange(height, dtype=np.float32)
+    lips = 145.0  # px from the top, between the lips
+    source = np.where(rows > lips, np.maximum(lips, rows - 10), rows)
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), source.astype(np.float32))
+    return cv2.remap(face, x, y, cv2.INTER_LINEAR)
+
+
 @pytest.fixture(scope="module")
 def clips(face, tmp_path_factory):
     """One file per awkward case."""
     folder = tmp_path_factory.mktemp("clips")
     empty = np.full_like(face, 90)
+    talking = [_with_open_mouth(face) if i % 6 < 3 else face for i in range(200)]
     silence = np.zeros(8 * 16_000, np.float32)
     cases = {
-        "plain": ([face] * 50, TONE),
+        "plain": (talking[:50], TONE),
         "no-face": ([empty] * 50, TONE),
-        "half-face": ([face] * 25 + [empty] * 25, TONE),
-        "no-sound": ([face] * 50, None),
+        "half-face": (talking[:25] + [empty] * 25, TONE),
+        "no-sound": (talking[:50], None),
         "one-frame": ([face], TONE[:640]),
-        "silence": ([face] * 200, silence),
+        "silence": (talking, silence),
+        "slide": ([face] * 50, TONE),
+        "slide-no-sound": ([face] * 50, None),
         "silence-no-face": ([empty] * 50, silence[:32_000]),
         "no-face-no-sound": ([empty] * 25, None),
         "long": ([empty] * 25 * 31, np.tile(TONE, 16)[: 31 * 16_000]),
@@ -97,6 +105,7 @@ def test_sound_and_lips(model, clips):
         ("plain", "video", "video", None),
         ("no-face", "av", "audio", "no face was found"),
         ("no-face", "video", "audio", "no face was found"),
+        ("slide", "av", "audio", "no mouth moves"),
         ("half-face", "av", "av", "of the frames only"),
         ("no-sound", "av", "video", "no sound track"),
         ("no-sound", "audio", "video", "no sound track"),
@@ -126,6 +135,7 @@ def test_a_sound_file_has_no_picture(model, clips):
     ("clip", "message"),
     [
         ("no-face-no-sound.mp4", "nothing to transcribe: .*no sound track.*no face"),
+        ("slide-no-sound.mp4", "nothing to transcribe: .*no sound track.*no mouth moves"),
         ("silence-no-face.mp4", "nothing to transcribe: .*silent.*no face"),
         ("headless.mp4", "headless.mp4"),
         ("zero.mp4", "zero.mp4"),

@@ -10,7 +10,8 @@ import torch
 
 from avsr import load_model
 from avsr.evaluation import word_errors
-from avsr.pipeline import TranscribeOptions, read_recording, recognize
+from avsr.pipeline import TranscribeOptions, recognize
+from avsr.recording import read_recording
 from avsr.sync import MOST_FRAMES, Synchronizer, in_step, shifted
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "demo/examples").glob("*.mp4"))

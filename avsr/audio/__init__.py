@@ -2,7 +2,7 @@
 
 from avsr.audio.fbank import audio_features, compute_fbank, stack_fbank
 from avsr.audio.noise import active_rms, loop_to_length, make_babble, mix_at_snr, rms
-from avsr.audio.speech import Span, SpokenParts, speech_probs, speech_spans
+from avsr.audio.speech import Span, SpokenParts, speech_probs, speech_spans, vowel_level
 
 __all__ = [
     "Span",
@@ -17,4 +17,5 @@ __all__ = [
     "speech_probs",
     "speech_spans",
     "stack_fbank",
+    "vowel_level",
 ]

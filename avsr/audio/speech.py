@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avsr.rates import SAMPLE_RATE
+from avsr.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 CHUNK = 512  # samples that Silero VAD judges at a time: 32 ms
 SPEECH = 0.5  # probability of speech from which a chunk is speech
@@ -13,6 +13,8 @@ PAUSE_SECONDS = 0.6  # silence that ends a segment
 MARGIN_SECONDS = 0.2  # kept before and after speech
 MIN_SECONDS = 0.1  # less than that is a click
 MAX_SECONDS = 20.0  # models are trained on no more
+VOWELS_HZ = (500, 2500)  # what is loudest with an open mouth
+QUIET = 1e-3  # RMS that is added to that of each frame; below it nothing is told apart
 CUT_AFTER = 0.5  # share of the longest segment from which a cut without a pause is looked for
 
 
@@ -28,6 +30,20 @@ class Span:
     def seconds(self) -> float:
         """Length."""
         return (self.end - self.start) / SAMPLE_RATE
+
+
+def vowel_level(waveform: np.ndarray) -> np.ndarray:
+    """Loudness (T,) of each video frame of a waveform (S,), the natural logarithm of its RMS.
+
+    Of the range in which an open mouth is louder than a closed one, 500 to 2,500 Hz.
+    """
+    num_frames = -(-len(waveform) // SAMPLES_PER_FRAME)
+    padded = np.pad(waveform, (0, num_frames * SAMPLES_PER_FRAME - len(waveform)))
+    spectra = np.fft.rfft(padded.reshape(num_frames, SAMPLES_PER_FRAME).astype(np.float64))
+    low, high = (round(hz * SAMPLES_PER_FRAME / SAMPLE_RATE) for hz in VOWELS_HZ)
+    # Parseval: twice the sum of the positive frequencies' power, over the squared length.
+    power = 2 * (np.abs(spectra[:, low:high]) ** 2).sum(axis=1) / SAMPLES_PER_FRAME**2
+    return np.asarray(np.log(np.sqrt(power) + QUIET))
 
 
 def speech_probs(chunks: Iterable[np.ndarray]) -> Iterator[tuple[float, np.ndarray]]:

@@ -61,7 +61,8 @@ class ModelRecognizer:
         """See Recognizer."""
         import torch
 
-        from avsr.pipeline import Recording, decode, encode
+        from avsr.pipeline import decode, encode
+        from avsr.recording import Recording
         from avsr.sync import in_step
 
         codes = self.model.config.languages

@@ -3,18 +3,41 @@
 Importing it loads no mediapipe: the models start with the first ``FaceFinder``.
 """
 
+from avsr.face.cast import (
+    MIN_HEIGHT,
+    WISHES,
+    Cast,
+    Turn,
+    choose_face,
+    find_turns,
+    is_readable,
+    is_small,
+)
 from avsr.face.diagnosis import Diagnosis, diagnose
 from avsr.face.geometry import crop_matrices, crop_mouth
 from avsr.face.landmarks import Face, FaceFinder
-from avsr.face.track import MouthTrack, track_mouth
+from avsr.face.speaking import is_still
+from avsr.face.track import FaceTrack, FaceTracks, MouthTrack, track_faces, track_mouth
 
 __all__ = [
+    "MIN_HEIGHT",
+    "WISHES",
+    "Cast",
     "Diagnosis",
     "Face",
     "FaceFinder",
+    "FaceTrack",
+    "FaceTracks",
     "MouthTrack",
+    "Turn",
+    "choose_face",
     "crop_matrices",
     "crop_mouth",
     "diagnose",
+    "find_turns",
+    "is_readable",
+    "is_small",
+    "is_still",
+    "track_faces",
     "track_mouth",
 ]

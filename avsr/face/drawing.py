@@ -1,6 +1,6 @@
 """Pictures by which a person judges the mouth crops: frames with landmarks, and a contact sheet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -74,6 +74,32 @@ def draw_landmarks(
     for x, y in _fixed(points[:5], scale):
         cv2.circle(picture, (x, y), 3 << 4, GOOD, -1, cv2.LINE_AA, 4)
     return picture
+
+
+def draw_faces(
+    picture: Image, boxes: Mapping[int, NDArray[np.float32]], chosen: int | None, scale: float
+) -> None:
+    """Number the faces in ``picture``, with a box around those that were not ``chosen``.
+
+    ``boxes`` are x, y, w, h by number, px of a picture that is smaller by ``scale``.
+    """
+    for number, box in boxes.items():
+        x, y, width, height = (round(float(value) * scale) for value in box)
+        colour = GOOD if number == chosen else TEXT
+        if number != chosen:
+            cv2.rectangle(picture, (x, y), (x + width, y + height), colour, 1, cv2.LINE_AA)
+        at = (max(0, x), max(16, y - 6))
+        for thickness, ink in ((4, GROUND), (1, colour)):
+            cv2.putText(
+                picture,
+                f"face {number}",
+                at,
+                cv2.FONT_HERSHEY_DUPLEX,
+                0.6,
+                ink,
+                thickness,
+                cv2.LINE_AA,
+            )
 
 
 def _fixed(points: FloatArray, scale: float) -> NDArray[np.int32]:

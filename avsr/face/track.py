@@ -1,13 +1,14 @@
-"""From a stream of frames to the mouth of the one face that matters.
+"""From a stream of frames to the mouths of the faces in it.
 
 Every face is followed on its own, from where it is found to where it is lost or the scene jumps.
-At the end the largest steady one is taken; time in which it has no part is given to the next best
-one that never shared the picture with it (the same talk after a cut). Only small grey patches
-around faces are kept, and those only until the smoothing no longer needs them.
+Only small grey patches around faces are kept, and those only until the smoothing no longer needs
+them. Whoever wants one mouth without a sound to choose by gets the largest steady face
+(``track_mouth``); time in which it has no part is given to the next best one that never shared the
+picture with it (the same talk after a cut).
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -55,7 +56,8 @@ class MouthTrack:
     frame; ``boxes`` (T, 4) float32 x, y, w, h of the face in px of the frame, nan where not found.
     ``tracks`` (T,) int numbers the stretches of one face from 0 on, -1 between them. Within them
     ``landmarks`` (T, 25, 2) float32, px of the frame, interpolated where the face was not seen,
-    and ``matrices`` (T, 2, 3) float32 from the frame to the crop; nan outside.
+    and ``matrices`` (T, 2, 3) float32 from the frame to the crop; nan outside. ``faces`` has the
+    number of the face of each track, where faces were numbered.
 
     Where the face was not seen the crop is taken at its interpolated place in the picture; before
     the first, after the last and between tracks it repeats the nearest one. With no face in any
@@ -68,6 +70,72 @@ class MouthTrack:
     tracks: NDArray[np.int_]
     landmarks: NDArray[np.float32]
     matrices: NDArray[np.float32]
+    faces: tuple[int, ...] = ()
+
+    def spans(self) -> list[tuple[int, int, int]]:
+        """(face, first frame, frame after the last one) of each track; face 0: not numbered."""
+        count = int(self.tracks.max(initial=-1)) + 1
+        numbers = self.faces or (0,) * count
+        places = (np.flatnonzero(self.tracks == track) for track in range(count))
+        return [(n, int(at[0]), int(at[-1]) + 1) for n, at in zip(numbers, places, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class FaceTrack:
+    """One face from where it is found to where it is lost or the scene jumps, N frames at 25 Hz.
+
+    The arrays are those of MouthTrack, (N, ...), from frame ``start`` of the recording on.
+    """
+
+    start: int
+    mouth: NDArray[np.uint8]
+    found: NDArray[np.bool_]
+    boxes: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    matrices: NDArray[np.float32]
+    number: int = 0
+    """Of the face, from 1 on; 0 before it was numbered."""
+
+    @property
+    def end(self) -> int:
+        """The frame after the last one in which the face was seen."""
+        return self.start + len(self.found)
+
+    @property
+    def height(self) -> float:
+        """Of the face, px of the frame; the median."""
+        return float(np.nanmedian(self.boxes[:, 3]))
+
+    @property
+    def center(self) -> NDArray[np.float64]:
+        """Of the face (2,) x, y, px of the frame; the median."""
+        middle = self.boxes[:, :2] + self.boxes[:, 2:] / 2
+        return np.asarray(np.nanmedian(middle, axis=0), np.float64)
+
+    @property
+    def score(self) -> float:
+        """Large and steady: median height (px) x frames seen x share of its frames seen.
+
+        Not the area: a thing that passes for a large face in a few frames would win.
+        """
+        return self.height * float(self.found.sum()) ** 2 / len(self.found)
+
+
+@dataclass(frozen=True, eq=False)
+class FaceTracks:
+    """All faces of a recording, or of a part of one."""
+
+    tracks: tuple[FaceTrack, ...]
+    num_frames: int
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The frames ``first`` to ``last`` (left out) of the recording, in which ``track`` counts."""
+
+    track: FaceTrack
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)
@@ -136,26 +204,24 @@ class _Track:
         while self.waiting:
             self._crop_next(transform)
 
-    @property
-    def end(self) -> int:
-        """The frame after the last one in which the face was seen."""
-        return self.start + len(self.found)
-
-    @property
-    def score(self) -> float:
-        """Large and steady: median height (px) x frames seen x share of its frames seen.
-
-        Not the area: a thing that passes for a large face in a few frames would win.
-        """
-        seen = np.flatnonzero(self.found)
-        height = np.median([self.boxes[i][3] for i in seen])
-        return float(height * len(seen) ** 2 / len(self.found))
-
 
 def track_mouth(frames: Iterable[Image]) -> MouthTrack:
     """Follow the largest steady face through ``frames``, RGB (H, W, 3) uint8 at 25 Hz.
 
     The frames are read once, as a stream. The same frames give the same result.
+    """
+    faces = track_faces(frames)
+    return join_tracks(rank_tracks(faces.tracks, lambda track: track.score), faces.num_frames)
+
+
+def track_faces(frames: Iterable[Image]) -> FaceTracks:
+    """Follow all faces through ``frames``, RGB (H, W, 3) uint8 at 25 Hz, in order of their start.
+
+    The frames are read once, as a stream. A cut ends the track of a face that is not where it
+    was; a face that is not seen for up to 3 s goes on (its crops are taken at interpolated
+    places). Flickers are no faces: a track counts from half a second on (in a short clip from a
+    quarter of it), and when its face is seen in a third of its frames. At most 4 faces are
+    followed at a time, the largest ones.
     """
     ended: list[_Track] = []
     active: list[_Track] = []
@@ -180,7 +246,13 @@ def track_mouth(frames: Iterable[Image]) -> MouthTrack:
                 else:
                     track.add_found(frame, face)
             ended += _end_gone(active)
-    return _join(_choose(ended + _close(active), num_frames), num_frames)
+    enough = min(MIN_SEEN, max(1, num_frames // 4))
+    tracks = [
+        _packed(track)
+        for track in ended + _close(active)
+        if sum(track.found) >= max(enough, MIN_SHARE * len(track.found))
+    ]
+    return FaceTracks(tuple(sorted(tracks, key=lambda track: track.start)), num_frames)
 
 
 def _thumbnail(frame: Image) -> FloatArray:
@@ -243,41 +315,50 @@ def _close(tracks: Iterable[_Track]) -> list[_Track]:
     return closed
 
 
-def _choose(tracks: list[_Track], num_frames: int) -> list[_Track]:
-    """The best track, and in the time that it leaves the next best that never overlap it.
+def _packed(track: _Track) -> FaceTrack:
+    return FaceTrack(
+        track.start,
+        np.stack(track.crops),
+        np.array(track.found, np.bool_),
+        np.array(track.boxes, np.float32),
+        np.array(track.landmarks, np.float32),
+        np.array(track.matrices, np.float32),
+    )
 
-    Flickers are no faces: a track counts from half a second on (in a short clip from a quarter of
-    it), and when its face is seen in a third of its frames.
-    """
-    enough = min(MIN_SEEN, max(1, num_frames // 4))
-    chosen: list[_Track] = []
-    for track in sorted(tracks, key=lambda track: -track.score):
-        seen = sum(track.found)
-        apart = all(track.end <= other.start or other.end <= track.start for other in chosen)
-        if apart and seen >= enough and seen >= MIN_SHARE * len(track.found):
+
+def rank_tracks(tracks: Iterable[FaceTrack], rank: Callable[[FaceTrack], float]) -> list[Stretch]:
+    """The track of the highest ``rank``, and in the time that it leaves the next that fit."""
+    chosen: list[FaceTrack] = []
+    for track in sorted(tracks, key=lambda track: -rank(track)):
+        if all(track.end <= other.start or other.end <= track.start for other in chosen):
             chosen.append(track)
-    return chosen
+    return [Stretch(track, track.start, track.end) for track in chosen]
 
 
-def _join(tracks: list[_Track], num_frames: int) -> MouthTrack:
-    """Lay tracks that do not overlap on one time axis; the rest repeats the nearest crop."""
+def join_tracks(stretches: Sequence[Stretch], num_frames: int) -> MouthTrack:
+    """Lay stretches that do not overlap on one time axis; the rest repeats the nearest crop."""
     mouth = np.zeros((num_frames, MOUTH_SIZE, MOUTH_SIZE), np.uint8)
     found = np.zeros(num_frames, np.bool_)
     boxes = np.full((num_frames, 4), np.nan, np.float32)
     numbers = np.full(num_frames, -1)
     landmarks = np.full((num_frames, NUM_POINTS, 2), np.nan, np.float32)
     matrices = np.full((num_frames, 2, 3), np.nan, np.float32)
-    for number, track in enumerate(sorted(tracks, key=lambda track: track.start)):
-        span = slice(track.start, track.end)
-        mouth[span], found[span], boxes[span] = track.crops, track.found, track.boxes
-        numbers[span], landmarks[span], matrices[span] = number, track.landmarks, track.matrices
+    ordered = sorted(stretches, key=lambda stretch: stretch.first)
+    for number, part in enumerate(ordered):
+        track, span = part.track, slice(part.first, part.last)
+        own = slice(part.first - track.start, part.last - track.start)
+        mouth[span], found[span], boxes[span] = track.mouth[own], track.found[own], track.boxes[own]
+        numbers[span] = number
+        landmarks[span], matrices[span] = track.landmarks[own], track.matrices[own]
     frames, sources = np.flatnonzero(numbers < 0), np.flatnonzero(numbers >= 0)
     if len(sources):
         after = np.searchsorted(sources, frames)
         left = sources[np.maximum(after - 1, 0)]
         right = sources[np.minimum(after, len(sources) - 1)]
         mouth[frames] = mouth[np.where(abs(frames - left) <= abs(right - frames), left, right)]
-    return MouthTrack(mouth, found, boxes, numbers, landmarks, matrices)
+    named = tuple(part.track.number for part in ordered)
+    faces = named if any(named) else ()
+    return MouthTrack(mouth, found, boxes, numbers, landmarks, matrices, faces)
 
 
 def _cut_patch(frame: Image, points: FloatArray, size: int) -> _Patch:

@@ -8,12 +8,13 @@ from avsr.transcript.formats import (
     render,
     write_transcript,
 )
-from avsr.transcript.result import Modality, Segment, Transcript, Word
+from avsr.transcript.result import FaceSpan, Modality, Segment, Transcript, Word
 from avsr.transcript.words import time_words
 
 __all__ = [
     "FORMATS",
     "Cue",
+    "FaceSpan",
     "FileFormat",
     "Modality",
     "Passage",

@@ -18,7 +18,7 @@ cuttings equal in those, the sum over all cues of:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from avsr.transcript.lines import MAX_LINE, MAX_LINES, Folding, fold, text_width
@@ -75,15 +75,25 @@ class Passage:
 
 
 def transcript_cues(transcript: Transcript) -> tuple[Cue, ...]:
-    """Subtitle cues of a whole recording; none if nothing is said."""
+    """Subtitle cues of a whole recording; none if nothing is said.
+
+    Where every face has segments of its own, each of these begins with who speaks, and cues of
+    different faces may be on screen at the same time.
+    """
     whole = Passage(
         transcript.text, transcript.language, 0.0, float(transcript.duration), transcript.words
     )
-    parts = [
-        Passage(part.text, part.language, part.start, part.end, part.words)
-        for part in transcript.segments
-    ]
-    return make_cues(parts or [whole])
+    speakers: dict[str, list[Passage]] = {}
+    for part in transcript.segments:
+        words = part.words
+        if part.speaker and words:
+            words = (replace(words[0], text=f"{part.speaker}: {words[0].text}"), *words[1:])
+        passage = Passage(part.spoken_text, part.language, part.start, part.end, words)
+        speakers.setdefault(part.speaker, []).append(passage)
+    if not speakers:
+        return make_cues([whole])
+    cues = [cue for passages in speakers.values() for cue in make_cues(passages)]
+    return tuple(sorted(cues, key=lambda cue: cue.start))
 
 
 def make_cues(passages: Sequence[Passage]) -> tuple[Cue, ...]:

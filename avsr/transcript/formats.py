@@ -48,6 +48,9 @@ def render(transcript: Transcript, file_format: FileFormat) -> str:
     ValueError for a format that there is not.
     """
     if file_format == "txt":
+        spoken = [part for part in transcript.segments if part.text]
+        if any(part.speaker for part in spoken):
+            return "".join(f"{part.spoken_text}\n" for part in spoken)
         return f"{transcript.text}\n"
     cues = transcript_cues(transcript)
     if file_format == "tsv":

@@ -1,6 +1,7 @@
 """What a transcription hands back."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,34 @@ class Word:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FaceSpan:
+    """When which face was looked at, and how often it was seen. Times are the recording's."""
+
+    face: int
+    """Number of the face, from 1 on."""
+    start: float
+    """Seconds."""
+    end: float
+    num_frames: int
+    """At 25 a second."""
+    num_found: int
+    """Frames in which the face was seen and not turned away."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        times = {"start": round(float(self.start), 3), "end": round(float(self.end), 3)}
+        return {"face": self.face, **times, "frames": self.num_frames, "found": self.num_found}
+
+
+def main_face(faces: Sequence[FaceSpan], modality: Modality) -> int | None:
+    """The face whose lips were read the longest; None where no lips were read."""
+    frames: dict[int, int] = {}
+    for span in faces if modality != "audio" else ():
+        frames[span.face] = frames.get(span.face, 0) + span.num_found
+    return max(frames, key=lambda face: frames[face], default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Segment:
     """A part of a long recording that was transcribed by itself. Times are the recording's."""
 
@@ -38,6 +67,21 @@ class Segment:
     modality: Modality
     """What was really used."""
     words: tuple[Word, ...] = ()
+    faces: tuple[FaceSpan, ...] = ()
+    """The faces that were taken for the speaker's, in order; of no use where the modality is
+    ``audio``."""
+    speaker: str = ""
+    """What to call who speaks, where every face has segments of its own; else empty."""
+
+    @property
+    def face(self) -> int | None:
+        """Number of the face whose lips were read the longest; None where none were."""
+        return main_face(self.faces, self.modality)
+
+    @property
+    def spoken_text(self) -> str:
+        """The text with the speaker's name before it, where there is one."""
+        return f"{self.speaker}: {self.text}" if self.speaker and self.text else self.text
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -48,6 +92,9 @@ class Segment:
             "language_probs": {k: round(float(p), 4) for k, p in self.language_probs.items()},
             "text": self.text,
             "modality": self.modality,
+            "face": self.face,
+            "faces": [span.to_dict() for span in self.faces],
+            "speaker": self.speaker,
         }
 
 
@@ -73,6 +120,8 @@ class Transcript:
     """Seconds."""
     segments: tuple[Segment, ...] = ()
     """The parts of a long recording, in order; empty where it was transcribed whole."""
+    faces: tuple[FaceSpan, ...] = ()
+    """Of a recording that was transcribed whole: as in Segment."""
     mouth: "MouthTrack | None" = field(default=None, repr=False, compare=False)
     """The mouth crops that the model saw; not part of ``to_dict``."""
 
@@ -102,6 +151,8 @@ class Transcript:
             "modality": self.modality,
             "warnings": list(self.warnings),
             "duration": round(float(self.duration), 3),
+            "face": main_face(self.faces, self.modality),
+            "faces": [span.to_dict() for span in self.faces],
             "segments": [segment.to_dict() for segment in self.segments],
         }
 

@@ -1,0 +1,103 @@
+"""Two talking heads side by side, one heard at a time: how often is the right one read?
+
+Six pairs of synthetic heads talk in turns, four utterances each, with 0.8 s of silence
+between. While one is heard the other rests (``rest``), or moves its lips to words of its own that
+nobody hears (``mute``, as a second speaker who is faded out). Every segment of the transcript says
+whose lips were read; it is right if that is the head of which the sound is.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PAIRS = 6
+TURNS = 4
+PAUSE = 20  # frames between turns
+LANGUAGES = ("de", "en", "es", "fr", "it", "ru")
+
+
+def make_talk(path: Path, pair: int, *, mute: bool) -> list[tuple[float, float, int]]:
+    """Write two heads, 640x320; (start s, end s, face: 1 left, 2 right) of each utterance."""
+    import numpy as np
+
+    from avsr.media import write_video
+    from avsr.rates import FPS, SAMPLES_PER_FRAME
+    from avsr.synthetic import faces, make_utterance, visemes
+
+    turns: list[tuple[float, float, int]] = []
+    sound: list[np.ndarray] = []
+    moves: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])  # of the left and right mouth
+    rest = np.zeros((PAUSE * SAMPLES_PER_FRAME,), np.float32)
+    rng = np.random.default_rng(pair)
+    for number, talker in enumerate(_talkers(pair)):
+        language = LANGUAGES[(pair + number) % len(LANGUAGES)]
+        heard = make_utterance(5, "test", language, TURNS * pair + number)
+        other = make_utterance(6, "test", language, TURNS * pair + number)
+        count = heard.num_frames
+        start = sum(len(part) for part in moves[0]) / FPS
+        turns.append((start, start + count / FPS, talker))
+        sound += [heard.waveform, rest]
+        mouth = visemes.mouth_trajectory(heard.phones, count, rng)
+        quiet = np.tile(visemes.REST, (count, 1))
+        if mute:
+            quiet = visemes.mouth_trajectory(other.phones, other.num_frames, rng)
+            quiet = np.resize(quiet, (count, quiet.shape[1]))
+        still = np.tile(visemes.REST, (PAUSE, 1))
+        moves[talker - 1].extend([mouth, still])
+        moves[2 - talker].extend([quiet, still])
+    heads = [
+        faces.render_frames(
+            faces.make_identity(f"test-{2 * pair + side:03}"),
+            np.concatenate(own).astype(np.float32),
+            np.random.default_rng(side),
+        )
+        for side, own in enumerate(moves)
+    ]
+    pictures = [np.hstack(both) for both in zip(*heads, strict=True)]
+    write_video(path, pictures, waveform=np.concatenate(sound), crf=20)
+    return turns
+
+
+def _talkers(pair: int) -> Iterator[int]:
+    """1 and 2 in an order that nobody can guess by taking turns."""
+    orders = ((1, 2, 1, 2), (2, 1, 2, 1), (1, 1, 2, 2), (2, 1, 1, 2))
+    yield from orders[pair % len(orders)]
+
+
+def _talker_at(turns: list[tuple[float, float, int]], time: float) -> int:
+    """The face of the utterance whose middle is nearest to ``time`` (s)."""
+    return min(turns, key=lambda turn: abs((turn[0] + turn[1]) / 2 - time))[2]
+
+
+def measure(runs: int) -> dict[str, Any]:
+    """Share of the segments whose face is right; ``runs`` does not matter, nothing is drawn."""
+    case = f"two heads side by side, one heard at a time, {PAIRS} pairs, {TURNS} turns each"
+    return {"case": case} | measure_kind("rest") | measure_kind("mute")
+
+
+def measure_kind(kind: str) -> dict[str, Any]:
+    """What the other head does: ``rest`` or ``mute``."""
+    from avsr.longform import transcribe_long
+    from avsr.model import load_model
+    from avsr.pipeline import TranscribeOptions
+
+    model = load_model(device="cpu")
+    options = TranscribeOptions(beam_size=1, sync=False)  # the words do not matter here
+    right = left = total = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for pair in range(PAIRS):
+            path = Path(folder) / f"{pair}.mp4"
+            turns = make_talk(path, pair, mute=kind == "mute")
+            for segment in transcribe_long(model, path, options).segments:
+                truth = _talker_at(turns, (segment.start + segment.end) / 2)
+                right += segment.face == truth
+                left += truth == 1
+                total += 1
+            print(f"{kind}: {right} of {total} right, {left} left", file=sys.stderr, flush=True)
+    return {
+        f"{kind}_segments": total,
+        f"{kind}_right": round(right / total, 3),
+        f"{kind}_always_left": round(left / total, 3),
+    }

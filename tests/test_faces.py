@@ -1,0 +1,122 @@
+"""Two people in one picture: whose lips are read, and what each of them says, with real clips."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+
+from avsr import cli, load_model, media
+from avsr.errors import ConfigError, MediaError
+from avsr.pipeline import TranscribeOptions
+from avsr.rates import SAMPLES_PER_FRAME
+from avsr.recording import read_recording
+from avsr.transcript import FORMATS, write_transcript
+
+EXAMPLES = Path(__file__).parents[1] / "demo/examples"
+PAUSE = 20  # frames between the two, and at the end
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """Frames and sound of a German (left) and an Italian (right) example."""
+    found = []
+    for code in ("de", "it"):
+        frames = list(media.read_frames(EXAMPLES / f"{code}.mp4"))
+        sound = media.read_waveform(EXAMPLES / f"{code}.mp4")[: len(frames) * SAMPLES_PER_FRAME]
+        found.append((frames, np.pad(sound, (0, len(frames) * SAMPLES_PER_FRAME - len(sound)))))
+    return found
+
+
+@pytest.fixture(scope="module")
+def talk(clips, tmp_path_factory):
+    """First the left one speaks, then the right one; who does not speak rests. And the change."""
+    path = tmp_path_factory.mktemp("talk") / "talk.mp4"
+    (german, first), (italian, second) = clips
+    pause = np.zeros(PAUSE * SAMPLES_PER_FRAME, np.float32)
+    left = german + german[-1:] * (2 * PAUSE + len(italian))
+    right = italian[:1] * (len(german) + PAUSE) + italian + italian[-1:] * PAUSE
+    pictures = [np.hstack(both) for both in zip(left, right, strict=True)]
+    sound = np.concatenate([first, pause, second, pause])
+    media.write_video(path, pictures, waveform=sound, crf=18)
+    return path, len(german) / 25
+
+
+@pytest.fixture(scope="module")
+def dubbed(clips, tmp_path_factory):
+    """Both mouths move, the right one is heard; and on the left is a larger still picture."""
+    path = tmp_path_factory.mktemp("dubbed") / "dubbed.mp4"
+    (german, _), (italian, sound) = clips
+    german = (german * 2)[: len(italian)]
+    portrait = np.ascontiguousarray(skimage.data.astronaut()[:320, 60:380])
+    pictures = [np.hstack(three) for three in zip(german, [portrait] * 99, italian, strict=False)]
+    media.write_video(path, pictures, waveform=sound, crf=18)
+    return path
+
+
+def test_the_one_who_speaks_is_read_and_that_may_change(talk) -> None:
+    path, change = talk
+    recording = read_recording(path)
+    first, second = recording.faces()
+    assert (first.face, second.face) == (1, 2)
+    assert first.end == second.start == pytest.approx(change, abs=0.8)
+    assert first.num_found == first.num_frames > 20
+    assert recording.warnings == ("of 2 faces, 1 and 2 are read in turn; --face chooses one",)
+
+
+def test_of_moving_mouths_the_one_that_is_heard_is_read(dubbed) -> None:
+    recording = read_recording(dubbed)
+    assert [span.face for span in recording.faces()] == [3]
+    for wish, face in [("left", 1), ("largest", 2), ("2", 2)]:
+        (span,) = read_recording(dubbed, wish=wish).faces()
+        assert span.face == face, wish
+    with pytest.raises(MediaError, match="there is no face 4: they are 1 to 3"):
+        read_recording(dubbed, wish="4")
+
+
+def test_every_face_says_its_own_words_in_every_format(model, talk, tmp_path) -> None:
+    path, change = talk
+    alone = [model.transcribe(EXAMPLES / f"{code}.mp4").text for code in ("de", "it")]
+    result = model.transcribe(path, face="every")
+    first, second = result.segments
+    assert [part.face for part in result.segments] == [1, 2]
+    assert [part.speaker for part in result.segments] == ["Face 1", "Face 2"]
+    assert [part.language for part in result.segments] == ["de", "it"]
+    assert first.end - 0.8 < change < second.start + 0.8
+    assert [part.modality for part in result.segments] == ["av", "av"]
+    for part, text in zip(result.segments, alone, strict=True):
+        assert len(set(part.text.split()) & set(text.split())) >= len(set(text.split())) / 2
+    out = tmp_path / "talk"
+    for ending in FORMATS:
+        write_transcript(f"{out}.{ending}", result, ending)
+        assert f"Face 2: {second.text.split()[0]}" in Path(f"{out}.{ending}").read_text("utf-8")
+    assert out.with_suffix(".txt").read_text("utf-8") == (
+        f"Face 1: {first.text}\nFace 2: {second.text}\n"
+    )
+    assert f"Face 1: {first.text} | Face 2: {second.text}" in cli._as_line(result)
+    content = json.loads(out.with_suffix(".json").read_text("utf-8"))
+    row = content["segments"][1]
+    assert (row["face"], row["speaker"], row["modality"]) == (2, "Face 2", "av")
+    assert row["faces"][0]["frames"] >= row["faces"][0]["found"] > 20
+
+
+def test_wrong_faces_are_one_line(talk, capsys) -> None:
+    path = str(talk[0])
+    for arguments, complaint in [
+        (("--face", "middle"), "face 'middle' must be one of"),
+        (("--face", "0"), "a number from 1 on"),
+        (("--face", "left", "--modality", "audio"), "only the sound is transcribed"),
+        (("--face", "left", "--every-face"), "--every-face goes with neither"),
+    ]:
+        assert cli.main(["transcribe", path, *arguments]) == 2
+        assert complaint in capsys.readouterr().err
+    assert cli.main(["crop", path, "-o", "out", "--face", "every"]) == 2
+    assert "one face at a time" in capsys.readouterr().err
+    with pytest.raises(ConfigError):
+        TranscribeOptions(face="nobody")

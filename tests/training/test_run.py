@@ -14,6 +14,7 @@ from avsr.corpus import Record, ShardWriter
 from avsr.decoder import EOS, DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ConfigError
+from avsr.interop import export_fairseq, import_model
 from avsr.language import fit_temperature
 from avsr.model import PRESETS, AVSRModel, ModelConfig, load_model, write_model
 from avsr.training import run
@@ -311,7 +312,7 @@ def test_a_frozen_encoder_learns_prompts_only(recipe, tmp_path):
 
 @pytest.fixture(params=["pre-trained", "fine-tuned"])
 def imported(request, tmp_path):
-    """A model directory as an import leaves it, and its network."""
+    """An import of a checkpoint of AV-HuBERT's layout, and its network."""
     parts = ("encoder",) if request.param == "pre-trained" else ("encoder", "decoder")
     tokenizer = Tokenizer.train([*TEXTS.values()] * 4, 18) if "decoder" in parts else None
     config = dataclasses.replace(
@@ -325,7 +326,9 @@ def imported(request, tmp_path):
     torch.manual_seed(5)
     model = AVSRModel(config, tokenizer)
     card = "# Imported\n\nLicence: for nobody\n"
-    write_model(tmp_path / "imported", config, model.state_dict(), tokenizer, card)
+    write_model(tmp_path / "own", config, model.state_dict(), tokenizer, card)
+    export_fairseq(tmp_path / "own", tmp_path / "checkpoint")
+    import_model(tmp_path / "checkpoint", tmp_path / "imported")
     return tmp_path / "imported", model
 
 
@@ -335,9 +338,10 @@ def test_an_import_is_a_start(recipe, imported, tmp_path):
     made = run.train(recipe_path, workers=0)
     model = load_model(made, "cpu")
     assert model.config.languages == tuple(TEXTS)
-    assert model.config.encoder == dataclasses.replace(source.config.encoder, prompts=2)
+    start = AVSRModel.load(directory).config
+    assert model.config.encoder == dataclasses.replace(start.encoder, prompts=2)
     tuned = source.has("decoder")
-    assert model.config.decoder == (source.config if tuned else SMALL).decoder
+    assert model.config.decoder == (start if tuned else SMALL).decoder
     assert set(model.config.parts) == {"encoder", "classifier", "decoder", "ctc"}
     own = model.state_dict()
     for name, value in source.state_dict().items():

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import skimage.data
@@ -50,11 +51,11 @@ def talk(clips, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dubbed(clips, tmp_path_factory):
-    """Both mouths move, the right one is heard; and on the left is a larger still picture."""
+    """Both mouths move, the right one is heard; between them is a larger face that is a picture."""
     path = tmp_path_factory.mktemp("dubbed") / "dubbed.mp4"
     (german, _), (italian, sound) = clips
     german = (german * 2)[: len(italian)]
-    portrait = np.ascontiguousarray(skimage.data.astronaut()[:320, 60:380])
+    portrait = cv2.resize(skimage.data.astronaut()[20:240, 80:300], (320, 320))
     pictures = [np.hstack(three) for three in zip(german, [portrait] * 99, italian, strict=False)]
     media.write_video(path, pictures, waveform=sound, crf=18)
     return path

@@ -255,6 +255,7 @@ class _Rows:
             "scale": None if d.scale is None else round(d.scale, 4),
             "angle": None if d.angle is None else round(d.angle, 2),
             "blur": None if d.blur is None else round(d.blur, 3),
+            "turn": None if d.turn is None else round(d.turn, 3),
             "problems": d.problems,
             "face": face,
             "others": {n: _rounded(box) for n, box in faces.items() if n != face},

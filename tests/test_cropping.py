@@ -89,6 +89,7 @@ def test_json_has_a_row_per_frame_and_a_summary(run: Run, talk: Path, tmp_path: 
         "scale": None,
         "angle": None,
         "blur": None,
+        "turn": None,
         "problems": ["no face"],
         "face": None,
         "others": {},
@@ -100,7 +101,14 @@ def test_json_has_a_row_per_frame_and_a_summary(run: Run, talk: Path, tmp_path: 
         "found": 0.8,
         "num_tracks": 1,
         "num_doubtful": 3,
-        "problems": {"no face": 3, "not seen": 0, "small": 0, "tilted": 0, "blurred": 0},
+        "problems": {
+            "no face": 3,
+            "not seen": 0,
+            "small": 0,
+            "tilted": 0,
+            "turned": 0,
+            "blurred": 0,
+        },
     }
     assert sum(line.startswith('{"frame"') for line in text.splitlines()) == 15
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avsr.face.geometry import FloatArray, measure_turns
+from avsr.face.geometry import MAX_TURN, FloatArray, measure_turns
 from avsr.face.speaking import JUDGED, TALKING, choose_speaking, measure_movement
 from avsr.face.track import (
     FaceTrack,
@@ -32,7 +32,6 @@ AUTO, EVERY = "auto", "every"
 WISHES = (AUTO, "largest", "left", "right", EVERY)  # or the number of a face
 
 MIN_HEIGHT = 48.0  # px, forehead to chin; the lips of smaller faces are less than 16 px wide
-MAX_TURN = 0.5  # of measure_turns: about 48 degrees, where half of the mouth is out of sight
 SAME_PLACE = 0.5  # sizes of a face within which it turns up again
 SAME_SIZE = 1.6  # times
 SAME_LOOK = 0.8  # correlation of mean crops; a face with itself 0.85 to 0.99, strangers 0.46

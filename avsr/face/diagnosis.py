@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avsr.face.geometry import FloatArray
+from avsr.face.geometry import MAX_TURN, FloatArray, measure_turns
 from avsr.face.track import MouthTrack
 
 MAX_SCALE = 2.0  # enlarged further, less than 48 px of the picture make the 96 of a crop
@@ -31,22 +31,25 @@ class Diagnosis:
     """Degrees by which the face leans clockwise; the crop is turned back by them."""
     blur: float | None
     """Of the crop, 0 (sharp) to 1; None also where the crop is of one level."""
+    turn: float | None = None
+    """How far the face is turned to a side, 0 (it looks ahead) upwards, as ``measure_turns``."""
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What makes the crop doubtful, of 'no face', 'not seen', 'small', 'tilted', 'blurred'."""
+        """What makes the crop doubtful, of ``PROBLEMS``."""
         if self.track is None:
             return ("no face",)
         tests = {
             "not seen": not self.found,
             "small": self.scale is not None and self.scale > MAX_SCALE,
             "tilted": self.angle is not None and abs(self.angle) > MAX_ANGLE,
+            "turned": self.turn is not None and self.turn >= MAX_TURN,
             "blurred": self.blur is not None and self.blur > MAX_BLUR,
         }
         return tuple(name for name, holds in tests.items() if holds)
 
 
-PROBLEMS = ("no face", "not seen", "small", "tilted", "blurred")
+PROBLEMS = ("no face", "not seen", "small", "tilted", "turned", "blurred")
 
 
 def diagnose(track: MouthTrack) -> list[Diagnosis]:
@@ -67,6 +70,7 @@ def _diagnose_frame(track: MouthTrack, i: int) -> Diagnosis:
         scale=float(np.hypot(a, b)),
         angle=float(-np.degrees(np.arctan2(b, a))),
         blur=measure_blur(track.mouth[i]),
+        turn=float(measure_turns(track.landmarks[i : i + 1])[0]),
     )
 
 

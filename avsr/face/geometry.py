@@ -33,6 +33,7 @@ MEAN_FACE = np.array(
         (166.6771, 93.5656),
     ]
 )
+MAX_TURN = 0.5  # of measure_turns: about 48 degrees; beyond, half of the mouth is out of sight
 SMOOTHING_WINDOW = 12  # frames, i to i + 11
 
 FloatArray = NDArray[np.float64]

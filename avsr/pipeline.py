@@ -18,7 +18,7 @@ from avsr.model import AVSRModel, load_model
 from avsr.rates import CROP_SIZE, FBANK_DIM, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.search import Hypothesis, SearchOptions, align
 from avsr.sync import in_step
-from avsr.transcript import Modality, Transcript, Word, time_words
+from avsr.transcript import Modality, Transcript, time_words
 
 if TYPE_CHECKING:
     from avsr.face import MouthTrack
@@ -143,6 +143,8 @@ def usable_modality(info: media.MediaInfo, asked: Modality, notes: list[str]) ->
     if asked == "audio" and not info.has_audio:
         notes.append("there is no sound track, so the lips are read")
         return "video"
+    if info.sound_tracks > 1 and asked != "video":
+        notes.append(f"of {info.sound_tracks} sound tracks the default or first one is read")
     return asked
 
 
@@ -312,9 +314,7 @@ def _transcript(
     tokenizer = model.tokenizer
     assert tokenizer is not None
     spans = None if log_probs is None else align(log_probs, best.tokens, BLANK)
-    words: tuple[Word, ...] = ()
-    if spans is not None:
-        words = time_words(tokenizer.pieces(best.tokens), spans)
+    words = () if spans is None else time_words(tokenizer.pieces(best.tokens), spans)
     return Transcript(
         file=recording.name,
         language=language,

@@ -239,9 +239,10 @@ def _choose(container: InputContainer, kind: Literal["video", "audio"]) -> Any:
 
 def _usable(container: InputContainer, kind: Literal["video", "audio"]) -> list[Any]:
     """The decodable streams of a kind, without cover art and sound tracks with nothing in them."""
+    streams: list[Any] = list(container.streams)
     return [
         stream
-        for stream in container.streams
+        for stream in streams
         if stream.type == kind
         and stream.codec_context is not None
         and not int(stream.disposition) & int(_NO_MOVING_PICTURE)

@@ -32,10 +32,10 @@ from avsr.console import (
     show_status,
 )
 from avsr.errors import AvsrError
+from avsr.many import about, describe, unexpected
 
 if TYPE_CHECKING:
-    from avsr.model import AVSRModel
-    from avsr.modelset import ModelSet
+    from avsr.many import Outcome
     from avsr.transcript import Transcript
 
 DEMO = Path(__file__).resolve().parents[1] / "demo" / "app.py"
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # a bug: say so in one line, the whole story on demand
         if os.environ.get("AVSR_DEBUG"):
             raise
-        complain(f"{_unexpected(error)}; AVSR_DEBUG=1 shows where")
+        complain(f"{unexpected(error)}; AVSR_DEBUG=1 shows where")
         return 1
     if status == 130:
         complain("stopped")
@@ -125,19 +125,25 @@ def transcribe(
     file_format: FormatOption = None,
     overwrite: OverwriteOption = False,
     burn: BurnOption = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, each with a model.")] = 1,
+    cluster: Annotated[
+        str | None, typer.Option(help="Ray cluster that works instead: HOST:PORT, auto or local.")
+    ] = None,
 ) -> int:
     """Print language, probability and text of each video; write subtitles where asked to."""
     from avsr.delivery import plan_delivery
     from avsr.inputs import find_media
-    from avsr.languages import check_language_option
+    from avsr.many import Job, summary_table, transcribe_files
+    from avsr.recording import check_face
 
-    failed = 0
     if model is not None and models is not None:
         raise AvsrError("--model and --models exclude each other")
     if every_face and (face != "auto" or models is not None):
         raise AvsrError("--every-face goes with neither --face nor --models")
     face = "every" if every_face else face
-    network: AVSRModel | ModelSet
+    check_face(face, modality)
+    if cluster is not None and workers > 1:
+        raise AvsrError("--workers is of this machine: a cluster uses all its CPUs")
     every, places = find_media(videos)
     delivery = plan_delivery(
         every, output, file_format, burn, language, places=places, overwrite=overwrite
@@ -146,48 +152,44 @@ def transcribe(
     skipped = len(every) - len(videos)
     if not videos:
         return _summarize(0, skipped, 0)
-    with show_status("loading the model"):
-        from avsr.recording import check_face
-
-        check_face(face, modality)
-        if models is not None:
-            from avsr import modelset
-
-            network = modelset.ModelSet(models, device, max_loaded=max_loaded)
-        else:
-            from avsr.model import load_model
-
-            network = load_model(model, device)
-    check_language_option(language, network.config.languages)
-    for number, video in enumerate(videos, 1):
-        try:
-            delivery.check(video)
-            with show_status(f"{video} ({number} of {len(videos)})") as at:
-                result = network.transcribe(
-                    video,
-                    modality=modality,
-                    language=language,
-                    beam_size=beam_size,
-                    ctc_weight=ctc_weight,
-                    lm_weight=lm_weight,
-                    sync=sync,
-                    face=face,
-                    progress=at,
-                )
-        except Exception as error:  # the other files are still to be done; exit status 1 tells
-            failed += 1
-            _complain_about(video, error)
-            continue
-        for warning in result.warnings:
-            complain(_about(video, f"warning: {warning}"))
-        print(result.to_json() if json else _as_line(result), flush=True)
-        try:
-            with show_status(f"{video}: writing"):
-                delivery.write(video, result)
-        except Exception as error:
-            failed += 1
-            _complain_about(video, error)
-    return _summarize(len(videos) - failed, skipped, failed)
+    job = Job(
+        model=model,
+        models=models,
+        max_loaded=max_loaded,
+        device=device,
+        options={
+            "modality": modality,
+            "language": language,
+            "beam_size": beam_size,
+            "ctc_weight": ctc_weight,
+            "lm_weight": lm_weight,
+            "sync": sync,
+            "face": face,
+        },
+        delivery=delivery,
+    )
+    outcomes: list[Outcome] = []
+    stopped = False
+    try:
+        for outcome in transcribe_files(job, videos, workers=workers, cluster=cluster):
+            outcomes.append(outcome)
+            if (result := outcome.transcript) is not None:
+                for warning in result.warnings:
+                    complain(about(outcome.video, f"warning: {warning}"))
+                print(result.to_json() if json else _as_line(result), flush=True)
+            if outcome.error is not None:
+                complain(outcome.error)
+            if outcome.stopped:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        stopped = True
+    if len(outcomes) > 1:
+        for line in summary_table(outcomes):
+            print(line, file=sys.stderr)
+    failed = sum(outcome.error is not None for outcome in outcomes)
+    done = sum(outcome.error is None and not outcome.stopped for outcome in outcomes)
+    status = _summarize(done, skipped, failed)
+    return 130 if stopped else status
 
 
 @app.command()
@@ -214,14 +216,14 @@ def crop(
     for number, video in enumerate(videos, 1):
 
         def warn(message: str, video: str = video) -> None:
-            complain(_about(video, f"warning: {message}"))
+            complain(about(video, f"warning: {message}"))
 
         try:
             with show_status(f"{video} ({number} of {len(videos)})") as at:
                 report = crop_video(video, stems[video], warn=warn, progress=at, wish=face)
         except Exception as error:  # the other files are still to be done
             failed += 1
-            _complain_about(video, error)
+            complain(describe(video, error))
             continue
         print(f"{report.sheet}  {report}", flush=True)
     return _summarize(len(videos) - failed, len(places) - len(videos), failed)
@@ -280,23 +282,3 @@ def _summarize(done: int, skipped: int, failed: int) -> int:
         hint = " (--overwrite does them again)" if skipped else ""
         complain(f"{done} done, {skipped} skipped{hint}, {failed} failed")
     return 1 if failed else 0
-
-
-def _complain_about(video: str, error: Exception) -> None:
-    """One line about a file that failed; a bug is raised again where AVSR_DEBUG asks for it."""
-    if isinstance(error, AvsrError):
-        complain(_about(video, str(error)))
-    elif os.environ.get("AVSR_DEBUG"):
-        raise error
-    else:
-        complain(_about(video, f"{_unexpected(error)}; AVSR_DEBUG=1 shows where"))
-
-
-def _about(video: str, message: str) -> str:
-    """The message with the file's name in front, unless it already names it."""
-    named = message.startswith((f"{video}:", f"{Path(video)}:"))
-    return message if named else f"{video}: {message}"
-
-
-def _unexpected(error: Exception) -> str:
-    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"

@@ -50,6 +50,8 @@ class Delivery:
         path = self.files.get(video)
         if path is not None:
             write_transcript(path, transcript, ENDINGS[path.suffix.lower()])
+            if (part := self._part(path)) is not None:
+                part.unlink(missing_ok=True)
         if self.burn is not None:
             from avsr.media import Caption, burn_captions
 
@@ -59,6 +61,23 @@ class Delivery:
             ]
             # Reading told its warnings already.
             burn_captions(video, self.burn, captions, warn=lambda message: None)
+
+    def write_part(self, video: str, transcript: "Transcript") -> Path | None:
+        """Write what was finished of a video before Ctrl-C as ``NAME.partial.ENDING``; its path.
+
+        A file of the whole stays as it is, and the video does not count as done. None where
+        nothing is to be written.
+        """
+        path = self.files.get(video)
+        part = None if path is None else self._part(path)
+        if part is not None:
+            write_transcript(part, transcript, ENDINGS[part.suffix.lower()])
+        return part
+
+    def _part(self, path: Path) -> Path | None:
+        """Where a part of what belongs into ``path`` goes; None if that is another video's file."""
+        part = path.with_name(f"{path.stem}.partial{path.suffix}")
+        return None if part in self.files.values() else part
 
 
 def plan_delivery(

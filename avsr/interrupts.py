@@ -1,16 +1,28 @@
-"""Ctrl-C while C code calls Python back: there the exception would be lost without a trace."""
+"""Ctrl-C: what was finished is kept, and nothing is lost while C code calls Python back."""
 
 import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avsr.transcript import Transcript
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C within a long recording; ``transcript`` has the parts that were finished."""
+
+    def __init__(self, transcript: "Transcript") -> None:
+        super().__init__("stopped")
+        self.transcript = transcript
 
 
 @contextlib.contextmanager
 def hold_interrupt() -> Iterator[None]:
     """Let Ctrl-C wait for the end of the block, then act as usual.
 
+    In C code that calls Python back the exception would be lost without a trace.
     In threads other than the main one nothing is to be done: Python interrupts the main one only.
     """
     handler = signal.getsignal(signal.SIGINT)

@@ -11,6 +11,7 @@ import numpy as np
 from avsr import face, media
 from avsr.audio import Span, SpokenParts, rms, vowel_level
 from avsr.errors import MediaError
+from avsr.interrupts import Stopped
 from avsr.language import SURE, UNKNOWN, smooth_languages
 from avsr.model import AVSRModel
 from avsr.pipeline import TranscribeOptions, encode, recognize_encoded
@@ -45,7 +46,8 @@ def transcribe_long(
 ) -> Transcript:
     """Transcribe a media file part by part; memory does not grow with its length.
 
-    Raises MediaError if it cannot be read or holds neither speech nor a face.
+    Raises MediaError if it cannot be read or holds neither speech nor a face, and Stopped, with
+    the transcript of the finished parts, at Ctrl-C after the first of them.
     """
     path = Path(path)
     info = media.probe(path)
@@ -53,19 +55,28 @@ def transcribe_long(
     segments: list[Segment] = []
     history: list[dict[str, float]] = []
     synchronizer = Synchronizer(model) if options.sync else None
-    for even in (False, True):
-        if even and info.has_audio:
-            notes.append("no speech was found in the sound, so it is cut into even parts")
-        for batch in _batches(_parts(path, info, options, notes, even)):
-            if synchronizer is not None:
-                batch = [
-                    replace(part, recording=synchronizer.align(part.recording)) for part in batch
-                ]
-            segments += _transcribe_batch(model, batch, options, history)
-            if progress is not None:
-                progress(segments[-1].end, info.duration)
-        if segments or not info.has_audio:
-            break
+    stopped = False
+    try:
+        for even in (False, True):
+            if even and info.has_audio:
+                notes.append("no speech was found in the sound, so it is cut into even parts")
+            for batch in _batches(_parts(path, info, options, notes, even)):
+                if synchronizer is not None:
+                    batch = [
+                        replace(part, recording=synchronizer.align(part.recording))
+                        for part in batch
+                    ]
+                segments += _transcribe_batch(model, batch, options, history)
+                if progress is not None:
+                    progress(segments[-1].end, info.duration)
+            if segments or not info.has_audio:
+                break
+    except KeyboardInterrupt:
+        if not segments:
+            raise
+        stopped = True
+        end = segments[-1].end
+        notes.append(f"stopped at {end:.1f} of {info.duration:.1f} s; the rest is not transcribed")
     if not segments:
         raise MediaError(f"{path}: nothing to transcribe: no speech and no face was found")
     if options.detects:
@@ -82,7 +93,7 @@ def transcribe_long(
     used = {segment.modality for segment in segments}
     if len(used) > 1:
         notes.append("parts were transcribed from sound or lips alone; see the segments")
-    return Transcript(
+    transcript = Transcript(
         file=os.fspath(path),
         language=max(seconds, key=lambda code: seconds[code]),
         language_probs={
@@ -96,6 +107,9 @@ def transcribe_long(
         duration=info.duration,
         segments=tuple(segments),
     )
+    if stopped:
+        raise Stopped(transcript)
+    return transcript
 
 
 def _parts(

@@ -120,6 +120,8 @@ def usable_modality(info: media.MediaInfo, asked: Modality, notes: list[str]) ->
     if asked == "audio" and not info.has_audio:
         notes.append("there is no sound track, so the lips are read")
         return "video"
+    if info.sound_tracks > 1 and asked != "video":
+        notes.append(f"of {info.sound_tracks} sound tracks the default or first one is read")
     return asked
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks import evaluation, faces, imports, loader, prepare, transcribe
+from benchmarks import evaluation, faces, imports, loader, long, prepare, transcribe
 
-CASES: dict[str, Callable[[int], dict[str, Any]]] = {
+CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "transcribe": transcribe.measure,
     "prepare": prepare.measure,
     "loader": loader.measure,
+    "long": long.measure,
     "evaluation": evaluation.measure,
     "faces": faces.measure,
     **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
@@ -25,13 +26,25 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("case", nargs="*", help=f"of {', '.join(CASES)}; default: transcribe")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each case; medians are shown")
+    parser.add_argument(
+        "--runs", type=int, help="runs of each case, 3 (long: 1) by default; medians are shown"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        nargs=2,
+        default=(5.0, 60.0),
+        metavar=("SHORT", "LONG"),
+        help="long: lengths of the two files, 5 and 60 by default",
+    )
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.case) - set(CASES))
     if unknown:
         parser.error(f"unknown case '{unknown[0]}': use one of {', '.join(CASES)}")
     for case in arguments.case or ["transcribe"]:
-        result = CASES[case](arguments.runs) | {
+        runs = arguments.runs or (1 if case == "long" else 3)
+        lengths = arguments.minutes if case == "long" else ()
+        result = CASES[case](runs, *lengths) | {
             "cores": len(os.sched_getaffinity(0)),
             "machine": platform.machine(),
         }

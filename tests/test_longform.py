@@ -1,6 +1,8 @@
 """Recordings that are longer than what the model takes at a time."""
 
 import dataclasses
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from avsr import load_model, longform, media
 from avsr.errors import MediaError
+from avsr.interrupts import Stopped
 from avsr.pipeline import TranscribeOptions
 from avsr.rates import FPS, SAMPLES_PER_FRAME
 
@@ -114,6 +117,33 @@ def test_an_unsure_part_follows_a_sure_neighbour():
         ]
     )
     assert [s.language for s in found] == ["de", "de", "unknown", "unknown"]
+
+
+def test_ctrl_c_hands_back_the_finished_parts(model, talk):
+    def interrupt(done, total):
+        if done > 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    options = TranscribeOptions(modality="audio", language="de", beam_size=1)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        longform.transcribe_long(model, talk[0], options, interrupt)
+    assert isinstance(stop.value, Stopped)
+    result = stop.value.transcript
+    assert len(result.segments) % longform.BATCH_SEGMENTS == 0
+    end = result.segments[-1].end
+    assert 5 < end < result.duration
+    assert result.words[-1].end <= end
+    assert result.text == " ".join(s.text for s in result.segments)
+    assert any(f"stopped at {end:.1f} of" in warning for warning in result.warnings)
+
+
+def test_ctrl_c_before_anything_is_finished_is_an_ordinary_one(model, talk, monkeypatch):
+    monkeypatch.setattr(
+        longform, "_transcribe_batch", lambda *arguments: os.kill(os.getpid(), signal.SIGINT)
+    )
+    with pytest.raises(KeyboardInterrupt) as stop:
+        longform.transcribe_long(model, talk[0], TranscribeOptions(modality="audio"))
+    assert not isinstance(stop.value, Stopped)
 
 
 def test_without_sound_the_lips_are_read_in_even_parts(model, talk, tmp_path):

@@ -30,7 +30,8 @@ Warn = Callable[[str], None]
 """Takes one line about something that was read only in part. The default logs it."""
 
 LOST_TAIL = 1.0  # s; a file whose header promises this much more than it holds is cut short
-LONGEST_GAP = 600.0  # s; a longer leap is a broken time stamp, unless the header knows of it
+# s; a longer leap is a broken time stamp, unless the header and the other stream know of it
+LONGEST_GAP = 600.0
 LONGEST_STEP_BACK = 1.0  # s; time stamps that go back further have been started anew
 
 # Their headers state the length; the other formats' lengths are guesses from bit rate or tail.
@@ -55,6 +56,8 @@ class MediaInfo:
     height: int | None
     rotation: int
     """Degrees, counter-clockwise, by which the stored pictures are turned: 0, 90, 180 or 270."""
+    sound_tracks: int
+    """How many there are; read is the one that the file calls the default, else the first."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ def probe(path: str | Path) -> MediaInfo:
             raise MediaError(f"{path}: none of its picture or sound can be decoded")
         orientation = UPRIGHT if picture is None else orientation_of(picture, source.video)
         width, height = (None, None) if picture is None else orientation.displayed_size(picture)
+        sound_tracks = len(_usable(source.container, "audio"))
         rate = source.video.average_rate if source.video is not None and picture else None
     if duration is None:
         duration = _measure_duration(path)
@@ -127,6 +131,7 @@ def probe(path: str | Path) -> MediaInfo:
         width=width,
         height=height,
         rotation=orientation.rotation,
+        sound_tracks=sound_tracks,
     )
 
 
@@ -177,11 +182,16 @@ def timed_frames(
     forwards or back, the clock goes on from where it was.
     """
     length = source.promised_duration or 0.0
+    others: list[list[float]] = []
     shift = last = expected = 0.0
-    for frame in _decode(source, stream, warn):
+    for frame in _decode(source, stream, warn, others):
         duration = _frame_duration(frame, stream)
         start = expected if frame.time is None else frame.time - source.zero + shift
-        if start > max(length, expected + LONGEST_GAP) or start < last - LONGEST_STEP_BACK:
+        leaps = start > expected + LONGEST_GAP and (
+            start > length
+            or (len(source.streams) > 1 and not _bridged(others, expected - shift, start - shift))
+        )
+        if leaps or start < last - LONGEST_STEP_BACK:
             warn(
                 f"{source.path}: time stamps of the {stream.type} leap by {start - expected:.1f} s"
                 f" at {expected:.1f} s; read on as if there were no gap"
@@ -190,6 +200,11 @@ def timed_frames(
             start = expected
         last, expected = start, start + duration
         yield start, duration, frame
+
+
+def _bridged(runs: list[list[float]], start: float, end: float) -> bool:
+    """Whether one of the other stream's stretches spans a gap of this one."""
+    return any(a <= start + LONGEST_GAP and end - LONGEST_GAP <= b for a, b in runs)
 
 
 def _check_file(path: Path) -> None:
@@ -213,16 +228,26 @@ def _kind(container: InputContainer) -> str:
 
 
 def _choose(container: InputContainer, kind: Literal["video", "audio"]) -> Any:
-    """The best decodable stream of a kind, cover art left out, or None."""
-    usable = [
+    """The stream of a kind to read, or None: of the pictures the best, of the sound the default."""
+    usable = _usable(container, kind)
+    if kind == "video":
+        best = container.streams.best(kind)
+        return best if best in usable else next(iter(usable), None)
+    marked = (stream for stream in usable if int(stream.disposition) & int(Disposition.default))
+    return next(marked, next(iter(usable), None))
+
+
+def _usable(container: InputContainer, kind: Literal["video", "audio"]) -> list[Any]:
+    """The decodable streams of a kind, without cover art and sound tracks with nothing in them."""
+    streams: list[Any] = list(container.streams)
+    return [
         stream
-        for stream in container.streams
+        for stream in streams
         if stream.type == kind
         and stream.codec_context is not None
         and not int(stream.disposition) & int(_NO_MOVING_PICTURE)
+        and (kind == "video" or stream.codec_context.sample_rate)
     ]
-    best = container.streams.best(kind)
-    return best if best in usable else next(iter(usable), None)
 
 
 def _time_zero(video: VideoStream | None, audio: AudioStream | None) -> float:
@@ -237,17 +262,31 @@ def _time_zero(video: VideoStream | None, audio: AudioStream | None) -> float:
     return starts["video"] - round(lead * FPS) / FPS
 
 
-def _decode(source: Source, stream: VideoStream | AudioStream, warn: Warn) -> Iterator[Any]:
+def _extend(runs: list[list[float]], time: float) -> None:
+    """Add a packet's time (s) to the [first, last] of the stretches without a long gap."""
+    if runs and abs(time - runs[-1][1]) <= LONGEST_GAP:
+        runs[-1][1] = max(runs[-1][1], time)
+    else:
+        runs.append([time, time])
+
+
+def _decode(
+    source: Source, stream: VideoStream | AudioStream, warn: Warn, others: list[list[float]]
+) -> Iterator[Any]:
     """Frames of one stream; what is broken is left out or patched by the decoder.
 
-    That, and a missing tail, is warned of once at the end.
+    That, and a missing tail, is warned of once at the end. ``others`` gets the stretches, in
+    seconds after time zero, in which the other stream has packets.
     """
     name, broken, seen = source.path, 0, 0.0
     try:
         # Both streams are read, one is decoded: together they tell whether the file is complete.
         for packet in source.container.demux(source.streams):
             seen = max(seen, _packet_end(packet) - source.zero)
-            if packet.stream_index != stream.index:
+            # Not packet.stream_index: it is 0 in the packets that make decoders give their rest.
+            if packet.stream.index != stream.index:
+                if packet.pts is not None:
+                    _extend(others, _packet_start(packet) - source.zero)
                 continue
             try:
                 frames: list[Any] = packet.decode()
@@ -273,14 +312,14 @@ def _first_frames(source: Source) -> tuple[VideoFrame | None, bool]:
     picture = None
     try:
         for packet in source.container.demux(source.streams):
-            if packet.stream_index not in missing:
+            if packet.stream.index not in missing:
                 continue
             try:
                 frames = packet.decode()
             except av.FFmpegError:
                 continue
             if frames:
-                missing.remove(packet.stream_index)
+                missing.remove(packet.stream.index)
                 picture = frames[0] if isinstance(frames[0], VideoFrame) else picture
             if not missing:
                 break
@@ -304,10 +343,14 @@ def _measure_duration(path: str | Path) -> float:
     return end or (unstamped / float(rate) if rate else 0.0)
 
 
+def _packet_start(packet: Any) -> float:
+    return float(packet.pts * packet.time_base)
+
+
 def _packet_end(packet: Any) -> float:
     if packet.pts is None:
         return float("-inf")
-    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
+    return _packet_start(packet) + float((packet.duration or 0) * packet.time_base)
 
 
 def _frame_duration(frame: Any, stream: VideoStream | AudioStream) -> float:

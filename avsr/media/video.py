@@ -1,13 +1,16 @@
-"""Pictures of a file at exactly 25 a second, upright, as a generator."""
+"""Pictures of a file at exactly 25 a second, upright, whole and in SDR, as a generator."""
 
 import math
+from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 
 from avsr.errors import MediaError
@@ -16,6 +19,12 @@ from avsr.media.orientation import orientation_of
 from avsr.rates import FPS
 
 STAMP_ERROR = 0.002  # s; containers round time stamps to 1 ms, some writers twice
+HDR_CURVES = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}
+_SDR = {
+    "dst_color_trc": ColorTrc.BT709,
+    "dst_color_primaries": ColorPrimaries.BT709,
+    "dst_colorspace": Colorspace.ITU709,
+}
 
 
 def read_frames(
@@ -24,7 +33,8 @@ def read_frames(
     """Yield frames (H, W, 3) uint8 RGB at 25 fps; frame k is the picture on screen at k/25 s.
 
     All frames have one size: that of the first, upright, in square pixels, scaled down so that
-    the longer side is at most `max_side` px. A picture that stays on screen is the same array
+    the longer side is at most `max_side` px. Interlaced pictures are made whole (FFmpeg's bwdif),
+    HDR (PQ, HLG) is brought to the range of SDR. A picture that stays on screen is the same array
     again: do not write into it. A file that is damaged or cut short gives what can be decoded,
     and `warn` is told. Raises MediaError when the file cannot be opened (at the call) or when no
     picture can be decoded (at the first frame).
@@ -42,7 +52,7 @@ def _read(
     source: Source, stream: VideoStream, max_side: int | None, warn: Warn
 ) -> Iterator[np.ndarray]:
     with source:
-        shown = _on_screen(timed_frames(source, stream, warn))
+        shown = _on_screen(_whole(timed_frames(source, stream, warn)))
         empty = True
         for image, count in _upright(shown, stream, max_side):
             empty = False
@@ -50,6 +60,60 @@ def _read(
                 yield image
     if empty:
         raise MediaError(f"{source.path}: none of its pictures can be decoded")
+
+
+def _whole(timed: Iterator[tuple[float, float, Any]]) -> Iterator[tuple[float, float, Any]]:
+    """Pictures woven of two fields that show two moments become whole pictures of the first."""
+    graph, shape = None, None
+    times: deque[tuple[float, float]] = deque()  # of what the filter holds: one out for one in
+    for start, duration, frame in timed:
+        this_shape = (frame.width, frame.height, frame.format.name)
+        if graph is not None and this_shape != shape:
+            yield from _drained(graph, times)
+            graph = None
+        if graph is None and not frame.interlaced_frame:
+            yield start, duration, frame
+            continue
+        if graph is None:
+            graph, shape = _deinterlacer(frame), this_shape
+        times.append((start, duration))
+        graph.vpush(frame)
+        yield from _pulled(graph, times)
+    if graph is not None:
+        yield from _drained(graph, times)
+
+
+def _deinterlacer(frame: VideoFrame) -> av.filter.Graph:
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=frame.width,
+        height=frame.height,
+        format=frame.format,
+        time_base=frame.time_base or Fraction(1, FPS),
+    )
+    # Of a mixed stream only the pictures that say that they are interlaced are changed.
+    bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+    graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
+    return graph
+
+
+def _drained(
+    graph: av.filter.Graph, times: deque[tuple[float, float]]
+) -> Iterator[tuple[float, float, Any]]:
+    graph.vpush(None)
+    yield from _pulled(graph, times)
+    times.clear()
+
+
+def _pulled(
+    graph: av.filter.Graph, times: deque[tuple[float, float]]
+) -> Iterator[tuple[float, float, Any]]:
+    while times:
+        try:
+            frame = graph.vpull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+        yield *times.popleft(), frame
 
 
 def _on_screen(timed: Iterator[tuple[float, float, Any]]) -> Iterator[tuple[VideoFrame, int]]:
@@ -80,5 +144,6 @@ def _upright(
         if orientation is None:
             orientation = orientation_of(frame, stream)
             width, height = orientation.stored_size(frame, max_side)
-        rgb = reformatter.reformat(frame, width=width, height=height, format="rgb24")
+        colors = _SDR if frame.color_trc in HDR_CURVES else {}
+        rgb = reformatter.reformat(frame, width=width, height=height, format="rgb24", **colors)
         yield orientation.apply(rgb.to_ndarray()), count

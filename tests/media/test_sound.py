@@ -129,3 +129,10 @@ def test_jittering_time_stamps_do_not_tear_the_sound(make_clip):
 def test_sound_only_file_starts_at_its_sound(make_clip):
     clip = make_clip("tone.ogg", video_codec=None, audio_codec="libopus", event=0.5)
     assert beep_start(read_waveform(clip)) == pytest.approx(0.5, abs=0.005)
+
+
+def test_the_decoders_rest_is_read_beside_a_picture(make_clip):
+    """FLAC is decoded by several threads, which hold frames back until the end."""
+    clip = make_clip("all.mkv", audio_codec="flac", audio_rate=16_000, event=0.0)
+    whole = -(-2 * 16_000 // 4608) * 4608  # what was written: whole frames of the codec
+    assert len(read_waveform(clip)) == whole

@@ -3,6 +3,7 @@
 import tracemalloc
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -160,3 +161,76 @@ def test_unreadable_is_reported_at_the_call(tmp_path):
 def test_grid_clips_are_75_frames(grid_dir):
     clip = sorted((grid_dir / "valid").glob("*.mp4"))[0]
     assert sum(1 for _ in read_frames(clip)) == 75
+
+
+def write_with(path, pictures, mark, *, codec, pixels, options):
+    """Write pictures of which ``mark`` makes the frames that are encoded."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=25, options=options)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = pixels
+        for index, picture in enumerate(pictures):
+            frame = mark(av.VideoFrame.from_ndarray(picture, format="rgb24"))
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            stream.codec_context.color_trc = frame.color_trc
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("order", ["tff", "bff"])
+def test_fields_of_two_moments_are_taken_apart(tmp_path, order):
+    """A bar that has gone on by 8 px in the later field of each picture has no teeth."""
+
+    def bar(moment: int) -> np.ndarray:
+        picture = np.full((96, 160, 3), 60, np.uint8)
+        picture[:, 8 * moment : 8 * moment + 24] = 200
+        return picture
+
+    woven = []
+    for k in range(8):
+        picture = bar(2 * k)
+        later = slice(1, None, 2) if order == "tff" else slice(0, None, 2)
+        picture[later] = bar(2 * k + 1)[later]
+        woven.append(picture)
+    graph = av.filter.Graph()
+    source = graph.add(
+        "buffer", "video_size=160x96:pix_fmt=yuv420p:time_base=1/25:pixel_aspect=1/1"
+    )
+    graph.link_nodes(source, graph.add("setfield", order), graph.add("buffersink")).configure()
+
+    def mark(frame):
+        graph.vpush(frame.reformat(format="yuv420p"))
+        return graph.vpull()
+
+    path = tmp_path / "woven.mkv"
+    options = {"flags": "+ildct+ilme", "crf": "5"}
+    write_with(path, woven, mark, codec="libx264", pixels="yuv420p", options=options)
+    frames = list(read_frames(path))
+    assert len(frames) == len(woven)
+
+    def teeth(picture: np.ndarray) -> float:
+        return float(np.abs(np.diff(picture[..., 1].astype(int), axis=0)).mean())
+
+    for k in range(1, 7):
+        assert teeth(woven[k]) > 5
+        assert teeth(frames[k]) < 2
+        assert np.abs(frames[k].astype(int) - bar(2 * k)).mean() < 5, "the first moment's"
+
+
+def test_hdr_is_brought_to_the_range_of_sdr(tmp_path):
+    """PQ's signal is 0.58 for SDR's white (203 cd/m2), 0.38 for 26 cd/m2."""
+
+    def mark(frame):
+        deep = frame.reformat(format="yuv420p10le", dst_colorspace="BT2020")
+        deep.color_trc, deep.color_primaries = 16, 9
+        return deep
+
+    path = tmp_path / "hdr.mp4"
+    picture = np.full((64, 64, 3), round(0.58 * 255), np.uint8)
+    picture[:, 32:] = round(0.38 * 255)
+    options = {"preset": "ultrafast", "x265-params": "log-level=none"}
+    write_with(path, [picture] * 3, mark, codec="libx265", pixels="yuv420p10le", options=options)
+    frame = list(read_frames(path))[1]
+    assert frame[20:40, 10:20].mean() == pytest.approx(255, abs=12)
+    dark = 255 * (26 / 203) ** (1 / 2.4)
+    assert frame[20:40, 45:55].mean() == pytest.approx(dark, abs=15)

@@ -1,0 +1,182 @@
+"""Transcribe a short and a long file of joined talks: memory, time, and whether the words stay.
+
+The talks are synthetic talking heads of 320x320 in nine languages, a different one after another;
+they are made here and joined to one part. The long file is that part several times over, packet by
+packet, so that what a part says alone can be compared with what it says within the long file.
+"""
+
+import difflib
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TALK = 30.0  # s of one person, at least; then comes the next one
+PAUSE = 15  # frames between two utterances
+END_PAUSE = 50  # frames after the last talk of a part: no word lies across a join
+NEAR_A_CUT = 1.0  # s; words nearer to the join of two parts are not compared
+SIZE = (320, 320)
+
+
+def make_part(path: Path, seconds: float) -> float:
+    """Write talks of about ``seconds`` in all; the length in seconds."""
+    from avsr.media import write_video
+    from avsr.rates import FPS, SAMPLES_PER_FRAME
+
+    sound: list[np.ndarray] = []
+    lengths: list[int] = []
+    for waveform, _, number in _utterances(seconds):
+        sound.append(np.resize(waveform, number * SAMPLES_PER_FRAME))
+        lengths.append(number)
+
+    def pictures() -> Iterator[np.ndarray]:
+        for _, frames, _ in _utterances(seconds):
+            yield from frames
+
+    write_video(path, pictures(), waveform=np.concatenate(sound))
+    return sum(lengths) / FPS
+
+
+def _utterances(seconds: float) -> Iterator[tuple[np.ndarray, Iterator[np.ndarray], int]]:
+    """Sound (S,), pictures and their number, of one utterance after another with a pause."""
+    from avsr.languages import LANGUAGES
+    from avsr.rates import FPS, SAMPLES_PER_FRAME
+    from avsr.synthetic import faces, make_utterance, visemes
+
+    done, index = 0, 0
+    for talk, language in enumerate(itertools.cycle(LANGUAGES)):
+        began = done
+        identity = faces.make_identity(f"test-{talk:03d}")
+        while done - began < TALK * FPS:
+            utterance = make_utterance(1, "test", language, index)
+            index += 1
+            trajectory = visemes.mouth_trajectory(
+                utterance.phones, utterance.num_frames, np.random.default_rng(index)
+            )
+            last = done + utterance.num_frames >= seconds * FPS
+            pause = END_PAUSE if last else PAUSE
+            frames = faces.render_frames(
+                identity, trajectory, np.random.default_rng(talk), size=SIZE
+            )
+            number = utterance.num_frames + pause
+            waveform = np.pad(utterance.waveform, (0, number * SAMPLES_PER_FRAME))
+            yield waveform[: number * SAMPLES_PER_FRAME], _held(frames, pause), number
+            done += number
+            if last:
+                return
+
+
+def _held(frames: Iterator[np.ndarray], pause: int) -> Iterator[np.ndarray]:
+    """The pictures, and the last one ``pause`` times more."""
+    for frame in frames:
+        yield frame
+    yield from itertools.repeat(frame, pause)
+
+
+def join(part: Path, count: int, seconds: float, path: Path) -> None:
+    """Write ``part``, of that many ``seconds``, ``count`` times into one file, undecoded."""
+    import av
+
+    with av.open(str(path), "w") as out:
+        streams: dict[int, Any] = {}
+        for number in range(count):
+            with av.open(str(part)) as source:
+                for stream in source.streams:
+                    if stream.index not in streams:
+                        streams[stream.index] = out.add_stream_from_template(stream)
+                for packet in source.demux():
+                    # The sound encoder's run-up is of use at the very beginning only.
+                    runs_up = packet.stream.type == "audio" and number and (packet.pts or 0) < 0
+                    if packet.pts is None or packet.dts is None or runs_up:
+                        continue
+                    moved = round(number * seconds / packet.time_base)
+                    packet.pts, packet.dts = packet.pts + moved, packet.dts + moved
+                    packet.stream = streams[packet.stream.index]
+                    out.mux(packet)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A transcription in a fresh process."""
+
+    seconds: float
+    cpu_seconds: float
+    memory: float
+    """Peak, MB."""
+    words: list[dict[str, Any]]
+
+
+def transcribe(video: Path, out: Path) -> Run:
+    """Transcribe a file, start of the process included."""
+    command = [sys.executable, "-m", "avsr", "transcribe", str(video), "-o", str(out)]
+    start = time.perf_counter()
+    process = subprocess.Popen([*command, "--device", "cpu"], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed")
+    words = json.loads(out.read_text("utf-8"))["words"]
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, words)
+
+
+def same_words(
+    alone: list[dict[str, Any]], joined: list[dict[str, Any]], count: int, seconds: float
+) -> tuple[int, int]:
+    """Words that a part says alone and within the long file alike, and words in all.
+
+    Those that begin or end within 1 s of a join do not count.
+    """
+
+    def inner(words: list[dict[str, Any]], start: float) -> list[str]:
+        first, last = start + NEAR_A_CUT, start + seconds - NEAR_A_CUT
+        return [word["text"] for word in words if first <= word["start"] and word["end"] <= last]
+
+    own, same = inner(alone, 0.0), 0
+    for number in range(count):
+        there = inner(joined, number * seconds)
+        blocks = difflib.SequenceMatcher(None, own, there, autojunk=False).get_matching_blocks()
+        same += sum(block.size for block in blocks)
+    return same, len(own) * count
+
+
+def measure(runs: int, short: float, long: float) -> dict[str, Any]:
+    """Medians of several runs with files of about ``short`` and ``long`` minutes."""
+    count = max(2, round(long / short))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        seconds = make_part(folder / "part.mp4", 60 * short)
+        join(folder / "part.mp4", count, seconds, folder / "joined.mp4")
+        alone = [transcribe(folder / "part.mp4", folder / "part.json") for _ in range(runs)]
+        joined = [transcribe(folder / "joined.mp4", folder / "joined.json") for _ in range(runs)]
+    same, words = same_words(alone[0].words, joined[0].words, count, seconds)
+
+    def both(value: Callable[[Run], float]) -> tuple[float, float]:
+        return statistics.median(map(value, alone)), statistics.median(map(value, joined))
+
+    wall, cpu = both(lambda run: run.seconds), both(lambda run: run.cpu_seconds)
+    memory = both(lambda run: run.memory)
+    return {
+        "case": f"avsr transcribe, {SIZE[0]}x{SIZE[1]}, one file of {seconds:.0f} s, and one of"
+        f" {count} such parts",
+        "seconds_short": round(wall[0], 1),
+        "seconds_long": round(wall[1], 1),
+        "time_to_linear": round(wall[1] / (count * wall[0]), 3),
+        "cpu_time_to_linear": round(cpu[1] / (count * cpu[0]), 3),
+        "ratio_to_real_time": round(wall[1] / (count * seconds), 3),
+        "memory_short_mb": round(memory[0]),
+        "memory_long_mb": round(memory[1]),
+        "memory_ratio": round(memory[1] / memory[0], 3),
+        "words": words,
+        "same_words": round(same / max(1, words), 4),
+    }

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks import evaluation, imports, loader, prepare, transcribe
+from benchmarks import demo, evaluation, imports, loader, prepare, transcribe
 
 CASES: dict[str, Callable[[int], dict[str, Any]]] = {
     "transcribe": transcribe.measure,
     "prepare": prepare.measure,
     "loader": loader.measure,
     "evaluation": evaluation.measure,
+    "demo": demo.measure,
     **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
 }
 
@@ -25,12 +26,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("case", nargs="*", help=f"of {', '.join(CASES)}; default: transcribe")
     parser.add_argument("--runs", type=int, default=3, help="runs of each case; medians are shown")
+    parser.add_argument("--users", type=int, default=8, help="of the case demo")
+    parser.add_argument("--seconds", type=float, default=180, help="that the case demo lasts")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.case) - set(CASES))
     if unknown:
         parser.error(f"unknown case '{unknown[0]}': use one of {', '.join(CASES)}")
+    cases = CASES | {
+        "demo": partial(demo.measure, users=arguments.users, seconds=arguments.seconds)
+    }
     for case in arguments.case or ["transcribe"]:
-        result = CASES[case](arguments.runs) | {
+        result = cases[case](arguments.runs) | {
             "cores": len(os.sched_getaffinity(0)),
             "machine": platform.machine(),
         }

@@ -546,3 +546,26 @@ def test_wrong_settings_are_named_before_anything_starts(tmp_path: Path) -> None
         main(config=path)
     for name in ("minutes", "jobs", "waiting", "keep_minutes"):
         assert f"{name} must be a" in str(caught.value)
+
+
+def test_a_browser_needs_nothing_that_the_guard_forbids(
+    browser: Any, transcriber: Any, make_clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    clip = make_clip("talk.mp4")
+    wait = WebDriverWait(browser, 60, ignored_exceptions=[Exception])
+    with serving(transcriber, tmp_path / "none") as site:
+        browser.get(site.address)
+        wait.until(lambda b: b.find_element(By.CSS_SELECTOR, "input[type=file]")).send_keys(
+            str(clip)
+        )
+        wait.until(lambda b: b.find_element(By.CSS_SELECTOR, "video[src]"))
+        button = "//button[normalize-space()='Transcribe']"
+        wait.until(lambda b: b.find_element(By.XPATH, button)).click()
+        wait.until(lambda b: transcriber.asked)
+        wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "video[src]")[-1].is_displayed())
+        complaints = [entry["message"] for entry in browser.get_log("browser")]
+        browser.get("about:blank")
+    assert not [text for text in complaints if "Content Security" in text or " 40" in text]

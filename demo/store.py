@@ -10,6 +10,8 @@ from pathlib import Path
 
 from demo.limits import Limits
 
+BLOCK = 4096  # bytes, of most file systems
+
 
 class Store:
     """A folder that nobody else on this machine can read, for uploads and what is made of them."""
@@ -19,8 +21,8 @@ class Store:
         self.limits = limits
 
     def size(self) -> int:
-        """Bytes of all files."""
-        return sum(stat.st_size for _, stat in self._files())
+        """Bytes that all files take: a small one, too, takes a block, and its folder another."""
+        return sum(max(stat.st_size, BLOCK) + BLOCK for _, stat in self._files())
 
     def sweep(self, keep: set[str]) -> int:
         """Delete what has not been used for ``keep_minutes``, but for ``keep``; how many files."""
@@ -31,8 +33,8 @@ class Store:
                 path.unlink(missing_ok=True)
                 deleted += 1
         for folder, _, _ in os.walk(self.folder, topdown=False):
-            if folder != str(self.folder) and os.stat(folder).st_ctime < oldest:
-                with contextlib.suppress(OSError):  # not empty
+            with contextlib.suppress(OSError):  # not empty, or gone
+                if folder != str(self.folder) and os.stat(folder).st_ctime < oldest:
                     os.rmdir(folder)
         return deleted
 

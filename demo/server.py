@@ -7,6 +7,7 @@ elsewhere. Uploads and results are in a `Store`, which is swept.
 
 import asyncio
 import contextlib
+import signal
 import socket
 import threading
 import time
@@ -102,7 +103,8 @@ def read_users(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the users in {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise ConfigError(f"cannot read the users in {path}: {reason}") from error
     users = {}
     for number, line in enumerate(lines, 1):
         name, colon, password = line.partition(":")
@@ -158,6 +160,9 @@ class Server:
     def run(self) -> None:
         """Serve until Ctrl-C or a signal to end; the connections that come before it wait."""
         self.listener.listen()
+        if threading.current_thread() is threading.main_thread():
+            # uvicorn repeats the signal at the end, which would end all before the store is deleted
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
             self.server.run([self.listener])
 

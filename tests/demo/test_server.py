@@ -5,9 +5,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -32,6 +34,18 @@ from demo.store import BLOCK, Store, open_store
 
 README = Path(__file__).parents[2] / "demo" / "README.md"
 FILE = {"_type": "gradio.FileData"}
+SERVE = """
+from fastapi import FastAPI
+from demo.limits import Limits
+from demo.server import Server, bind
+from demo.store import open_store
+app = FastAPI()
+app.get("/")(lambda: {})
+with bind("127.0.0.1", 0) as listener, open_store(Limits()) as store:
+    server = Server(app, listener, Limits())
+    print(server.address, flush=True)
+    server.run()
+"""
 
 
 @dataclass
@@ -542,6 +556,22 @@ def test_the_readmes_curl_example_runs(site: Site, talk: bytes, tmp_path: Path) 
     )
     assert done.returncode == 0, done.stderr
     assert "place blue at f two now" in done.stdout
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_server_leaves_nothing_behind(tmp_path: Path, how: signal.Signals) -> None:
+    command = [sys.executable, "-c", SERVE]
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path)}
+    process = subprocess.Popen(
+        command, env=environment, cwd=README.parents[1], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    address = process.stdout.readline().decode().strip()
+    wait_until(lambda: httpx.get(address).status_code == 200)
+    assert os.listdir(tmp_path)
+    process.send_signal(how)
+    assert process.wait(20) == 0
+    assert not os.listdir(tmp_path)
 
 
 def test_users_come_from_a_file(tmp_path: Path) -> None:

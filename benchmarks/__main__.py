@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks import evaluation, faces, imports, loader, long, prepare, transcribe
+from benchmarks import demo, evaluation, faces, imports, loader, long, prepare, transcribe
 
 CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "transcribe": transcribe.measure,
@@ -18,6 +18,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "long": long.measure,
     "evaluation": evaluation.measure,
     "faces": faces.measure,
+    "demo": demo.measure,
     **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
 }
 
@@ -37,14 +38,20 @@ def main() -> None:
         metavar=("SHORT", "LONG"),
         help="long: lengths of the two files, 5 and 60 by default",
     )
+    parser.add_argument("--users", type=int, default=8, help="of the case demo")
+    parser.add_argument("--seconds", type=float, default=180, help="that the case demo lasts")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.case) - set(CASES))
     if unknown:
         parser.error(f"unknown case '{unknown[0]}': use one of {', '.join(CASES)}")
+    short, whole = arguments.minutes
+    cases = CASES | {
+        "demo": partial(demo.measure, users=arguments.users, seconds=arguments.seconds),
+        "long": partial(long.measure, short=short, long=whole),
+    }
     for case in arguments.case or ["transcribe"]:
         runs = arguments.runs or (1 if case == "long" else 3)
-        lengths = arguments.minutes if case == "long" else ()
-        result = CASES[case](runs, *lengths) | {
+        result = cases[case](runs) | {
             "cores": len(os.sched_getaffinity(0)),
             "machine": platform.machine(),
         }

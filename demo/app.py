@@ -5,7 +5,6 @@ Run it with `make demo` or `avsr demo`. It imports the package's public surface 
 
 import dataclasses
 import html
-import socket
 import sys
 import tempfile
 import uuid
@@ -20,11 +19,13 @@ from avsr import AvsrError, Transcript, load_model
 from avsr.languages import LANGUAGES, RIGHT_TO_LEFT, language_name
 from avsr.media import write_video
 from avsr.transcript import FORMATS, write_transcript
+from demo.limits import Limits, check_upload, read_limits
+from demo.server import Server, bind, create_app, read_users
+from demo.store import open_store
 
 EXAMPLES = Path(__file__).parent / "examples"
 MODALITIES = [("Sound and lips", "av"), ("Sound only", "audio"), ("Lips only", "video")]
 ENLARGED = 3  # times; the crop of 96 px is too small to look at
-MAX_UPLOAD = "500mb"
 DAY = 86_400  # s, after which uploads and mouth videos are removed
 
 # An upright video would hide the button; gradio's own styles, loaded late, blank the chosen option.
@@ -44,8 +45,11 @@ class Transcriber(Protocol):
     def transcribe(self, path: str, **options: Any) -> Transcript: ...
 
 
-def build_app(model: Transcriber | None = None, examples: Path = EXAMPLES) -> gr.Blocks:
+def build_app(
+    model: Transcriber | None = None, examples: Path = EXAMPLES, limits: Limits | None = None
+) -> gr.Blocks:
     """The page around ``model`` (by default the bundled one) with the videos of ``examples``."""
+    allowed = limits or Limits()
     transcriber: Transcriber = load_model() if model is None else model
     config = getattr(transcriber, "config", None)
     languages = getattr(config, "languages", LANGUAGES)
@@ -56,6 +60,7 @@ def build_app(model: Transcriber | None = None, examples: Path = EXAMPLES) -> gr
         if video is None:
             raise gr.Error("Choose, upload or record a video first.", print_exception=False)
         try:
+            check_upload(video, allowed)
             result = transcriber.transcribe(video, modality=modality, language=language)
         except AvsrError as error:
             message = str(error).replace(video, Path(video).name)
@@ -71,7 +76,7 @@ def build_app(model: Transcriber | None = None, examples: Path = EXAMPLES) -> gr
 
     with gr.Blocks(title="avsr", analytics_enabled=False, delete_cache=(DAY, DAY)) as page:
         mouths = Path(page.GRADIO_CACHE)
-        gr.Markdown(INTRODUCTION)
+        gr.Markdown(f"{INTRODUCTION}\n\n{allowed.sentence}")
         with gr.Row():
             with gr.Column():
                 video = gr.Video(
@@ -173,28 +178,26 @@ def main(
     port: int | None = None,
     model: str | None = None,
     device: str = "auto",
+    config: Path | None = None,
+    auth: Path | None = None,
+    root_path: str = "",
 ) -> None:
-    """Serve the page until Ctrl-C. Raises AvsrError if the model or the port cannot be had."""
-    try:  # before the model is loaded: gradio would try a hundred ports and log each failure
-        socket.create_server((host, port or 0)).close()
-    except OSError as error:
-        where = host if port is None else f"{host}, port {port}"
-        raise AvsrError(f"cannot listen on {where}: {error.strerror}") from error
-    page = build_app(load_model(model, device))
-    _, address, _ = page.launch(
-        server_name=host,
-        server_port=port,
-        share=False,
-        quiet=True,
-        prevent_thread_lock=True,
-        max_file_size=MAX_UPLOAD,
-        footer_links=["api"],
-        css=CSS,
+    """Serve the page until Ctrl-C, within the limits of the file ``config``.
+
+    ``auth`` is a file of users, ``root_path`` where a proxy shows the page. Raises AvsrError if a
+    file is wrong, or the model or the port cannot be had.
+    """
+    limits = read_limits(config)
+    users = None if auth is None else read_users(auth)
+    listener = bind(host, port)
+    with listener, open_store(limits) as store:
+        page = build_app(load_model(model, device), limits=limits)
         # system fonts: the default theme would ask a font server for its own
-        theme=gr.themes.Default(font="sans-serif", font_mono="monospace"),
-    )
-    print(f"avsr is at {address} (Ctrl-C stops it)", flush=True)
-    page.block_thread()
+        theme = gr.themes.Default(font="sans-serif", font_mono="monospace")
+        app = create_app(page, store, users=users, root_path=root_path, css=CSS, theme=theme)
+        server = Server(app, listener, limits)
+        print(f"avsr is at {server.address} (Ctrl-C stops it)", flush=True)
+        server.run()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from avsr.errors import MediaError
+from avsr.media.opening import open_container
 from avsr.media.orientation import UPRIGHT, orientation_of
 from avsr.rates import FPS
 
@@ -36,8 +37,6 @@ LONGEST_STEP_BACK = 1.0  # s; time stamps that go back further have been started
 
 # Their headers state the length; the other formats' lengths are guesses from bit rate or tail.
 _LENGTH_IN_HEADER = {"mov", "matroska", "avi", "wav", "flv", "asf"}
-# These name other files, or make pictures of plain text.
-_NOT_RECORDINGS = {"hls", "concat", "dash", "imf", "tty"}
 _NO_MOVING_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
@@ -139,27 +138,11 @@ def open_source(path: str | Path) -> Source:
     """Open a file and choose its streams. Raises MediaError, in one line, when that fails."""
     path = Path(path)
     _check_file(path)
-    try:
-        # "file:" keeps a colon in the name from being read as a protocol, and the whitelist
-        # keeps a playlist from reaching for the network.
-        container = av.open(
-            f"file:{path.absolute()}",
-            container_options={"protocol_whitelist": "file"},
-            metadata_errors="replace",
-        )
-    except av.InvalidDataError as error:
-        raise MediaError(
-            f"{path}: is not a video or audio file, or its header is missing (cut short?)"
-        ) from error
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError(f"{path}: cannot be opened as video or audio ({reason})") from error
+    container = open_container(path)
     try:
         kind = _kind(container)
-        if kind == "image2" or kind.endswith("_pipe"):
+        if kind.endswith("_pipe"):
             raise MediaError(f"{path}: is a still picture; give a video or audio file")
-        if kind in _NOT_RECORDINGS:
-            raise MediaError(f"{path}: is a text or a list of files; give a video or audio file")
         video = _choose(container, "video")
         audio = _choose(container, "audio")
         if video is None and audio is None:

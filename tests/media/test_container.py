@@ -91,7 +91,7 @@ def test_a_missing_stream_is_a_media_error(make_clip):
     ("name", "content", "message"),
     [
         ("text.mp4", b"This is no video.\n" * 50, "not a video or audio file"),
-        ("text.txt", b"This is no video.\n" * 50, "is a text"),
+        ("text.txt", b"This is no video.\n" * 50, "a text"),
         ("empty.mp4", b"", "is empty"),
         ("zeros.mp4", bytes(100_000), "not a video or audio file"),
         ("noise.mkv", np.random.default_rng(0).bytes(100_000), "not a video or audio file"),

@@ -1,0 +1,1 @@
+"""The web page, what it lets in, and the server around it."""

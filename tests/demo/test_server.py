@@ -1,0 +1,622 @@
+"""The server from outside: what it answers, what it keeps to itself, and what it survives."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio_client
+import httpx
+import pytest
+
+from avsr import AvsrError
+from avsr.errors import ConfigError, MediaError
+from avsr.media import probe
+from demo import guard
+from demo.app import build_app, main
+from demo.limits import Limits, check_upload
+from demo.server import Server, bind, create_app, read_users
+from demo.store import BLOCK, Store, open_store
+
+README = Path(__file__).parents[2] / "demo" / "README.md"
+FILE = {"_type": "gradio.FileData"}
+SERVE = """
+from fastapi import FastAPI
+from demo.limits import Limits
+from demo.server import Server, bind
+from demo.store import open_store
+app = FastAPI()
+app.get("/")(lambda: {})
+with bind("127.0.0.1", 0) as listener, open_store(Limits()) as store:
+    server = Server(app, listener, Limits())
+    print(server.address, flush=True)
+    server.run()
+"""
+
+
+@dataclass
+class Site:
+    """A running server."""
+
+    address: str
+    store: Store
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return httpx.get(self.address + path, timeout=30, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return httpx.post(self.address + path, timeout=30, **options)
+
+    def upload(self, content: bytes, name: str = "talk.mp4", **options: Any) -> httpx.Response:
+        return self.post("/gradio_api/upload", files={"files": (name, content)}, **options)
+
+    def call(self, path: str, **options: Any) -> httpx.Response:
+        settings = {"video": {"path": path, "meta": FILE}, "modality": "av"}
+        return self.post("/gradio_api/call/v2/transcribe", json=settings, **options)
+
+    def result(self, call: httpx.Response) -> str:
+        """The events of a call, the last of them ``complete`` or ``error``."""
+        return self.get(f"/gradio_api/call/transcribe/{call.json()['event_id']}").text
+
+    def transcribe(self, content: bytes, name: str = "talk.mp4") -> str:
+        return self.result(self.call(self.upload(content, name).json()[0]))
+
+
+@contextlib.contextmanager
+def serving(transcriber: Any, folder: Path, users: Any = None, **limits: Any) -> Iterator[Site]:
+    allowed = Limits(**limits)
+    listener = bind("127.0.0.1", 0)
+    with listener, open_store(allowed) as store:
+        page = build_app(transcriber, folder, allowed)
+        app = create_app(page, store, users=users)
+        with Server(app, listener, allowed) as address:
+            yield Site(address.rstrip("/"), store)
+
+
+@pytest.fixture
+def talk(make_clip: Callable[..., Path]) -> bytes:
+    return make_clip("talk.mp4").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Any]]:
+    from tests.demo.conftest import KnowingTranscriber
+
+    knowing = KnowingTranscriber()
+    with serving(
+        knowing,
+        tmp_path_factory.mktemp("none"),
+        upload_megabytes=1,
+        minutes=0.1,
+        megapixels=0.5,
+        uploads_per_minute=10_000,
+        calls_per_minute=10_000,
+    ) as site:
+        yield site, knowing
+
+
+@pytest.fixture
+def site(_site: tuple[Site, Any]) -> Site:
+    """One server for the tests that ask nothing special of it: 1 MB, 6 s, 0.5 megapixels."""
+    _site[1].asked.clear()
+    return _site[0]
+
+
+@pytest.fixture
+def asked(_site: tuple[Site, Any]) -> list[Any]:
+    """What its transcriber was asked."""
+    return _site[1].asked
+
+
+def test_health_and_the_limits_on_the_page(site: Site) -> None:
+    answer = site.get("/health")
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "ok"
+    page = site.get("/").text
+    assert "1 MB, 0.1 minutes" in page
+    assert "deleted 60 minutes after its last use" in page
+
+
+def test_an_upload_is_transcribed(site: Site, talk: bytes) -> None:
+    assert "place blue at f two now" in site.transcribe(talk)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=..%2f..%2f..%2f..%2f..%2fetc/passwd",
+        "/gradio_api/file=file:///etc/passwd",
+        f"/gradio_api/file={Path(__file__)}",
+        "/gradio_api/file=pyproject.toml",
+        "/gradio_api/file={store}",
+        "/gradio_api/file={store}/",
+        "/gradio_api/file={store}/../../etc/passwd",
+        "/gradio_api/file={store}/%2e%2e/%2e%2e/etc/passwd",
+        "/gradio_api/file=http://127.0.0.1/",
+        "/gradio_api/file=HTTPS:/example.org",
+        "/gradio_api/file/etc/passwd",
+        "/gradio_api/proxy=http://127.0.0.1/",
+        "/static/..%2f..%2froutes.py",
+        "/assets/..%2f..%2f..%2froutes.py",
+        "/assets//etc/passwd",
+        "/svelte/..%2f..%2f..%2froutes.py",
+        "/..%2f..%2fetc/passwd",
+        "/gradio_api/custom_component/x/client/..%2f/routes.py",
+        "/gradio_api/deep_link?session_hash=x",
+        "/monitoring",
+        "/monitoring/summary",
+        "/docs",
+        "/openapi.json",
+    ],
+)
+def test_nothing_else_can_be_read(site: Site, path: str) -> None:
+    answer = site.get(path.format(store=site.store.folder))
+    assert answer.status_code in (403, 404)
+    assert "root:" not in answer.text
+    assert len(answer.content) < 300
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["run/transcribe", "api/transcribe", "process_recording", "component_server", "vibe-edit"],
+)
+def test_gradios_other_doors_are_shut(site: Site, path: str) -> None:
+    assert site.post(f"/gradio_api/{path}", json={"data": []}).status_code == 404
+
+
+OUTSIDE = ["/etc/passwd", "{clip}", "{store}/../x.mp4", "../x.mp4", "http://127.0.0.1:1/x.mp4", ""]
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+@pytest.mark.parametrize("guarded", [True, False])
+def test_no_field_names_a_file_that_was_not_uploaded(
+    site: Site,
+    asked: list[Any],
+    tmp_path: Path,
+    talk: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    guarded: bool,
+) -> None:
+    """Neither past the guard nor, where it sleeps, past gradio's own check."""
+    if not guarded:
+        monkeypatch.setattr(guard, "names_elsewhere", lambda *_: False)
+    (tmp_path / "other.mp4").write_bytes(talk)
+    before = site.store.size()
+    call = site.call(path.format(clip=tmp_path / "other.mp4", store=site.store.folder))
+    if guarded:
+        assert call.status_code == 400
+        assert "upload the file first" in call.json()["detail"]
+    else:
+        assert "event: error" in site.result(call)
+    assert not asked
+    assert site.store.size() == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"data": [{"video": {"path": "/etc/passwd"}}]}',
+        b'{"data": [[[{"a": [{"path": "https://example.org"}]}]]]}',
+        b"[" * 200_000,
+        b'{"path": "relative.mp4"}',
+    ],
+)
+def test_a_path_is_found_wherever_it_hides(content: bytes) -> None:
+    assert guard.names_elsewhere(content, Path("/srv/store"))
+    assert not guard.names_elsewhere(
+        b'{"data": [{"path": "/srv/store/a/b.mp4"}, 3]}', Path("/srv/store")
+    )
+    assert not guard.names_elsewhere(b"username=a&password=b", Path("/srv/store"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../escaped.mp4",
+        "/etc/escaped.mp4",
+        "$(touch escaped).mp4",
+        "`touch escaped`;touch escaped|.mp4",
+        "--help.mp4",
+        "concat:a|b.mp4",
+        "x" * 400 + ".mp4",
+        "نص.mp4",
+    ],
+)
+def test_a_hostile_file_name_is_only_a_name(
+    site: Site, talk: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = site.upload(talk, name)
+    assert answer.status_code == 200
+    path = Path(answer.json()[0])
+    assert path.resolve().parent.parent == site.store.folder.resolve()
+    assert "place blue at f two now" in site.result(site.call(str(path)))
+    assert os.listdir(tmp_path) == ["talk.mp4"]
+    assert not list(site.store.folder.glob("escaped*"))
+
+
+def zip_bomb(folder: Path) -> bytes:
+    with zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("film.mp4", bytes(20_000_000))
+    return (folder / "bomb.zip").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("zip bomb", "is not a video or audio file"),
+        ("text", "is not a video or audio file"),
+        ("empty", "is empty"),
+        ("playlist", "a list of files"),
+        ("long", "is longer than the 0.1 minutes"),
+        ("forged length", "is longer than the 0.1 minutes"),
+        ("large picture", "its picture of 1000 x 600 has more than the 0.5 megapixels"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(
+    site: Site,
+    asked: list[Any],
+    make_clip: Callable[..., Path],
+    tmp_path: Path,
+    kind: str,
+    message: str,
+) -> None:
+    options: dict[str, dict[str, Any]] = {
+        "long": {"duration": 6.5, "rate": 5},
+        "forged length": {"duration": 6.5, "rate": 5},
+        "large picture": {"size": (1000, 600), "duration": 0.2},
+    }
+    if kind in options:
+        path = make_clip("bad.mkv" if kind == "forged length" else "bad.mp4", **options[kind])
+        content = path.read_bytes()
+        if kind == "forged length":  # Matroska's element Duration, in ms
+            start = content.index(b"\x44\x89\x88") + 3
+            content = content[:start] + struct.pack(">d", 1000.0) + content[start + 8 :]
+            (tmp_path / "forged.mkv").write_bytes(content)
+            assert probe(tmp_path / "forged.mkv").duration == pytest.approx(1)
+    else:
+        texts = {
+            "text": b"a letter\n" * 99,
+            "empty": b"",
+            "playlist": b"ffconcat version 1.0\nfile a\n",
+        }
+        content = texts[kind] if kind in texts else zip_bomb(tmp_path)
+    events = site.transcribe(content, "bad.mp4")
+    assert "event: error" in events
+    assert re.search(f"bad.mp4: .*{message}", events)
+    assert str(site.store.folder) not in events
+    assert not asked
+    assert site.get("/health").status_code == 200
+
+
+def test_too_much_is_refused_before_and_while_it_comes(site: Site) -> None:
+    before = site.store.size()
+    assert site.upload(bytes(1_200_000)).status_code == 413
+
+    def endless() -> Iterator[bytes]:
+        yield b'--x\r\ncontent-disposition: form-data; name="files"; filename="a.mp4"\r\n\r\n'
+        for _ in range(1000):
+            yield bytes(100_000)
+
+    answer = site.post(
+        "/gradio_api/upload",
+        content=endless(),
+        headers={"content-type": "multipart/form-data; boundary=x"},
+    )
+    assert answer.status_code == 413
+    assert "at most 1 MB" in answer.json()["detail"]
+    assert site.store.size() <= before + 1_200_000
+    text = json.dumps({"data": ["x" * 5_000_000]})
+    assert site.post("/gradio_api/call/transcribe", content=text).status_code == 413
+
+
+def test_ten_gigabytes_are_refused_unread(site: Site) -> None:
+    head = "POST /gradio_api/upload HTTP/1.1\r\nhost: x\r\ncontent-length: 10000000000\r\n"
+    with socket.create_connection(("127.0.0.1", int(site.address.split(":")[-1]))) as line:
+        line.sendall((head + "content-type: multipart/form-data; boundary=x\r\n\r\n").encode())
+        assert line.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_the_browser_may_load_nothing_from_elsewhere(site: Site) -> None:
+    policy = site.get("/").headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "http" not in policy
+    assert site.get("/gradio_api/file=/etc/passwd").headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_hundred_uploads_at_once_are_bounded(
+    transcriber: Any, tmp_path: Path, talk: bytes
+) -> None:
+    with serving(transcriber, tmp_path / "none", uploads_at_once=4, uploads_per_minute=30) as site:
+        with ThreadPoolExecutor(100) as pool:
+            answers = list(pool.map(lambda n: site.upload(talk, f"{n}.mp4"), range(100)))
+        codes = [answer.status_code for answer in answers]
+        assert set(codes) <= {200, 429, 503}
+        assert codes.count(200) >= 1
+        assert codes.count(429) >= 10
+        assert site.get("/health").status_code == 200
+        assert site.store.size() == codes.count(200) * (len(talk) + BLOCK)
+
+
+def test_a_full_store_takes_no_more(transcriber: Any, tmp_path: Path, talk: bytes) -> None:
+    room = 2.5 * (len(talk) + BLOCK) / 1e9
+    with serving(transcriber, tmp_path / "none", store_gigabytes=room) as site:
+        codes = [site.upload(talk, f"{n}.mp4").status_code for n in range(4)]
+        assert codes == [200, 200, 503, 503]
+
+
+class Busy:
+    """A transcriber that waits to be let go, and knows how many it had at once."""
+
+    def __init__(self, knowing: Any) -> None:
+        self.knowing, self.config = knowing, knowing.config
+        self.go, self.lock = threading.Event(), threading.Lock()
+        self.now = self.most = 0
+
+    def transcribe(self, path: str, **options: Any) -> Any:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        self.go.wait(20)
+        with self.lock:
+            self.now -= 1
+        return self.knowing.transcribe(path, **options)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert true()
+
+
+def test_jobs_and_queue_are_bounded(transcriber: Any, tmp_path: Path, talk: bytes) -> None:
+    busy = Busy(transcriber)
+    with serving(busy, tmp_path / "none", jobs=2, waiting=3) as site:
+        path = site.upload(talk).json()[0]
+        calls = []
+        for _ in range(5):
+            calls.append(site.call(path))
+            wait_until(lambda calls=calls: busy.now == min(len(calls), 2))
+        assert [call.status_code for call in calls] == [200] * 5
+        assert site.get("/health").json()["waiting"] == 3
+        assert site.call(path).status_code == 503
+        assert site.get("/").elapsed.total_seconds() < 1, "the page waits for nobody"
+        busy.go.set()
+        assert all("event: complete" in site.result(call) for call in calls)
+        assert busy.most == 2
+
+
+def test_each_address_has_its_own_rate(transcriber: Any, tmp_path: Path, talk: bytes) -> None:
+    none = tmp_path / "none"
+    with serving(transcriber, none, uploads_per_minute=1, calls_per_minute=1) as site:
+        first, second = ({"x-forwarded-for": f"198.51.100.{n}"} for n in (1, 2))
+        assert site.upload(talk, headers=first).status_code == 200
+        refused = site.upload(talk, headers=first)
+        assert refused.status_code == 429
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        path = site.upload(talk, headers=second).json()[0]
+        codes = [site.call(path, headers=second).status_code for _ in range(2)]
+        assert codes == [200, 429]
+
+
+def test_a_rate_fills_up_again_and_forgets() -> None:
+    now = [0.0]
+    rate = guard.Rate(6, clock=lambda: now[0])
+    for _ in range(6):
+        rate.take("a")
+    with pytest.raises(guard.Refusal) as refused:
+        rate.take("a")
+    assert refused.value.wait == pytest.approx(10)
+    now[0] = 10.0
+    rate.take("a")
+    for number in range(guard.MOST_ADDRESSES):
+        rate.take(str(number))
+    now[0] = 100.0
+    rate.take("b")
+    assert len(rate.left) == 1
+
+
+@pytest.mark.parametrize(
+    ("client", "name"),
+    [
+        (("192.0.2.7", 5), "192.0.2.7"),
+        (("2001:db8:1:2:3:4:5:6", 5), "2001:db8:1:2::/64"),
+        (None, ""),
+        (("unix", 0), "unix"),
+    ],
+)
+def test_visitors_are_told_apart_by_address(client: Any, name: str) -> None:
+    assert guard.visitor({"type": "http", "client": client}) == name
+
+
+def test_only_users_come_in(transcriber: Any, tmp_path: Path, talk: bytes) -> None:
+    users = {"ann": "s3cret"}
+    with serving(transcriber, tmp_path / "none", users=users, logins_per_minute=3) as site:
+        assert site.get("/health").status_code == 200
+        for path in ("/config", "/gradio_api/info", "/gradio_api/file=/etc/passwd"):
+            assert site.get(path).status_code == 401
+        assert site.upload(talk).status_code == 401
+        assert site.call(str(site.store.folder / "x")).status_code == 401
+        wrong = {"username": "ann", "password": "guess"}
+        assert site.post("/login", data=wrong).status_code == 400
+        client = gradio_client.Client(
+            site.address, auth=("ann", "s3cret"), verbose=False, download_files=str(tmp_path)
+        )
+        (tmp_path / "talk.mp4").write_bytes(talk)
+        file = gradio_client.handle_file(tmp_path / "talk.mp4")
+        assert client.predict(file, api_name="/transcribe")[1]["value"]
+        codes = [site.post("/login", data=wrong).status_code for _ in range(10)]
+        assert set(codes) == {400, 429} or set(codes) == {429}
+
+
+def test_results_are_in_the_store(site: Site, talk: bytes) -> None:
+    events = site.transcribe(talk)
+    for path in re.findall(r'"path": "([^"]+)"', events):
+        assert Path(path).is_relative_to(site.store.folder)
+        assert Path(path).is_file()
+    assert "talk.srt" in events
+    assert site.store.folder.stat().st_mode & 0o077 == 0, "private"
+
+
+def test_old_files_are_deleted_but_not_the_examples(
+    transcriber: Any, tmp_path: Path, make_clip: Callable[..., Path]
+) -> None:
+    (tmp_path / "examples").mkdir()
+    shutil.copy(make_clip("en.mp4", duration=1.0), tmp_path / "examples")
+    with serving(transcriber, tmp_path / "examples", keep_minutes=0.02) as site:
+        folder = site.store.folder
+        (folder / "aa").mkdir()
+        (folder / "aa" / "talk.mp4").write_bytes(b"a")
+        wait_until(lambda: not (folder / "aa").exists())
+        assert [path.name for path in folder.rglob("*") if path.is_file()] == ["en.mp4"]
+    assert not folder.exists()
+
+
+def test_what_is_used_is_kept(talk: bytes, tmp_path: Path) -> None:
+    store = Store(tmp_path, Limits(keep_minutes=0.01))
+    (tmp_path / "talk.mp4").unlink()  # of the fixture
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(talk)
+    time.sleep(0.7)
+    with contextlib.suppress(MediaError):  # longer than that
+        check_upload(tmp_path / "b.mp4", Limits(minutes=0.001))
+    store.sweep(keep=set())
+    assert not (tmp_path / "a.mp4").exists()
+    assert (tmp_path / "b.mp4").exists()
+
+
+def test_nobody_is_called(
+    transcriber: Any, tmp_path: Path, talk: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+    connect = socket.socket.connect
+
+    def record(self: socket.socket, address: Any) -> None:
+        called.append(address[0])
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", record)
+    with serving(transcriber, tmp_path / "none") as site:
+        site.transcribe(talk)
+        page = site.get("/").text
+    assert set(called) == {"127.0.0.1"}
+    assert not re.findall(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="https?:[^"]*"', page)
+
+
+def test_the_page_knows_where_a_proxy_shows_it(transcriber: Any, tmp_path: Path) -> None:
+    listener = bind("127.0.0.1", 0)
+    with listener, open_store(Limits()) as store:
+        page = build_app(transcriber, tmp_path / "none")
+        app = create_app(page, store, root_path="/avsr")
+        with Server(app, listener, Limits()) as address:
+            headers = {"x-forwarded-proto": "https", "host": "example.org"}
+            config = httpx.get(address + "config", headers=headers).json()
+    assert config["root"] == "https://example.org/avsr"
+
+
+def readme_examples(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+
+
+def test_the_readmes_python_example_runs(
+    site: Site, talk: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (example,) = (text for text in readme_examples("python") if "gradio_client" in text)
+    (tmp_path / "talk.mp4").write_bytes(talk)
+    monkeypatch.chdir(tmp_path)
+    exec(example.replace("http://127.0.0.1:7860", site.address), {})
+    assert "place blue at f two now" in capsys.readouterr().out
+
+
+def test_the_readmes_curl_example_runs(site: Site, talk: bytes, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("no curl")
+    (example,) = (text for text in readme_examples("sh") if "curl" in text and "call/" in text)
+    (tmp_path / "talk.mp4").write_bytes(talk)
+    script = example.replace("http://127.0.0.1:7860", site.address)
+    done = subprocess.run(
+        ["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "place blue at f two now" in done.stdout
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_server_leaves_nothing_behind(tmp_path: Path, how: signal.Signals) -> None:
+    command = [sys.executable, "-c", SERVE]
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path)}
+    process = subprocess.Popen(
+        command, env=environment, cwd=README.parents[1], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    address = process.stdout.readline().decode().strip()
+    wait_until(lambda: httpx.get(address).status_code == 200)
+    assert os.listdir(tmp_path)
+    process.send_signal(how)
+    assert process.wait(20) == 0
+    assert not os.listdir(tmp_path)
+
+
+def test_users_come_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    path.write_text("ann:a:b\n\nbob: c\n")
+    assert read_users(path) == {"ann": "a:b", "bob": " c"}
+    for content, message in [("", "names no user"), ("ann:x\nsecret\n", "line 2: must be name:")]:
+        path.write_text(content)
+        with pytest.raises(ConfigError, match=message) as caught:
+            read_users(path)
+        assert "secret" not in str(caught.value)
+    with pytest.raises(ConfigError, match="cannot read the users"):
+        read_users(tmp_path / "missing")
+
+
+def test_wrong_settings_are_named_before_anything_starts(tmp_path: Path) -> None:
+    path = tmp_path / "limits.yaml"
+    path.write_text("minuts: 3\n")
+    with pytest.raises(ConfigError, match="unknown key 'minuts'; did you mean 'minutes'"):
+        main(config=path)
+    path.write_text("minutes: 0\njobs: 1.5\nwaiting: many\nkeep_minutes: .inf\n")
+    with pytest.raises(AvsrError) as caught:
+        main(config=path)
+    for name in ("minutes", "jobs", "waiting", "keep_minutes"):
+        assert f"{name} must be a" in str(caught.value)
+
+
+def test_a_browser_needs_nothing_that_the_guard_forbids(
+    browser: Any, transcriber: Any, make_clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    clip = make_clip("talk.mp4")
+    wait = WebDriverWait(browser, 60, ignored_exceptions=[Exception])
+    with serving(transcriber, tmp_path / "none") as site:
+        browser.get(site.address)
+        wait.until(lambda b: b.find_element(By.CSS_SELECTOR, "input[type=file]")).send_keys(
+            str(clip)
+        )
+        wait.until(lambda b: b.find_element(By.CSS_SELECTOR, "video[src]"))
+        button = "//button[normalize-space()='Transcribe']"
+        wait.until(lambda b: b.find_element(By.XPATH, button)).click()
+        wait.until(lambda b: transcriber.asked)
+        wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "video[src]")[-1].is_displayed())
+        complaints = [entry["message"] for entry in browser.get_log("browser")]
+        browser.get("about:blank")
+    assert not [text for text in complaints if "Content Security" in text or " 40" in text]

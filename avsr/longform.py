@@ -1,7 +1,7 @@
 """Recordings of any length: read once as a stream, cut at pauses, transcribed part by part."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from avsr.pipeline import (
     recognize_encoded,
     usable_modality,
 )
+from avsr.progress import WRITING, counted, report
 from avsr.rates import FPS, SAMPLE_RATE
 from avsr.sync import Synchronizer
 from avsr.transcript import Segment, Transcript, Word
@@ -28,9 +29,6 @@ from avsr.transcript import Segment, Transcript, Word
 BATCH_SEGMENTS = 4  # segments of one modality that the model takes at a time
 EVEN_SECONDS = 10.0  # length of the parts of a file in which no pauses are known
 FEW_FACES = 0.5  # share of a part's frames with a face below which its lips are not read
-
-Progress = Callable[[float, float], None]
-"""(seconds done, seconds in all)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,6 @@ def transcribe_long(
     model: AVSRModel,
     path: str | os.PathLike[str],
     options: TranscribeOptions,
-    progress: Progress | None = None,
 ) -> Transcript:
     """Transcribe a media file part by part; memory does not grow with its length.
 
@@ -62,13 +59,12 @@ def transcribe_long(
         if even and info.has_audio:
             notes.append("no speech was found in the sound, so it is cut into even parts")
         for batch in _batches(_parts(path, info, options, notes, even)):
+            report(batch[-1].end, info.duration, WRITING)
             if synchronizer is not None:
                 batch = [
                     replace(part, recording=synchronizer.align(part.recording)) for part in batch
                 ]
             segments += _transcribe_batch(model, batch, options, history)
-            if progress is not None:
-                progress(segments[-1].end, info.duration)
         if segments or not info.has_audio:
             break
     if not segments:
@@ -109,7 +105,7 @@ def _parts(
     modality = usable_modality(info, options.modality, notes)
     hear = info.has_audio and modality != "video"
     see = info.has_video and modality != "audio"
-    frames = _Frames(path, notes) if see else None
+    frames = _Frames(path, info.duration, notes) if see else None
     spans: Iterable[tuple[Span, np.ndarray | None]]
     if not info.has_audio:
         spans = ((span, None) for span in _even_spans(info.duration))
@@ -159,8 +155,8 @@ def _even_spans(duration: float) -> Iterator[Span]:
 class _Frames:
     """The frames of a file, read once from the first to the last."""
 
-    def __init__(self, path: Path, notes: list[str]) -> None:
-        self.frames = iter(media.read_frames(path, warn=notes.append))
+    def __init__(self, path: Path, duration: float, notes: list[str]) -> None:
+        self.frames = counted(media.read_frames(path, warn=notes.append), duration)
         self.position = 0
 
     def mouth(self, start: float, end: float) -> np.ndarray | None:

@@ -1,10 +1,9 @@
 """The flow of one recording: file -> frames and waveform -> mouth and filterbank -> transcript."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,13 +14,11 @@ from avsr.encoder import EncoderOutput, normalize_mouth
 from avsr.errors import ConfigError, MediaError, ModelError
 from avsr.languages import check_language
 from avsr.model import AVSRModel, load_model
+from avsr.progress import WRITING, Progress, counted, report, telling
 from avsr.rates import CROP_SIZE, FBANK_DIM, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.search import Hypothesis, SearchOptions, align
 from avsr.sync import in_step
 from avsr.transcript import Modality, Transcript, Word, time_words
-
-if TYPE_CHECKING:
-    from avsr.face import MouthTrack
 
 SILENCE_RMS = 1e-4  # -80 dB of full scale; below it a recording holds no sound
 FEW_FACES = 0.8  # share of frames with a face below which the transcript says so
@@ -76,7 +73,7 @@ class Recording:
     """(T, 96, 96) uint8 at 25 Hz; None without usable lips."""
     visual: torch.Tensor | None = None
     """(T, C) outputs of the model's visual front end for ``mouth``, where they are known."""
-    track: "MouthTrack | None" = None
+    track: face.MouthTrack | None = None
     """Where the mouth comes from."""
     warnings: tuple[str, ...] = ()
     """What went otherwise than asked for."""
@@ -117,7 +114,7 @@ def read_recording(path: str | os.PathLike[str], modality: Modality = "av") -> R
     if modality != "video":
         waveform = _read_sound(path, info.has_audio, notes)
     if modality != "audio" or (waveform is None and info.has_video):
-        track = _read_lips(path, info.has_video, notes)
+        track = _read_lips(path, info, notes)
         if track is None and waveform is None and modality == "video":
             waveform = _read_sound(path, info.has_audio, notes)
     if waveform is None and track is None:
@@ -157,11 +154,11 @@ def _read_sound(path: Path, has_audio: bool, notes: list[str]) -> np.ndarray | N
     return waveform
 
 
-def _read_lips(path: Path, has_video: bool, notes: list[str]) -> "MouthTrack | None":
-    if not has_video:
+def _read_lips(path: Path, info: media.MediaInfo, notes: list[str]) -> face.MouthTrack | None:
+    if not info.has_video:
         notes.append("there is no picture")
         return None
-    track = face.track_mouth(media.read_frames(path, warn=notes.append))
+    track = face.track_mouth(counted(media.read_frames(path, warn=notes.append), info.duration))
     share = float(track.found.mean()) if len(track.found) else 0.0
     if share == 0.0:
         notes.append("no face was found in any frame")
@@ -329,10 +326,7 @@ def _transcript(
 
 
 def transcribe_file(
-    model: AVSRModel,
-    path: str | os.PathLike[str],
-    options: TranscribeOptions,
-    progress: Callable[[float, float], None] | None = None,
+    model: AVSRModel, path: str | os.PathLike[str], options: TranscribeOptions
 ) -> Transcript:
     """Transcribe one media file; raise MediaError if it holds nothing to transcribe.
 
@@ -343,8 +337,9 @@ def transcribe_file(
     if media.probe(Path(path)).duration > LONG_SECONDS:
         from avsr.longform import transcribe_long
 
-        return transcribe_long(model, path, options, progress)
+        return transcribe_long(model, path, options)
     recording = read_recording(path, options.modality)
+    report(recording.duration, recording.duration, WRITING)
     if options.sync:
         recording = in_step(model, recording)
     return recognize(model, [recording], options)[0]
@@ -360,8 +355,12 @@ def transcribe(
     ctc_weight: float = 0.3,
     lm_weight: float = 0.4,
     sync: bool = True,
+    progress: Progress | None = None,
 ) -> Transcript:
-    """Transcribe one media file with ``model`` (loaded, or its name; default: the bundled one)."""
+    """Transcribe one media file with ``model`` (loaded, or its name; default: the bundled one).
+
+    ``progress`` is told seconds done and in all, and the stage; what it raises stops the work.
+    """
     network = model if isinstance(model, AVSRModel) else load_model(model)
     options = TranscribeOptions(
         modality=modality,
@@ -371,7 +370,8 @@ def transcribe(
         lm_weight=lm_weight,
         sync=sync,
     )
-    return transcribe_file(network, path, options)
+    with telling(progress):
+        return transcribe_file(network, path, options)
 
 
 def detect_language(

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsr import load_model, longform, media
+from avsr import load_model, media
 from avsr.errors import MediaError
-from avsr.pipeline import TranscribeOptions
+from avsr.progress import READING, WRITING
 from avsr.rates import FPS, SAMPLES_PER_FRAME
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "demo/examples").glob("*.mp4"))
@@ -45,11 +45,12 @@ def test_a_stream_has_the_samples_of_the_whole(talk):
 def test_parts_are_transcribed_like_clips_with_times_and_languages(model, talk):
     path, clips, starts = talk
     seen = []
-    result = longform.transcribe_long(
-        model, path, TranscribeOptions(), lambda done, total: seen.append((done, total))
-    )
+    result = model.transcribe(path, progress=lambda *told: seen.append(told))
     assert [s.language for s in result.segments] == [p.stem[:2] for p in clips]
-    assert seen == sorted(seen)
+    for stage in (READING, WRITING):
+        positions = [done for done, _, doing in seen if doing == stage]
+        assert positions == sorted(positions)
+        assert len(set(positions)) > 1
     assert seen[-1][0] <= seen[-1][1] == pytest.approx(result.duration)
     alone = {clip: model.transcribe(clip) for clip in dict.fromkeys(clips)}
     same = words = 0

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from avsr.errors import ConfigError
+from avsr.progress import breathe
 from avsr.search.ctc_prefix import CtcPrefixes
 from avsr.search.ngram import NgramModel, NgramPrefixes
 from avsr.search.options import SearchOptions
@@ -124,6 +125,7 @@ def beam_search(
     max_lengths = max_lengths.to(device)
     done = [False] * len(limits)
     for length in range(max(limits) + 1):
+        breathe()
         log_probs, state = step(last_tokens, state)
         if length == 0 and language_models is not None and options.lm_weight > 0:
             ngrams = NgramPrefixes.start(language_models, log_probs.shape[1], device)

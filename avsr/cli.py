@@ -3,7 +3,7 @@
 Exit status: 0 all good, 1 some files failed, 2 wrong use, 130 stopped by Ctrl-C.
 """
 
-import importlib.util
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -217,13 +217,12 @@ def demo(
     device: DeviceOption = "auto",
 ) -> None:
     """Serve the web page."""
-    spec = importlib.util.spec_from_file_location("avsr_demo", DEMO)
-    if not DEMO.is_file() or spec is None or spec.loader is None:
+    if not DEMO.is_file():
         raise AvsrError(
             "the demo is not in the installed package: clone the repository and run 'make demo'"
         )
-    page = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(page)
+    sys.path.insert(0, str(DEMO.parents[1]))
+    page = importlib.import_module("demo.app")
     page.main(host=host, port=port, model=model, device=device)
 
 

@@ -1,0 +1,1 @@
+"""The web page around avsr: `make demo` or `avsr demo`."""

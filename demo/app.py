@@ -87,7 +87,11 @@ def build_app(
     ) -> tuple[Any, ...]:
         """For programs: language, text, mouth video, notes, files."""
         chosen = _required(video)
-        options = {"modality": modality, "language": language, "beam_size": int(beam_size)}
+        options: dict[str, Any] = {
+            "modality": modality,
+            "language": language,
+            "beam_size": int(beam_size),
+        }
         job = desk.take(lambda progress: transcribe(chosen, progress, **options))
         result = job.result()
         names = {language_name(code): share for code, share in result.language_probs.items()}
@@ -109,7 +113,11 @@ def build_app(
     ) -> Iterator[dict[Any, Any]]:
         """For the page: how far it is, then the result."""
         chosen = _required(video)
-        options = {"modality": modality, "language": language, "beam_size": int(beam_size)}
+        options: dict[str, Any] = {
+            "modality": modality,
+            "language": language,
+            "beam_size": int(beam_size),
+        }
         yield {begin: gr.Button(visible=False), working: gr.Column(visible=True), status: ""}
         idle = {begin: gr.Button(visible=True), working: gr.Column(visible=False)}
         job = desk.take(

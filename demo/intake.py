@@ -14,7 +14,7 @@ import numpy as np
 
 from avsr import AvsrError, load_model
 from avsr.errors import MediaError
-from avsr.face import FaceFinder
+from avsr.face import Face, FaceFinder
 from avsr.hub import DEFAULT_MODEL, Listed, list_models
 from avsr.languages import language_name
 from avsr.media import MediaInfo, probe, read_frames
@@ -58,21 +58,21 @@ def _facts(info: MediaInfo) -> Iterator[str]:
 
 def _faces(path: str) -> str:
     """The faces of that one of the first pictures which shows most of them."""
-    best: tuple[np.ndarray | None, list[Any]] = (None, [])
+    shown: np.ndarray | None = None
+    most: list[Face] = []
     try:
         with _looking, FaceFinder() as finder:
             for frame in islice(read_frames(path, max_side=SIDE), 0, LOOKED_AT, STEP):
                 faces = finder.find(frame)
-                if len(faces) > len(best[1]):
-                    best = (frame, faces)
+                if len(faces) > len(most):
+                    shown, most = frame, faces
     except MediaError:
         return ""
-    frame, faces = best
-    if frame is None:
+    if shown is None:
         return "<li>no face in the first second</li>"
-    from_left = sorted(faces, key=lambda face: face.box[0])
-    pictures = "".join(_thumbnail(frame, face.box) for face in from_left)
-    number = "one face" if len(faces) == 1 else f"{len(faces)} faces"
+    from_left = sorted(most, key=lambda face: float(face.box[0]))
+    pictures = "".join(_thumbnail(shown, face.box) for face in from_left)
+    number = "one face" if len(most) == 1 else f"{len(most)} faces"
     return f'<li class="faces">{number}{pictures}</li>'
 
 

@@ -7,8 +7,9 @@ import html
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from avsr.progress import Progress
@@ -56,7 +57,7 @@ class Job(Generic[T]):
 
     def __init__(self, work: Callable[[Progress], T], owner: object, desk: "Desk") -> None:
         self.owner = owner
-        self.future: Future[T]
+        self.future: Future[T] = Future()
         self.began: float | None = None
         self._work, self._desk = work, desk
         self._stopped = threading.Event()
@@ -107,18 +108,30 @@ class Desk:
 
     def __init__(self, places: int = 1) -> None:
         self._places = places
-        self._threads = ThreadPoolExecutor(places, thread_name_prefix="job")
         self._lock = threading.RLock()
         self._jobs: list[Job[Any]] = []
+        self._line: SimpleQueue[Job[Any]] = SimpleQueue()
+        for _ in range(places):  # daemons: whoever stops the server does not wait for a long job
+            threading.Thread(target=self._serve, daemon=True).start()
 
     def take(self, work: Callable[[Progress], T], owner: object = None) -> Job[T]:
         """Put ``work``, which is given the function to report to, at the end of the line."""
         job = Job(work, owner, self)
         with self._lock:
             self._jobs.append(job)
-            job.future = self._threads.submit(job.run)
+            self._line.put(job)
         job.future.add_done_callback(lambda _: self._leave(job))
         return job
+
+    def _serve(self) -> None:
+        while True:
+            job = self._line.get()
+            if job.future.set_running_or_notify_cancel():
+                try:
+                    job.future.set_result(job.run())
+                except BaseException as error:  # whoever waits for the result gets it
+                    job.future.set_exception(error)
+            del job  # and its result, which may be large
 
     def stop(self, owner: object) -> None:
         """Stop all jobs of an owner."""

@@ -135,6 +135,9 @@ def build_app(
             gr.Warning(str(error.message), duration=None, title="This did not work")
             yield idle
             return
+        except Exception:  # a bug: gradio says that there was one, and the page can go on
+            yield idle
+            raise
         now = Shown(
             transcript=dataclasses.replace(result, mouth=None),
             video=chosen,

@@ -313,6 +313,9 @@ def add_laboratory(
             yield idle
         except AvsrError as error:
             yield {**idle, outcome: f'<p class="trouble">{html.escape(str(error))}</p>'}
+        except Exception:  # a bug: gradio says that there was one, and the page can go on
+            yield idle
+            raise
 
     def once(
         now: Shown,

@@ -71,13 +71,13 @@ BurnOption = Annotated[
 
 
 @contextlib.contextmanager
-def show_status(text: str) -> Iterator[Callable[[float, float], None]]:
+def show_status(text: str) -> Iterator[Callable[..., None]]:
     """Show what is being done while it is being done, on a terminal only.
 
-    Yields ``at(done, total)``, which adds the position in a long recording, in seconds of it.
+    Yields ``at(done, total, doing="")``, which adds the position in a recording, in seconds of it.
     """
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda done, total, doing="": None
         return
     began = time.monotonic()
     from rich.console import Console
@@ -85,9 +85,12 @@ def show_status(text: str) -> Iterator[Callable[[float, float], None]]:
 
     with Console(stderr=True).status(escape(text)) as status:
 
-        def at(done: float, total: float) -> None:
-            left = (time.monotonic() - began) * max(0.0, total / max(done, 1e-9) - 1)
-            status.update(escape(f"{text}: {clock(done)} of {clock(total)}, {clock(left)} left"))
+        def at(done: float, total: float, doing: str = "") -> None:
+            where = f"{text}: {doing}, " if doing else f"{text}: "
+            if done > 0:
+                left = (time.monotonic() - began) * max(0.0, total / done - 1)
+                where += f"{clock(done)} of {clock(total)}, {clock(left)} left"
+            status.update(escape(where.removesuffix(", ")))
 
         yield at
 

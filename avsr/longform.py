@@ -1,7 +1,7 @@
 """Recordings of any length: read once as a stream, cut at pauses, transcribed part by part."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice, pairwise
 from pathlib import Path
@@ -15,6 +15,7 @@ from avsr.interrupts import Stopped
 from avsr.language import SURE, UNKNOWN, smooth_languages
 from avsr.model import AVSRModel
 from avsr.pipeline import TranscribeOptions, encode, recognize_encoded
+from avsr.progress import WRITING, counted, report
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recording import SILENCE_RMS, Recording, no_such_face, usable_modality, why_no_lips
 from avsr.sync import Synchronizer
@@ -23,9 +24,6 @@ from avsr.transcript import Segment, Transcript, Word
 BATCH_SEGMENTS = 4  # segments of one modality that the model takes at a time
 EVEN_SECONDS = 10.0  # length of the parts of a file in which no pauses are known
 FEW_FACES = 0.5  # share of a part's frames with a face below which its lips are not read
-
-Progress = Callable[[float, float], None]
-"""(seconds done, seconds in all)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,6 @@ def transcribe_long(
     model: AVSRModel,
     path: str | os.PathLike[str],
     options: TranscribeOptions,
-    progress: Progress | None = None,
 ) -> Transcript:
     """Transcribe a media file part by part; memory does not grow with its length.
 
@@ -61,14 +58,13 @@ def transcribe_long(
             if even and info.has_audio:
                 notes.append("no speech was found in the sound, so it is cut into even parts")
             for batch in _batches(_parts(path, info, options, notes, even)):
+                report(batch[-1].end, info.duration, WRITING)
                 if synchronizer is not None:
                     batch = [
                         replace(part, recording=synchronizer.align(part.recording))
                         for part in batch
                     ]
                 segments += _transcribe_batch(model, batch, options, history)
-                if progress is not None:
-                    progress(segments[-1].end, info.duration)
             if segments or not info.has_audio:
                 break
     except KeyboardInterrupt:
@@ -122,7 +118,7 @@ def _parts(
     modality = usable_modality(info, options.modality, notes)
     hear = info.has_audio and modality != "video"
     see = info.has_video and modality != "audio"
-    frames = _Frames(path, options.face, notes) if see else None
+    frames = _Frames(path, info.duration, options.face, notes) if see else None
     spans: Iterable[tuple[Span, np.ndarray | None]]
     if not info.has_audio:
         spans = ((span, None) for span in _even_spans(info.duration))
@@ -177,9 +173,9 @@ def _even_spans(duration: float) -> Iterator[Span]:
 class _Frames:
     """The frames of a file, read once from the first to the last, and the faces in them."""
 
-    def __init__(self, path: Path, wish: str, notes: list[str]) -> None:
+    def __init__(self, path: Path, duration: float, wish: str, notes: list[str]) -> None:
         self.path, self.wish, self.notes = path, wish, notes
-        self.frames = iter(media.read_frames(path, warn=notes.append))
+        self.frames = counted(media.read_frames(path, warn=notes.append), duration)
         self.position = 0
         self.cast = face.Cast()
 

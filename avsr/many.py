@@ -5,7 +5,7 @@ import functools
 import io
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from avsr.console import complain, show_status
 from avsr.delivery import Delivery
 from avsr.errors import AvsrError
 from avsr.interrupts import Stopped
+from avsr.progress import Progress
 
 if TYPE_CHECKING:
     from avsr.model import AVSRModel
@@ -89,7 +90,7 @@ def transcribe_one(
     job: Job,
     network: "AVSRModel | ModelSet",
     video: str,
-    progress: Callable[[float, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Outcome:
     """Transcribe and write one file; an exception becomes its ``error``, unless AVSR_DEBUG is set.
 

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +26,7 @@ from avsr.files import replace_bytes, replacing
 from avsr.hub import DEFAULT_MODEL, find_model, read_licence
 from avsr.language import LanguageClassifier
 from avsr.languages import LANGUAGES
+from avsr.progress import Progress, telling
 from avsr.search import (
     Hypothesis,
     NgramModel,
@@ -232,16 +233,17 @@ class AVSRModel(nn.Module):
         self,
         path: str | os.PathLike[str],
         *,
-        progress: Callable[[float, float], None] | None = None,
+        progress: Progress | None = None,
         **options: Any,
     ) -> "Transcript":
         """Transcribe a media file; ``options`` are the fields of pipeline.TranscribeOptions.
 
-        ``progress`` is told the seconds done and in all of a long recording.
+        ``progress`` is told how far the work is, and may stop it: see pipeline.transcribe.
         """
         from avsr.pipeline import TranscribeOptions, transcribe_file
 
-        return transcribe_file(self, path, TranscribeOptions(**options), progress)
+        with telling(progress):
+            return transcribe_file(self, path, TranscribeOptions(**options))
 
     def transcribe_arrays(
         self, waveform: "ndarray | None", mouth: "ndarray | None", **options: Any

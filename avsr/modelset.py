@@ -26,6 +26,7 @@ from avsr.pipeline import (
     TranscribeOptions,
     recognize_scored,
 )
+from avsr.progress import Progress, telling
 from avsr.recording import Recording, read_recording
 from avsr.settings import build_settings, read_settings
 from avsr.transcript import Transcript
@@ -82,18 +83,23 @@ class ModelSet:
         return self._loaded[name]
 
     def transcribe(
-        self, path: str | os.PathLike[str], *, progress: Any = None, **options: Any
+        self, path: str | os.PathLike[str], *, progress: Progress | None = None, **options: Any
     ) -> Transcript:
         """Transcribe a media file; ``options`` are the fields of pipeline.TranscribeOptions.
 
-        A recording is taken as a whole, so there is no ``progress`` to tell.
+        ``progress`` as in pipeline.transcribe.
 
         Without ``language`` the language is the language-ID model's choice among the set's, or the
         one whose model is surest of its text: of the highest mean natural-log probability of a
         token. ``language_probs`` are the language-ID model's, or the normalised exponentials of
         these means, which are no calibrated probabilities.
         """
-        asked = TranscribeOptions(**options)
+        with telling(progress):
+            return self._transcribe_file(path, TranscribeOptions(**options))
+
+    def _transcribe_file(
+        self, path: str | os.PathLike[str], asked: TranscribeOptions
+    ) -> Transcript:
         check_language_option(asked.language, self.config.languages)
         if asked.face == "every":
             raise ConfigError("every face is transcribed by one model only: --model, not --models")

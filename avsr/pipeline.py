@@ -1,7 +1,7 @@
 """The flow of one recording: file -> frames and waveform -> mouth and filterbank -> transcript."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from avsr.errors import ConfigError
 from avsr.language import SURE, UNKNOWN, probabilities
 from avsr.languages import check_language_option, check_languages
 from avsr.model import AVSRModel, load_model
+from avsr.progress import WRITING, Progress, report, telling
 from avsr.rates import CROP_SIZE, FBANK_DIM
 from avsr.recording import Recording, check_face, read_recording
 from avsr.search import Hypothesis, SearchOptions
@@ -240,10 +241,7 @@ def _transcript(
 
 
 def transcribe_file(
-    model: AVSRModel,
-    path: str | os.PathLike[str],
-    options: TranscribeOptions,
-    progress: Callable[[float, float], None] | None = None,
+    model: AVSRModel, path: str | os.PathLike[str], options: TranscribeOptions
 ) -> Transcript:
     """Transcribe one media file; raise MediaError if it holds nothing to transcribe.
 
@@ -254,8 +252,9 @@ def transcribe_file(
     if options.face == "every" or media.probe(Path(path)).duration > LONG_SECONDS:
         from avsr.longform import transcribe_long
 
-        return transcribe_long(model, path, options, progress)
+        return transcribe_long(model, path, options)
     recording = read_recording(path, options.modality, options.face)
+    report(recording.duration, recording.duration, WRITING)
     if options.sync:
         recording = in_step(model, recording)
     return recognize(model, [recording], options)[0]
@@ -272,8 +271,12 @@ def transcribe(
     lm_weight: float = 0.4,
     sync: bool = True,
     face: str = "auto",
+    progress: Progress | None = None,
 ) -> Transcript:
-    """Transcribe one media file with ``model`` (loaded, or its name; default: the bundled one)."""
+    """Transcribe one media file with ``model`` (loaded, or its name; default: the bundled one).
+
+    ``progress`` is told seconds done and in all, and the stage; what it raises stops the work.
+    """
     network = model if isinstance(model, AVSRModel) else load_model(model)
     options = TranscribeOptions(
         modality=modality,
@@ -284,4 +287,5 @@ def transcribe(
         sync=sync,
         face=face,
     )
-    return transcribe_file(network, path, options)
+    with telling(progress):
+        return transcribe_file(network, path, options)

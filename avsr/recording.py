@@ -11,6 +11,7 @@ import torch
 from avsr import audio, face, media
 from avsr.audio import vowel_level
 from avsr.errors import ConfigError, MediaError
+from avsr.progress import counted
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.transcript import FaceSpan, Modality
 
@@ -147,7 +148,8 @@ def _read_lips(
         notes.append("there is no picture")
         return None
     cast = face.Cast()
-    faces = cast.number(face.track_faces(media.read_frames(path, warn=notes.append)))
+    frames = counted(media.read_frames(path, warn=notes.append), info.duration)
+    faces = cast.number(face.track_faces(frames))
     if wish.isdecimal() and int(wish) > cast.count:
         raise no_such_face(path, wish, cast.count)
     if waveform is None and info.has_audio and len(faces.tracks) > 1:

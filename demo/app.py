@@ -1,6 +1,8 @@
 """The web page: a video in; language, words and the mouth that was read out.
 
-Run it with `make demo` or `avsr demo`. It imports the package's public surface only.
+Run it with `make demo` or `avsr demo`. It imports the package's public surface only. What is on it
+is put together here; `player.py` shows a result, `jobs.py` lets visitors wait, watch and stop,
+`laboratory.py` adds noise.
 """
 
 import dataclasses
@@ -13,110 +15,297 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import gradio as gr
-import numpy as np
 
 from avsr import AvsrError, Transcript, load_model
 from avsr.languages import LANGUAGES, RIGHT_TO_LEFT, language_name
-from avsr.media import write_video
+from avsr.media import probe
+from avsr.progress import Progress
 from avsr.transcript import FORMATS, write_transcript
+from demo.intake import Shelf, describe
+from demo.jobs import Desk, StoppedError, render_position
+from demo.laboratory import Reader, add_laboratory
 from demo.limits import Limits, check_upload, read_limits
+from demo.player import SCRIPT, Shown, edit_word, face_boxes, mouth_video, render_player
 from demo.server import Server, bind, create_app, read_users
 from demo.store import open_store
 
-EXAMPLES = Path(__file__).parent / "examples"
+HERE = Path(__file__).parent
+EXAMPLES = HERE / "examples"
+CSS = (HERE / "page.css").read_text("utf-8")
+# System fonts: gradio's own themes would ask a font server for theirs.
+THEME = gr.themes.Default(
+    primary_hue="indigo",
+    neutral_hue="slate",
+    radius_size="lg",
+    font=["system-ui", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
+)
 MODALITIES = [("Sound and lips", "av"), ("Sound only", "audio"), ("Lips only", "video")]
-ENLARGED = 3  # times; the crop of 96 px is too small to look at
+OFFERED = [name for name in FORMATS if name != "tsv"]  # as buttons; the API has all
 DAY = 86_400  # s, after which uploads and mouth videos are removed
+BEAM = 5  # hypotheses, as the command line has it
 
-# An upright video would hide the button; gradio's own styles, loaded late, blank the chosen option.
-CSS = """
-#video video { max-height: 30rem; }
-#modality input:checked { background-color: var(--checkbox-background-color-selected) !important; }
-"""
-
-INTRODUCTION = """# avsr
-Upload or record a video of a person talking. The page tells which language it is and what is said,
-from the sound, from the lips, or from both together."""
+INTRODUCTION = """# What is being said?
+Give a video of a person talking. This page finds out which language it is and what is said: from
+the sound, from the lips, or from both together."""
 
 
 class Transcriber(Protocol):
     """What the page needs of a model."""
 
-    def transcribe(self, path: str, **options: Any) -> Transcript: ...
+    def transcribe(
+        self, path: str, *, progress: Progress | None = None, **options: Any
+    ) -> Transcript: ...
 
 
 def build_app(
-    model: Transcriber | None = None, examples: Path = EXAMPLES, limits: Limits | None = None
+    model: Transcriber | None = None,
+    examples: Path = EXAMPLES,
+    limits: Limits | None = None,
+    *,
+    name: str | None = None,
 ) -> gr.Blocks:
-    """The page around ``model`` (by default the bundled one) with the videos of ``examples``."""
+    """The page around ``model`` (by default the bundled one) with the videos of ``examples``.
+
+    ``name`` is what ``model`` was loaded by.
+    """
     allowed = limits or Limits()
     transcriber: Transcriber = load_model() if model is None else model
     config = getattr(transcriber, "config", None)
     languages = getattr(config, "languages", LANGUAGES)
-    mouths = Path(tempfile.gettempdir())
+    folder = Path(tempfile.gettempdir())
+    desk = Desk()
+    shelf = Shelf(transcriber, name)
 
-    def recognize(video: str | None, modality: str, language: str) -> tuple[Any, ...]:
-        """Values of the outputs: language, text, mouth video, notes, files."""
-        if video is None:
-            raise gr.Error("Choose, upload or record a video first.", print_exception=False)
+    def transcribe(
+        video: str, progress: Progress, chosen: str | None = None, **options: Any
+    ) -> Transcript:
+        """The model's transcript; a message for the visitor where there can be none."""
         try:
             check_upload(video, allowed)
-            result = transcriber.transcribe(video, modality=modality, language=language)
+            own: Transcriber = shelf.get(chosen)
+            return own.transcribe(video, progress=progress, **options)
         except AvsrError as error:
             message = str(error).replace(video, Path(video).name)
             raise gr.Error(html.escape(message), print_exception=False) from error
+
+    def answer(
+        video: str | None, modality: str, language: str, beam_size: float
+    ) -> tuple[Any, ...]:
+        """For programs: language, text, mouth video, notes, files."""
+        chosen = _required(video)
+        options: dict[str, Any] = {
+            "modality": modality,
+            "language": language,
+            "beam_size": int(beam_size),
+        }
+        job = desk.take(lambda progress: transcribe(chosen, progress, **options))
+        result = job.result()
         names = {language_name(code): share for code, share in result.language_probs.items()}
         text = gr.Textbox(
             value=result.text,
             rtl=result.language in RIGHT_TO_LEFT,
             label=f"Text ({language_name(result.language)})",
         )
-        files = _subtitle_files(result, Path(video).name, mouths)
-        return names, text, _mouth_video(result, mouths), _notes(result), files
+        files = [str(path) for path in _text_files(result, chosen, folder).values()]
+        return names, text, mouth_video(result, folder), _notes(result), files
+
+    def recognize(
+        video: str | None,
+        modality: str,
+        language: str,
+        beam_size: float,
+        model_name: str,
+        request: gr.Request,
+    ) -> Iterator[dict[Any, Any]]:
+        """For the page: how far it is, then the result."""
+        chosen = _required(video)
+        options: dict[str, Any] = {
+            "modality": modality,
+            "language": language,
+            "beam_size": int(beam_size),
+        }
+        yield {begin: gr.Button(visible=False), working: gr.Column(visible=True), status: ""}
+        idle = {begin: gr.Button(visible=True), working: gr.Column(visible=False)}
+        job = desk.take(
+            lambda progress: transcribe(chosen, progress, model_name, **options),
+            request.session_hash,
+        )
+        for position in job.positions():
+            yield {status: render_position(position)}
+        try:
+            result = job.result()
+        except StoppedError:
+            yield idle
+            return
+        except gr.Error as error:
+            gr.Warning(str(error.message), duration=None, title="This did not work")
+            yield idle
+            return
+        except Exception:  # a bug: gradio says that there was one, and the page can go on
+            yield idle
+            raise
+        now = Shown(
+            transcript=dataclasses.replace(result, mouth=None),
+            video=chosen,
+            mouth=mouth_video(result, folder),
+            boxes=face_boxes(result, probe(chosen)),
+        )
+        player.temp_files.update(path for path in (now.mouth,) if path)  # for gradio to remove
+        yield {
+            **idle,
+            chooser: gr.Column(visible=False),
+            found: gr.Column(visible=True),
+            experiments: gr.Column(visible=True),
+            begin: gr.Button("Transcribe again", visible=True),
+            **show(now),
+        }
+
+    def show(now: Shown) -> dict[Any, Any]:
+        files = _text_files(now.transcript, now.video, folder)
+        return {
+            shown: now,
+            player: render_player(now),
+            **{downloads[name]: str(files[name]) for name in OFFERED},
+        }
+
+    def correct(now: Shown, event: gr.EventData) -> dict[Any, Any]:
+        """A word was edited."""
+        try:
+            transcript = edit_word(now.transcript, int(event.index), str(event.text))
+        except IndexError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        return show(dataclasses.replace(now, transcript=transcript))
+
+    def stop(request: gr.Request) -> None:
+        desk.stop(request.session_hash)
+
+    def look(video: str | None) -> Iterator[str]:
+        """What the file is, as soon as it is here."""
+        if video is None:
+            yield ""
+            return
+        try:
+            yield from describe(video)
+        except AvsrError as error:
+            yield f'<p class="trouble">{html.escape(str(error))}</p>'
+
+    def restart() -> dict[Any, Any]:
+        return {
+            video: None,
+            chooser: gr.Column(visible=True),
+            found: gr.Column(visible=False),
+            experiments: gr.Column(visible=False),
+            begin: gr.Button("Transcribe", visible=True),
+        }
 
     with gr.Blocks(title="avsr", analytics_enabled=False, delete_cache=(DAY, DAY)) as page:
-        mouths = Path(page.GRADIO_CACHE)
-        gr.Markdown(f"{INTRODUCTION}\n\n{allowed.sentence}")
-        with gr.Row():
-            with gr.Column():
-                video = gr.Video(
-                    label="Video",
-                    sources=["upload", "webcam"],
-                    include_audio=True,
-                    webcam_options=gr.WebcamOptions(mirror=False),
-                    elem_id="video",
-                )
-                modality = gr.Radio(MODALITIES, value="av", label="Read from", elem_id="modality")
-                language = gr.Dropdown(
-                    [("Detect", "auto"), *((language_name(code), code) for code in languages)],
-                    value="auto",
-                    label="Spoken language",
-                )
-                button = gr.Button("Transcribe", variant="primary")
-                shown = _examples(sorted(examples.glob("*.mp4")), video)
-            with gr.Column():
-                text = gr.Textbox(label="Text", lines=3, buttons=["copy"], elem_id="text")
-                probabilities = gr.Label(label="Language", num_top_classes=3, elem_id="language")
-                notes = gr.Markdown(elem_id="notes")
-                mouth = gr.Video(
-                    label="The mouth that the model saw",
-                    height=320,
-                    interactive=False,
-                    elem_id="mouth",
-                )
-                files = gr.Files(label="Subtitles and text", interactive=False, elem_id="files")
-        settings = [video, modality, language]
-        outputs = [probabilities, text, mouth, notes, files]
-        event: dict[str, Any] = {
-            "inputs": settings,
-            "outputs": outputs,
-            "concurrency_limit": 1,  # one model, one recording at a time; others wait in the queue
-            "concurrency_id": "model",
+        folder = Path(page.GRADIO_CACHE)
+        shown = gr.State(None)
+        gr.Markdown(f"{INTRODUCTION}\n\n{allowed.sentence}", elem_id="introduction")
+        with gr.Column(elem_id="chooser") as chooser:
+            video = gr.Video(
+                show_label=False,
+                sources=["upload", "webcam"],
+                include_audio=True,
+                webcam_options=gr.WebcamOptions(mirror=False),
+                elem_id="video",
+            )
+            facts = gr.HTML(apply_default_css=False, elem_id="facts")
+            clicked = _examples(sorted(examples.glob("*.mp4")), video)
+        with gr.Column(visible=False, elem_id="found") as found:
+            player = gr.HTML(js_on_load=SCRIPT, apply_default_css=False, elem_id="player")
+            with gr.Row(elem_id="downloads"):
+                gr.HTML("<span>Download</span>", min_width=0)
+                downloads = {
+                    name: gr.DownloadButton(name.upper(), size="sm", min_width=0)
+                    for name in OFFERED
+                }
+                another = gr.Button("Another video", size="sm", min_width=0, elem_id="another")
+        with gr.Row(elem_id="choices"):
+            modality = gr.Radio(
+                MODALITIES, value="av", label="Read from", scale=3, elem_id="modality"
+            )
+            language = gr.Dropdown(
+                [("Find out", "auto"), *((language_name(code), code) for code in languages)],
+                value="auto",
+                label="Spoken language",
+                scale=2,
+                elem_id="language",
+            )
+        with gr.Accordion("More choices", open=False, elem_id="more"):
+            beam_size = gr.Slider(
+                1, 20, value=BEAM, step=1, label="Care: more tries take longer", elem_id="beam"
+            )
+            models = gr.Dropdown(
+                shelf.names, value=shelf.served_name, label="Model", elem_id="model"
+            )
+            about = gr.HTML(shelf.about(shelf.served_name), elem_id="about")
+        begin = gr.Button("Transcribe", variant="primary", elem_id="begin")
+        with gr.Column(visible=False, elem_id="working") as working:
+            status = gr.HTML(elem_id="status")
+            cancel = gr.Button("Stop", elem_id="cancel")
+        with gr.Column(visible=False) as experiments:
+            if isinstance(transcriber, Reader):
+                add_laboratory(transcriber, desk, shown, language, beam_size, folder)
+
+        settings = [video, modality, language, beam_size]
+        parts = [begin, working, chooser, found, experiments]
+        page_event: dict[str, Any] = {
+            "inputs": [*settings, models],
+            "outputs": [*parts, shown, status, player, *downloads.values()],
+            "concurrency_limit": None,  # the desk keeps the line, and tells one's place in it
+            "show_progress": "hidden",
+            "api_visibility": "private",
         }
-        button.click(recognize, api_name="transcribe", **event)
-        if shown is not None:
-            shown.load_input_event.then(recognize, api_visibility="private", **event)
+        begin.click(recognize, **page_event)
+        if clicked is not None:
+            clicked.load_input_event.then(recognize, **page_event)
+        player.edit(
+            correct,
+            [shown],
+            [shown, player, *downloads.values()],
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        quick: dict[str, Any] = {
+            "concurrency_limit": None,
+            "show_progress": "hidden",
+            "api_visibility": "private",
+        }
+        cancel.click(stop, **quick)
+        video.change(look, video, facts, **quick)
+        models.change(shelf.about, models, about, **quick)
+        page.unload(stop)
+        another.click(restart, outputs=[video, *parts], **quick)
+        _offer_to_programs(answer, settings)
     return page
+
+
+def _offer_to_programs(answer: Any, settings: list[Any]) -> None:
+    """The endpoint ``transcribe``: its inputs are the page's, its outputs are made for programs."""
+    with gr.Column(visible=False):
+        outputs = [
+            gr.Label(label="Language"),
+            gr.Textbox(label="Text"),
+            gr.Video(label="The mouth that the model saw"),
+            gr.Markdown(),
+            gr.File(label="Subtitles and text"),
+        ]
+        gr.Button().click(
+            answer,
+            settings,
+            outputs,
+            api_name="transcribe",
+            concurrency_limit=1,  # one model; others wait in the queue
+            concurrency_id="model",
+        )
+
+
+def _required(video: str | None) -> str:
+    if video is None:
+        raise gr.Error("Choose, upload or record a video first.", print_exception=False)
+    return video
 
 
 def _examples(clips: list[Path], video: gr.Video) -> Any:
@@ -126,7 +315,7 @@ def _examples(clips: list[Path], video: gr.Video) -> Any:
     return gr.Examples(
         [[str(clip)] for clip in clips],
         [video],
-        label="Examples (a click transcribes)",
+        label="Or try one of these",
         example_labels=[example_label(clip) for clip in clips],
         examples_per_page=len(clips),
         elem_id="examples",
@@ -141,31 +330,17 @@ def example_label(clip: Path) -> str:
     return f"{language_name(code)} ({rest})" if rest else language_name(code)
 
 
-def _mouth_video(result: Transcript, folder: Path) -> str | None:
-    """Path of the mouth crops as an enlarged video; None where the model saw none."""
-    if result.mouth is None or result.modality == "audio" or not result.mouth.found.any():
-        return None
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"mouth-{uuid.uuid4().hex}.mp4"
-    write_video(path, _enlarge(result.mouth.mouth))
-    return str(path)
-
-
-def _subtitle_files(result: Transcript, name: str, folder: Path) -> list[str]:
+def _text_files(result: Transcript, video: str, folder: Path) -> dict[str, Path]:
     """Paths of the transcript in every format, called like the video."""
+    name = Path(video).name
     folder = folder / f"text-{uuid.uuid4().hex}"
     folder.mkdir(parents=True)
     named = dataclasses.replace(result, file=name)  # not where the server keeps it
-    paths = [folder / f"{Path(name).stem}.{file_format}" for file_format in FORMATS]
-    for path, file_format in zip(paths, FORMATS, strict=True):
+    paths = {}
+    for file_format in FORMATS:
+        paths[str(file_format)] = path = folder / f"{Path(name).stem}.{file_format}"
         write_transcript(path, named, file_format)
-    return [str(path) for path in paths]
-
-
-def _enlarge(mouth: np.ndarray) -> Iterator[np.ndarray]:
-    """(T, 96, 96) -> frames (288, 288), each pixel a square."""
-    for frame in mouth:
-        yield frame.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
+    return paths
 
 
 def _notes(result: Transcript) -> str:
@@ -191,10 +366,8 @@ def main(
     users = None if auth is None else read_users(auth)
     listener = bind(host, port)
     with listener, open_store(limits) as store:
-        page = build_app(load_model(model, device), limits=limits)
-        # system fonts: the default theme would ask a font server for its own
-        theme = gr.themes.Default(font="sans-serif", font_mono="monospace")
-        app = create_app(page, store, users=users, root_path=root_path, css=CSS, theme=theme)
+        page = build_app(load_model(model, device), limits=limits, name=model)
+        app = create_app(page, store, users=users, root_path=root_path, css=CSS, theme=THEME)
         server = Server(app, listener, limits)
         print(f"avsr is at {server.address} (Ctrl-C stops it)", flush=True)
         server.run()

@@ -12,6 +12,7 @@ from avsr import load_model, longform, media
 from avsr.errors import MediaError
 from avsr.interrupts import Stopped
 from avsr.pipeline import TranscribeOptions
+from avsr.progress import READING, WRITING
 from avsr.rates import FPS, SAMPLES_PER_FRAME
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "demo/examples").glob("*.mp4"))
@@ -49,11 +50,12 @@ def test_a_stream_has_the_samples_of_the_whole(talk):
 def test_parts_are_transcribed_like_clips_with_times_and_languages(model, talk):
     path, clips, starts = talk
     seen = []
-    result = longform.transcribe_long(
-        model, path, TranscribeOptions(), lambda done, total: seen.append((done, total))
-    )
+    result = model.transcribe(path, progress=lambda *told: seen.append(told))
     assert [s.language for s in result.segments] == [p.stem[:2] for p in clips]
-    assert seen == sorted(seen)
+    for stage in (READING, WRITING):
+        positions = [done for done, _, doing in seen if doing == stage]
+        assert positions == sorted(positions)
+        assert len(set(positions)) > 1
     assert seen[-1][0] <= seen[-1][1] == pytest.approx(result.duration)
     alone = {clip: model.transcribe(clip) for clip in dict.fromkeys(clips)}
     same = words = 0
@@ -120,13 +122,16 @@ def test_an_unsure_part_follows_a_sure_neighbour():
 
 
 def test_ctrl_c_hands_back_the_finished_parts(model, talk):
-    def interrupt(done, total):
-        if done > 5:
+    positions = []
+
+    def interrupt(done, total, doing):
+        positions.append(done)
+        if doing == WRITING and done > positions[0]:  # the second batch
             os.kill(os.getpid(), signal.SIGINT)
 
-    options = TranscribeOptions(modality="audio", language="de", beam_size=1)
+    options = {"modality": "audio", "language": "de", "beam_size": 1}
     with pytest.raises(KeyboardInterrupt) as stop:
-        longform.transcribe_long(model, talk[0], options, interrupt)
+        model.transcribe(talk[0], progress=interrupt, **options)
     assert isinstance(stop.value, Stopped)
     result = stop.value.transcript
     assert len(result.segments) % longform.BATCH_SEGMENTS == 0

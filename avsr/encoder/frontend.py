@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from avsr.progress import breathe
 from avsr.rates import CROP_SIZE, MOUTH_SIZE, PIXEL_MEAN, PIXEL_STD
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by number of dimensions
@@ -113,7 +114,10 @@ class VisualFrontend(nn.Module):
         valid = None if padding_mask is None else ~padding_mask.reshape(-1)
         if valid is not None:
             x = x[valid].contiguous(memory_format=torch.channels_last)
-        x = self.blocks(x).mean((2, 3))
+        for block in self.blocks:
+            breathe()
+            x = block(x)
+        x = x.mean((2, 3))
         if valid is not None:
             full = x.new_zeros(batch * num_frames, self.out_dim)
             full[valid] = x

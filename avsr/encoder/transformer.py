@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from avsr.encoder.config import AVHubertConfig
+from avsr.progress import breathe
 
 
 class PositionalConv(nn.Module):
@@ -98,6 +99,7 @@ class PromptedTransformer(nn.Module):
         for layer, prompts in zip(self.layers, self.prompts, strict=True):
             if self.training and torch.rand(()).item() < self.layerdrop:
                 continue
+            breathe()
             y = layer(torch.cat([prompts.expand(batch, -1, -1), x], dim=1), key_mask)
             prompt_out, x = y[:, :n], y[:, n:]
         return self.norm(prompt_out), self.norm(x)

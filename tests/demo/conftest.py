@@ -1,6 +1,7 @@
 """The demo page around a transcriber that knows one answer, and a real browser to look at it."""
 
-import importlib.util
+import importlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 
 from avsr import Transcript
-from avsr.cli import DEMO
 from avsr.face import MouthTrack
 from avsr.media import probe
+from avsr.transcript import Word
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 NUM_FRAMES = 30
@@ -25,10 +26,17 @@ class KnowingTranscriber:
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
+        self.seconds = 0.0  # that it takes
+        self.last_report = 0.0
 
-    def transcribe(self, path: str, **options: Any) -> Transcript:
+    def transcribe(self, path: str, *, progress: Any = None, **options: Any) -> Transcript:
         info = probe(path)
         self.asked.append(options)
+        began = time.monotonic()
+        while (done := time.monotonic() - began) < self.seconds:
+            self.last_report = time.monotonic()
+            progress(done, self.seconds, "reading the lips")
+            time.sleep(0.05)
         language = "en" if options["language"] == "auto" else options["language"]
         columns = np.linspace(0, 255, 96).astype(np.uint8)
         track = MouthTrack(
@@ -39,11 +47,17 @@ class KnowingTranscriber:
             landmarks=np.zeros((NUM_FRAMES, 25, 2), np.float32),
             matrices=np.zeros((NUM_FRAMES, 2, 3), np.float32),
         )
+        text = {"en": "place blue at f two now", "ar": "سبعة كتب"}[language]
+        words = [
+            Word(word, start=0.25 * i, end=0.25 * i + 0.2, confidence=0.3 if word == "f" else 0.9)
+            for i, word in enumerate(text.split())
+        ]
         return Transcript(
             file=path,
             language=language,
             language_probs={"ar": 0.125, "en": 0.875},
-            text={"en": "place blue at f two now", "ar": "سبعة كتب"}[language],
+            text=text,
+            words=tuple(words),
             modality=options["modality"],
             warnings=("the <b>sound</b> is odd",),
             duration=info.duration,
@@ -54,12 +68,7 @@ class KnowingTranscriber:
 @pytest.fixture(scope="session")
 def demo() -> ModuleType:
     """The module demo/app.py."""
-    spec = importlib.util.spec_from_file_location("avsr_demo", DEMO)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("demo.app")
 
 
 @pytest.fixture
@@ -67,8 +76,8 @@ def transcriber() -> KnowingTranscriber:
     return KnowingTranscriber()
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Headless Chromium; skips where there is none."""
     for program in (CHROMIUM, DRIVER):
         if not program.exists():
@@ -88,7 +97,7 @@ def browser(tmp_path: Path) -> Iterator[Any]:
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
-        f"--user-data-dir={tmp_path / 'chromium'}",
+        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
         "--window-size=1200,1100",
     ):
         options.add_argument(flag)

@@ -1,0 +1,46 @@
+"""What is said of a file and of a model before anything is transcribed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from avsr import AvsrError
+from demo.intake import Shelf, describe
+
+
+def test_a_file_is_described_at_once_and_then_its_faces(make_clip: Callable[..., Path]) -> None:
+    first, second = describe(str(make_clip("talk.mp4", audio_codec=None)))
+    for fact in ("2.0 s", "64 × 48", "25 pictures a second", "no sound: only the lips"):
+        assert fact in first
+    assert "no face" in second
+
+
+def test_a_sound_file_has_no_faces_to_look_for(make_clip: Callable[..., Path]) -> None:
+    (only,) = describe(str(make_clip("talk.m4a", video_codec=None)))
+    assert "no picture: only the sound" in only
+
+
+def test_the_face_of_an_example_is_shown() -> None:
+    *_, last = describe(str(Path(__file__).parents[2] / "demo/examples/en.mp4"))
+    assert "one face" in last
+    assert last.count('src="data:image/jpeg;base64,') == 1
+
+
+def test_a_broken_file_is_named_without_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "letter.mp4").write_text("no video\n" * 100)
+    with pytest.raises(AvsrError, match=r"^letter\.mp4: is not a video") as caught:
+        list(describe(str(tmp_path / "letter.mp4")))
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_models_are_chosen_by_name_and_shown_with_their_licence() -> None:
+    served = object()
+    shelf = Shelf(served)
+    assert shelf.names[0] == "tiny"
+    assert shelf.get("tiny") is shelf.get(None) is served
+    assert "Apache-2.0" in shelf.about("tiny")
+    assert "Portuguese" in shelf.about("tiny")
+    with pytest.raises(AvsrError, match="no model '/etc' on this server"):
+        shelf.get("/etc")
+    assert Shelf(served, "models/own").names[:2] == ["models/own", "tiny"]

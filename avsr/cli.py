@@ -174,7 +174,7 @@ def transcribe(
         for outcome in transcribe_files(job, videos, workers=workers, cluster=cluster):
             outcomes.append(outcome)
             if (result := outcome.transcript) is not None:
-                for warning in result.warnings:
+                for warning in () if outcome.stopped else result.warnings:  # it was told why
                     complain(about(outcome.video, f"warning: {warning}"))
                 print(result.to_json() if json else _as_line(result), flush=True)
             if outcome.error is not None:

@@ -31,12 +31,12 @@ SIZE = (320, 320)
 def make_part(path: Path, seconds: float) -> float:
     """Write talks of about ``seconds`` in all; the length in seconds."""
     from avsr.media import write_video
-    from avsr.rates import FPS, SAMPLES_PER_FRAME
+    from avsr.rates import FPS
 
     sound: list[np.ndarray] = []
     lengths: list[int] = []
     for waveform, _, number in _utterances(seconds):
-        sound.append(np.resize(waveform, number * SAMPLES_PER_FRAME))
+        sound.append(waveform)
         lengths.append(number)
 
     def pictures() -> Iterator[np.ndarray]:

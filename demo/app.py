@@ -74,7 +74,7 @@ def build_app(
     config = getattr(transcriber, "config", None)
     languages = getattr(config, "languages", LANGUAGES)
     folder = Path(tempfile.gettempdir())
-    desk = Desk()
+    desk = Desk(allowed.jobs)
     shelf = Shelf(transcriber, name)
 
     def transcribe(
@@ -186,6 +186,7 @@ def build_app(
             yield ""
             return
         try:
+            check_upload(video, allowed)
             yield from describe(video)
         except AvsrError as error:
             yield f'<p class="trouble">{html.escape(str(error))}</p>'

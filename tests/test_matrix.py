@@ -343,7 +343,7 @@ CASES: dict[str, Callable[[Talk], Path]] = {
     "truncated-mkv": cut_at("talk.mkv", 0.98),
     "truncated-mp4": cut_at("talk.mp4", 0.98, file_options={"movflags": "+faststart"}),
     "truncated-ts": cut_at("talk.ts", 0.98),
-    "truncated-without-header": cut_at("talk.mp4", 0.98),
+    "truncated-without-header": cut_at("talk.mp4", 0.8),
     "clock-leaps": written("talk.ts", leap=(1.0, HOURS_11)),
     "clock-leaps-mkv": written("talk.mkv", leap=(1.0, HOURS_11)),
     "clock-leaps-a-little": written("talk.ts", leap=(PAUSE / FPS / 2, 3.0)),
@@ -351,7 +351,7 @@ CASES: dict[str, Callable[[Talk], Path]] = {
 }
 
 
-LINES = {"truncated-without-header": "neither picture nor sound"}
+LINES = {"truncated-without-header": "header is missing"}
 """Cases that hold nothing to transcribe, and what is said of them."""
 
 NOTES = {

@@ -124,7 +124,7 @@ def test_json_is_one_object_per_file_and_line(run: Run, knowing: KnowingModel, c
 
 
 def test_every_option_reaches_the_model(run: Run, knowing: KnowingModel, clip: Path) -> None:
-    search = ("--beam-size", 7, "--ctc-weight", 0.3, "--lm-weight", 0.2)
+    search = ("--beam-size", 7, "--ctc-weight", 0.3, "--lm-weight", 0.2, "--face", "left")
     asked = run("transcribe", "--modality", "video", "--language", "en", *search, clip)
     assert asked.status == 0
     assert knowing.asked == [
@@ -135,6 +135,7 @@ def test_every_option_reaches_the_model(run: Run, knowing: KnowingModel, clip: P
             "ctc_weight": 0.3,
             "lm_weight": 0.2,
             "sync": True,
+            "face": "left",
         }
     ]
 

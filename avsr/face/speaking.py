@@ -1,9 +1,12 @@
 """Which face speaks: the one whose mouth opens and closes with the sound.
 
-A mouth is open where the sound is loud between 500 and 2,500 Hz, the vowels' range: in talking
-heads and in the GRID corpus the two curves correlate by 0.3 to 0.7, those of a strange mouth and
-sound by nothing on average. Both are compared with their own means over two seconds around each
-frame, so that neither a slow drift nor the level counts; their product is the evidence of a frame.
+A mouth is open where the sound is loud between 500 and 2,500 Hz, the vowels' range. Both curves are
+compared with their own means over two seconds around each frame, so that neither a slow drift nor
+the level counts; their product is the evidence of a frame. Its mean is 0.34 to 0.89 for the own
+sound of synthetic heads and 0.29 to 0.63 in the GRID corpus (5th to 95th percentile); for the sound
+of another clip of the same corpus, which begins and ends at about the same time, the medians are
+0.25 and 0.30. A mouth that rests has next to none.
+
 Over the whole part the path of the most evidence is taken, where a change of the face costs, so
 that a face gets the word for a turn and not for a syllable. Sound and picture may be up to 200 ms
 apart, the same for all faces.

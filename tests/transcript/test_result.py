@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -5,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from avsr.transcript import Segment, Transcript, Word
+from avsr.transcript import FaceSpan, Segment, Transcript, Word, transcript_cues
 
 
 def transcript(**changes):
@@ -47,6 +48,8 @@ def test_json_is_one_line_of_readable_text():
         "modality": "av",
         "warnings": ["no face in 3 of 20 frames"],
         "duration": 0.8,
+        "face": None,
+        "faces": [],
         "segments": [],
     }
     assert list(json.loads(line)["language_probs"]) == ["ru", "en", "de"]
@@ -69,8 +72,34 @@ def test_parts_of_a_long_recording_are_listed():
             "language_probs": {"ru": 1.0, "en": 0.0},
             "text": "привет",
             "modality": "audio",
+            "face": None,
+            "faces": [],
+            "speaker": "",
         }
     ]
+
+
+def test_a_segment_says_whose_lips_were_read():
+    spans = (
+        FaceSpan(face=2, start=1.0, end=1.4, num_frames=10, num_found=10),
+        FaceSpan(face=1, start=1.4, end=2.2, num_frames=20, num_found=8),
+        FaceSpan(face=2, start=2.2, end=2.5, num_frames=8, num_found=8),
+    )
+    part = Segment(
+        start=1.0,
+        end=2.5,
+        language="ru",
+        language_probs={},
+        text="привет",
+        modality="av",
+        faces=spans,
+        speaker="Face 2",
+    )
+    assert part.face == 2
+    assert part.spoken_text == "Face 2: привет"
+    row = {"face": 1, "start": 1.4, "end": 2.2, "frames": 20, "found": 8}
+    assert part.to_dict()["faces"][1] == row
+    assert dataclasses.replace(part, modality="audio").face is None
 
 
 def test_a_line_break_in_a_file_name_stays_within_the_line():
@@ -92,3 +121,25 @@ def test_mouth_is_kept_but_not_written():
 def test_it_loads_no_torch():
     code = "import sys, avsr.transcript; assert 'torch' not in sys.modules, 'torch'"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_cues_of_faces_that_talk_at_the_same_time_say_who_and_keep_their_times():
+    def part(speaker, text, start, end):
+        return Segment(
+            start=start,
+            end=end,
+            language="ru",
+            language_probs={},
+            text=text,
+            modality="av",
+            words=(Word(text, start, end, 1.0),),
+            speaker=speaker,
+        )
+
+    both = part("Face 1", "привет", 1.0, 3.0), part("Face 2", "мир", 1.5, 3.5)
+    cues = transcript_cues(transcript(segments=both))
+    assert [(cue.start, cue.text) for cue in cues] == [
+        (1.0, "Face 1: привет"),
+        (1.5, "Face 2: мир"),
+    ]
+    assert [cue.end for cue in cues] == [3.0, 3.5]

@@ -74,7 +74,7 @@ def build_app(
     config = getattr(transcriber, "config", None)
     languages = getattr(config, "languages", LANGUAGES)
     folder = Path(tempfile.gettempdir())
-    desk = Desk(allowed.jobs)
+    desk = Desk(allowed.jobs, allowed.waiting)
     shelf = Shelf(transcriber, name)
 
     def transcribe(
@@ -100,7 +100,10 @@ def build_app(
             "beam_size": int(beam_size),
         }
         job = desk.take(lambda progress: transcribe(chosen, progress, **options))
-        result = job.result()
+        try:
+            result = job.result()
+        except AvsrError as error:
+            raise gr.Error(str(error), print_exception=False) from error
         names = {language_name(code): share for code, share in result.language_probs.items()}
         text = gr.Textbox(
             value=result.text,
@@ -138,8 +141,9 @@ def build_app(
         except StoppedError:
             yield idle
             return
-        except gr.Error as error:
-            gr.Warning(str(error.message), duration=None, title="This did not work")
+        except (AvsrError, gr.Error) as error:
+            message = getattr(error, "message", str(error))
+            gr.Warning(message, duration=None, title="This did not work")
             yield idle
             return
         except Exception:  # a bug: gradio says that there was one, and the page can go on

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from avsr.errors import AvsrError
 from avsr.progress import Progress
 
 LOOK = 0.4  # s between two looks at a job; each costs the server and the browser some work
@@ -104,10 +105,11 @@ class Job(Generic[T]):
 
 
 class Desk:
-    """Takes jobs and has ``places`` of them done at a time."""
+    """Takes jobs and has ``places`` of them done at a time; ``waiting`` more may wait."""
 
-    def __init__(self, places: int = 1) -> None:
+    def __init__(self, places: int = 1, waiting: int = 20) -> None:
         self._places = places
+        self._room = places + waiting
         self._lock = threading.RLock()
         self._jobs: list[Job[Any]] = []
         self._line: SimpleQueue[Job[Any]] = SimpleQueue()
@@ -115,9 +117,16 @@ class Desk:
             threading.Thread(target=self._serve, daemon=True).start()
 
     def take(self, work: Callable[[Progress], T], owner: object = None) -> Job[T]:
-        """Put ``work``, which is given the function to report to, at the end of the line."""
+        """Put ``work``, which is given the function to report to, at the end of the line.
+
+        Where that is full the job fails at once, with an AvsrError.
+        """
         job = Job(work, owner, self)
         with self._lock:
+            if len(self._jobs) >= self._room:
+                message = f"{len(self._jobs)} videos are waiting already: come back in a while"
+                job.future.set_exception(AvsrError(message))
+                return job
             self._jobs.append(job)
             self._line.put(job)
         job.future.add_done_callback(lambda _: self._leave(job))

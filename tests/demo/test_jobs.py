@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from avsr.errors import AvsrError
 from demo.jobs import Desk, Position, StoppedError, render_position
 
 PATIENCE = 10.0  # s
@@ -19,6 +20,17 @@ def test_jobs_are_done_in_order_and_told_their_place() -> None:
     go.set()
     third.result()
     assert done == [1, 2, 3]
+
+
+def test_a_full_line_takes_nobody_until_one_is_done() -> None:
+    desk, go = Desk(places=1, waiting=1), threading.Event()
+    jobs = [desk.take(lambda report: go.wait(PATIENCE)) for _ in range(3)]
+    assert list(jobs[2].positions()) == []
+    with pytest.raises(AvsrError, match="2 videos are waiting already"):
+        jobs[2].result()
+    go.set()
+    assert jobs[1].result()
+    assert desk.take(lambda report: "served").result() == "served"
 
 
 def test_who_leaves_the_line_is_not_served() -> None:

@@ -102,11 +102,14 @@ def _unlike(first: Run, second: Run, what: str) -> ConfigError:
 
 
 def lips_gain(run: Run) -> list[Difference]:
-    """Sound alone (first) against sound and lips (second), under each noise."""
+    """Sound alone (first) against sound and lips (second), under each noise and picture."""
     found = []
-    for name, cell in run.about["cells"].items():
-        other = name.replace("av-", "audio-", 1)
-        if cell["modality"] == "av" and name in run.cells and other in run.cells:
-            heard = name.removeprefix("av-")
-            found.append(paired_difference(heard, run.cells[other], run.cells[name]))
+    cells = {name: run.about["cells"][name] for name in run.cells}
+    for name, cell in cells.items():
+        if cell["modality"] == "av":
+            alone = {**cell, "modality": "audio", "picture": None}
+            other = next((n for n, c in cells.items() if c == alone), None)
+            if other is not None:
+                heard = name.removeprefix("av-")
+                found.append(paired_difference(heard, run.cells[other], run.cells[name]))
     return found

@@ -129,6 +129,9 @@ def test_runs_with_other_noise_or_data_are_not_compared(manifest):
     assert [d.difference for d in compare_runs(first, first)] == [0.0, 0.0]
 
 
-def test_what_lips_change_is_told_for_each_noise(manifest, lips):
+def test_what_lips_change_is_told_for_each_noise_and_picture(manifest, lips):
     gains = lips_gain(read_run(run_folder(manifest)))
-    assert [gain.name for gain in gains] == ["clean-auto", "babble+0dB-auto", "babble+5dB-auto"]
+    heard = ["clean", "babble+0dB", "babble+5dB"]
+    assert {gain.name for gain in gains} == {
+        f"{noise}{picture}-auto" for noise in heard for picture in ("", "-blur2")
+    }

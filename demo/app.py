@@ -41,6 +41,13 @@ THEME = gr.themes.Default(
     font_mono=["ui-monospace", "monospace"],
 )
 MODALITIES = [("Sound and lips", "av"), ("Sound only", "audio"), ("Lips only", "video")]
+FACES = [
+    ("Whoever speaks", "auto"),
+    ("The largest face", "largest"),
+    ("The face on the left", "left"),
+    ("The face on the right", "right"),
+    *((f"Face {number}", str(number)) for number in range(1, 5)),
+]
 OFFERED = [name for name in FORMATS if name != "tsv"]  # as buttons; the API has all
 DAY = 86_400  # s, after which uploads and mouth videos are removed
 BEAM = 5  # hypotheses, as the command line has it
@@ -90,15 +97,11 @@ def build_app(
             raise gr.Error(html.escape(message), print_exception=False) from error
 
     def answer(
-        video: str | None, modality: str, language: str, beam_size: float
+        video: str | None, modality: str, language: str, beam_size: float, face: str
     ) -> tuple[Any, ...]:
         """For programs: language, text, mouth video, notes, files."""
         chosen = _required(video)
-        options: dict[str, Any] = {
-            "modality": modality,
-            "language": language,
-            "beam_size": int(beam_size),
-        }
+        options = _options(modality, language, beam_size, face)
         job = desk.take(lambda progress: transcribe(chosen, progress, **options))
         try:
             result = job.result()
@@ -118,16 +121,13 @@ def build_app(
         modality: str,
         language: str,
         beam_size: float,
+        face: str,
         model_name: str,
         request: gr.Request,
     ) -> Iterator[dict[Any, Any]]:
         """For the page: how far it is, then the result."""
         chosen = _required(video)
-        options: dict[str, Any] = {
-            "modality": modality,
-            "language": language,
-            "beam_size": int(beam_size),
-        }
+        options = _options(modality, language, beam_size, face)
         yield {begin: gr.Button(visible=False), working: gr.Column(visible=True), status: ""}
         idle = {begin: gr.Button(visible=True), working: gr.Column(visible=False)}
         job = desk.take(
@@ -242,6 +242,7 @@ def build_app(
             beam_size = gr.Slider(
                 1, 20, value=BEAM, step=1, label="Care: more tries take longer", elem_id="beam"
             )
+            face = gr.Dropdown(FACES, value="auto", label="Whose lips", elem_id="face")
             models = gr.Dropdown(
                 shelf.names, value=shelf.served_name, label="Model", elem_id="model"
             )
@@ -254,7 +255,7 @@ def build_app(
             if isinstance(transcriber, Reader):
                 add_laboratory(transcriber, desk, shown, language, beam_size, folder)
 
-        settings = [video, modality, language, beam_size]
+        settings = [video, modality, language, beam_size, face]
         parts = [begin, working, chooser, found, experiments]
         page_event: dict[str, Any] = {
             "inputs": [*settings, models],
@@ -305,6 +306,11 @@ def _offer_to_programs(answer: Any, settings: list[Any]) -> None:
             concurrency_limit=1,  # one model; others wait in the queue
             concurrency_id="model",
         )
+
+
+def _options(modality: str, language: str, beam_size: float, face: str) -> dict[str, Any]:
+    """What a model is told."""
+    return {"modality": modality, "language": language, "beam_size": int(beam_size), "face": face}
 
 
 def _required(video: str | None) -> str:

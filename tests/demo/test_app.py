@@ -45,7 +45,9 @@ def test_the_answer_of_the_model_is_shown(
     ask: Callable[..., Any], clip: Path, transcriber: Any
 ) -> None:
     label, text, mouth, notes, files = ask(clip, "video", "auto")
-    assert transcriber.asked == [{"modality": "video", "language": "auto", "beam_size": 5}]
+    assert transcriber.asked == [
+        {"modality": "video", "language": "auto", "beam_size": 5, "face": "auto"}
+    ]
     assert text["value"] == "place blue at f two now"
     assert text["label"] == "Text (English)"
     assert not text["rtl"]

@@ -91,7 +91,9 @@ def test_an_upload_becomes_words_that_jump_subtitles_and_files(
     visitor.see("#begin").click()
 
     assert visitor.words() == ["place", "blue", "at", "f", "two", "now"]
-    assert transcriber.asked == [{"modality": "av", "language": "auto", "beam_size": 5}]
+    assert transcriber.asked == [
+        {"modality": "av", "language": "auto", "beam_size": 5, "face": "auto"}
+    ]
     languages = visitor.see("#player .languages").text.split()
     assert languages == ["Language", "English", "88%", "Arabic", "12%"]
     unsure = visitor.browser.find_elements("css selector", "#player .word.unsure")

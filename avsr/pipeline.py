@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from avsr import audio, media
-from avsr.encoder import EncoderOutput, normalize_mouth
+from avsr.encoder import EncoderOutput, fill_blank, normalize_mouth
 from avsr.errors import ConfigError
 from avsr.language import SURE, UNKNOWN, probabilities
 from avsr.languages import check_language_option, check_languages
@@ -209,7 +209,7 @@ def _batch(
             features = audio.audio_features(recording.waveform, length)
             fbank[i, :length] = torch.from_numpy(features)
         if mouth is not None and recording.mouth is not None:
-            mouth[i, :length] = normalize_mouth(torch.from_numpy(recording.mouth))
+            mouth[i, :length] = normalize_mouth(fill_blank(torch.from_numpy(recording.mouth)))
     if len(set(lengths)) > 1:
         padding_mask = torch.arange(longest)[None] >= torch.tensor(lengths)[:, None]
     tensors = (fbank, mouth, visual, padding_mask)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from avsr.encoder import normalize_mouth
+from avsr.encoder import fill_blank, normalize_mouth
 from avsr.rates import FPS, SAMPLES_PER_FRAME
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def in_step(model: "AVSRModel", recording: "Recording") -> "Recording":
 @torch.inference_mode()
 def see(model: "AVSRModel", mouth: object) -> Tensor:
     """Outputs (T, C) of the visual front end for mouth crops (T, 96, 96) uint8, on the CPU."""
-    crops = normalize_mouth(torch.as_tensor(mouth))
+    crops = normalize_mouth(fill_blank(torch.as_tensor(mouth)))
     return model.encoder.frontend(crops[None].to(model.device))[0].cpu()
 
 

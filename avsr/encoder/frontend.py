@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from avsr.progress import breathe
 from avsr.rates import CROP_SIZE, MOUTH_SIZE, PIXEL_MEAN, PIXEL_STD
 
+CONTRAST = 8  # grey levels between the darkest and the brightest pixel of a picture, at least
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by number of dimensions
 
 
@@ -21,6 +22,23 @@ def normalize_mouth(mouth: Tensor) -> Tensor:
     left = (mouth.shape[-1] - CROP_SIZE) // 2
     mouth = mouth[..., top : top + CROP_SIZE, left : left + CROP_SIZE]
     return (mouth.float() / 255.0 - PIXEL_MEAN) / PIXEL_STD
+
+
+def fill_blank(mouth: Tensor) -> Tensor:
+    """Frames without a picture, of one grey all over, become copies of the nearest one with one.
+
+    ``mouth`` (T, H, W) uint8, as from a camera that drops frames; returns the same shape. Of two
+    that are as near the earlier one is taken; without any picture nothing changes.
+    """
+    flat = mouth.flatten(1)
+    seen = (flat.amax(1) - flat.amin(1) >= CONTRAST).nonzero()[:, 0]
+    if len(seen) in (0, len(mouth)):
+        return mouth
+    frames = torch.arange(len(mouth), device=mouth.device)
+    after = torch.searchsorted(seen, frames).clamp(max=len(seen) - 1)
+    before = (after - 1).clamp(min=0)
+    later = (seen[after] - frames).abs() < (frames - seen[before]).abs()
+    return mouth[torch.where(later, seen[after], seen[before])]
 
 
 def random_crop_flip(mouth: Tensor, generator: torch.Generator) -> Tensor:

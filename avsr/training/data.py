@@ -15,7 +15,7 @@ from torch import Tensor
 from avsr.audio import audio_features, mix_at_snr
 from avsr.corpus import StoredSample, decode_audio, decode_mouth, open_shards
 from avsr.decoder import EOS, PAD, Tokenizer
-from avsr.encoder import normalize_mouth, random_crop_flip
+from avsr.encoder import fill_blank, normalize_mouth, random_crop_flip
 from avsr.errors import CorpusError
 from avsr.evaluation import Corruption
 from avsr.rates import FBANK_BINS, FBANK_STACK, FPS
@@ -282,7 +282,7 @@ def damaged(mouth: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     """Mouths (T, 96, 96) uint8, in a ``share`` of cases with a random damage."""
     if share == 0.0 or rng.random() >= share:
         return mouth
-    return torch.from_numpy(Corruption.draw(rng).damage(mouth.numpy(), rng))
+    return fill_blank(torch.from_numpy(Corruption.draw(rng).damage(mouth.numpy(), rng)))
 
 
 def _pad(arrays: list[Tensor], longest: int) -> Tensor | None:

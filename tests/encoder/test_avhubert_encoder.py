@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from avsr.encoder import AVHubertConfig, AVHubertEncoder, normalize_mouth, random_crop_flip
+from avsr.encoder import (
+    AVHubertConfig,
+    AVHubertEncoder,
+    fill_blank,
+    normalize_mouth,
+    random_crop_flip,
+)
 from avsr.errors import ConfigError
 
 SMALL = AVHubertConfig(
@@ -128,3 +134,17 @@ def test_training_crop_is_one_window_for_a_clip():
 def test_config_lists_all_that_is_wrong():
     with pytest.raises(ConfigError, match=r"layers must be positive.*heads 5 must divide"):
         AVHubertConfig(layers=0, dim=32, heads=5)
+
+
+def test_a_frame_without_a_picture_shows_the_nearest_one():
+    mouth = torch.zeros(6, 96, 96, dtype=torch.uint8)
+    for frame in (1, 4):
+        mouth[frame, 20:60, 20:60] = 40 * frame
+    mouth[5] = 200  # bright, and empty all the same
+    assert fill_blank(mouth)[:, 30, 30].tolist() == [40, 40, 40, 160, 160, 160]
+
+
+@pytest.mark.parametrize("value", [0, 130])
+def test_without_any_picture_nothing_is_filled(value):
+    mouth = torch.full((3, 96, 96), value, dtype=torch.uint8)
+    assert fill_blank(mouth) is mouth

@@ -17,7 +17,14 @@ from avsr.model import AVSRModel
 from avsr.pipeline import TranscribeOptions, encode, recognize_encoded
 from avsr.progress import WRITING, counted, report
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.recording import SILENCE_RMS, Recording, no_such_face, usable_modality, why_no_lips
+from avsr.recording import (
+    COVERED,
+    SILENCE_RMS,
+    Recording,
+    no_such_face,
+    usable_modality,
+    why_no_lips,
+)
 from avsr.sync import Synchronizer
 from avsr.transcript import Segment, Transcript, Word
 
@@ -199,7 +206,8 @@ class _Frames:
             track = face.choose_face(faces, self.wish, level)
             recording = self._recording(track, sound, last - first)
             if recording.mouth is None and sound is not None:
-                self.notes.append(f"parts are without lips: {why_no_lips(faces, self.wish)}")
+                why = COVERED if face.is_covered(track.mouth) else why_no_lips(faces, self.wish)
+                self.notes.append(f"parts are without lips: {why}")
             return [_Part(start, end, recording)]
         found = []
         for turn in turns:
@@ -217,7 +225,8 @@ class _Frames:
     ) -> Recording:
         """Sound and lips; without these where they cannot be read in most frames."""
         mouth = None
-        if len(track.found) and face.is_readable(track).mean() >= FEW_FACES:
+        hidden = sound is not None and face.is_covered(track.mouth)
+        if len(track.found) and face.is_readable(track).mean() >= FEW_FACES and not hidden:
             missing = max(0, num_frames - len(track.mouth))
             mouth = np.pad(track.mouth, ((0, missing), (0, 0), (0, 0)), mode="edge")
         return Recording(name="", waveform=sound, mouth=mouth, track=track)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from avsr.face import FaceTracks, MouthTrack
 
 SILENCE_RMS = 1e-4  # -80 dB of full scale; below it a recording holds no sound
+COVERED = "something covers the mouth"
 FEW_FACES = 0.8  # share of frames with a face below which the transcript says so
 
 
@@ -98,6 +99,9 @@ def read_recording(
         track = _read_lips(path, info, waveform, wish, notes)
         if track is None and waveform is None and modality == "video":
             waveform = _read_sound(path, info.has_audio, notes)
+    if track is not None and waveform is not None and face.is_covered(track.mouth):
+        notes.append(COVERED)
+        track = None
     if waveform is None and track is None:
         raise MediaError(f"{path}: nothing to transcribe: {'; '.join(dict.fromkeys(notes))}")
     if waveform is None and modality != "video":

@@ -20,6 +20,7 @@ from avsr.evaluation.noise import NoiseLibrary, hashed_rng
 from avsr.evaluation.recognizer import Heard, Recognizer
 from avsr.evaluation.scores import Outcome
 from avsr.evaluation.times import boundary_errors
+from avsr.face import is_covered
 from avsr.rates import FPS, SAMPLE_RATE
 
 
@@ -154,6 +155,8 @@ class _Clips:
             sound = Corruption.parse(cell.picture).delay(sound)  # type: ignore[arg-type]
         shown = self.pictures[cell.picture][i] if lips is not None else None
         mouth, visual = (None, None) if shown is None else shown
+        if sound is not None and mouth is not None and is_covered(mouth):
+            mouth = visual = None  # as in any transcription
         name = self.records[i].utterance_id
         return Clip(name=name, waveform=sound, mouth=mouth, visual=visual)  # type: ignore[arg-type]
 

@@ -16,7 +16,7 @@ from avsr.face.cast import (
 from avsr.face.diagnosis import Diagnosis, diagnose
 from avsr.face.geometry import crop_matrices, crop_mouth
 from avsr.face.landmarks import Face, FaceFinder
-from avsr.face.speaking import is_still
+from avsr.face.speaking import is_covered, is_still
 from avsr.face.track import FaceTrack, FaceTracks, MouthTrack, track_faces, track_mouth
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "crop_mouth",
     "diagnose",
     "find_turns",
+    "is_covered",
     "is_readable",
     "is_small",
     "is_still",

@@ -33,6 +33,7 @@ LAG_COST = 0.04  # evidence a frame, for each frame of lag
 LARGER = 0.02  # evidence a frame of the largest face, where nothing else decides
 STILL = 0.005  # eye distances; printed faces stay below 0.004, talking ones (GRID) above 0.0087
 TALKING = 0.008  # eye distances, of a mouth that is read without being heard
+UNCHANGED = 0.5  # grey levels; of talking mouths 5 and more, very blurred 2 (synthetic heads, GRID)
 JUDGED = FPS  # frames, less is too short to tell a still picture from a pause
 
 
@@ -49,6 +50,19 @@ def measure_movement(landmarks: ArrayLike) -> float:
 def is_still(track: FaceTrack) -> bool:
     """Whether a face is a picture, or rests: its mouth does not move. Short tracks are not."""
     return len(track.found) >= JUDGED and measure_movement(track.landmarks) < STILL
+
+
+def is_covered(mouth: np.ndarray) -> bool:
+    """Whether the middle of mouth crops (T, 96, 96) uint8 stays the same all the time.
+
+    Something hides the mouth and moves with it, a sticker or a mask. Half a second is too short to
+    tell.
+    """
+    if len(mouth) < JUDGED // 2:
+        return False
+    height, width = mouth.shape[1:]
+    middle = mouth[:, height // 3 : -(height // 3), width // 3 : -(width // 3)]
+    return float(middle.std(0, dtype=np.float32).mean()) < UNCHANGED
 
 
 def choose_speaking(

@@ -320,7 +320,6 @@ def test_too_much_is_refused_before_and_while_it_comes(site: Site) -> None:
         headers={"content-type": "multipart/form-data; boundary=x"},
     )
     assert answer.status_code == 413
-    assert "at most 1 MB" in answer.json()["detail"]
     assert site.store.size() <= before + 1_200_000
     text = json.dumps({"data": ["x" * 5_000_000]})
     assert site.post("/gradio_api/call/transcribe", content=text).status_code == 413

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from planted import level_of, plant, rest, syllables
 
-from avsr.face import is_still
+from avsr.face import is_covered, is_still
 from avsr.face.geometry import measure_opening, measure_turns
 from avsr.face.speaking import MOST_LAG, choose_speaking, measure_movement
 
@@ -95,3 +95,12 @@ def test_scenes_need_no_evidence_to_change_the_face() -> None:
 def test_nobody_is_nobody() -> None:
     assert choose_speaking([], 10, np.zeros(10)) == []
     assert chosen([plant(rest(5))], 0 + 5, np.zeros(0)) == [0] * 5
+
+
+def test_a_mouth_that_something_still_hides_is_covered():
+    rng = np.random.default_rng(0)
+    mouth = rng.integers(0, 255, (20, 96, 96), np.uint8)
+    assert not is_covered(mouth)
+    mouth[:, 30:66, 30:66] = 120
+    assert is_covered(mouth)
+    assert not is_covered(mouth[:10]), "too short to tell"

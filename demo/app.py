@@ -24,7 +24,7 @@ from avsr.transcript import FORMATS, write_transcript
 from demo.intake import Shelf, describe
 from demo.jobs import Desk, StoppedError, render_position
 from demo.laboratory import Reader, add_laboratory
-from demo.limits import Limits, check_upload, read_limits
+from demo.limits import Limits, check_upload, plainly, read_limits
 from demo.player import SCRIPT, Shown, edit_word, face_boxes, mouth_video, render_player
 from demo.server import Server, bind, create_app, read_users
 from demo.store import open_store
@@ -93,8 +93,8 @@ def build_app(
             own: Transcriber = shelf.get(chosen)
             return own.transcribe(video, progress=progress, **options)
         except AvsrError as error:
-            message = str(error).replace(video, Path(video).name)
-            raise gr.Error(html.escape(message), print_exception=False) from error
+            message = html.escape(plainly(error, video))
+            raise gr.Error(message, print_exception=False) from error
 
     def answer(
         video: str | None, modality: str, language: str, beam_size: float, face: str

@@ -18,6 +18,7 @@ from avsr.face import Face, FaceFinder
 from avsr.hub import DEFAULT_MODEL, Listed, list_models
 from avsr.languages import language_name
 from avsr.media import MediaInfo, probe, read_frames
+from demo.limits import plainly
 
 LOOKED_AT = 25  # frames from the beginning, of which
 STEP = 12  # each so many is searched for faces
@@ -36,7 +37,7 @@ def describe(path: str) -> Iterator[str]:
     try:
         info = probe(path)
     except MediaError as error:
-        raise AvsrError(str(error).replace(path, Path(path).name)) from error
+        raise AvsrError(plainly(error, path)) from error
     facts = "".join(f"<li>{fact}</li>" for fact in _facts(info))
     yield f'<ul class="facts">{facts}</ul>'
     if info.has_video:

@@ -82,6 +82,11 @@ def read_limits(path: Path | None) -> Limits:
     return Limits() if path is None else build_settings(Limits, read_settings(path), str(path))
 
 
+def plainly(error: Exception, path: str | Path) -> str:
+    """What an error says of a file, by its name and not by where the server keeps it."""
+    return str(error).replace(str(path), Path(path).name)
+
+
 def check_upload(path: str | Path, limits: Limits) -> None:
     """Raise MediaError, in one line, for a file that is too large, too long or no recording.
 
@@ -96,7 +101,10 @@ def check_upload(path: str | Path, limits: Limits) -> None:
                 f"{path.name}: has {size / 1e6:.0f} MB; at most {limits.upload_megabytes:g} MB "
                 "are allowed here"
             )
-    info = probe(path)
+    try:
+        info = probe(path)
+    except MediaError as error:
+        raise MediaError(plainly(error, path)) from error
     width, height = info.width or 0, info.height or 0
     if width * height > limits.megapixels * 1e6:
         raise MediaError(

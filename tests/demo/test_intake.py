@@ -7,6 +7,7 @@ import pytest
 
 from avsr import AvsrError
 from demo.intake import Shelf, describe
+from demo.limits import Limits, check_upload
 
 
 def test_a_file_is_described_at_once_and_then_its_faces(make_clip: Callable[..., Path]) -> None:
@@ -32,6 +33,9 @@ def test_a_broken_file_is_named_without_its_folder(tmp_path: Path) -> None:
     with pytest.raises(AvsrError, match=r"^letter\.mp4: is not a video") as caught:
         list(describe(str(tmp_path / "letter.mp4")))
     assert str(tmp_path) not in str(caught.value)
+    with pytest.raises(AvsrError, match=r"^letter\.mp4: is ") as refused:
+        check_upload(tmp_path / "letter.mp4", Limits())
+    assert str(tmp_path) not in str(refused.value)
 
 
 def test_models_are_chosen_by_name_and_shown_with_their_licence() -> None:

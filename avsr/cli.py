@@ -134,20 +134,21 @@ def transcribe(
     from avsr.delivery import plan_delivery
     from avsr.inputs import find_media
     from avsr.many import Job, summary_table, transcribe_files
-    from avsr.recording import check_face
 
     if model is not None and models is not None:
         raise AvsrError("--model and --models exclude each other")
     if every_face and (face != "auto" or models is not None):
         raise AvsrError("--every-face goes with neither --face nor --models")
     face = "every" if every_face else face
-    check_face(face, modality)
     if cluster is not None and workers > 1:
         raise AvsrError("--workers is of this machine: a cluster uses all its CPUs")
     every, places = find_media(videos)
     delivery = plan_delivery(
         every, output, file_format, burn, language, places=places, overwrite=overwrite
     )
+    from avsr.recording import check_face  # not before the names are right: it loads torch
+
+    check_face(face, modality)
     videos = [video for video in every if video not in delivery.done]
     skipped = len(every) - len(videos)
     if not videos:

@@ -34,7 +34,7 @@ from avsr.face.drawing import (
 from avsr.files import replacing
 from avsr.pipeline import LONG_SECONDS
 from avsr.rates import FPS, SAMPLES_PER_FRAME
-from avsr.recording import no_such_face
+from avsr.recording import check_seen
 
 PART_FRAMES = round(LONG_SECONDS * FPS)  # tracked at a time; transcription takes no longer parts
 MOUTH_CRF = 12  # nearly lossless: the blur to be judged is the crop's, not the encoder's
@@ -209,8 +209,7 @@ def _tracked(path: Path, info: media.MediaInfo, wish: str, warn: media.Warn) -> 
         yield _Part(size, replace(track, tracks=numbered), named, faces)
         before = track.faces[-1] if track.tracks[-1] >= 0 else -1
         last = max(last, int(numbered.max()))
-    if wish.isdecimal() and int(wish) > cast.count:
-        raise no_such_face(path, wish, cast.count)
+    check_seen(path, wish, cast)
 
 
 def _faces_at(faces: FaceTracks, index: int) -> dict[int, NDArray[np.float32]]:

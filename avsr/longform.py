@@ -21,7 +21,7 @@ from avsr.recording import (
     COVERED,
     SILENCE_RMS,
     Recording,
-    no_such_face,
+    check_seen,
     usable_modality,
     why_no_lips,
 )
@@ -146,7 +146,7 @@ def _parts(
             elif frames is not None and options.modality == "video" and info.has_audio:
                 notes.append("in parts no lips can be read; they are left out")
     if frames is not None:
-        frames.check()
+        check_seen(path, options.face, frames.cast)
 
 
 def _even_parts(
@@ -181,7 +181,7 @@ class _Frames:
     """The frames of a file, read once from the first to the last, and the faces in them."""
 
     def __init__(self, path: Path, duration: float, wish: str, notes: list[str]) -> None:
-        self.path, self.wish, self.notes = path, wish, notes
+        self.wish, self.notes = wish, notes
         self.frames = counted(media.read_frames(path, warn=notes.append), duration)
         self.position = 0
         self.cast = face.Cast()
@@ -230,11 +230,6 @@ class _Frames:
             missing = max(0, num_frames - len(track.mouth))
             mouth = np.pad(track.mouth, ((0, missing), (0, 0), (0, 0)), mode="edge")
         return Recording(name="", waveform=sound, mouth=mouth, track=track)
-
-    def check(self) -> None:
-        """At the end, raise MediaError if the face that was asked for never came."""
-        if self.wish.isdecimal() and int(self.wish) > self.cast.count:
-            raise no_such_face(self.path, self.wish, self.cast.count)
 
 
 def _batches(parts: Iterator[_Part]) -> Iterator[list[_Part]]:

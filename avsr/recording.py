@@ -16,7 +16,7 @@ from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.transcript import FaceSpan, Modality
 
 if TYPE_CHECKING:
-    from avsr.face import FaceTracks, MouthTrack
+    from avsr.face import Cast, FaceTracks, MouthTrack
 
 SILENCE_RMS = 1e-4  # -80 dB of full scale; below it a recording holds no sound
 COVERED = "something covers the mouth"
@@ -154,8 +154,7 @@ def _read_lips(
     cast = face.Cast()
     frames = counted(media.read_frames(path, warn=notes.append), info.duration)
     faces = cast.number(face.track_faces(frames))
-    if wish.isdecimal() and int(wish) > cast.count:
-        raise no_such_face(path, wish, cast.count)
+    check_seen(path, wish, cast)
     if waveform is None and info.has_audio and len(faces.tracks) > 1:
         # What is not to be transcribed still tells who speaks.
         waveform = _read_sound(path, info.has_audio, [])
@@ -190,10 +189,13 @@ def why_no_lips(faces: "FaceTracks", wish: str) -> str:
     return "the face is turned away"
 
 
-def no_such_face(path: Path, wish: str, count: int) -> MediaError:
-    """The error of a face that is asked for and does not exist."""
-    there = {0: "no face was found", 1: "the only face is 1"}.get(count, f"they are 1 to {count}")
-    return MediaError(f"{path}: there is no face {wish}: {there}")
+def check_seen(path: Path, wish: str, cast: "Cast") -> None:
+    """Raise MediaError if the face that is asked for by its number never came."""
+    count = cast.count
+    if wish.isdecimal() and int(wish) > count:
+        there = {0: "no face was found", 1: "the only face is 1"}
+        known = there.get(count, f"they are 1 to {count}")
+        raise MediaError(f"{path}: there is no face {wish}: {known}")
 
 
 def check_face(wish: str, modality: Modality = "av") -> None:

@@ -126,10 +126,6 @@ def test_grid(home, capsys):
     assert "joint: 8000 updates" in rehearse("grid/train.yaml", capsys)
 
 
-@pytest.mark.skip(
-    reason="backward passes of the miniature network sometimes damage the heap and crash Python; "
-    "not with oneDNN switched off, which is too slow here"
-)
 def test_synthetic(home, capsys):
     synthesize("data/synthetic", hours=0.02, valid_hours=0.005, clips=0)
     synthesize("data/synthetic-sound", hours=0.02, valid_hours=0.005, clips=0, video_fraction=0)

@@ -37,7 +37,7 @@ from avsr.search import (
     pack_ngrams,
 )
 from avsr.skeleton import garbage_waits, skeletons
-from avsr.weights import check_weights, in_full
+from avsr.weights import check_weights, fill
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -164,7 +164,7 @@ class AVSRModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.encoder.fusion_proj.weight.device
+        return self.encoder.fusion_norm.weight.device
 
     def encode(
         self,
@@ -269,8 +269,11 @@ class AVSRModel(nn.Module):
 
     @classmethod
     @garbage_waits()
-    def load(cls, directory: str | os.PathLike[str]) -> "AVSRModel":
-        """Read a model directory in evaluation mode, fp32, on the CPU; raise ModelError."""
+    def load(cls, directory: str | os.PathLike[str], *, packed: bool = False) -> "AVSRModel":
+        """Read a model directory in evaluation mode, fp32, on the CPU; raise ModelError.
+
+        ``packed`` makes it a model for this CPU that is faster and cannot be trained.
+        """
         path = Path(directory)
         for name in ("config.json", "model.safetensors"):
             if not (path / name).is_file():
@@ -293,7 +296,7 @@ class AVSRModel(nn.Module):
         except SafetensorError as error:
             raise ModelError(f"{path / 'model.safetensors'} is broken: {error}") from error
         check_weights(model, weights, str(path / "model.safetensors"))
-        model.load_state_dict(in_full(weights, path / "model.safetensors"), assign=True)
+        fill(model, path / "model.safetensors", packed=packed)
         model.encoder.frontend.use_channels_last()
         if (path / "lm.safetensors").exists():
             model.language_models = load_ngrams(path / "lm.safetensors", BOS)
@@ -352,14 +355,15 @@ def resolve_device(device: str) -> torch.device:
 
 
 def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto") -> AVSRModel:
-    """Load a model, ready to transcribe; ``name`` is as in ``find_model``.
+    """Load a model to transcribe with, not to train; ``name`` is as in ``find_model``.
 
     The first time that a process loads a model its licence is said on stderr.
     Raises ModelError if there is no such model or device.
     """
     chosen = DEFAULT_MODEL if name is None else os.fspath(name)
     path = find_model(name)
-    model = AVSRModel.load(path)
+    where = resolve_device(device)
+    model = AVSRModel.load(path, packed=where.type == "cpu")
     if not model.has("decoder"):
         raise ModelError(
             f"{chosen} is a pre-trained encoder, which writes no text: train it first, with "
@@ -369,4 +373,4 @@ def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto")
     if licence not in _said:
         _said.add(licence)
         print(f"avsr: {licence}", file=sys.stderr, flush=True)
-    return model.to(resolve_device(device))
+    return model.to(where)

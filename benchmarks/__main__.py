@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks import demo, evaluation, faces, imports, loader, long, prepare, transcribe
+from benchmarks import demo, evaluation, faces, imports, loader, long, network, prepare, transcribe
 
 CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "transcribe": transcribe.measure,
@@ -19,6 +19,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "evaluation": evaluation.measure,
     "faces": faces.measure,
     "demo": demo.measure,
+    **{f"network-{size}": partial(network.measure, size) for size in network.SIZES},
     **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
 }
 
@@ -56,7 +57,7 @@ def main() -> None:
             "machine": platform.machine(),
         }
         for name, value in result.items():
-            print(f"{name:24} {value}", file=sys.stderr)
+            print(f"{name:34} {value}", file=sys.stderr)
         print(json.dumps(result), flush=True)
 
 

@@ -1,8 +1,8 @@
 """The network and its search as one would first write them in PyTorch: the baseline.
 
-It takes an AVSRModel for its weights. Attention is written out, no layout is chosen for a kernel, keys
-and values of the memory are repeated for every hypothesis and those of the tokens copied when
-hypotheses change places. The search is by attention alone.
+It takes an AVSRModel for its weights. Attention is written out, no layout is chosen for a kernel,
+keys and values of the memory are repeated for every hypothesis, and those of the tokens copied
+when hypotheses change places. The search is by attention alone.
 """
 
 import math

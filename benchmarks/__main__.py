@@ -9,12 +9,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks import demo, evaluation, faces, imports, loader, long, network, prepare, transcribe
+from benchmarks import (
+    demo,
+    evaluation,
+    faces,
+    imports,
+    loader,
+    long,
+    network,
+    prepare,
+    training,
+    transcribe,
+)
 
 CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "transcribe": transcribe.measure,
     "prepare": prepare.measure,
     "loader": loader.measure,
+    "training": training.measure,
     "long": long.measure,
     "evaluation": evaluation.measure,
     "faces": faces.measure,

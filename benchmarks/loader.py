@@ -35,8 +35,9 @@ def rates(corpus: Path, modality: str, runs: int) -> tuple[float, float]:
     import torch
     from torch.utils.data import DataLoader
 
+    from avsr.hub import find_model
     from avsr.languages import LANGUAGES
-    from avsr.model import load_model
+    from avsr.model import AVSRModel
     from avsr.training.batches import plan_batches
     from avsr.training.config import CorpusConfig, StageConfig
     from avsr.training.data import BatchMaker, TrainingBatches, read_utterances
@@ -49,7 +50,7 @@ def rates(corpus: Path, modality: str, runs: int) -> tuple[float, float]:
     plans = list(
         plan_batches(data.lengths, data.has_video, pool, stage.modalities, FRAMES, [1], 3 * BATCHES)
     )
-    model = load_model(device="cpu")
+    model = AVSRModel.load(find_model(None))
     assert model.tokenizer is not None
     noises = make_noises(data, stage.noises, 1)
     make = BatchMaker(data, model.tokenizer, noises, stage, [1], True, data.phone_ids)

@@ -17,7 +17,16 @@ NUMBERS = {
         ("media", "face", "audio", "encoder", "language", "decoder", "search", "transcript"), 1
     )
 }
-LEAVES = {"errors", "files", "languages", "packing", "progress", "rates", "settings"}
+LEAVES = {
+    "attention",
+    "errors",
+    "files",
+    "languages",
+    "packing",
+    "progress",
+    "rates",
+    "settings",
+}
 WORKSHOP = {"corpus", "training", "evaluation", "interop", "synthetic"}
 MAX_LINES = 400
 BAD_NAMES = {"utils", "common", "helpers", "base", "core"}

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from avsr.attention import attend
 from avsr.decoder.tokenizer import PAD
 from avsr.errors import ConfigError
 from avsr.packing import ActiveLinear
@@ -110,14 +111,9 @@ class Attention(nn.Module):
         self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool = False
     ) -> Tensor:
         """Queries from ``x`` (B, L, D); returns (B, L, D)."""
-        y = F.scaled_dot_product_attention(
-            self.split(self.query(x)),
-            keys,
-            values,
-            attn_mask=mask,
-            is_causal=causal,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
+        dropout = self.dropout if self.training else 0.0
+        q = self.split(self.query(x))
+        y = attend(q, keys, values, mask, dropout=dropout, causal=causal)
         return self.out(rearrange(y, "b h l d -> b l (h d)"))
 
 

@@ -6,6 +6,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from avsr.attention import attend
 from avsr.encoder.config import AVHubertConfig
 from avsr.packing import ActiveLinear
 from avsr.progress import breathe
@@ -49,7 +50,7 @@ class SelfAttention(nn.Module):
             for project in (self.query, self.key, self.value)
         )
         dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=key_mask, dropout_p=dropout)
+        y = attend(q, k, v, key_mask, dropout=dropout)
         return self.out(rearrange(y, "b h s d -> b s (h d)"))
 
 

@@ -297,7 +297,10 @@ class AVSRModel(nn.Module):
             raise ModelError(f"{path / 'model.safetensors'} is broken: {error}") from error
         check_weights(model, weights, str(path / "model.safetensors"))
         fill(model, path / "model.safetensors", packed=packed)
-        model.encoder.frontend.use_channels_last()
+        if packed:
+            model.encoder.frontend.laid_out = False  # but when it is used: weights are read for it
+        else:
+            model.encoder.frontend.use_channels_last()
         if (path / "lm.safetensors").exists():
             model.language_models = load_ngrams(path / "lm.safetensors", BOS)
             wrong = [

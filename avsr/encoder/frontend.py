@@ -121,6 +121,7 @@ class VisualFrontend(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Conv3d):
                 layout = CHANNELS_LAST[module.weight.dim()]
                 module.weight.data = module.weight.data.contiguous(memory_format=layout)
+        self.laid_out = True
 
     def forward(self, mouth: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, T, 88, 88) normalised mouths -> (B, T, 8 * width); padded frames come out zero.
@@ -129,6 +130,8 @@ class VisualFrontend(nn.Module):
         that they cost nothing and do not reach the batch statistics.
         """
         batch, num_frames = mouth.shape[:2]
+        if not self.laid_out:
+            self.use_channels_last()
         x = self.stem_act(self.stem_norm(self.stem(mouth.unsqueeze(1))))
         # Channels last: pooling and the convolutions behind it are several times faster.
         x = rearrange(x, "b c t h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)

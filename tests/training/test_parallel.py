@@ -131,7 +131,7 @@ def test_sharded_weights_train_to_the_same_values(recipe, trained):
     )
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        # Adam's first steps make much of gradients near zero, whose last bits are added up otherwise.
+        # Adam's first steps make much of gradients near zero, whose last bits differ.
         torch.testing.assert_close(
             found[name], value, rtol=0, atol=4e-5, msg=lambda m, n=name: f"{n}: {m}"
         )

@@ -1,16 +1,18 @@
-"""Weights of a file: whether they fit a network, and in the precision that it computes with."""
+"""Weights of a file: whether they fit a network, and made into something else."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
 from avsr.errors import ModelError
 
 MAX_NAMED = 20  # weights of a kind that an error names
-FEW = 32  # weights of lower precision that are copied from one mapping of a file
+FEW = 32  # weights that are converted from one mapping of a file
+
+T = TypeVar("T")
 
 
 def check_weights(
@@ -43,13 +45,14 @@ def check_weights(
         raise ModelError(f"{where} does not fit its config: " + "; ".join(problems))
 
 
-def in_full(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The weights of a file in fp32; those that the file has in fp32 stay mapped.
+def converted(
+    names: Sequence[str], path: Path, convert: Callable[[str, Tensor], T]
+) -> Iterator[tuple[str, T]]:
+    """What ``convert`` makes, of a name and its weight, of some weights of a safetensors file.
 
     Pages of a mapped file count as memory until it is let go, hence a mapping for every few.
     """
-    half = [n for n, w in weights.items() if w.is_floating_point() and w.dtype != torch.float32]
-    for first in range(0, len(half), FEW):
+    for first in range(0, len(names), FEW):
         with safe_open(path, "pt") as file:
-            weights |= {name: file.get_tensor(name).float() for name in half[first : first + FEW]}
-    return weights
+            for name in names[first : first + FEW]:
+                yield name, convert(name, file.get_tensor(name))

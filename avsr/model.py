@@ -138,7 +138,7 @@ class AVSRModel(nn.Module):
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
-        self.precision: Precision = "fp32"
+        self.precision: Precision = "fp32"  # of matrix products
         self.language_models: dict[str, NgramModel] = {}  # by language code, may be none
         dim = config.encoder.dim
         languages = len(config.languages) if self.has("classifier") else 0
@@ -275,11 +275,16 @@ class AVSRModel(nn.Module):
 
     @classmethod
     @garbage_waits()
-    def load(cls, directory: str | os.PathLike[str], precision: Precision = "fp32") -> "AVSRModel":
-        """Read a model directory in evaluation mode, on the CPU; raise ModelError."""
+    def load(
+        cls, directory: str | os.PathLike[str], precision: Precision = "fp32", packed: bool = False
+    ) -> "AVSRModel":
+        """Read a model directory in evaluation mode, on the CPU; raise ModelError.
+
+        ``packed`` makes it faster, for this CPU; it cannot be trained then.
+        """
         path = Path(directory)
         model = cls.outline(path, WEIGHTS)
-        model.precision = load_weights(model, path / WEIGHTS, precision)
+        model.precision = load_weights(model, path / WEIGHTS, precision, packed=packed)
         model.encoder.frontend.use_channels_last()
         if model.precision != "fp32":
             lower_convolutions(model.encoder.frontend)
@@ -287,10 +292,7 @@ class AVSRModel(nn.Module):
 
     @classmethod
     def outline(cls, path: Path, needed: str) -> "AVSRModel":
-        """The skeleton that a model directory describes, with its tokenizer and language models.
-
-        Raises ModelError, also if there is no file ``needed``.
-        """
+        """A model directory without its weights; raise ModelError, also if it has no ``needed``."""
         for name in ("config.json", needed):
             if not (path / name).is_file():
                 raise ModelError(f"{path} is not a model directory: it has no {name}")
@@ -370,11 +372,10 @@ def load_model(
     device: str = "auto",
     precision: Precision = "auto",
 ) -> AVSRModel:
-    """Load a model, ready to transcribe; ``name`` is as in ``find_model``.
+    """Load a model to transcribe with, not to train; ``name`` is as in ``find_model``.
 
-    ``precision`` is what its matrix products are computed in: fp32, or bf16 or int8, which are
-    faster and smaller and change results a little. ``auto`` takes bf16 and int8 for models that
-    are stored so, else fp32. int8 is for CPUs; a GPU takes bf16 instead where it may choose.
+    Matrix products are in ``precision``: bf16 and int8 (on CPUs only) are faster and smaller and
+    change results a little; ``auto`` takes them for models that are stored so, else fp32.
     The first time that a process loads a model its licence is said on stderr.
     Raises ModelError if there is no such model, device or precision.
     """
@@ -383,11 +384,10 @@ def load_model(
     if (path / ONNX).is_file():
         from avsr.onnxmodel import load_onnx
 
-        if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
-            raise ModelError(f"{chosen} is in ONNX: it takes no other precision, and the CPU only")
-        model, place = load_onnx(path), torch.device("cpu")
+        model, place = load_onnx(path, device, precision), torch.device("cpu")
     else:
-        model = AVSRModel.load(path, choose_precision(precision, path / WEIGHTS, place))
+        precision = choose_precision(precision, path / WEIGHTS, place)
+        model = AVSRModel.load(path, precision, packed=place.type == "cpu")
     if not model.has("decoder"):
         raise ModelError(
             f"{chosen} is a pre-trained encoder, which writes no text: train it first, with "

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from avsr.encoder import EncoderOutput
 from avsr.errors import ModelError
 from avsr.model import ONNX, AVSRModel
+from avsr.precision import Precision
 from avsr.rates import FBANK_DIM
 
 
@@ -213,8 +214,12 @@ def _padding(memory: Tensor, padding_mask: Tensor | None) -> Tensor:
     return padding_mask
 
 
-def load_onnx(path: Path) -> AVSRModel:
-    """Read a directory of ONNX files; raise ModelError."""
+def load_onnx(path: Path, device: str = "auto", precision: Precision = "auto") -> AVSRModel:
+    """Read a directory of ONNX files; raise ModelError, also where ``load_model`` is asked for
+    another device or precision than it has.
+    """
+    if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
+        raise ModelError(f"{path} is in ONNX: it takes no other precision, and the CPU only")
     model = AVSRModel.outline(path, ONNX)
     config = model.config
     parts: dict[str, Any] = {"encoder": OnnxEncoder(path, 8 * config.encoder.frontend_width)}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from avsr.encoder import VisualFrontend
 from avsr.errors import ModelError
-from avsr.skeleton import skeletons
+from avsr.packing import ACTIVATIONS, PackedLinear, activation_of, can_pack
 from avsr.weights import check_weights, converted
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
@@ -28,57 +28,78 @@ Precision = Literal["auto", "fp32", "bf16", "int8"]
 
 SCALE = "_scale"  # behind the name of an int8 weight (N, K): (N,) fp32, what its rows are times
 SPARED = "classifier."  # beginning of the names of layers that stay in fp32
-KINDS = ("weight", "bias")
-MANY_ROWS = r"cross_attention\.(key|value)\."  # layers of the decoder that see the whole memory
+MANY_ROWS = r"cross_attention\.(key|value)$"  # layers of the decoder that see the whole memory
 LEVELS = 127  # of int8, on each side of 0
 SMALLEST = 1e-12  # peak of a row, so that zeros are divided by something
 
 
-class BFloat16Linear(nn.Linear):
-    """``nn.Linear`` with weights in bf16; fp32 in, fp32 out."""
+class BFloat16Linear(nn.Module):
+    """A linear layer with weights in bf16, for GPUs and where PackedLinear is not to be had."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, like: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
+        """``weight`` (N, K) and ``bias`` (N,), for a layer like ``like``."""
+        super().__init__()
+        self.activation = activation_of(like)
+        self.register_buffer("weight", weight.bfloat16())
+        self.register_buffer("bias", None if bias is None else bias.bfloat16())
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N) fp32."""
-        return F.linear(x.to(self.weight.dtype), self.weight, self.bias).float()
+        y = F.linear(x.bfloat16(), self.weight, self.bias).float()
+        return ACTIVATIONS[self.activation](y)
 
 
 class Int8Linear(nn.Module):
-    """A linear layer with weights in int8; fp32 in, fp32 out.
+    """A linear layer with weights in int8, on CPUs; fp32 in, fp32 out. Its state has no weight.
 
-    Weights that are ``packed`` lie as this CPU likes them best. That takes 4 ns a weight, and makes
-    products with a few rows, as in a search, faster by a half; with hundreds hardly by a tenth.
+    Like PackedLinear it puts its weight in order when it is first used. For a search's ``few_rows``
+    this is the order that this CPU likes best, which takes 4 ns a weight; with hundreds of rows
+    that would gain a tenth, and a plain transposition must do.
     """
 
-    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor, packed: bool = True) -> None:
-        """``weight`` (N, K) int8, ``scale`` (N,) and ``bias`` (N,) fp32."""
+    def __init__(
+        self,
+        like: nn.Linear,
+        weight: Tensor,
+        scale: Tensor | None,
+        bias: Tensor | None,
+        few_rows: bool = True,
+    ) -> None:
+        """``weight`` (N, K) int8 with ``scale`` (N,) fp32, or in another precision without;
+        ``bias`` (N,), for a layer like ``like``.
+        """
         super().__init__()
-        self.out_features, self.in_features = weight.shape
+        self.activation = activation_of(like)
+        self.plain: Tensor | None = weight.detach()
+        self.scale, self.few_rows = scale, few_rows
+        self.packed: Tensor | None = None
+        rows = len(weight)
+        self.bias = torch.zeros(rows) if bias is None else bias.detach().float()
+        self.zeros = torch.zeros(rows, dtype=torch.int64)
         # Without VNNI pairs of products are summed in 16 bits: inputs of 8 bits would overflow.
         levels = LEVELS if "vnni" in cpu_features() else LEVELS // 2
-        self._weight: Tensor = (
-            torch.ops.onednn.qlinear_prepack(weight, None)
-            if packed
-            else weight.t().contiguous().to_mkldnn()
-        )
-        self._scale = scale
-        self._zeros = torch.zeros(len(scale), dtype=torch.int64)
-        self._levels = torch.tensor(float(levels))
-        self._step = torch.tensor(1.0 / levels)
-        self._middle = torch.tensor(levels + 1)  # unsigned bytes that stand for 0
-        self._rounding = torch.tensor(levels + 1.5)  # the same, and 1/2 since fractions are cut off
-        self.bias = nn.Parameter(bias, requires_grad=False)
+        self.levels = torch.tensor(float(levels))
+        self.step = torch.tensor(1.0 / levels)
+        self.middle = torch.tensor(levels + 1)  # the unsigned byte that stands for 0
+        self.rounding = torch.tensor(levels + 1.5)  # the same, and 1/2 as fractions are cut off
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N) fp32."""
+        plain = self.plain
+        if plain is not None:  # two threads at once both do it, to the same end
+            self._pack(plain)
         peak = x.abs().amax(-1, keepdim=True).clamp_(min=SMALLEST)
-        rows = torch.addcmul(self._rounding, x, self._levels / peak).to(torch.uint8)
+        rows = torch.addcmul(self.rounding, x, self.levels / peak).to(torch.uint8)
         y = torch.ops.onednn.qlinear_pointwise.tensor(
             rows,
-            self._step,
-            self._middle,
-            self._weight,
-            self._scale,
-            self._zeros,
+            self.step,
+            self.middle,
+            self.packed,
+            self.scale,
+            self.zeros,
             None,  # no bias yet: it is not in the rows' scales
             1.0,
             0,
@@ -87,7 +108,17 @@ class Int8Linear(nn.Module):
             [],
             "",
         )
-        return torch.addcmul(self.bias, y, peak)
+        return ACTIVATIONS[self.activation](torch.addcmul(self.bias, y, peak))
+
+    def _pack(self, plain: Tensor) -> None:
+        scale = self.scale
+        if plain.dtype != torch.int8:
+            plain, scale = quantize(plain)
+        if self.few_rows:
+            packed = torch.ops.onednn.qlinear_prepack(plain, None)
+        else:
+            packed = plain.t().contiguous().to_mkldnn()
+        self.scale, self.packed, self.plain = scale, packed, None
 
 
 @cache
@@ -148,15 +179,21 @@ def choose_precision(precision: Precision, path: Path, place: torch.device) -> P
     return precision
 
 
-def load_weights(model: nn.Module, path: Path, precision: Precision) -> Precision:
+def load_weights(
+    model: nn.Module, path: Path, precision: Precision, *, packed: bool = False
+) -> Precision:
     """Give a network without memory (``skeleton``) the weights of a file; say in what precision.
 
-    What is stored in that precision stays mapped (bf16, fp32) or is only laid out anew (int8);
-    else it is converted weight by weight, so that the whole is never there in fp32. Raises
-    ModelError if the file is broken or does not fit.
+    What is stored in that precision stays mapped; so do, until they are used, all weights of linear
+    layers if these are ``packed`` or in int8. Nothing is ever there as a whole in fp32 that is
+    stored in less, or computed with in less. Raises ModelError if the file is broken or does not
+    fit.
     """
     if precision == "auto":
         precision = stored_precision(path)
+    if precision == "int8" and not can_pack():
+        raise ModelError("int8 needs a PyTorch with oneDNN: take fp32")
+    packed = packed and can_pack()
     try:
         weights = load_file(path)  # mapped, nothing is read yet
     except SafetensorError as error:
@@ -164,35 +201,38 @@ def load_weights(model: nn.Module, path: Path, precision: Precision) -> Precisio
     scales = _take_scales(weights, path)
     check_weights(model, weights, str(path))
     layers = {} if precision == "fp32" else linear_layers(model)
-    matrices = [f"{name}.weight" for name in layers]
-    wanted = {name: torch.float32 for name, w in weights.items() if w.is_floating_point()}
-    wanted |= dict.fromkeys(scales, torch.float32)
-    if precision == "bf16":
-        wanted |= {f"{name}.{kind}": torch.bfloat16 for name in layers for kind in KINDS}
-        with skeletons():
-            for name, layer in layers.items():
-                low = BFloat16Linear(layer.in_features, layer.out_features, dtype=torch.bfloat16)
-                model.set_submodule(name, low)
-    elif precision == "int8":
-        wanted = {name: dtype for name, dtype in wanted.items() if name not in set(matrices)}
+    replaced = dict(layers)
+    if packed:
+        replaced = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
 
-    def convert(name: str, weight: Tensor) -> Tensor:
-        weight = weight.float() * scales[name][:, None] if name in scales else weight
-        return weight.to(wanted[name])
+    def full(name: str, weight: Tensor) -> Tensor:
+        return weight.float() * scales[name][:, None] if name in scales else weight.float()
 
-    def pack(name: str, weight: Tensor) -> Int8Linear:
-        rows, scale = (weight, scales[name]) if name in scales else quantize(weight)
-        bias = weights[name.removesuffix("weight") + "bias"]
-        few_rows = name.startswith("decoder.") and re.search(MANY_ROWS, name) is None
-        return Int8Linear(rows, scale, bias, few_rows)
+    def layer(weight_name: str, weight: Tensor) -> nn.Module:
+        name = weight_name.removesuffix(".weight")
+        like, bias = replaced[name], weights.pop(f"{name}.bias", None)
+        if precision == "int8" and name in layers:
+            few_rows = name.startswith("decoder.") and re.search(MANY_ROWS, name) is None
+            return Int8Linear(like, weight, scales.get(weight_name), bias, few_rows)
+        if weight_name in scales:
+            weight = full(weight_name, weight)
+        if not packed:
+            return BFloat16Linear(like, weight, bias)
+        dtype = torch.bfloat16 if name in layers else torch.float32
+        return PackedLinear(like, weight, bias, dtype)
 
-    other = [name for name, dtype in wanted.items() if weights[name].dtype != dtype]
-    weights |= dict(converted(other, path, convert))
-    if precision == "int8":
-        for name, quantized in converted(matrices, path, pack):
-            model.set_submodule(name.removesuffix(".weight"), quantized)
-            del weights[name]
-    model.load_state_dict(weights, assign=True)
+    matrices = [f"{name}.weight" for name in replaced]
+    for name, made in converted(matrices, path, layer):
+        del weights[name]
+        model.set_submodule(name.removesuffix(".weight"), made)
+    other = [
+        name
+        for name, weight in weights.items()
+        if name in scales or (weight.is_floating_point() and weight.dtype != torch.float32)
+    ]
+    weights |= dict(converted(other, path, full))
+    # Packed layers do not take theirs; that the file has all was checked.
+    model.load_state_dict(weights, assign=True, strict=False)
     return precision
 
 

@@ -16,6 +16,7 @@ from benchmarks import (
     imports,
     loader,
     long,
+    network,
     precision,
     prepare,
     transcribe,
@@ -30,6 +31,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "faces": faces.measure,
     "demo": demo.measure,
     "precision": precision.measure,
+    **{f"network-{size}": partial(network.measure, size) for size in network.SIZES},
     **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
 }
 
@@ -67,7 +69,7 @@ def main() -> None:
             "machine": platform.machine(),
         }
         for name, value in result.items():
-            print(f"{name:24} {value}", file=sys.stderr)
+            print(f"{name:34} {value}", file=sys.stderr)
         print(json.dumps(result), flush=True)
 
 

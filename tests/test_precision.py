@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from avsr import cli, load_model
 from avsr.decoder import DecoderConfig, Tokenizer
@@ -14,7 +15,15 @@ from avsr.encoder import AVHubertConfig
 from avsr.errors import ModelError
 from avsr.interop import convert_model, export_fairseq
 from avsr.model import AVSRModel, ModelConfig
-from avsr.precision import Int8Linear, choose_precision, linear_layers, quantize, stored_precision
+from avsr.packing import ActiveLinear, PackedLinear
+from avsr.precision import (
+    BFloat16Linear,
+    Int8Linear,
+    choose_precision,
+    linear_layers,
+    quantize,
+    stored_precision,
+)
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ModelConfig(
@@ -71,14 +80,15 @@ def test_int8_keeps_every_weight_within_half_a_step():
     assert not rows[3].any()
 
 
-def test_an_int8_layer_computes_what_integers_do():
+@pytest.mark.parametrize("few_rows", [True, False])
+def test_an_int8_layer_computes_what_integers_do(few_rows):
     generator = torch.Generator().manual_seed(0)
     rows, scale = quantize(torch.randn(40, 64, generator=generator))
     bias = torch.randn(40, generator=generator)
-    layer = Int8Linear(rows, scale, bias)
+    layer = Int8Linear(nn.Linear(64, 40), rows, scale, bias, few_rows)
     x = torch.randn(3, 5, 64, generator=generator) * torch.tensor([1e-3, 1.0, 300.0])[:, None, None]
     x[1, 2] = 0.0
-    levels = float(layer._levels)
+    levels = float(layer.levels)
     peak = x.abs().amax(-1, keepdim=True).clamp(min=1e-12).double()
     whole = np.floor(x.double() * levels / peak + 0.5).long()
     exact = (whole @ rows.long().T) * scale.double() * peak / levels + bias
@@ -93,6 +103,19 @@ def test_an_int8_layer_computes_what_integers_do():
             torch.testing.assert_close(layer(x[i, j]), found[i, j], rtol=1e-6, atol=1e-6)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+def test_what_comes_behind_a_layer_is_taken_along(activation):
+    layer = ActiveLinear(24, 40, activation)
+    x = torch.randn(7, 24, generator=torch.Generator().manual_seed(0))
+    for low in (
+        Int8Linear(layer, layer.weight, None, layer.bias),
+        BFloat16Linear(layer, layer.weight, layer.bias),
+        PackedLinear(layer, layer.weight, layer.bias, torch.bfloat16),
+    ):
+        torch.testing.assert_close(low(x), layer(x), atol=0.02, rtol=0.02)
+
+
 @pytest.mark.parametrize("held", ["fp32", "bf16", "int8"])
 def test_every_precision_computes_nearly_the_same(stored, held):
     assert stored_precision(stored / held / "model.safetensors") == held
@@ -100,6 +123,10 @@ def test_every_precision_computes_nearly_the_same(stored, held):
     for precision in ("fp32", "bf16", "int8"):
         model = load_model(stored / held, "cpu", precision)
         assert model.precision == precision
+        if precision == "bf16":  # the way of GPUs
+            unpacked = AVSRModel.load(stored / held, precision)
+            for found, wanted in zip(answers(unpacked), answers(model), strict=True):
+                torch.testing.assert_close(found, wanted, atol=0.05, rtol=0.05)
         for found, wanted in zip(answers(model), right, strict=True):
             assert found.dtype == torch.float32
             error = float((found - wanted).norm() / wanted.norm())

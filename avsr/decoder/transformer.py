@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from avsr.decoder.tokenizer import PAD
 from avsr.errors import ConfigError
+from avsr.packing import ActiveLinear
 
 FIRST_POSITION = PAD + 1  # positions count on from the padding id, as in the public checkpoints
 MAX_POSITIONS = 2048
@@ -131,13 +132,13 @@ class DecoderLayer(nn.Module):
         self.cross_norm = nn.LayerNorm(dim)
         self.cross_attention = Attention(dim, memory_dim, heads, dropout)
         self.ffn_norm = nn.LayerNorm(dim)
-        self.ffn_in = nn.Linear(dim, config.ffn_dim)
+        self.ffn_in = ActiveLinear(dim, config.ffn_dim, "relu")
         self.ffn_out = nn.Linear(config.ffn_dim, dim)
         self.dropout = nn.Dropout(config.dropout)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, D), with its residual."""
-        return x + self.dropout(self.ffn_out(F.relu(self.ffn_in(self.ffn_norm(x)))))
+        return x + self.dropout(self.ffn_out(self.ffn_in(self.ffn_norm(x))))
 
     def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor | None) -> Tensor:
         """All positions at once, each seeing only earlier ones: (B, L, D) -> (B, L, D)."""

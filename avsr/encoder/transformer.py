@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from avsr.encoder.config import AVHubertConfig
+from avsr.packing import ActiveLinear
 from avsr.progress import breathe
 
 
@@ -60,14 +61,14 @@ class EncoderLayer(nn.Module):
         self.attention_norm = nn.LayerNorm(config.dim)
         self.attention = SelfAttention(config.dim, config.heads, config.attention_dropout)
         self.ffn_norm = nn.LayerNorm(config.dim)
-        self.ffn_in = nn.Linear(config.dim, config.ffn_dim)
+        self.ffn_in = ActiveLinear(config.dim, config.ffn_dim, "gelu")
         self.ffn_out = nn.Linear(config.ffn_dim, config.dim)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, key_mask: Tensor | None) -> Tensor:
         """(B, S, D) -> (B, S, D)."""
         x = x + self.dropout(self.attention(self.attention_norm(x), key_mask))
-        return x + self.dropout(self.ffn_out(F.gelu(self.ffn_in(self.ffn_norm(x)))))
+        return x + self.dropout(self.ffn_out(self.ffn_in(self.ffn_norm(x))))
 
 
 class PromptedTransformer(nn.Module):

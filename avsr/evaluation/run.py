@@ -175,7 +175,8 @@ def _about_model(
     told = [mode for mode in config.language_modes if mode not in (AUTO, "given", *known)]
     if told:
         raise ConfigError(f"language_modes: '{told[0]}' is neither auto, given nor known")
-    digest = hashlib.sha256()
+    # The temperature of its probabilities, say, may change while the weights stay.
+    digest = hashlib.sha256(_json(asdict(model.config)).encode())
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(weight.contiguous().numpy().tobytes())

@@ -138,7 +138,7 @@ class StepGraph(nn.Module):
                 _split(y, heads), cross[2 * i], cross[2 * i + 1], attn_mask=seen
             )
             x = x + other.out(_join(y).flatten(0, 1))
-            x = x + layer.ffn_out(F.relu(layer.ffn_in(layer.ffn_norm(x))))
+            x = x + layer.ffn_out(layer.ffn_in(layer.ffn_norm(x)))
         return part.logits(x).log_softmax(-1), *after
 
 

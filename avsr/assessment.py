@@ -69,6 +69,9 @@ def evaluate(
         Text, typer.Option(help="noise.json of another run, whose noise this one must have.")
     ] = None,
     device: DeviceOption = "auto",
+    precision: Annotated[
+        Text, typer.Option(help="Of matrix products: auto, fp32, bf16 or int8.")
+    ] = None,
 ) -> int:
     """Score a model under noise, by language: a grid of conditions, and a report.
 

@@ -26,6 +26,7 @@ from avsr.console import (
     ModelOption,
     OutputOption,
     OverwriteOption,
+    PrecisionOption,
     SyncOption,
     VideosArgument,
     complain,
@@ -118,6 +119,7 @@ def transcribe(
         bool, typer.Option("--every-face", help="Transcribe each face, in segments of its own.")
     ] = False,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object per file and line on stdout.")
     ] = False,
@@ -158,6 +160,7 @@ def transcribe(
         models=models,
         max_loaded=max_loaded,
         device=device,
+        precision=precision,
         options={
             "modality": modality,
             "language": language,
@@ -238,6 +241,7 @@ def demo(
     ] = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     config: Annotated[
         Path | None, typer.Option(help="YAML file of limits; demo/README.md lists them.")
     ] = None,
@@ -260,6 +264,7 @@ def demo(
         port=port,
         model=model,
         device=device,
+        precision=precision,
         config=config,
         auth=auth,
         root_path=root_path,

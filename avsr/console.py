@@ -24,6 +24,10 @@ ModelOption = Annotated[
     typer.Option("--model", help="Directory, hf://owner/name or bundled name; default: bundled."),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="'cpu', 'cuda' or 'auto'.")]
+PrecisionOption = Annotated[
+    Literal["auto", "fp32", "bf16", "int8"],
+    typer.Option("--precision", help="Of matrix products; 'auto': as the model is stored."),
+]
 ModalityOption = Annotated[
     Modality, typer.Option("--modality", help="Sound and lips, sound only, or lips only.")
 ]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from avsr.console import listed
+from avsr.errors import AvsrError
 
 
 def import_model(
@@ -63,17 +64,43 @@ def list_models() -> None:
 
 
 def export_model(
-    model: Annotated[Path, typer.Argument(help="Model directory.")],
-    out: Annotated[Path, typer.Argument(help="Folder for checkpoint, dictionary and tokenizer.")],
+    model: Annotated[str, typer.Argument(help="Model directory or bundled name.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write into.")],
     form: Annotated[
-        Literal["fairseq"], typer.Option("--format", help="Whose names the weights get.")
-    ] = "fairseq",
+        Literal["fairseq", "onnx"] | None,
+        typer.Option("--format", help="For fairseq (if nothing is said), or for ONNX's runtime."),
+    ] = None,
+    precision: Annotated[
+        Literal["bf16", "int8"] | None,
+        typer.Option(help="Instead: a model directory whose matrices are stored so."),
+    ] = None,
 ) -> None:
-    """Write a model without prompts under the names of AV-HuBERT's fairseq checkpoints."""
+    """Write a model for other programs, or smaller.
+
+    fairseq: a model without prompts under the names of AV-HuBERT's checkpoints. onnx: a folder of
+    graphs, compared with the original one by one; 'avsr transcribe --model' takes it.
+    """
+    from avsr.hub import find_model
+
+    if form is not None and precision is not None:
+        raise AvsrError("--format and --precision exclude each other")
+    folder = find_model(model)
+    if precision is not None:
+        from avsr.interop import convert_model
+
+        convert_model(folder, out, precision)
+        print(out)
+        return
+    if form == "onnx":
+        from avsr.interop.graphs import export_onnx
+
+        for name, difference in export_onnx(folder, out).items():
+            print(f"{out / name}.onnx  differs from torch by {difference:.0e} at most")
+        return
     from avsr.interop import export_fairseq
 
-    made = export_fairseq(model, out)
+    made = export_fairseq(folder, out)
     for path in made.files:
         print(path)
     if made.left_out:
-        print(f"left out, as {form} has no place for it: {', '.join(made.left_out)}")
+        print(f"left out, as fairseq has no place for it: {', '.join(made.left_out)}")

@@ -19,6 +19,7 @@ from avsr.progress import Progress
 if TYPE_CHECKING:
     from avsr.model import AVSRModel
     from avsr.modelset import ModelSet
+    from avsr.precision import Precision
     from avsr.transcript import Transcript
 
 WIDEST = 60  # characters of a cell of the table
@@ -34,6 +35,7 @@ class Job:
     """YAML of a ModelSet instead."""
     max_loaded: int
     device: str
+    precision: "Precision"
     options: Mapping[str, Any]
     """Fields of TranscribeOptions."""
     delivery: Delivery
@@ -65,7 +67,7 @@ def transcribe_files(
     from avsr.languages import check_language_option
 
     with show_status("loading the model"):
-        network = load_network(job.model, job.models, job.max_loaded, job.device)
+        network = load_network(job.model, job.models, job.max_loaded, job.device, job.precision)
     check_language_option(job.options["language"], network.config.languages)
     workers = min(workers, len(videos))
     if cluster is None and workers == 1:
@@ -124,16 +126,16 @@ def _keep(job: Job, video: str, transcript: "Transcript") -> Outcome:
 
 
 def load_network(
-    model: str | None, models: Path | None, max_loaded: int, device: str
+    model: str | None, models: Path | None, max_loaded: int, device: str, precision: "Precision"
 ) -> "AVSRModel | ModelSet":
     """The model, or the set of models."""
     if models is not None:
         from avsr.modelset import ModelSet
 
-        return ModelSet(models, device, max_loaded=max_loaded)
+        return ModelSet(models, device, max_loaded=max_loaded, precision=precision)
     from avsr.model import load_model
 
-    return load_model(model, device)
+    return load_model(model, device, precision)
 
 
 _network = functools.cache(load_network)  # one in each process
@@ -147,7 +149,7 @@ def _work(job: Job, folder: str, threads: int, video: str) -> Outcome:
     torch.set_num_threads(threads)
     os.chdir(folder)
     with contextlib.redirect_stderr(io.StringIO()):  # the first process has said the licence
-        network = _network(job.model, job.models, job.max_loaded, job.device)
+        network = _network(job.model, job.models, job.max_loaded, job.device, job.precision)
     return transcribe_one(job, network, video)
 
 

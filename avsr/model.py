@@ -1,8 +1,9 @@
 """The whole network, its configuration and its directory on disk.
 
-A model directory holds ``config.json``, ``model.safetensors`` (fp16 or fp32), ``tokenizer.model``,
-``README.md`` (the card) and, with language models, ``lm.safetensors``. Nothing in it is ever
-unpickled; weights in fp32 are mapped into memory, not read.
+A model directory holds ``config.json``, ``model.safetensors`` (fp16 or fp32; bf16 or int8 as
+``avsr export`` writes it), ``tokenizer.model``, ``README.md`` (the card) and, with language models,
+``lm.safetensors``. Nothing in it is ever unpickled; weights that are computed with as they are
+stored, fp32 and bf16, are mapped into memory, not read.
 """
 
 import dataclasses
@@ -11,12 +12,12 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from avsr.decoder import BLANK, BOS, EOS, PAD, UNK, AttentionDecoder, DecoderConfig, Tokenizer
@@ -26,6 +27,7 @@ from avsr.files import replace_bytes, replacing
 from avsr.hub import DEFAULT_MODEL, find_model, read_licence
 from avsr.language import LanguageClassifier
 from avsr.languages import LANGUAGES
+from avsr.precision import Precision, choose_precision, load_weights, lower_convolutions
 from avsr.progress import Progress, telling
 from avsr.search import (
     Hypothesis,
@@ -37,13 +39,14 @@ from avsr.search import (
     pack_ngrams,
 )
 from avsr.skeleton import garbage_waits, skeletons
-from avsr.weights import check_weights, fill
 
 if TYPE_CHECKING:
     from numpy import ndarray
 
     from avsr.transcript import Transcript, Word
 
+WEIGHTS = "model.safetensors"
+ONNX = "encoder.onnx"  # or this and others instead of WEIGHTS
 PARTS = ("encoder", "classifier", "decoder", "ctc")
 _said: set[str] = set()  # licences, by this process
 
@@ -135,6 +138,7 @@ class AVSRModel(nn.Module):
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
+        self.precision: Precision = "fp32"  # of matrix products
         self.language_models: dict[str, NgramModel] = {}  # by language code, may be none
         dim = config.encoder.dim
         languages = len(config.languages) if self.has("classifier") else 0
@@ -164,7 +168,7 @@ class AVSRModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.encoder.fusion_norm.weight.device
+        return next(chain(self.encoder.parameters(), self.encoder.buffers())).device
 
     def encode(
         self,
@@ -259,8 +263,10 @@ class AVSRModel(nn.Module):
         """Write a model directory; each file is written under a temporary name, then renamed.
 
         ``card`` is the text of its README.md. ``half`` stores the weights in fp16.
-        Raises ModelError if the model has no tokenizer.
+        Raises ModelError if the model has no tokenizer, or was loaded in another precision.
         """
+        if self.precision != "fp32":
+            raise ModelError(f"a model in {self.precision} cannot be saved: load it in fp32")
         weights = {
             name: value.half() if half and value.is_floating_point() else value
             for name, value in self.state_dict().items()
@@ -269,13 +275,28 @@ class AVSRModel(nn.Module):
 
     @classmethod
     @garbage_waits()
-    def load(cls, directory: str | os.PathLike[str], *, packed: bool = False) -> "AVSRModel":
-        """Read a model directory in evaluation mode, fp32, on the CPU; raise ModelError.
+    def load(
+        cls, directory: str | os.PathLike[str], precision: Precision = "fp32", packed: bool = False
+    ) -> "AVSRModel":
+        """Read a model directory in evaluation mode, on the CPU; raise ModelError.
 
-        ``packed`` makes it a model for this CPU that is faster and cannot be trained.
+        ``packed`` makes it faster, for this CPU; it cannot be trained then.
         """
         path = Path(directory)
-        for name in ("config.json", "model.safetensors"):
+        model = cls.outline(path, WEIGHTS)
+        model.precision = load_weights(model, path / WEIGHTS, precision, packed=packed)
+        if packed and model.precision == "fp32":
+            model.encoder.frontend.laid_out = False  # but when it is used: weights are read for it
+        else:
+            model.encoder.frontend.use_channels_last()
+        if model.precision != "fp32":
+            lower_convolutions(model.encoder.frontend)
+        return model.eval()
+
+    @classmethod
+    def outline(cls, path: Path, needed: str) -> "AVSRModel":
+        """A model directory without its weights; raise ModelError, also if it has no ``needed``."""
+        for name in ("config.json", needed):
             if not (path / name).is_file():
                 raise ModelError(f"{path} is not a model directory: it has no {name}")
         try:
@@ -291,16 +312,6 @@ class AVSRModel(nn.Module):
                     f"config.json says {config.vocabulary_size}"
                 )
         model = cls.skeleton(config, tokenizer)
-        try:
-            weights = load_file(path / "model.safetensors")  # mapped, nothing is read yet
-        except SafetensorError as error:
-            raise ModelError(f"{path / 'model.safetensors'} is broken: {error}") from error
-        check_weights(model, weights, str(path / "model.safetensors"))
-        fill(model, path / "model.safetensors", packed=packed)
-        if packed:
-            model.encoder.frontend.laid_out = False  # but when it is used: weights are read for it
-        else:
-            model.encoder.frontend.use_channels_last()
         if (path / "lm.safetensors").exists():
             model.language_models = load_ngrams(path / "lm.safetensors", BOS)
             wrong = [
@@ -312,18 +323,18 @@ class AVSRModel(nn.Module):
                 raise ModelError(
                     f"{path / 'lm.safetensors'} does not fit the model: {', '.join(wrong)}"
                 )
-        return model.eval()
+        return model
 
 
 def write_model(
     directory: str | os.PathLike[str],
     config: ModelConfig,
-    weights: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor] | None,
     tokenizer: Tokenizer | None,
     card: str,
     language_models: Mapping[str, NgramModel] | None = None,
 ) -> None:
-    """Write a model directory with weights as they are, each file whole or not at all.
+    """Write a model directory with weights as they are (None: none), each file whole or not at all.
 
     Raises ModelError for a decoder without tokenizer.
     """
@@ -339,7 +350,9 @@ def write_model(
         replace_bytes(path / "lm.safetensors", pack_ngrams(language_models))
     else:
         (path / "lm.safetensors").unlink(missing_ok=True)  # of a model that stood there before
-    with replacing(path / "model.safetensors") as temporary:
+    if weights is None:
+        return
+    with replacing(path / WEIGHTS) as temporary:
         save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
 
 
@@ -357,16 +370,27 @@ def resolve_device(device: str) -> torch.device:
     return chosen
 
 
-def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto") -> AVSRModel:
+def load_model(
+    name: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> AVSRModel:
     """Load a model to transcribe with, not to train; ``name`` is as in ``find_model``.
 
+    Matrix products are in ``precision``: bf16 and int8 (on CPUs only) are faster and smaller and
+    change results a little; ``auto`` takes them for models that are stored so, else fp32.
     The first time that a process loads a model its licence is said on stderr.
-    Raises ModelError if there is no such model or device.
+    Raises ModelError if there is no such model, device or precision.
     """
     chosen = DEFAULT_MODEL if name is None else os.fspath(name)
-    path = find_model(name)
-    where = resolve_device(device)
-    model = AVSRModel.load(path, packed=where.type == "cpu")
+    path, place = find_model(name), resolve_device(device)
+    if (path / ONNX).is_file():
+        from avsr.onnxmodel import load_onnx
+
+        model, place = load_onnx(path, device, precision), torch.device("cpu")
+    else:
+        precision = choose_precision(precision, path / WEIGHTS, place)
+        model = AVSRModel.load(path, precision, packed=place.type == "cpu")
     if not model.has("decoder"):
         raise ModelError(
             f"{chosen} is a pre-trained encoder, which writes no text: train it first, with "
@@ -376,4 +400,4 @@ def load_model(name: str | os.PathLike[str] | None = None, device: str = "auto")
     if licence not in _said:
         _said.add(licence)
         print(f"avsr: {licence}", file=sys.stderr, flush=True)
-    return model.to(where)
+    return model.to(place)

@@ -26,6 +26,7 @@ from avsr.pipeline import (
     TranscribeOptions,
     recognize_scored,
 )
+from avsr.precision import Precision
 from avsr.progress import Progress, telling
 from avsr.recording import Recording, read_recording
 from avsr.settings import build_settings, read_settings
@@ -56,7 +57,12 @@ class ModelSet:
     """Transcribes like an AVSRModel; at most ``max_loaded`` models are in memory at any time."""
 
     def __init__(
-        self, file: str | os.PathLike[str], device: str = "auto", *, max_loaded: int = 2
+        self,
+        file: str | os.PathLike[str],
+        device: str = "auto",
+        *,
+        max_loaded: int = 2,
+        precision: Precision = "auto",
     ) -> None:
         """Read the YAML ``file``; models are loaded when they are needed.
 
@@ -69,6 +75,7 @@ class ModelSet:
         self.folder = path.parent
         self.config = SimpleNamespace(languages=tuple(self.settings.models))
         self.device = device
+        self.precision = precision
         self.max_loaded = max_loaded
         self._loaded: OrderedDict[str, AVSRModel] = OrderedDict()  # the last used at the end
 
@@ -78,7 +85,8 @@ class ModelSet:
             while len(self._loaded) >= self.max_loaded:
                 self._loaded.popitem(last=False)
             outside = name in BUNDLED or name.startswith("hf://")
-            self._loaded[name] = load_model(name if outside else self.folder / name, self.device)
+            place = name if outside else self.folder / name
+            self._loaded[name] = load_model(place, self.device, self.precision)
         self._loaded.move_to_end(name)
         return self._loaded[name]
 

@@ -34,6 +34,11 @@ class ActiveLinear(nn.Linear):
         return ACTIVATIONS[self.activation](super().forward(x))
 
 
+def activation_of(layer: nn.Linear) -> str:
+    """What comes behind a layer, of ACTIVATIONS."""
+    return layer.activation if isinstance(layer, ActiveLinear) else "none"
+
+
 class PackedLinear(nn.Module):
     """An ``nn.Linear`` or ActiveLinear that cannot be trained. Its state has the same names.
 
@@ -41,23 +46,34 @@ class PackedLinear(nn.Module):
     file is not read before, and its pages are free again afterwards.
     """
 
-    def __init__(self, like: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
-        """``weight`` (D_out, D_in) and ``bias`` (D_out,), for a layer like ``like``."""
+    def __init__(
+        self,
+        like: nn.Linear,
+        weight: Tensor,
+        bias: Tensor | None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """``weight`` (D_out, D_in) and ``bias`` (D_out,), for a layer like ``like``.
+
+        What is multiplied is first brought to ``dtype``; what comes out is fp32.
+        """
         super().__init__()
-        self.activation = like.activation if isinstance(like, ActiveLinear) else "none"
+        self.activation = activation_of(like)
+        self.dtype = dtype
         self.plain: Tensor | None = weight.detach()
         self.packed: Tensor | None = None
-        self.bias = None if bias is None else bias.detach().float()
+        self.bias = None if bias is None else bias.detach().to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D_in) -> (..., D_out)."""
         plain = self.plain
         if plain is not None:  # two threads at once both do it, to the same end
-            self.packed = torch.ops.mkldnn._reorder_linear_weight(plain.float(), ROWS)
+            self.packed = torch.ops.mkldnn._reorder_linear_weight(plain.to(self.dtype), ROWS)
             self.plain = None
-        return torch.ops.mkldnn._linear_pointwise(
-            x, self.packed, self.bias, self.activation, [], ALGORITHM
+        y = torch.ops.mkldnn._linear_pointwise(
+            x.to(self.dtype), self.packed, self.bias, self.activation, [], ALGORITHM
         )
+        return y.float()
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool

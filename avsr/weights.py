@@ -1,18 +1,18 @@
-"""Weights of a file: whether they fit a network, and in the precision that it computes with."""
+"""Weights of a file: whether they fit a network, and made into something else."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from avsr.errors import ModelError
-from avsr.packing import PackedLinear, can_pack
 
 MAX_NAMED = 20  # weights of a kind that an error names
-FEW = 32  # weights that are copied from one mapping of a file
+FEW = 32  # weights that are converted from one mapping of a file
+
+T = TypeVar("T")
 
 
 def check_weights(
@@ -45,27 +45,14 @@ def check_weights(
         raise ModelError(f"{where} does not fit its config: " + "; ".join(problems))
 
 
-def fill(model: nn.Module, path: Path, *, packed: bool) -> None:
-    """Give a skeleton the weights of a file that fits it, in fp32.
+def converted(
+    names: Sequence[str], path: Path, convert: Callable[[str, Tensor], T]
+) -> Iterator[tuple[str, T]]:
+    """What ``convert`` makes, of a name and its weight, of some weights of a safetensors file.
 
-    What the file has in fp32 stays mapped. ``packed`` replaces linear layers by their packed kind,
-    which keep theirs mapped until they are used. Pages of a mapped file that were read count as
-    memory until all of that mapping is let go, hence one for every few.
+    Pages of a mapped file count as memory until it is let go, hence a mapping for every few.
     """
-    linear = {}
-    if packed and can_pack():
-        linear = {f"{n}.weight": m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
-    weights = load_file(path)  # mapped, nothing is read yet
-    half = [n for n, w in weights.items() if w.is_floating_point() and w.dtype != torch.float32]
-    moved = [*linear, *(name for name in half if name not in linear)]
-    for first in range(0, len(moved), FEW):
+    for first in range(0, len(names), FEW):
         with safe_open(path, "pt") as file:
-            for name in moved[first : first + FEW]:
-                if name not in linear:
-                    weights[name] = file.get_tensor(name).float()
-                    continue
-                layer, bias = name.removesuffix(".weight"), name.removesuffix("weight") + "bias"
-                del weights[name]
-                there = PackedLinear(linear[name], file.get_tensor(name), weights.pop(bias, None))
-                model.set_submodule(layer, there)
-    model.load_state_dict(weights, assign=True, strict=False)  # but for packed ones, all are there
+            for name in names[first : first + FEW]:
+                yield name, convert(name, file.get_tensor(name))

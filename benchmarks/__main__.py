@@ -17,6 +17,7 @@ from benchmarks import (
     loader,
     long,
     network,
+    precision,
     prepare,
     training,
     transcribe,
@@ -31,6 +32,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "evaluation": evaluation.measure,
     "faces": faces.measure,
     "demo": demo.measure,
+    "precision": precision.measure,
     **{f"network-{size}": partial(network.measure, size) for size in network.SIZES},
     **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
 }

@@ -19,6 +19,7 @@ import gradio as gr
 from avsr import AvsrError, Transcript, load_model
 from avsr.languages import LANGUAGES, RIGHT_TO_LEFT, language_name
 from avsr.media import probe
+from avsr.precision import Precision
 from avsr.progress import Progress
 from avsr.transcript import FORMATS, write_transcript
 from demo.intake import Shelf, describe
@@ -364,6 +365,7 @@ def main(
     port: int | None = None,
     model: str | None = None,
     device: str = "auto",
+    precision: Precision = "auto",
     config: Path | None = None,
     auth: Path | None = None,
     root_path: str = "",
@@ -377,7 +379,7 @@ def main(
     users = None if auth is None else read_users(auth)
     listener = bind(host, port)
     with listener, open_store(limits) as store:
-        page = build_app(load_model(model, device), limits=limits, name=model)
+        page = build_app(load_model(model, device, precision), limits=limits, name=model)
         app = create_app(page, store, users=users, root_path=root_path, css=CSS, theme=THEME)
         server = Server(app, listener, limits)
         print(f"avsr is at {server.address} (Ctrl-C stops it)", flush=True)

@@ -55,7 +55,7 @@ def knowing(monkeypatch: pytest.MonkeyPatch) -> KnowingModel:
     """The model that every command loads; "missing" is a name that there is not."""
     network = KnowingModel()
 
-    def load(name: str | None, device: str) -> KnowingModel:
+    def load(name: str | None, device: str, precision: str) -> KnowingModel:
         if name == "missing":
             raise ModelError("no model 'missing'")
         return network
@@ -338,7 +338,7 @@ def test_an_unexpected_error_of_a_command_is_one_line(
     run: Run, monkeypatch: pytest.MonkeyPatch, clip: Path
 ) -> None:
     monkeypatch.delenv("AVSR_DEBUG", raising=False)
-    monkeypatch.setattr(model, "load_model", lambda name, device: 1 / 0)
+    monkeypatch.setattr(model, "load_model", lambda name, device, precision: 1 / 0)
     got = run("transcribe", clip)
     assert got.status == 1
     assert got.err.startswith("avsr: unexpected ZeroDivisionError")

@@ -62,7 +62,7 @@ def part_of(path: str, duration: float) -> Transcript:
 @pytest.fixture
 def speaker(monkeypatch: pytest.MonkeyPatch) -> Speaker:
     network = Speaker()
-    monkeypatch.setattr(model, "load_model", lambda name, device: network)
+    monkeypatch.setattr(model, "load_model", lambda name, device, precision: network)
     return network
 
 
@@ -288,7 +288,7 @@ def test_a_file_that_cannot_be_written_is_named_and_the_others_are_done(
             (folder / "talk.srt").mkdir(exist_ok=True)  # in the way, since it was looked at
             return super().transcribe(path, **options)
 
-    monkeypatch.setattr(model, "load_model", lambda name, device: Obstructing())
+    monkeypatch.setattr(model, "load_model", lambda name, device, precision: Obstructing())
     got = run(talk, other, "-o", folder)
     assert got.status == 1
     complaint, summary = [line for line in got.err.splitlines() if line.startswith("avsr: ")]

@@ -65,9 +65,9 @@ def loaded(monkeypatch):
     seen = {"names": [], "most": 0}
     alive = weakref.WeakSet()
 
-    def load(name, device):
+    def load(name, device, precision):
         gc.collect()
-        model = load_model(name, device)
+        model = load_model(name, device, precision)
         alive.add(model)
         seen["names"].append(Path(name).name)
         seen["most"] = max(seen["most"], len(alive))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from avsr.corpus.manifest import is_number
 from avsr.errors import ConfigError
@@ -13,6 +13,7 @@ from avsr.settings import build_settings, read_settings
 
 CLEAN = "clean"
 MODALITIES = ("av", "audio", "video")
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
 LISTS = ("languages", "modalities", "language_modes", "noises", "snr_db", "pictures")
 
 
@@ -87,6 +88,8 @@ class EvaluationConfig:
     """Share of CTC in the score."""
     lm_weight: float = 0.4
     """Weight of the model's language model."""
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    """Of matrix products, as in ``load_model``."""
     sync: bool = True
     """Whether lips that run before or behind the sound are put right."""
     batch_size: int = 8
@@ -108,6 +111,8 @@ class EvaluationConfig:
             problems.append("snr_over must be clip or speech")
         if self.paper not in (None, "muavic"):
             problems.append("paper must be muavic, or not be there")
+        if self.precision not in PRECISIONS:
+            problems.append(f"precision must be of {', '.join(PRECISIONS)}")
         if self.batch_size < 1 or (self.limit is not None and self.limit < 1):
             problems.append("batch_size and limit must be 1 or more")
         if problems:

@@ -33,6 +33,7 @@ from avsr.evaluation.scores import Outcome
 from avsr.evaluation.text import NORMALIZATION_VERSION
 from avsr.evaluation.workplace import Task, Workplace, chosen_records, noise_library
 from avsr.files import replace_text
+from avsr.hub import find_model
 from avsr.search import pack_ngrams
 
 SEARCH = ("beam_size", "ctc_weight", "lm_weight", "sync")
@@ -48,7 +49,7 @@ def _open(config: EvaluationConfig, device: str, threads: int) -> Workplace:
     from avsr.model import load_model
 
     torch.set_num_threads(threads)
-    model = load_model(config.model, device)
+    model = load_model(config.model, device, config.precision)
     options = {name: getattr(config, name) for name in SEARCH}
     return Workplace(config, ModelRecognizer(model, **options))
 
@@ -157,12 +158,13 @@ def _about_model(
     config: EvaluationConfig, records: Iterable[Record], recognizer: Recognizer | None
 ) -> dict[str, Any]:
     """Name, digest of the weights and search options; check that it knows the languages."""
-    from avsr.model import load_model
+    from avsr.model import WEIGHTS, load_model
+    from avsr.precision import stored_precision
 
     options = {name: getattr(config, name) for name in SEARCH}
     if recognizer is not None:
         return {"name": type(recognizer).__name__.lower(), "weights": None, **options}
-    model = load_model(config.model, "cpu")
+    model = load_model(config.model, "cpu", "fp32")
     known = model.config.languages
     wrong = sorted({r.language for r in records} - set(known))
     if wrong:
@@ -179,6 +181,14 @@ def _about_model(
         digest.update(name.encode())
         digest.update(weight.contiguous().numpy().tobytes())
     digest.update(pack_ngrams(model.language_models))
+    folder = find_model(config.model)
+    for graph in sorted(folder.glob("*.onnx*")):  # which are not in the state
+        digest.update(graph.read_bytes())
+    precision = config.precision
+    if precision == "auto" and (folder / WEIGHTS).is_file():
+        precision = stored_precision(folder / WEIGHTS)
+    if precision not in ("auto", "fp32"):  # folders of runs in fp32 do not say so
+        options["precision"] = precision
     path = Path(config.model or "tiny").resolve()
     name = path.parent.name if path.name == "model" else path.name
     return {"name": name, "weights": digest.hexdigest(), **options}

@@ -15,7 +15,8 @@ from avsr.hub import read_licence
 from avsr.interop.avhubert import PREFIX, foreign_name
 from avsr.interop.importing import CHECKPOINT
 from avsr.interop.vocabulary import SPECIAL
-from avsr.model import AVSRModel
+from avsr.model import WEIGHTS, AVSRModel
+from avsr.precision import stored_precision
 
 LEFT_OUT = {
     "classifier": "language classifier",
@@ -48,7 +49,9 @@ def export_fairseq(model_directory: Path, out: Path) -> Exported:
             f"{model_directory} has {config.encoder.prompts} language prompts in every layer, for "
             "which fairseq's layout has no place"
         )
-    stored = load_file(model_directory / "model.safetensors")
+    if stored_precision(model_directory / WEIGHTS) == "int8":
+        raise ModelError(f"{model_directory} is in int8: export the model that it was made from")
+    stored = load_file(model_directory / WEIGHTS)
     named = {name: foreign_name(name) for name in stored}
     weights = OrderedDict((their, stored[own].clone()) for own, their in named.items() if their)
     if model.has("decoder"):

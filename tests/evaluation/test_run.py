@@ -280,3 +280,17 @@ def test_a_model_that_names_no_language_is_scored_for_its_words_only(manifest, u
     assert cell["average"]["wer"] is not None
     assert cell["average"]["language_accuracy"] is None
     assert write_report(folder).is_file()
+
+
+def test_a_run_in_another_precision_has_another_folder(manifest, untrained):
+    folders = {
+        precision: evaluate(
+            config(manifest, model=str(untrained), precision=precision), device="cpu"
+        )
+        for precision in ("auto", "fp32", "int8")
+    }
+    assert folders["auto"] == folders["fp32"] != folders["int8"]
+    assert read_run(folders["int8"]).about["model"]["precision"] == "int8"
+    assert "precision" not in read_run(folders["fp32"]).about["model"]
+    with pytest.raises(ConfigError, match="precision must be of auto, fp32, bf16, int8"):
+        config(manifest, precision="int4")

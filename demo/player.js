@@ -3,7 +3,8 @@
 
 const find = (selector) => element.querySelector(selector);
 const source = () => find("video.source");
-let words = [], starts = [], boxes = [], known = null, lit = null, frame = 0;
+let words = [], starts = [], boxes = [], since = 0, until = Infinity, known = null, lit = null, frame = 0;
+let place = { src: "", time: 0, since: 0, until: 0 };  // where the visitor was before the content changed
 
 function learn() {  // what is on the page now
   const player = find(".player");
@@ -14,6 +15,8 @@ function learn() {  // what is on the page now
     words = [...element.querySelectorAll(".word[data-start]")];
     starts = words.map((word) => Number(word.dataset.start));
     boxes = JSON.parse(player.dataset.boxes);
+    since = Number(player.dataset.since);
+    until = Number(player.dataset.until) || Infinity;
   }
   return true;
 }
@@ -39,8 +42,13 @@ function show() {  // the moment that the video is at
   const line = find(".timeline");
   find(".head").style.left = `${Math.min(100, 100 * time / Number(line.dataset.duration))}%`;
   const mouth = find(".mouth video");
-  if (mouth && Math.abs(mouth.currentTime - time) > 0.1) mouth.currentTime = time;
-  const face = find(".face"), box = boxes[Math.min(boxes.length - 1, Math.floor(time * 25))];
+  const own = Math.max(0, time - since);
+  if (mouth && Math.abs(mouth.currentTime - own) > 0.1) mouth.currentTime = own;
+  const away = time < since || time > until;  // from the part that is looked at closely
+  find(".mouth")?.classList.toggle("away", away);
+  const face = find(".face");
+  const box = !away && boxes[Math.min(boxes.length - 1, Math.floor((time - since) * 25))];
+  place = { src: video.src, time, since, until };
   const wanted = isOn("face") && box;
   face.style.display = wanted ? "block" : "none";
   if (wanted) ["left", "top", "width", "height"].forEach((side, i) => {
@@ -94,6 +102,7 @@ function keep(word) {  // a changed word goes to the server, which makes the fil
 
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-does]");
+  if (button?.dataset.does === "closer") return trigger("select", { time: source().currentTime });
   if (button) return toggle(button);
   const word = event.target.closest(".word[data-start]");
   if (word && !isOn("edit")) return seek(Number(word.dataset.start));
@@ -153,4 +162,14 @@ heard("error", () => {
   find(".hint").textContent = "Your browser cannot play this kind of video; its words are here.";
 });
 
-watch("value", () => { if (learn()) { edit(isOn("edit")); apply(); show(); } });
+watch("value", () => {
+  const before = place;
+  if (!learn()) return;
+  if (source().src === before.src) {  // the same recording: stay, or go to the part that came
+    const same = since === before.since && until === before.until;
+    source().currentTime = same ? before.time : since + 0.001;
+  }
+  edit(isOn("edit"));
+  apply();
+  show();
+});

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks import demo, evaluation, faces, imports, loader, long, prepare, transcribe
+from benchmarks import demo, evaluation, faces, imports, loader, long, page, prepare, transcribe
 
 CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "transcribe": transcribe.measure,
@@ -19,6 +19,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "evaluation": evaluation.measure,
     "faces": faces.measure,
     "demo": demo.measure,
+    "page": page.measure,
     **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
 }
 

@@ -23,6 +23,7 @@ from avsr.media import write_video
 from avsr.progress import Progress, report, telling
 from avsr.rates import SAMPLE_RATE
 from avsr.recording import COVERED
+from avsr.transcript import reads_right_to_left
 from demo.closeup import SECONDS, look_closely
 from demo.intake import Shelf
 from demo.jobs import Desk, StoppedError, render_position
@@ -219,7 +220,7 @@ def _row(
     tags = {"right": "span", "wrong": "mark", "extra": "mark", "missing": "del", "won": "ins"}
     words = " ".join(f"<{tags[how]}>{html.escape(word)}</{tags[how]}>" for word, how in marks)
     score = "" if right is None else f"<b>{right:.0%}</b>"
-    direction = "rtl" if reading.language == "ar" else "ltr"
+    direction = "rtl" if reads_right_to_left(reading.text, reading.language) else "ltr"
     return (
         f'<li class="{kind}"><h4>{name} {score}</h4><p lang="{html.escape(reading.language)}"'
         f' dir="{direction}">{words or "nothing"}</p>{_notes(reading)}</li>'

@@ -4,7 +4,8 @@
 const find = (selector) => element.querySelector(selector);
 const source = () => find("video.source");
 let words = [], starts = [], boxes = [], since = 0, until = Infinity, known = null, lit = null, frame = 0;
-let place = { src: "", time: 0, since: 0, until: 0 };  // where the visitor was before the content changed
+let typing = null;  // the word that is being changed, its number and what is typed so far
+let place = { src: "", time: 0, since: 0, until: 0, on: {} };  // where the visitor was before the content changed
 
 function learn() {  // what is on the page now
   const player = find(".player");
@@ -48,7 +49,9 @@ function show() {  // the moment that the video is at
   find(".mouth")?.classList.toggle("away", away);
   const face = find(".face");
   const box = !away && boxes[Math.min(boxes.length - 1, Math.floor((time - since) * 25))];
-  place = { src: video.src, time, since, until };
+  const on = Object.fromEntries(
+    ["subtitles", "face", "edit"].map((does) => [does, isOn(does)]));
+  place = { src: video.src, time, since, until, on };
   const wanted = isOn("face") && box;
   face.style.display = wanted ? "block" : "none";
   if (wanted) ["left", "top", "width", "height"].forEach((side, i) => {
@@ -136,13 +139,33 @@ element.addEventListener("keydown", (event) => {
   if (next) { word.tabIndex = -1; next.tabIndex = 0; next.focus(); }
 });
 
+function resume() {  // the answer to one word must not disturb who is at the next one already
+  const word = typing && isOn("edit") && find(`.word[data-index="${typing.index}"]`);
+  if (!word) return;
+  const { text, before } = typing;
+  word.focus();
+  word.before = before;
+  word.textContent = text;
+  getSelection().selectAllChildren(word);
+  getSelection().collapseToEnd();
+  typing = { index: word.dataset.index, text, before };
+}
+
 element.addEventListener("focusin", (event) => {
   const word = event.target.closest(".word[contenteditable]");
-  if (word) word.before = word.textContent.trim();
+  if (!word) return;
+  word.before = word.textContent.trim();
+  typing = { index: word.dataset.index, text: word.textContent, before: word.before };
+});
+element.addEventListener("input", (event) => {
+  const word = event.target.closest(".word[contenteditable]");
+  if (word && typing) typing.text = word.textContent;
 });
 element.addEventListener("focusout", (event) => {
   const word = event.target.closest(".word[contenteditable]");
-  if (word) keep(word);
+  if (!word || !word.isConnected) return;  // it was replaced, not left
+  typing = null;
+  keep(word);
 });
 
 // Media events do not bubble; they are caught on their way down.
@@ -168,8 +191,12 @@ watch("value", () => {
   if (source().src === before.src) {  // the same recording: stay, or go to the part that came
     const same = since === before.since && until === before.until;
     source().currentTime = same ? before.time : since + 0.001;
+    Object.entries(before.on).forEach(([does, on]) => {
+      find(`[data-does=${does}]`)?.setAttribute("aria-pressed", on);
+    });
   }
   edit(isOn("edit"));
+  resume();
   apply();
   show();
 });

@@ -9,19 +9,19 @@ import dataclasses
 import html
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import gradio as gr
 
 from avsr import AvsrError, Transcript, load_model
-from avsr.languages import RIGHT_TO_LEFT, language_name
+from avsr.languages import language_name
 from avsr.progress import Progress, telling
-from avsr.transcript import FORMATS
+from avsr.transcript import FORMATS, reads_right_to_left
 from demo.closeup import show_closely
 from demo.intake import Shelf, describe, examples_of, language_choices
-from demo.jobs import Desk, Job, StoppedError, render_position
+from demo.jobs import Desk, StoppedError, render_position
 from demo.laboratory import Reader, add_laboratory
 from demo.limits import Limits, check_upload, plainly, read_limits
 from demo.player import (
@@ -117,7 +117,7 @@ def build_app(
         names = {language_name(code): share for code, share in result.language_probs.items()}
         text = gr.Textbox(
             value=result.text,
-            rtl=result.language in RIGHT_TO_LEFT,
+            rtl=reads_right_to_left(result.text, result.language),
             label=f"Text ({language_name(result.language)})",
         )
         files = [str(path) for path in text_files(result, chosen, folder).values()]
@@ -135,11 +135,10 @@ def build_app(
         """For the page: how far it is, then the result."""
         chosen = _required(video)
         options = _options(modality, language, beam_size, face)
-        job = desk.take(
+        result = yield from follow(
             lambda progress: transcribe(chosen, progress, model_name, **options),
             request.session_hash,
         )
-        result = yield from follow(job)
         if result is None:
             return
         info = check_upload(chosen, allowed)
@@ -163,9 +162,12 @@ def build_app(
     def idle() -> dict[Any, Any]:
         return {begin: gr.Button(visible=True), working: gr.Column(visible=False)}
 
-    def follow(job: Job[Any]) -> Generator[dict[Any, Any], None, Any]:
-        """How far a job is; returns what came out, None where nothing did."""
+    def follow(
+        work: Callable[[Progress], Any], owner: object
+    ) -> Generator[dict[Any, Any], None, Any]:
+        """How far the work of a visitor is; returns what came out, None where nothing did."""
         yield {begin: gr.Button(visible=False), working: gr.Column(visible=True), status: ""}
+        job = desk.take(work, owner)
         for position in job.positions():
             yield {status: render_position(position)}
         try:
@@ -190,7 +192,7 @@ def build_app(
             with telling(progress):
                 return show_closely(now, float(event.time), folder)
 
-        closer = yield from follow(desk.take(work, request.session_hash))
+        closer = yield from follow(work, request.session_hash)
         if closer is not None:
             player.temp_files.add(closer.mouth)
             yield {**idle(), shown: closer, player: render_player(closer)}

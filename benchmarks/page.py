@@ -7,6 +7,7 @@ with a server that has transcribed before. What is stopped is the example over a
 
 import statistics
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle, islice
@@ -21,6 +22,7 @@ CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 EXAMPLE, EXAMPLE_NAME = EXAMPLES / "en.mp4", "English"
 LONG = 15  # s
 WAIT = 60  # s
+LOOK = 1.0  # s; so long a visitor looks at the page before she clicks again
 CLICK = """
 const [selector, text, awaited, done] = arguments, began = performance.now();
 [...document.querySelectorAll(selector)].find((e) => e.innerText.includes(text)).click();
@@ -52,6 +54,7 @@ def measure(runs: int) -> dict[str, Any]:
         for run in range(runs + 1):
             text = click(browser, "#examples button", EXAMPLE_NAME, "#player .word")
             click(browser, "#another", "", "#chooser")
+            time.sleep(LOOK)
             if run:  # the first one warms the server up
                 texts.append(text)
         see(browser, "#begin", "Transcribe")

@@ -58,7 +58,6 @@ FACES = [
 ]
 OFFERED = [name for name in FORMATS if name != "tsv"]  # as buttons; the API has all
 DAY = 86_400  # s, after which uploads and mouth videos are removed
-CAMERA = {"width": {"ideal": 1280}, "height": {"ideal": 720}}  # px; more is work, not help
 BEAM = 5  # hypotheses, as the command line has it
 
 INTRODUCTION = """# What is being said?
@@ -245,7 +244,7 @@ def build_app(
                 show_label=False,
                 sources=["upload", "webcam"],
                 include_audio=True,
-                webcam_options=gr.WebcamOptions(mirror=False, constraints={"video": CAMERA}),
+                webcam_options=gr.WebcamOptions(mirror=False),
                 elem_id="video",
             )
             facts = gr.HTML(apply_default_css=False, elem_id="facts")

@@ -120,8 +120,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         "--disable-extensions",
         "--force-prefers-reduced-motion",  # drawing what moves costs as much as all else
         "--mute-audio",
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
         f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
         "--window-size=1200,1100",
     ):

@@ -224,20 +224,6 @@ def test_each_kind_of_bad_file_shows_its_message(visitor: Visitor) -> None:
         visitor.wait("!document.querySelector('#facts .trouble')")
 
 
-def test_the_camera_is_recorded_with_its_sound(visitor: Visitor) -> None:
-    visitor.start_over()
-    visitor.transcriber.seconds, visitor.transcriber.trouble = 0.0, ""
-    visitor.see("#video button[aria-label='Capture from camera']").click()
-    visitor.see("#video button", "Click to Access Webcam").click()
-    visitor.see("#video button", "Record").click()
-    visitor.wait("new Promise((done) => setTimeout(() => done(true), 1000))")  # s, of a recording
-    visitor.see("#video button", "Stop").click()
-    facts = visitor.see("#facts", "1280 × 720").text
-    assert "no sound" not in facts
-    visitor.see("#begin").click()
-    assert visitor.words()[:2] == ["place", "blue"]
-
-
 def test_the_bundled_model_is_chosen_and_reads_in_quiet_and_in_noise(visitor: Visitor) -> None:
     if not (ASSETS / BUNDLED[DEFAULT_MODEL]).is_dir():
         pytest.skip("no bundled model in avsr/assets")

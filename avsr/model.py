@@ -252,11 +252,18 @@ class AVSRModel(nn.Module):
     def transcribe_arrays(
         self, waveform: "ndarray | None", mouth: "ndarray | None", **options: Any
     ) -> "Transcript":
-        """Transcribe ``waveform`` (S,) and/or mouth crops ``mouth`` (T, 96, 96) uint8."""
-        from avsr.pipeline import TranscribeOptions, recognize
-        from avsr.recording import Recording
+        """Transcribe ``waveform`` (S,) and/or mouth crops ``mouth`` (T, 96, 96) uint8.
 
-        recording = Recording(name="", waveform=waveform, mouth=mouth)
+        As in a file, a covered mouth is not read where there is sound; a warning says so.
+        """
+        from avsr.face import is_covered
+        from avsr.pipeline import TranscribeOptions, recognize
+        from avsr.recording import COVERED, Recording
+
+        notes: tuple[str, ...] = ()
+        if waveform is not None and mouth is not None and is_covered(mouth):
+            mouth, notes = None, (COVERED, "the sound is transcribed without lips")
+        recording = Recording(name="", waveform=waveform, mouth=mouth, warnings=notes)
         return recognize(self, [recording], TranscribeOptions(**options))[0]
 
     def save(self, directory: str | os.PathLike[str], *, card: str, half: bool = True) -> None:

@@ -17,6 +17,7 @@ from benchmarks import (
     loader,
     long,
     network,
+    page,
     precision,
     prepare,
     training,
@@ -34,6 +35,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "demo": demo.measure,
     "precision": precision.measure,
     **{f"network-{size}": partial(network.measure, size) for size in network.SIZES},
+    "page": page.measure,
     **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
 }
 

@@ -9,24 +9,32 @@ import dataclasses
 import html
 import sys
 import tempfile
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import gradio as gr
 
 from avsr import AvsrError, Transcript, load_model
-from avsr.languages import LANGUAGES, RIGHT_TO_LEFT, language_name
-from avsr.media import probe
+from avsr.languages import language_name
 from avsr.precision import Precision
-from avsr.progress import Progress
-from avsr.transcript import FORMATS, write_transcript
-from demo.intake import Shelf, describe
+from avsr.progress import Progress, telling
+from avsr.transcript import FORMATS, reads_right_to_left
+from demo.closeup import show_closely
+from demo.intake import Shelf, describe, examples_of, language_choices
 from demo.jobs import Desk, StoppedError, render_position
 from demo.laboratory import Reader, add_laboratory
 from demo.limits import Limits, check_upload, plainly, read_limits
-from demo.player import SCRIPT, Shown, edit_word, face_boxes, mouth_video, render_player
+from demo.player import (
+    SCRIPT,
+    Shown,
+    edit_word,
+    face_boxes,
+    mouth_video,
+    render_player,
+    seen,
+    text_files,
+)
 from demo.server import Server, bind, create_app, read_users
 from demo.store import open_store
 
@@ -79,8 +87,6 @@ def build_app(
     """
     allowed = limits or Limits()
     transcriber: Transcriber = load_model() if model is None else model
-    config = getattr(transcriber, "config", None)
-    languages = getattr(config, "languages", LANGUAGES)
     folder = Path(tempfile.gettempdir())
     desk = Desk(allowed.jobs, allowed.waiting)
     shelf = Shelf(transcriber, name)
@@ -111,11 +117,11 @@ def build_app(
         names = {language_name(code): share for code, share in result.language_probs.items()}
         text = gr.Textbox(
             value=result.text,
-            rtl=result.language in RIGHT_TO_LEFT,
+            rtl=reads_right_to_left(result.text, result.language),
             label=f"Text ({language_name(result.language)})",
         )
-        files = [str(path) for path in _text_files(result, chosen, folder).values()]
-        return names, text, mouth_video(result, folder), _notes(result), files
+        files = [str(path) for path in text_files(result, chosen, folder).values()]
+        return names, text, mouth_video(seen(result), folder), _notes(result), files
 
     def recognize(
         video: str | None,
@@ -129,36 +135,23 @@ def build_app(
         """For the page: how far it is, then the result."""
         chosen = _required(video)
         options = _options(modality, language, beam_size, face)
-        yield {begin: gr.Button(visible=False), working: gr.Column(visible=True), status: ""}
-        idle = {begin: gr.Button(visible=True), working: gr.Column(visible=False)}
-        job = desk.take(
+        result = yield from follow(
             lambda progress: transcribe(chosen, progress, model_name, **options),
             request.session_hash,
         )
-        for position in job.positions():
-            yield {status: render_position(position)}
-        try:
-            result = job.result()
-        except StoppedError:
-            yield idle
+        if result is None:
             return
-        except (AvsrError, gr.Error) as error:
-            message = getattr(error, "message", str(error))
-            gr.Warning(message, duration=None, title="This did not work")
-            yield idle
-            return
-        except Exception:  # a bug: gradio says that there was one, and the page can go on
-            yield idle
-            raise
+        info = check_upload(chosen, allowed)
         now = Shown(
             transcript=dataclasses.replace(result, mouth=None),
             video=chosen,
-            mouth=mouth_video(result, folder),
-            boxes=face_boxes(result, probe(chosen)),
+            mouth=mouth_video(seen(result), folder),
+            boxes=face_boxes(seen(result), info),
+            face=face,
+            closer=bool(result.segments) and info.has_video and modality != "audio",
         )
-        player.temp_files.update(path for path in (now.mouth,) if path)  # for gradio to remove
         yield {
-            **idle,
+            **idle(),
             chooser: gr.Column(visible=False),
             found: gr.Column(visible=True),
             experiments: gr.Column(visible=True),
@@ -166,8 +159,47 @@ def build_app(
             **show(now),
         }
 
+    def idle() -> dict[Any, Any]:
+        return {begin: gr.Button(visible=True), working: gr.Column(visible=False)}
+
+    def follow(
+        work: Callable[[Progress], Any], owner: object
+    ) -> Generator[dict[Any, Any], None, Any]:
+        """How far the work of a visitor is; returns what came out, None where nothing did."""
+        yield {begin: gr.Button(visible=False), working: gr.Column(visible=True), status: ""}
+        job = desk.take(work, owner)
+        for position in job.positions():
+            yield {status: render_position(position)}
+        try:
+            return job.result()
+        except StoppedError:
+            yield idle()
+        except (AvsrError, gr.Error) as error:
+            message = getattr(error, "message", str(error))
+            gr.Warning(message, duration=None, title="This did not work")
+            yield idle()
+        except Exception:  # a bug: gradio says that there was one, and the page can go on
+            yield idle()
+            raise
+        return None
+
+    def look_closer(
+        now: Shown, event: gr.EventData, request: gr.Request
+    ) -> Iterator[dict[Any, Any]]:
+        """Face and mouth of the part of a long recording that is playing."""
+
+        def work(progress: Progress) -> Shown:
+            with telling(progress):
+                return show_closely(now, float(event.time), folder)
+
+        closer = yield from follow(work, request.session_hash)
+        if closer is not None:
+            player.temp_files.add(closer.mouth)
+            yield {**idle(), shown: closer, player: render_player(closer)}
+
     def show(now: Shown) -> dict[Any, Any]:
-        files = _text_files(now.transcript, now.video, folder)
+        player.temp_files.update(path for path in (now.mouth,) if path)  # for gradio to remove
+        files = text_files(now.transcript, now.video, folder)
         return {
             shown: now,
             player: render_player(now),
@@ -191,8 +223,7 @@ def build_app(
             yield ""
             return
         try:
-            check_upload(video, allowed)
-            yield from describe(video)
+            yield from describe(check_upload(video, allowed))
         except AvsrError as error:
             yield f'<p class="trouble">{html.escape(str(error))}</p>'
 
@@ -218,7 +249,7 @@ def build_app(
                 elem_id="video",
             )
             facts = gr.HTML(apply_default_css=False, elem_id="facts")
-            clicked = _examples(sorted(examples.glob("*.mp4")), video)
+            clicked = examples_of(sorted(examples.glob("*.mp4")), video)
         with gr.Column(visible=False, elem_id="found") as found:
             player = gr.HTML(js_on_load=SCRIPT, apply_default_css=False, elem_id="player")
             with gr.Row(elem_id="downloads"):
@@ -233,7 +264,7 @@ def build_app(
                 MODALITIES, value="av", label="Read from", scale=3, elem_id="modality"
             )
             language = gr.Dropdown(
-                [("Find out", "auto"), *((language_name(code), code) for code in languages)],
+                language_choices(shelf, shelf.served_name),
                 value="auto",
                 label="Spoken language",
                 scale=2,
@@ -254,7 +285,7 @@ def build_app(
             cancel = gr.Button("Stop", elem_id="cancel")
         with gr.Column(visible=False) as experiments:
             if isinstance(transcriber, Reader):
-                add_laboratory(transcriber, desk, shown, language, beam_size, folder)
+                add_laboratory(shelf, desk, shown, [models, language, beam_size], folder)
 
         settings = [video, modality, language, beam_size, face]
         parts = [begin, working, chooser, found, experiments]
@@ -268,21 +299,24 @@ def build_app(
         begin.click(recognize, **page_event)
         if clicked is not None:
             clicked.load_input_event.then(recognize, **page_event)
-        player.edit(
-            correct,
-            [shown],
-            [shown, player, *downloads.values()],
-            show_progress="hidden",
-            api_visibility="private",
-        )
         quick: dict[str, Any] = {
             "concurrency_limit": None,
             "show_progress": "hidden",
             "api_visibility": "private",
         }
+        player.edit(correct, [shown], [shown, player, *downloads.values()], **quick)
+        player.select(look_closer, [shown], [begin, working, status, shown, player], **quick)
         cancel.click(stop, **quick)
         video.change(look, video, facts, **quick)
-        models.change(shelf.about, models, about, **quick)
+        models.change(
+            lambda name: (
+                shelf.about(name),
+                gr.Dropdown(language_choices(shelf, name), value="auto"),
+            ),
+            models,
+            [about, language],
+            **quick,
+        )
         page.unload(stop)
         another.click(restart, outputs=[video, *parts], **quick)
         _offer_to_programs(answer, settings)
@@ -318,41 +352,6 @@ def _required(video: str | None) -> str:
     if video is None:
         raise gr.Error("Choose, upload or record a video first.", print_exception=False)
     return video
-
-
-def _examples(clips: list[Path], video: gr.Video) -> Any:
-    """Buttons that put a clip into ``video``; None where there are no clips."""
-    if not clips:
-        return None
-    return gr.Examples(
-        [[str(clip)] for clip in clips],
-        [video],
-        label="Or try one of these",
-        example_labels=[example_label(clip) for clip in clips],
-        examples_per_page=len(clips),
-        elem_id="examples",
-    )
-
-
-def example_label(clip: Path) -> str:
-    """``de.mp4`` -> German, ``en-office.mp4`` -> English (office), ``talk.mp4`` -> talk."""
-    code, _, rest = clip.stem.partition("-")
-    if language_name(code) == code:
-        return clip.stem
-    return f"{language_name(code)} ({rest})" if rest else language_name(code)
-
-
-def _text_files(result: Transcript, video: str, folder: Path) -> dict[str, Path]:
-    """Paths of the transcript in every format, called like the video."""
-    name = Path(video).name
-    folder = folder / f"text-{uuid.uuid4().hex}"
-    folder.mkdir(parents=True)
-    named = dataclasses.replace(result, file=name)  # not where the server keeps it
-    paths = {}
-    for file_format in FORMATS:
-        paths[str(file_format)] = path = folder / f"{Path(name).stem}.{file_format}"
-        write_transcript(path, named, file_format)
-    return paths
 
 
 def _notes(result: Transcript) -> str:

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import gradio as gr
 import numpy as np
 
 from avsr import AvsrError, load_model
 from avsr.errors import MediaError
 from avsr.face import Face, FaceFinder
 from avsr.hub import DEFAULT_MODEL, Listed, list_models
-from avsr.languages import language_name
-from avsr.media import MediaInfo, probe, read_frames
-from demo.limits import plainly
+from avsr.languages import LANGUAGES, language_name
+from avsr.media import MediaInfo, read_frames
 
 LOOKED_AT = 25  # frames from the beginning, of which
 STEP = 12  # each so many is searched for faces
@@ -29,19 +29,12 @@ THERE = ("bundled", "cached")  # models that need no network
 _looking = threading.Lock()  # detectors take memory: one visitor's faces at a time
 
 
-def describe(path: str) -> Iterator[str]:
-    """HTML about a file: its length, rate and size at once, then its faces.
-
-    Raises AvsrError, without the server's folders, for a file that is no recording.
-    """
-    try:
-        info = probe(path)
-    except MediaError as error:
-        raise AvsrError(plainly(error, path)) from error
+def describe(info: MediaInfo) -> Iterator[str]:
+    """HTML about a file: its length, rate and size at once, then its faces."""
     facts = "".join(f"<li>{fact}</li>" for fact in _facts(info))
     yield f'<ul class="facts">{facts}</ul>'
     if info.has_video:
-        yield f'<ul class="facts">{facts}{_faces(path)}</ul>'
+        yield f'<ul class="facts">{facts}{_faces(info.path)}</ul>'
 
 
 def _facts(info: MediaInfo) -> Iterator[str]:
@@ -57,7 +50,7 @@ def _facts(info: MediaInfo) -> Iterator[str]:
         yield "no sound: only the lips can be read"
 
 
-def _faces(path: str) -> str:
+def _faces(path: Path) -> str:
     """The faces of that one of the first pictures which shows most of them."""
     shown: np.ndarray | None = None
     most: list[Face] = []
@@ -117,6 +110,13 @@ class Shelf:
                 self._others[name] = load_model(name)
             return self._others[name]
 
+    def languages(self, name: str) -> tuple[str, ...]:
+        """Codes of the languages that a model knows; nothing for one that is not here."""
+        if name == self.served_name:
+            return tuple(getattr(getattr(self._served, "config", None), "languages", LANGUAGES))
+        entry = self.entries.get(name)
+        return () if entry is None else tuple(entry.languages)
+
     def about(self, name: str) -> str:
         """HTML: a model's languages, size and licence."""
         entry = self.entries.get(name)
@@ -127,3 +127,30 @@ class Shelf:
             f"<p>{names}. {html.escape(entry.size)}, {html.escape(entry.where)}.<br>"
             f"Licence: {html.escape(entry.licence)}</p>"
         )
+
+
+def language_choices(shelf: Shelf, name: str) -> list[tuple[str, str]]:
+    """What may be chosen as the spoken language of a model."""
+    return [("Find out", "auto"), *((language_name(code), code) for code in shelf.languages(name))]
+
+
+def examples_of(clips: list[Path], video: gr.Video) -> Any:
+    """Buttons that put a clip into ``video``; None where there are no clips."""
+    if not clips:
+        return None
+    return gr.Examples(
+        [[str(clip)] for clip in clips],
+        [video],
+        label="Or try one of these",
+        example_labels=[example_label(clip) for clip in clips],
+        examples_per_page=len(clips),
+        elem_id="examples",
+    )
+
+
+def example_label(clip: Path) -> str:
+    """``de.mp4`` -> German, ``en-office.mp4`` -> English (office), ``talk.mp4`` -> talk."""
+    code, _, rest = clip.stem.partition("-")
+    if language_name(code) == code:
+        return clip.stem
+    return f"{language_name(code)} ({rest})" if rest else language_name(code)

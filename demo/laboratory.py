@@ -1,6 +1,6 @@
 """The noise laboratory: spoil sound and picture, and see who still understands.
 
-The first seconds of a recording are read from the sound, from the lips and from both together, with
+Some seconds of a recording are read from the sound, from the lips and from both together, with
 noise of a chosen kind and level. What a reading has in common with the one in quiet is its score:
 nobody has told the page what was really said.
 """
@@ -10,8 +10,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,14 +19,16 @@ import numpy as np
 from avsr import AvsrError, Transcript
 from avsr.audio import mix_at_snr
 from avsr.evaluation import Corruption, Noise, NoiseLibrary, normalize_text, word_errors
-from avsr.face import track_mouth
-from avsr.media import probe, read_frames, read_waveform, write_video
-from avsr.progress import Progress, counted, report, telling
-from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.media import write_video
+from avsr.progress import Progress, report, telling
+from avsr.rates import SAMPLE_RATE
+from avsr.recording import COVERED
+from avsr.transcript import reads_right_to_left
+from demo.closeup import SECONDS, look_closely
+from demo.intake import Shelf
 from demo.jobs import Desk, StoppedError, render_position
 from demo.player import Shown, enlarge, file_address
 
-SECONDS = 8.0  # of a recording, from its beginning
 NOISES = [
     ("Many people talking", "babble"),
     ("One other person", "speech"),
@@ -43,6 +43,7 @@ PICTURES = [
 ]
 SNRS = (-10.0, -5.0, 0.0, 5.0, 10.0)  # dB, of the sweep: as in the field's tests
 READERS = {"audio": "Sound only", "video": "Lips only", "av": "Sound and lips"}
+ALONE = "both together are the sound alone"
 SEED = 7
 
 
@@ -57,25 +58,20 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Scene:
-    """Sound (S,) and mouth crops (T, 96, 96) of a recording's first seconds."""
+    """Sound (S,) and mouth crops (T, 96, 96) of a part of a recording."""
 
     waveform: np.ndarray
     mouth: np.ndarray
 
 
-@lru_cache(maxsize=4)
-def read_scene(path: str) -> Scene:
-    """The beginning of a recording. Raises AvsrError where sound or a face is missing."""
-    info = probe(path)
-    if not (info.has_video and info.has_audio):
+def read_scene(shown: Shown) -> Scene:
+    """The part that is shown closely. Raises AvsrError where sound or a face is missing."""
+    part = look_closely(shown.video, shown.since, shown.face)
+    if part.waveform is None:
         raise AvsrError("the laboratory needs a video with both picture and sound")
-    length = min(SECONDS, info.duration)
-    frames = islice(read_frames(path), round(SECONDS * FPS))
-    track = track_mouth(counted(frames, length))
-    if not track.found.any():
-        raise AvsrError("the laboratory needs a face, and none was found at the beginning")
-    waveform = read_waveform(path)[: len(track.mouth) * SAMPLES_PER_FRAME]
-    return Scene(waveform, track.mouth)
+    if not part.track.found.any():
+        raise AvsrError("the laboratory needs a face that speaks, and there is none in this part")
+    return Scene(part.waveform, part.track.mouth)
 
 
 def spoil(scene: Scene, kind: str, snr_db: float | None, picture: str = "") -> Scene:
@@ -140,10 +136,10 @@ def share_right(said: Transcript, understood: Transcript) -> float:
 
 
 def compare(
-    model: Reader, path: str, kind: str, snr_db: float, picture: str, **options: Any
+    model: Reader, shown: Shown, kind: str, snr_db: float, picture: str, **options: Any
 ) -> tuple[Scene, Transcript, dict[str, Transcript]]:
     """The spoilt scene, the reading in quiet, and the three readings of what is spoilt."""
-    scene = read_scene(path)
+    scene = read_scene(shown)
     report(1, 3, "reading it in quiet")
     quiet = read_all(model, scene, ["av"], **options)["av"]
     spoilt = spoil(scene, kind, snr_db, picture)
@@ -152,15 +148,19 @@ def compare(
 
 
 def sweep(
-    model: Reader, path: str, kind: str, picture: str, **options: Any
-) -> dict[str, list[float]]:
-    """Share of words that are right for each modality, at each of SNRS and, last, in quiet."""
-    scene = read_scene(path)
+    model: Reader, shown: Shown, kind: str, picture: str, **options: Any
+) -> tuple[dict[str, list[float]], bool]:
+    """Share of words that are right for each modality, at each of SNRS and, last, in quiet.
+
+    And whether the mouth is covered, so that beside the sound it was not read.
+    """
+    scene = read_scene(shown)
     steps = len(SNRS) + 2
     report(1, steps, "reading it in quiet")
     quiet = read_all(model, scene, ["av"], **options)["av"]
     found: dict[str, list[float]] = {modality: [] for modality in READERS}
     lips: float | None = None
+    covered = False
     for step, snr_db in enumerate([*SNRS, None], 1):
         report(step, steps, "in quiet" if snr_db is None else f"at {snr_db:+.0f} dB")
         spoilt = spoil(scene, kind, snr_db, picture)
@@ -170,7 +170,8 @@ def sweep(
         for modality, reading in readings.items():
             found[modality].append(share_right(quiet, reading))
         found["video"].append(lips)
-    return found
+        covered = readings["av"].modality == "audio"
+    return found, covered
 
 
 def marked_words(said: str, understood: str) -> list[tuple[str, str]]:
@@ -219,14 +220,19 @@ def _row(
     tags = {"right": "span", "wrong": "mark", "extra": "mark", "missing": "del", "won": "ins"}
     words = " ".join(f"<{tags[how]}>{html.escape(word)}</{tags[how]}>" for word, how in marks)
     score = "" if right is None else f"<b>{right:.0%}</b>"
-    direction = "rtl" if reading.language == "ar" else "ltr"
+    direction = "rtl" if reads_right_to_left(reading.text, reading.language) else "ltr"
     return (
         f'<li class="{kind}"><h4>{name} {score}</h4><p lang="{html.escape(reading.language)}"'
-        f' dir="{direction}">{words or "nothing"}</p></li>'
+        f' dir="{direction}">{words or "nothing"}</p>{_notes(reading)}</li>'
     )
 
 
-def render_sweep(found: Mapping[str, Sequence[float]]) -> str:
+def _notes(reading: Transcript) -> str:
+    """What went otherwise than asked for: as of any transcript, as in "something covers"."""
+    return "".join(f"<small>{html.escape(note)}</small>" for note in reading.warnings)
+
+
+def render_sweep(found: Mapping[str, Sequence[float]], covered: bool = False) -> str:
     """A plot: share of words that are right, over the level of the noise."""
     names = [*(f"{snr_db:+.0f}".replace("+0", "0") for snr_db in SNRS), "quiet"]
     left, right, top, bottom = 46, 590, 14, 220
@@ -257,22 +263,27 @@ def render_sweep(found: Mapping[str, Sequence[float]]) -> str:
     told = "; ".join(
         f"{READERS[key]}: {', '.join(f'{share:.0%}' for share in found[key])}" for key in found
     )
+    note = f"<small>{COVERED.capitalize()}: {ALONE}.</small>" if covered else ""
     return (
         f'<div class="laboratory"><svg class="sweep" viewBox="0 0 600 262" role="img" aria-label="'
         f'Words right, from loud noise to quiet. {told}">{grid}{lines}<text x="318" y="258" '
         'text-anchor="middle">speech over noise, dB</text></svg>'
-        f'<ul class="keys">{keys}</ul></div>'
+        f'<ul class="keys">{keys}</ul>{note}</div>'
     )
 
 
 def add_laboratory(
-    model: Reader, desk: Desk, shown: gr.State, language: Any, beam_size: Any, folder: Path
+    shelf: Shelf, desk: Desk, shown: gr.State, choices: Sequence[Any], folder: Path
 ) -> None:
-    """Put the laboratory on the page that is being built."""
+    """Put the laboratory on the page that is being built.
+
+    ``choices`` are the page's components for model, language and beam size.
+    """
     with gr.Accordion("Noise laboratory: why lips matter", open=False, elem_id="laboratory"):
         gr.Markdown(
-            f"Put noise on the first {SECONDS:.0f} seconds, cover the mouth, and see what is still "
-            "understood from the sound, from the lips, and from both."
+            f"Put noise on {SECONDS:.0f} seconds (the first, or those that you look at closely), "
+            "cover the mouth, and see what is still understood from the sound, from the lips, and "
+            "from both."
         )
         kind = gr.Radio(NOISES, value="babble", label="Noise", elem_id="noise")
         snr_db = gr.Slider(
@@ -322,13 +333,15 @@ def add_laboratory(
         kind: str,
         snr_db: float,
         picture: str,
+        model: str,
         language: str,
         beam_size: float,
         request: gr.Request,
     ) -> Iterator[dict[Any, Any]]:
         def work() -> str:
             options = {"language": language, "beam_size": int(beam_size)}
-            scene, quiet, readings = compare(model, now.video, kind, snr_db, picture, **options)
+            reader: Reader = shelf.get(model)
+            scene, quiet, readings = compare(reader, now, kind, snr_db, picture, **options)
             path = folder / f"spoilt-{uuid.uuid4().hex}.mp4"
             write_video(path, enlarge(scene.mouth), waveform=scene.waveform)
             outcome.temp_files.add(str(path))
@@ -337,11 +350,17 @@ def add_laboratory(
         yield from follow(work, request.session_hash)
 
     def often(
-        now: Shown, kind: str, picture: str, language: str, beam_size: float, request: gr.Request
+        now: Shown,
+        kind: str,
+        picture: str,
+        model: str,
+        language: str,
+        beam_size: float,
+        request: gr.Request,
     ) -> Iterator[dict[Any, Any]]:
         def work() -> str:
             options = {"language": language, "beam_size": int(beam_size)}
-            return render_sweep(sweep(model, now.video, kind, picture, **options))
+            return render_sweep(*sweep(shelf.get(model), now, kind, picture, **options))
 
         yield from follow(work, request.session_hash)
 
@@ -351,8 +370,8 @@ def add_laboratory(
         "show_progress": "hidden",
         "api_visibility": "private",
     }
-    attempt.click(once, [shown, kind, snr_db, picture, language, beam_size], **event)
-    levels.click(often, [shown, kind, picture, language, beam_size], **event)
+    attempt.click(once, [shown, kind, snr_db, picture, *choices], **event)
+    levels.click(often, [shown, kind, picture, *choices], **event)
 
     def stop(request: gr.Request) -> None:
         desk.stop(request.session_hash)

@@ -3,12 +3,13 @@
 import math
 import os
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 import av
 
 from avsr.errors import ConfigError, MediaError
-from avsr.media import probe
+from avsr.media import MediaInfo, probe
 from avsr.media.container import Source, open_source
 from avsr.settings import build_settings, read_settings
 
@@ -87,20 +88,28 @@ def plainly(error: Exception, path: str | Path) -> str:
     return str(error).replace(str(path), Path(path).name)
 
 
-def check_upload(path: str | Path, limits: Limits) -> None:
-    """Raise MediaError, in one line, for a file that is too large, too long or no recording.
+def check_upload(path: str | Path, limits: Limits) -> MediaInfo:
+    """What a file holds; raise MediaError, in one line, if it is too large, too long or no video.
 
     The length is counted, not taken from the header. The file's time of last use is set.
     """
     path = Path(path)
+    inode = size = 0
     if path.is_file():
         os.utime(path)  # its deletion counts from here
-        size = path.stat().st_size
-        if size > limits.upload_bytes:
-            raise MediaError(
-                f"{path.name}: has {size / 1e6:.0f} MB; at most {limits.upload_megabytes:g} MB "
-                "are allowed here"
-            )
+        status = path.stat()
+        inode, size = status.st_ino, status.st_size
+    if size > limits.upload_bytes:
+        raise MediaError(
+            f"{path.name}: has {size / 1e6:.0f} MB; at most {limits.upload_megabytes:g} MB "
+            "are allowed here"
+        )
+    return _check_content(path, inode, size, limits)
+
+
+@lru_cache(maxsize=1000)
+def _check_content(path: Path, inode: int, size: int, limits: Limits) -> MediaInfo:
+    """Once for each file: when it comes. An upload's name holds the hash of its content."""
     try:
         info = probe(path)
     except MediaError as error:
@@ -119,6 +128,7 @@ def check_upload(path: str | Path, limits: Limits) -> None:
             f"{path.name}: is longer than the {limits.minutes:g} minutes that are allowed here; "
             "cut it into parts"
         )
+    return info
 
 
 def _fits(source: Source, longest: float) -> bool:

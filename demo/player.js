@@ -3,7 +3,9 @@
 
 const find = (selector) => element.querySelector(selector);
 const source = () => find("video.source");
-let words = [], starts = [], boxes = [], known = null, lit = null, frame = 0;
+let words = [], starts = [], boxes = [], since = 0, until = Infinity, known = null, lit = null, frame = 0;
+let typing = null;  // the word that is being changed, its number and what is typed so far
+let place = { src: "", time: 0, since: 0, until: 0, on: {} };  // where the visitor was before the content changed
 
 function learn() {  // what is on the page now
   const player = find(".player");
@@ -14,6 +16,8 @@ function learn() {  // what is on the page now
     words = [...element.querySelectorAll(".word[data-start]")];
     starts = words.map((word) => Number(word.dataset.start));
     boxes = JSON.parse(player.dataset.boxes);
+    since = Number(player.dataset.since);
+    until = Number(player.dataset.until) || Infinity;
   }
   return true;
 }
@@ -39,8 +43,15 @@ function show() {  // the moment that the video is at
   const line = find(".timeline");
   find(".head").style.left = `${Math.min(100, 100 * time / Number(line.dataset.duration))}%`;
   const mouth = find(".mouth video");
-  if (mouth && Math.abs(mouth.currentTime - time) > 0.1) mouth.currentTime = time;
-  const face = find(".face"), box = boxes[Math.min(boxes.length - 1, Math.floor(time * 25))];
+  const own = Math.max(0, time - since);
+  if (mouth && Math.abs(mouth.currentTime - own) > 0.1) mouth.currentTime = own;
+  const away = time < since || time > until;  // from the part that is looked at closely
+  find(".mouth")?.classList.toggle("away", away);
+  const face = find(".face");
+  const box = !away && boxes[Math.min(boxes.length - 1, Math.floor((time - since) * 25))];
+  const on = Object.fromEntries(
+    ["subtitles", "face", "edit"].map((does) => [does, isOn(does)]));
+  place = { src: video.src, time, since, until, on };
   const wanted = isOn("face") && box;
   face.style.display = wanted ? "block" : "none";
   if (wanted) ["left", "top", "width", "height"].forEach((side, i) => {
@@ -94,6 +105,7 @@ function keep(word) {  // a changed word goes to the server, which makes the fil
 
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-does]");
+  if (button?.dataset.does === "closer") return trigger("select", { time: source().currentTime });
   if (button) return toggle(button);
   const word = event.target.closest(".word[data-start]");
   if (word && !isOn("edit")) return seek(Number(word.dataset.start));
@@ -127,13 +139,33 @@ element.addEventListener("keydown", (event) => {
   if (next) { word.tabIndex = -1; next.tabIndex = 0; next.focus(); }
 });
 
+function resume() {  // the answer to one word must not disturb who is at the next one already
+  const word = typing && isOn("edit") && find(`.word[data-index="${typing.index}"]`);
+  if (!word) return;
+  const { text, before } = typing;
+  word.focus();
+  word.before = before;
+  word.textContent = text;
+  getSelection().selectAllChildren(word);
+  getSelection().collapseToEnd();
+  typing = { index: word.dataset.index, text, before };
+}
+
 element.addEventListener("focusin", (event) => {
   const word = event.target.closest(".word[contenteditable]");
-  if (word) word.before = word.textContent.trim();
+  if (!word) return;
+  word.before = word.textContent.trim();
+  typing = { index: word.dataset.index, text: word.textContent, before: word.before };
+});
+element.addEventListener("input", (event) => {
+  const word = event.target.closest(".word[contenteditable]");
+  if (word && typing) typing.text = word.textContent;
 });
 element.addEventListener("focusout", (event) => {
   const word = event.target.closest(".word[contenteditable]");
-  if (word) keep(word);
+  if (!word || !word.isConnected) return;  // it was replaced, not left
+  typing = null;
+  keep(word);
 });
 
 // Media events do not bubble; they are caught on their way down.
@@ -153,4 +185,18 @@ heard("error", () => {
   find(".hint").textContent = "Your browser cannot play this kind of video; its words are here.";
 });
 
-watch("value", () => { if (learn()) { edit(isOn("edit")); apply(); show(); } });
+watch("value", () => {
+  const before = place;
+  if (!learn()) return;
+  if (source().src === before.src) {  // the same recording: stay, or go to the part that came
+    const same = since === before.since && until === before.until;
+    source().currentTime = same ? before.time : since + 0.001;
+    Object.entries(before.on).forEach(([does, on]) => {
+      find(`[data-does=${does}]`)?.setAttribute("aria-pressed", on);
+    });
+  }
+  edit(isOn("edit"));
+  resume();
+  apply();
+  show();
+});

@@ -17,9 +17,10 @@ from urllib.parse import quote
 import numpy as np
 
 from avsr import Transcript
+from avsr.face import MouthTrack
 from avsr.languages import language_name
 from avsr.media import MediaInfo, write_video
-from avsr.transcript import Segment, Word, reads_right_to_left, render
+from avsr.transcript import FORMATS, Segment, Word, reads_right_to_left, render, write_transcript
 
 SCRIPT = (Path(__file__).parent / "player.js").read_text("utf-8")
 UNSURE = 0.5  # confidence below which a word is marked
@@ -42,11 +43,25 @@ class Shown:
     """Path of the mouth video; None where no lips were read."""
     boxes: str = "[]"
     """The face's place, frame by frame, as JSON; see ``face_boxes``."""
+    face: str = "auto"
+    """Whose lips were asked for."""
+    since: float = 0.0
+    """Seconds into the recording where mouth video and boxes begin."""
+    until: float | None = None
+    """Seconds where they end, if they show a part only."""
+    closer: bool = False
+    """Whether a part may be looked at closely, since the whole is too long to be kept."""
 
 
-def face_boxes(result: Transcript, info: MediaInfo) -> str:
+def part_at(result: Transcript, time: float) -> tuple[float, float]:
+    """Start and end (s) of the segment at a time; between two the next one, at the end the last."""
+    parts = result.segments
+    part = next((part for part in parts if time < part.end), parts[-1])
+    return part.start, part.end
+
+
+def face_boxes(track: MouthTrack | None, info: MediaInfo) -> str:
     """JSON: for each frame [x, y, w, h] of the face in thousandths of the picture, or null."""
-    track = result.mouth
     if track is None or not info.width or not info.height:
         return "[]"
     scale = [BOX_UNITS / info.width, BOX_UNITS / info.height] * 2
@@ -59,14 +74,32 @@ def face_boxes(result: Transcript, info: MediaInfo) -> str:
     return json.dumps(boxes, separators=(",", ":"))
 
 
-def mouth_video(result: Transcript, folder: Path) -> str | None:
+def mouth_video(track: MouthTrack | None, folder: Path) -> str | None:
     """Path of the mouth crops as an enlarged video; None where the model saw none."""
-    if result.mouth is None or result.modality == "audio" or not result.mouth.found.any():
+    if track is None or not track.found.any():
         return None
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"mouth-{uuid.uuid4().hex}.mp4"
-    write_video(path, enlarge(result.mouth.mouth))
+    write_video(path, enlarge(track.mouth))
     return str(path)
+
+
+def seen(result: Transcript) -> MouthTrack | None:
+    """The mouth that was read."""
+    return None if result.modality == "audio" else result.mouth
+
+
+def text_files(result: Transcript, video: str, folder: Path) -> dict[str, Path]:
+    """Paths of the transcript in every format, called like the video."""
+    name = Path(video).name
+    folder = folder / f"text-{uuid.uuid4().hex}"
+    folder.mkdir(parents=True)
+    named = dataclasses.replace(result, file=name)  # not where the server keeps it
+    paths = {}
+    for file_format in FORMATS:
+        paths[str(file_format)] = path = folder / f"{Path(name).stem}.{file_format}"
+        write_transcript(path, named, file_format)
+    return paths
 
 
 def enlarge(mouth: np.ndarray) -> Iterator[np.ndarray]:
@@ -88,16 +121,25 @@ def render_player(shown: Shown) -> str:
     subtitles = base64.b64encode(render(result, "vtt").encode()).decode()
     mouth = ""
     if shown.mouth is not None:
+        span = "" if shown.until is None else f", {_clock(shown.since)} to {_clock(shown.until)}"
         mouth = (
             f'<figure class="mouth"><video src="{file_address(shown.mouth)}" muted playsinline'
-            ' preload="auto" tabindex="-1"></video><figcaption>What the model sees</figcaption>'
-            "</figure>"
+            f' preload="auto" tabindex="-1"></video><figcaption>What the model sees{span}'
+            "</figcaption></figure>"
         )
     switches = _switch("subtitles", "Subtitles")
     switches += _switch("face", "Face", pressed=False) if shown.boxes != "[]" else ""
     switches += _switch("edit", "Correct words", pressed=False)
+    part = ""
+    if shown.closer:
+        switches += '<button type="button" data-does="closer">See the lips here</button>'
+        part = (
+            '<p class="legend">The lips of a long video are shown part by part: go to a place,'
+            " then press “See the lips here”.</p>"
+        )
     return f"""
-<div class="player" data-boxes="{html.escape(shown.boxes)}">
+<div class="player" data-boxes="{html.escape(shown.boxes)}" data-since="{shown.since:.3f}"
+ data-until="{"" if shown.until is None else f"{shown.until:.3f}"}">
 <div class="screen">
 <div class="picture"><div class="frame"><video class="source" src="{file_address(shown.video)}"
  controls playsinline preload="metadata"><track kind="subtitles"
@@ -106,7 +148,7 @@ def render_player(shown: Shown) -> str:
 <i class="face"></i></div></div>
 {mouth}</div>
 <div class="switches">{switches}
-<span class="hint"></span></div>
+<span class="hint"></span></div>{part}
 <p class="words" lang="{code}" dir="{direction}">{_words(result)}</p>
 {_timeline(result)}
 {_languages(result)}

@@ -45,6 +45,10 @@ def create_app(
     """
     limits = store.limits
     for function in page.fns.values():
+        if any(event == "click" for _, event in function.targets):
+            function.queue = (
+                True  # else a click on an example takes a door that the guard keeps shut
+            )
         if function.concurrency_id == MODEL:
             function.concurrency_limit = limits.jobs
     page.queue(max_size=limits.waiting, api_open=False)

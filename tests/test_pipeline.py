@@ -219,6 +219,17 @@ def test_arrays_are_enough(model):
     assert (result.modality, result.file) == ("audio", "")
 
 
+def test_a_covered_mouth_in_arrays_is_not_read_as_in_a_file(model):
+    mouth = np.random.default_rng(0).integers(0, 255, (50, 96, 96), np.uint8)
+    assert model.transcribe_arrays(TONE, mouth).modality == "av"
+    mouth[:, 10:86, 10:86] = 128
+    result = model.transcribe_arrays(TONE, mouth)
+    assert result.modality == "audio"
+    assert result.text == model.transcribe_arrays(TONE, None).text
+    assert "something covers the mouth" in result.warnings
+    assert model.transcribe_arrays(None, mouth).modality == "video", "there is nothing else"
+
+
 def test_read_recording_keeps_sound_and_lips_in_step(clips):
     recording = read_recording(clips / "plain.mp4")
     assert recording.num_frames == 50

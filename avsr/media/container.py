@@ -37,6 +37,7 @@ LONGEST_STEP_BACK = 1.0  # s; time stamps that go back further have been started
 
 # Their headers state the length; the other formats' lengths are guesses from bit rate or tail.
 _LENGTH_IN_HEADER = {"mov", "matroska", "avi", "wav", "flv", "asf"}
+_INDEXED = {"mov", "matroska", "avi"}  # key frames are found exactly
 _NO_MOVING_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
@@ -103,6 +104,16 @@ class Source(AbstractContextManager["Source"]):
         stated = _kind(self.container) in _LENGTH_IN_HEADER
         return self.duration if stated else None
 
+    def seek(self, stream: VideoStream, start: float) -> bool:
+        """Have decoding begin at the last key frame before ``start`` (s); False: at the first."""
+        if _kind(self.container) not in _INDEXED or stream.time_base is None:
+            return False
+        try:
+            self.container.seek(int((self.zero + start) / stream.time_base), stream=stream)
+        except av.FFmpegError:
+            return False
+        return True
+
 
 def probe(path: str | Path) -> MediaInfo:
     """Say what a file holds, from its header and the first frame of each stream.
@@ -157,12 +168,13 @@ def open_source(path: str | Path) -> Source:
 
 
 def timed_frames(
-    source: Source, stream: VideoStream | AudioStream, warn: Warn
+    source: Source, stream: VideoStream | AudioStream, warn: Warn, sought: bool = False
 ) -> Iterator[tuple[float, float, Any]]:
     """Decode one stream: (start, duration, frame), seconds after time zero, in bounded memory.
 
     Frames without a time stamp follow the one before; after a broken leap of the time stamps,
-    forwards or back, the clock goes on from where it was.
+    forwards or back, the clock goes on from where it was. ``sought`` says that the first frame is
+    not the file's.
     """
     length = source.promised_duration or 0.0
     others: list[list[float]] = []
@@ -170,6 +182,8 @@ def timed_frames(
     for frame in _decode(source, stream, warn, others):
         duration = _frame_duration(frame, stream)
         start = expected if frame.time is None else frame.time - source.zero + shift
+        if sought:
+            last, expected, sought = start, start, False
         leaps = start > expected + LONGEST_GAP and (
             start > length
             or (len(source.streams) > 1 and not _bridged(others, expected - shift, start - shift))

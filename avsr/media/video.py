@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,21 @@ _SDR = {
 
 
 def read_frames(
-    path: str | Path, *, max_side: int | None = None, warn: Warn = logger.warning
+    path: str | Path,
+    *,
+    start: float = 0.0,
+    max_side: int | None = None,
+    warn: Warn = logger.warning,
 ) -> Iterator[np.ndarray]:
     """Yield frames (H, W, 3) uint8 RGB at 25 fps; frame k is the picture on screen at k/25 s.
 
     All frames have one size: that of the first, upright, in square pixels, scaled down so that
     the longer side is at most `max_side` px. Interlaced pictures are made whole (FFmpeg's bwdif),
     HDR (PQ, HLG) is brought to the range of SDR. A picture that stays on screen is the same array
-    again: do not write into it. A file that is damaged or cut short gives what can be decoded,
-    and `warn` is told. Raises MediaError when the file cannot be opened (at the call) or when no
-    picture can be decoded (at the first frame).
+    again: do not write into it. `start` (s) leaves out what comes before; in formats with an index
+    that is not decoded, but for the pictures from the last key frame on. A file that is damaged or
+    cut short gives what can be decoded, and `warn` is told. Raises MediaError when the file cannot
+    be opened (at the call) or when no picture can be decoded (at the first frame).
     """
     if max_side is not None and max_side < 1:
         raise ValueError(f"max_side must be at least 1 px, got {max_side}")
@@ -45,14 +51,16 @@ def read_frames(
     if source.video is None:
         source.container.close()
         raise MediaError(f"{path}: has no video")
-    return _read(source, source.video, max_side, warn)
+    sought = start > 0 and source.seek(source.video, start)
+    frames = _read(source, source.video, max_side, warn, sought)
+    return islice(frames, round(start * FPS), None) if start > 0 else frames
 
 
 def _read(
-    source: Source, stream: VideoStream, max_side: int | None, warn: Warn
+    source: Source, stream: VideoStream, max_side: int | None, warn: Warn, sought: bool
 ) -> Iterator[np.ndarray]:
     with source:
-        shown = _on_screen(_whole(timed_frames(source, stream, warn)))
+        shown = _on_screen(_whole(timed_frames(source, stream, warn, sought)))
         empty = True
         for image, count in _upright(shown, stream, max_side):
             empty = False

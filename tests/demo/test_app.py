@@ -13,6 +13,7 @@ import pytest
 
 from avsr import AvsrError
 from avsr.media import probe, read_frames
+from demo.intake import example_label
 
 MakeClip = Callable[..., Path]
 
@@ -100,8 +101,8 @@ def test_without_a_video_the_page_asks_for_one(ask: Callable[..., Any]) -> None:
     ("name", "label"),
     [("de", "German"), ("en-office", "English (office)"), ("talk", "talk"), ("a-b", "a-b")],
 )
-def test_examples_are_called_by_their_language(demo: ModuleType, name: str, label: str) -> None:
-    assert demo.example_label(Path(f"{name}.mp4")) == label
+def test_examples_are_called_by_their_language(name: str, label: str) -> None:
+    assert example_label(Path(f"{name}.mp4")) == label
 
 
 def test_only_the_models_languages_are_offered(

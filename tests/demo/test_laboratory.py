@@ -1,12 +1,14 @@
 """Noise at the level that is asked for, and differences that are marked."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from avsr import Transcript
 from avsr.audio import rms
+from demo import laboratory
 from demo.laboratory import (
     NOISES,
     PICTURES,
@@ -18,6 +20,7 @@ from demo.laboratory import (
     spoil,
 )
 
+SHOWN: Any = None  # read_scene knows
 RNG = np.random.default_rng(0)
 SCENE = Scene(
     (0.05 * RNG.standard_normal(32_000)).astype(np.float32),
@@ -39,6 +42,20 @@ def test_a_picture_is_damaged_and_the_sound_is_not(picture: str) -> None:
     spoilt = spoil(SCENE, "babble", None, picture)
     assert np.array_equal(spoilt.mouth, SCENE.mouth) == (picture == "")
     assert np.array_equal(spoilt.waveform, SCENE.waveform)
+
+
+def test_a_sweep_reads_the_lips_once_and_knows_a_covered_mouth(
+    transcriber: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(laboratory, "read_scene", lambda shown: SCENE)
+    shares, covered = laboratory.sweep(transcriber, SHOWN, "noise", "")
+    assert shares == {key: [0.5] * 6 if key != "av" else [1.0] * 6 for key in shares}
+    assert transcriber.read.count((False, True)) == 1
+    assert not covered
+    shares, covered = laboratory.sweep(transcriber, SHOWN, "noise", "occlusion:0.8")
+    assert shares["av"] == shares["audio"]
+    assert covered
+    assert "Something covers the mouth" in render_sweep(shares, covered)
 
 
 def test_differences_are_marked() -> None:

@@ -234,3 +234,21 @@ def test_hdr_is_brought_to_the_range_of_sdr(tmp_path):
     assert frame[20:40, 10:20].mean() == pytest.approx(255, abs=12)
     dark = 255 * (26 / 203) ** (1 / 2.4)
     assert frame[20:40, 45:55].mean() == pytest.approx(dark, abs=15)
+
+
+@pytest.mark.parametrize(
+    ("name", "codecs"),
+    [
+        ("a.mp4", {}),
+        ("a.ts", {}),
+        ("a.avi", {"video_codec": "mpeg4", "audio_codec": "mp3"}),
+        ("a.webm", {"video_codec": "libvpx", "audio_codec": "libopus"}),
+    ],
+)
+def test_a_later_start_leaves_out_what_comes_before(make_clip, name, codecs):
+    path = make_clip(name, event=2.0, duration=3.0, key_interval=10, **codecs)
+    whole = [frame.mean() > 128 for frame in read_frames(path)]
+    assert any(whole)
+    for first in (10, 49, 51, 60):
+        part = [frame.mean() > 128 for frame in read_frames(path, start=first / 25)]
+        assert part == whole[first:]

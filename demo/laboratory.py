@@ -22,7 +22,7 @@ from avsr import AvsrError, Transcript
 from avsr.audio import mix_at_snr
 from avsr.evaluation import Corruption, Noise, NoiseLibrary, normalize_text, word_errors
 from avsr.face import track_mouth
-from avsr.media import probe, read_frames, read_waveform, write_video
+from avsr.media import probe, read_pictures, read_waveform, write_video
 from avsr.progress import Progress, counted, report, telling
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from demo.jobs import Desk, StoppedError, render_position
@@ -70,7 +70,7 @@ def read_scene(path: str) -> Scene:
     if not (info.has_video and info.has_audio):
         raise AvsrError("the laboratory needs a video with both picture and sound")
     length = min(SECONDS, info.duration)
-    frames = islice(read_frames(path), round(SECONDS * FPS))
+    frames = islice(read_pictures(path), round(SECONDS * FPS))
     track = track_mouth(counted(frames, length))
     if not track.found.any():
         raise AvsrError("the laboratory needs a face, and none was found at the beginning")

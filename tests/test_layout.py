@@ -17,7 +17,7 @@ NUMBERS = {
         ("media", "face", "audio", "encoder", "language", "decoder", "search", "transcript"), 1
     )
 }
-LEAVES = {"errors", "files", "languages", "progress", "rates", "settings"}
+LEAVES = {"ahead", "errors", "files", "languages", "progress", "rates", "settings"}
 WORKSHOP = {"corpus", "training", "evaluation", "interop", "synthetic"}
 MAX_LINES = 400
 BAD_NAMES = {"utils", "common", "helpers", "base", "core"}

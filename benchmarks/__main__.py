@@ -9,10 +9,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks import demo, evaluation, faces, imports, loader, long, prepare, transcribe
+from benchmarks import (
+    batch,
+    demo,
+    evaluation,
+    faces,
+    imports,
+    loader,
+    long,
+    media,
+    prepare,
+    transcribe,
+)
 
 CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "transcribe": transcribe.measure,
+    "media": media.measure,
+    "batch": batch.measure,
     "prepare": prepare.measure,
     "loader": loader.measure,
     "long": long.measure,

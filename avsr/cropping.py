@@ -186,7 +186,7 @@ def _tracked(path: Path, info: media.MediaInfo, wish: str, warn: media.Warn) -> 
     parts = max(1, math.ceil(info.duration * FPS / PART_FRAMES))
     # Rounding shall not leave a part of one frame.
     length = math.ceil(info.duration * FPS / parts) + 1
-    frames = media.read_frames(path, warn=warn)
+    frames = media.read_pictures(path, warn=warn)
     chunks = media.stream_waveform(path, warn=warn) if info.has_audio else iter(())
     sound = np.zeros(0, np.float32)
     cast = Cast()
@@ -205,7 +205,7 @@ def _tracked(path: Path, info: media.MediaInfo, wish: str, warn: media.Warn) -> 
         shift = last if goes_on else last + 1
         numbered = np.where(track.tracks >= 0, track.tracks + shift, -1)
         named = np.array([*track.faces, 0])[track.tracks]
-        size = first.shape[1], first.shape[0]
+        size = first.width, first.height
         yield _Part(size, replace(track, tracks=numbered), named, faces)
         before = track.faces[-1] if track.tracks[-1] >= 0 else -1
         last = max(last, int(numbered.max()))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby, islice, pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from avsr import face, media
+from avsr.ahead import ahead
 from avsr.audio import Span, SpokenParts, rms, vowel_level
 from avsr.errors import MediaError
 from avsr.interrupts import Stopped
@@ -19,6 +21,7 @@ from avsr.progress import WRITING, counted, report
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recording import (
     COVERED,
+    DECODED_AHEAD,
     SILENCE_RMS,
     Recording,
     check_seen,
@@ -28,13 +31,14 @@ from avsr.recording import (
 from avsr.sync import Synchronizer
 from avsr.transcript import Segment, Transcript, Word
 
+PARTS_AHEAD = 2  # that wait for the model
 BATCH_SEGMENTS = 4  # segments of one modality that the model takes at a time
 EVEN_SECONDS = 10.0  # length of the parts of a file in which no pauses are known
 FEW_FACES = 0.5  # share of a part's frames with a face below which its lips are not read
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """A stretch of a file before it is transcribed."""
 
     start: float
@@ -64,14 +68,12 @@ def transcribe_long(
         for even in (False, True):
             if even and info.has_audio:
                 notes.append("no speech was found in the sound, so it is cut into even parts")
-            for batch in _batches(_parts(path, info, options, notes, even)):
-                report(batch[-1].end, info.duration, WRITING)
-                if synchronizer is not None:
-                    batch = [
-                        replace(part, recording=synchronizer.align(part.recording))
-                        for part in batch
-                    ]
-                segments += _transcribe_batch(model, batch, options, history)
+            # While the model works on a part the next ones are read.
+            read = ahead(read_parts(path, info, options, notes, even), PARTS_AHEAD)
+            with closing(read):
+                for batch in _batches(_aligned(synchronizer, read)):
+                    report(batch[-1].end, info.duration, WRITING)
+                    segments += _transcribe_batch(model, batch, options, history)
             if segments or not info.has_audio:
                 break
     except KeyboardInterrupt:
@@ -115,9 +117,9 @@ def transcribe_long(
     return transcript
 
 
-def _parts(
+def read_parts(
     path: Path, info: media.MediaInfo, options: TranscribeOptions, notes: list[str], even: bool
-) -> Iterator[_Part]:
+) -> Iterator[Part]:
     """Sound and lips of every stretch that is spoken, or of ``even`` parts of the whole.
 
     Sound and picture are read side by side.
@@ -137,7 +139,7 @@ def _parts(
         start, end = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
         sound = waveform if hear else None
         if frames is None:
-            found = [_Part(start, end, Recording(name="", waveform=sound, mouth=None))]
+            found = [Part(start, end, Recording(name="", waveform=sound, mouth=None))]
         else:
             found = frames.parts(start, end, waveform, sound)
         for part in found:
@@ -182,13 +184,14 @@ class _Frames:
 
     def __init__(self, path: Path, duration: float, wish: str, notes: list[str]) -> None:
         self.wish, self.notes = wish, notes
-        self.frames = counted(media.read_frames(path, warn=notes.append), duration)
+        pictures = ahead(media.read_pictures(path, warn=notes.append), DECODED_AHEAD)
+        self.frames = counted(pictures, duration)
         self.position = 0
         self.cast = face.Cast()
 
     def parts(
         self, start: float, end: float, waveform: np.ndarray | None, sound: np.ndarray | None
-    ) -> list[_Part]:
+    ) -> list[Part]:
         """The stretch with its speaker, or, where every face counts, what each of them says in it.
 
         ``waveform`` tells who speaks, ``sound`` is to be transcribed.
@@ -208,7 +211,7 @@ class _Frames:
             if recording.mouth is None and sound is not None:
                 why = COVERED if face.is_covered(track.mouth) else why_no_lips(faces, self.wish)
                 self.notes.append(f"parts are without lips: {why}")
-            return [_Part(start, end, recording)]
+            return [Part(start, end, recording)]
         found = []
         for turn in turns:
             until = last - first if turn.last == faces.num_frames else turn.last
@@ -217,7 +220,7 @@ class _Frames:
                 own = own[turn.first * SAMPLES_PER_FRAME : until * SAMPLES_PER_FRAME]
             recording = self._recording(turn.mouth, own, until - turn.first)
             begin, stop = start + turn.first / FPS, min(end, start + until / FPS)
-            found.append(_Part(begin, stop, recording, f"Face {turn.mouth.faces[0]}"))
+            found.append(Part(begin, stop, recording, f"Face {turn.mouth.faces[0]}"))
         return found
 
     def _recording(
@@ -232,9 +235,18 @@ class _Frames:
         return Recording(name="", waveform=sound, mouth=mouth, track=track)
 
 
-def _batches(parts: Iterator[_Part]) -> Iterator[list[_Part]]:
+def _aligned(synchronizer: Synchronizer | None, parts: Iterator[Part]) -> Iterator[Part]:
+    """Each part, as soon as it comes, with its lips where the sound is."""
+    for part in parts:
+        if synchronizer is None:
+            yield part
+        else:
+            yield replace(part, recording=synchronizer.align(part.recording))
+
+
+def _batches(parts: Iterator[Part]) -> Iterator[list[Part]]:
     """Neighbours of one modality together."""
-    batch: list[_Part] = []
+    batch: list[Part] = []
     for part in parts:
         other = batch and batch[0].recording.modality != part.recording.modality
         if other or len(batch) == BATCH_SEGMENTS:
@@ -247,7 +259,7 @@ def _batches(parts: Iterator[_Part]) -> Iterator[list[_Part]]:
 
 def _transcribe_batch(
     model: AVSRModel,
-    batch: Sequence[_Part],
+    batch: Sequence[Part],
     options: TranscribeOptions,
     history: list[dict[str, float]],
 ) -> list[Segment]:

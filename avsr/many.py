@@ -1,4 +1,4 @@
-"""Many files: one after another, side by side in processes, or on the machines of a Ray cluster."""
+"""Many files: in batches, side by side in processes, or on the machines of a Ray cluster."""
 
 import contextlib
 import functools
@@ -14,7 +14,7 @@ from avsr.console import complain, show_status
 from avsr.delivery import Delivery
 from avsr.errors import AvsrError
 from avsr.interrupts import Stopped
-from avsr.progress import Progress
+from avsr.progress import Progress, telling
 
 if TYPE_CHECKING:
     from avsr.model import AVSRModel
@@ -71,10 +71,7 @@ def transcribe_files(
     check_language_option(job.options["language"], network.config.languages)
     workers = min(workers, len(videos))
     if cluster is None and workers == 1:
-        for number, video in enumerate(videos, 1):
-            with show_status(f"{video} ({number} of {len(videos)})") as at:
-                outcome = transcribe_one(job, network, video, at)
-            yield outcome
+        yield from _in_turn(job, network, videos)
         return
     del network
     from avsr.corpus.workers import cluster_map, process_map
@@ -86,6 +83,38 @@ def transcribe_files(
         cores, work, processes = 1, _work, cluster_map(cluster)
     with processes as run:
         yield from run(functools.partial(work, job, os.getcwd(), cores), videos)
+
+
+def _in_turn(job: Job, network: "AVSRModel | ModelSet", videos: Sequence[str]) -> Iterator[Outcome]:
+    """The outcome of each file, in this process."""
+    from avsr.modelset import ModelSet
+
+    results: Iterator[Transcript | Exception] | None = None
+    if len(videos) > 1 and not isinstance(network, ModelSet):
+        from avsr.batch import transcribe_batches
+        from avsr.pipeline import TranscribeOptions
+
+        options = TranscribeOptions(**job.options)
+        results = transcribe_batches(network, videos, options, job.delivery.check)
+    for number, video in enumerate(videos, 1):
+        with show_status(f"{video} ({number} of {len(videos)})") as at:
+            if results is None:
+                outcome = transcribe_one(job, network, video, at)
+            else:
+                with telling(at):
+                    outcome = _take(job, video, results)
+        yield outcome
+
+
+def _take(job: Job, video: str, results: Iterator["Transcript | Exception"]) -> Outcome:
+    """What became of the next file."""
+    try:
+        result = next(results)
+    except Stopped as stop:
+        return _keep(job, video, stop.transcript)
+    if isinstance(result, Exception):
+        return Outcome(video=video, error=describe(video, result))
+    return _deliver(job, video, result)
 
 
 def transcribe_one(
@@ -105,6 +134,11 @@ def transcribe_one(
         return _keep(job, video, stop.transcript)
     except Exception as error:  # the other files are still to be done
         return Outcome(video=video, error=describe(video, error))
+    return _deliver(job, video, result)
+
+
+def _deliver(job: Job, video: str, result: "Transcript") -> Outcome:
+    """Write what is to be written of a file."""
     result = replace(result, mouth=None)  # large, and seen by nobody here
     try:
         job.delivery.write(video, result)

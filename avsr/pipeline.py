@@ -240,6 +240,11 @@ def _transcript(
     )
 
 
+def is_long(path: str | os.PathLike[str], options: TranscribeOptions) -> bool:
+    """Whether a file is transcribed part by part. Raises MediaError if it cannot be read."""
+    return options.face == "every" or media.probe(Path(path)).duration > LONG_SECONDS
+
+
 def transcribe_file(
     model: AVSRModel, path: str | os.PathLike[str], options: TranscribeOptions
 ) -> Transcript:
@@ -249,7 +254,7 @@ def transcribe_file(
     every face in it.
     """
     check_language_option(options.language, model.config.languages)
-    if options.face == "every" or media.probe(Path(path)).duration > LONG_SECONDS:
+    if is_long(path, options):
         from avsr.longform import transcribe_long
 
         return transcribe_long(model, path, options)

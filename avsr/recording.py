@@ -1,6 +1,7 @@
 """What is known of a recording before the network sees it: its sound, and the lips that speak."""
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from avsr import audio, face, media
+from avsr.ahead import ahead
 from avsr.audio import vowel_level
 from avsr.errors import ConfigError, MediaError
 from avsr.progress import counted
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from avsr.face import Cast, FaceTracks, MouthTrack
 
 SILENCE_RMS = 1e-4  # -80 dB of full scale; below it a recording holds no sound
+DECODED_AHEAD = 4  # pictures that wait while the ones before are searched for faces
 COVERED = "something covers the mouth"
 FEW_FACES = 0.8  # share of frames with a face below which the transcript says so
 
@@ -152,8 +155,8 @@ def _read_lips(
         notes.append("there is no picture")
         return None
     cast = face.Cast()
-    frames = counted(media.read_frames(path, warn=notes.append), info.duration)
-    faces = cast.number(face.track_faces(frames))
+    with closing(ahead(media.read_pictures(path, warn=notes.append), DECODED_AHEAD)) as pictures:
+        faces = cast.number(face.track_faces(counted(pictures, info.duration)))
     check_seen(path, wish, cast)
     if waveform is None and info.has_audio and len(faces.tracks) > 1:
         # What is not to be transcribed still tells who speaks.

@@ -10,12 +10,14 @@ from functools import partial
 from typing import Any
 
 from benchmarks import (
+    batch,
     demo,
     evaluation,
     faces,
     imports,
     loader,
     long,
+    media,
     network,
     page,
     precision,
@@ -26,6 +28,8 @@ from benchmarks import (
 
 CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "transcribe": transcribe.measure,
+    "media": media.measure,
+    "batch": batch.measure,
     "prepare": prepare.measure,
     "loader": loader.measure,
     "training": training.measure,

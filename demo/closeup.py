@@ -10,7 +10,7 @@ import numpy as np
 from avsr import AvsrError
 from avsr.audio import vowel_level
 from avsr.face import Cast, MouthTrack, choose_face, track_faces
-from avsr.media import MediaInfo, probe, read_frames, stream_waveform
+from avsr.media import MediaInfo, probe, read_pictures, stream_waveform
 from avsr.progress import counted
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from demo.player import Shown, face_boxes, mouth_video, part_at
@@ -44,7 +44,7 @@ def look_closely(path: str, start: float, wish: str, seconds: float = SECONDS) -
     if not info.has_video:
         raise AvsrError("there is no picture")
     length = min(seconds, info.duration - start)
-    frames = islice(read_frames(path, start=start), round(length * FPS))
+    frames = islice(read_pictures(path, start=start), round(length * FPS))
     faces = Cast().number(track_faces(counted(frames, length)))
     waveform = level = None
     if info.has_audio:

@@ -17,7 +17,7 @@ from avsr import cli, cropping
 from avsr.errors import MediaError
 from avsr.face import track_faces, track_mouth
 from avsr.face.drawing import PANEL
-from avsr.media import read_frames, write_video
+from avsr.media import Picture, read_frames, write_video
 
 Run = Callable[..., SimpleNamespace]
 PORTRAIT = cv2.resize(skimage.data.astronaut()[:320, 60:380], (480, 480))
@@ -158,7 +158,11 @@ def test_frames_are_not_kept(
                 yield copy
                 del copy
 
+    def pictures(path: Path, **options: object) -> Iterator[Picture]:
+        return map(Picture, copies(path))
+
     monkeypatch.setattr(cropping.media, "read_frames", copies)
+    monkeypatch.setattr(cropping.media, "read_pictures", pictures)
     monkeypatch.setattr(cropping, "PART_FRAMES", 15)
     assert run(talk, "-o", tmp_path).status == 0
     assert len(alive) == 2 * 60

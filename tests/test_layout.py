@@ -18,6 +18,7 @@ NUMBERS = {
     )
 }
 LEAVES = {
+    "ahead",
     "attention",
     "errors",
     "files",

@@ -114,7 +114,7 @@ def track(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     if not media.probe(path).has_video:
         return NO_LIPS
-    found = face.track_mouth(media.read_frames(path))
+    found = face.track_mouth(media.read_pictures(path))
     return found.mouth, found.found
 
 

@@ -2,8 +2,7 @@
 
 Two detectors complement one another. The face mesh brings its own short-range detector, which sees
 close-ups; the full-range detector sees the small faces of a stage, whose enlarged cut then goes to
-the mesh. A face that is already known needs neither: the mesh on the cut around its last place
-follows it.
+the mesh. A face that is already known needs neither: the mesh at its last place follows it.
 """
 
 import os
@@ -16,11 +15,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avsr.face.geometry import POINT_IDS
+from avsr.face.geometry import POINT_IDS, STABLE_IDS
+from avsr.face.mesh import Mesh, read_vertices
+from avsr.media import Picture, as_picture
 
 # The one table: 68-point landmark -> vertex of mediapipe's face mesh that stands in for it.
 # "Right" and "left" are the person's; the numbers run along the contours as in the 68-point set.
@@ -52,14 +52,22 @@ MESH_VERTICES = {
     67: 178,
 }
 VERTICES = [MESH_VERTICES[point] for point in POINT_IDS]
+EYES = [STABLE_IDS.index(36), STABLE_IDS.index(45)]  # rows of the outer corners, right and left
 
 CUT_SIDE = 256  # px, what the mesh is given around one face (its net takes 192 of the face itself)
 WHOLE_SIDE = 512  # px, what the detectors are given of a whole picture (their nets take 128, 192)
 CUT_MARGIN = 2.0  # side of the cut in sizes of the face: room to move within one frame
+# Where the mesh is placed, in sizes of the face: so its points differ least (by 0.01 distances of
+# the eyes) from those after a detector, by whose crops the models are trained.
+MESH_SIDE = 1.4
+MESH_LOWER = 0.04  # towards the chin
+SETTLED = 0.08  # face sizes; from a square that far beside the face the mesh is run once more
 MIN_CONFIDENCE = 0.5  # of the detectors; the mesh that follows has the last word
 SAME_FACE = 0.5  # two finds are one face when their centres are nearer than this, in face sizes
 
 Image = NDArray[np.uint8]
+Frame = Image | Picture
+"""RGB (H, W, 3) uint8, or a picture that becomes so where it is looked at."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +105,10 @@ class Square:
     y: int
     side: int
 
-    def cut(self, image: Image, size: int) -> Image:
-        """The square as a picture (size, size, 3), black outside."""
-        height, width = image.shape[:2]
+    def cut(self, frame: Frame, size: int) -> Image:
+        """The square in RGB (size, size, 3), black outside."""
+        picture = as_picture(frame)
+        height, width = picture.height, picture.width
         x0, y0 = max(self.x, 0), max(self.y, 0)
         x1, y1 = min(self.x + self.side, width), min(self.y + self.side, height)
         scale = size / self.side
@@ -107,16 +116,18 @@ class Square:
         left, right = round((x0 - self.x) * scale), round((x1 - self.x) * scale)
         top, bottom = round((y0 - self.y) * scale), round((y1 - self.y) * scale)
         if right > left and bottom > top:
-            how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-            inside = image[y0:y1, x0:x1]
-            out[top:bottom, left:right] = cv2.resize(
-                inside, (right - left, bottom - top), interpolation=how
+            out[top:bottom, left:right] = picture.resized(
+                x0, y0, x1, y1, right - left, bottom - top
             )
         return out
 
     def place(self, relative: NDArray[np.float64]) -> NDArray[np.float64]:
         """Positions (N, 2) given as parts of the square, in px of the picture."""
         return relative * self.side + (self.x - 0.5, self.y - 0.5)
+
+    def locate(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Positions (..., 2) in px of the picture as parts of the square: undoes ``place``."""
+        return np.asarray((position - (self.x - 0.5, self.y - 0.5)) / self.side, np.float64)
 
 
 def square_around(center: NDArray[np.float64], side: float) -> Square:
@@ -126,7 +137,7 @@ def square_around(center: NDArray[np.float64], side: float) -> Square:
 
 
 class FaceFinder:
-    """Finds and follows faces in RGB pictures (H, W, 3) uint8. Close it, or use it in ``with``.
+    """Finds and follows faces in pictures. Close it, or use it in ``with``.
 
     It keeps nothing from picture to picture, so the same picture has the same faces always.
     """
@@ -145,8 +156,11 @@ class FaceFinder:
             self._detector = face_detection.FaceDetection(
                 model_selection=1, min_detection_confidence=MIN_CONFIDENCE
             )
+            self._alone = Mesh()
+            nothing = np.zeros((CUT_SIDE, CUT_SIDE, 3), np.uint8)
             for graph in (self._mesh, self._detector):  # they start, and remark on it, in threads
-                graph.process(np.zeros((CUT_SIDE, CUT_SIDE, 3), np.uint8))
+                graph.process(nothing)
+            self._alone.place(nothing, np.array([0.5, 0.5]), 1.0, 0.0)
         self._chatty = True  # mediapipe has one more remark, at the first face
 
     def __enter__(self) -> "FaceFinder":
@@ -164,13 +178,15 @@ class FaceFinder:
         """Free mediapipe's graphs."""
         self._mesh.close()
         self._detector.close()
+        self._alone.close()
 
-    def find(self, frame: Image, *, closer: bool = True) -> list[Face]:
+    def find(self, frame: Frame, *, closer: bool = True) -> list[Face]:
         """All faces of a picture, the largest first, at most ``max_faces``.
 
         With ``closer`` a picture that seems empty is searched again, part by part, for small faces.
         """
-        height, width = frame.shape[:2]
+        frame = as_picture(frame)
+        height, width = frame.height, frame.width
         side = max(height, width)
         whole = Square((width - side) // 2, (height - side) // 2, side)
         view = whole.cut(frame, WHOLE_SIDE)
@@ -180,14 +196,44 @@ class FaceFinder:
             for square in _closer_squares(height, width):
                 guesses = self._detect(square.cut(frame, CUT_SIDE), square)
                 faces = self._refine_all(frame, guesses, faces)
-        return sorted(faces, key=lambda face: -face.size)[: self.max_faces]
+        largest = sorted(faces, key=lambda face: -face.size)[: self.max_faces]
+        # As it will be followed: both ways to place the mesh differ by a hundredth of the face.
+        return [self._follow(frame, face) or face for face in largest]
 
-    def follow(self, frame: Image, last: Face) -> Face | None:
-        """The face ``last`` of the frame before, in this frame; None where it is lost."""
-        near = [face for face in self._refine(frame, last) if face.is_near(last)]
-        return min(near, key=last.distance, default=None)
+    def follow(self, frame: Frame, last: Face, *, sure: bool = False) -> Face | None:
+        """The face ``last`` of the frame before, in this frame; None where it is lost.
 
-    def _refine(self, frame: Image, guess: Face) -> list[Face]:
+        With ``sure`` a detector must see it too: the mesh alone may go on with what hides a face.
+        """
+        face = self._follow(frame, last)
+        if face is not None and not sure:
+            return face
+        near = [other for other in self._refine(frame, last) if other.is_near(face or last)]
+        return (face or min(near, key=last.distance)) if near else None
+
+    def _follow(self, frame: Frame, last: Face) -> Face | None:
+        """``follow`` by the mesh alone, which is right where the face has hardly moved."""
+        face = self._place(frame, last)
+        if face is not None and face.distance(last) > SETTLED * last.size:
+            face = self._place(frame, face)
+        return face if face is not None and face.is_near(last) else None
+
+    def _place(self, frame: Frame, guess: Face) -> Face | None:
+        """The face that the mesh sees at the very place of ``guess``."""
+        square = square_around(guess.center, CUT_MARGIN * guess.size)
+        right, left = guess.points[EYES]
+        across, down = left - right
+        angle = float(np.arctan2(down, across))
+        lower = MESH_LOWER * guess.size * np.array([-np.sin(angle), np.cos(angle)])
+        vertices = self._alone.place(
+            square.cut(frame, CUT_SIDE),
+            square.locate(guess.center + lower),
+            MESH_SIDE * guess.size / square.side,
+            angle,
+        )
+        return None if vertices is None else _face_of(square.place(vertices))
+
+    def _refine(self, frame: Frame, guess: Face) -> list[Face]:
         """The faces that the mesh sees in the enlarged cut around ``guess``."""
         square = square_around(guess.center, CUT_MARGIN * guess.size)
         return [
@@ -196,7 +242,7 @@ class FaceFinder:
             if face.is_near(guess, reach=1.0)
         ]
 
-    def _refine_all(self, frame: Image, guesses: list[Face], known: list[Face]) -> list[Face]:
+    def _refine_all(self, frame: Frame, guesses: list[Face], known: list[Face]) -> list[Face]:
         """``known`` and the faces behind ``guesses``, each one once.
 
         The mesh of the whole picture is a guess like any other: it may sit beside the face.
@@ -213,14 +259,7 @@ class FaceFinder:
         with _quiet_mediapipe(self._chatty):
             found: Any = self._mesh.process(view).multi_face_landmarks or []
         self._chatty = self._chatty and not found
-        faces = []
-        for mesh in found:
-            relative = np.array([(point.x, point.y) for point in mesh.landmark], np.float64)
-            vertices = square.place(relative)
-            corner = vertices.min(axis=0)
-            box = np.concatenate([corner, vertices.max(axis=0) - corner])
-            faces.append(Face(vertices[VERTICES], box))
-        return faces
+        return [_face_of(square.place(read_vertices(mesh))) for mesh in found]
 
     def _detect(self, view: Image, square: Square) -> list[Face]:
         """Boxes of the full-range detector, as faces without landmarks."""
@@ -234,6 +273,12 @@ class FaceFinder:
             )
             faces.append(Face(np.empty((0, 2)), np.concatenate([ends[0], ends[1] - ends[0]])))
         return faces
+
+
+def _face_of(vertices: NDArray[np.float64]) -> Face:
+    """The face with these vertices (468, 2) of the mesh, px."""
+    corner = vertices.min(axis=0)
+    return Face(vertices[VERTICES], np.concatenate([corner, vertices.max(axis=0) - corner]))
 
 
 def _closer_squares(height: int, width: int) -> list[Square]:

@@ -32,7 +32,8 @@ from avsr.face.geometry import (
     smooth_transforms,
     warp,
 )
-from avsr.face.landmarks import Face, FaceFinder, Image
+from avsr.face.landmarks import Face, FaceFinder, Frame
+from avsr.media import Picture, as_picture
 from avsr.rates import FPS, MOUTH_SIZE
 
 MAX_TRACKS = 4  # faces followed at the same time
@@ -161,7 +162,7 @@ class _Track:
     gap: list[_Patch] = field(default_factory=list)
     transform: FloatArray | None = None
 
-    def add_found(self, frame: Image, face: Face) -> None:
+    def add_found(self, frame: Picture, face: Face) -> None:
         """The face in the next frame; a gap before it is filled from both of its ends."""
         if self.gap:
             ends = np.stack([self.last.points, *[face.points] * (len(self.gap) + 1)])
@@ -174,7 +175,7 @@ class _Track:
         self.last = face
         self._add(face.points, _cut_patch(frame, face.points, PATCH_SIZE), face)
 
-    def add_missing(self, frame: Image) -> None:
+    def add_missing(self, frame: Picture) -> None:
         """The next frame, in which the face is not seen: keep what is at its last place."""
         self.gap.append(_cut_patch(frame, self.last.points, 2 * PATCH_SIZE))
 
@@ -205,8 +206,8 @@ class _Track:
             self._crop_next(transform)
 
 
-def track_mouth(frames: Iterable[Image]) -> MouthTrack:
-    """Follow the largest steady face through ``frames``, RGB (H, W, 3) uint8 at 25 Hz.
+def track_mouth(frames: Iterable[Frame]) -> MouthTrack:
+    """Follow the largest steady face through ``frames`` at 25 Hz, RGB (H, W, 3) uint8 or pictures.
 
     The frames are read once, as a stream. The same frames give the same result.
     """
@@ -214,25 +215,25 @@ def track_mouth(frames: Iterable[Image]) -> MouthTrack:
     return join_tracks(rank_tracks(faces.tracks, lambda track: track.score), faces.num_frames)
 
 
-def track_faces(frames: Iterable[Image]) -> FaceTracks:
-    """Follow all faces through ``frames``, RGB (H, W, 3) uint8 at 25 Hz, in order of their start.
+def track_faces(frames: Iterable[Frame]) -> FaceTracks:
+    """Follow all faces through ``frames`` at 25 Hz, in order of their start.
 
-    The frames are read once, as a stream. A cut ends the track of a face that is not where it
-    was; a face that is not seen for up to 3 s goes on (its crops are taken at interpolated
-    places). Flickers are no faces: a track counts from half a second on (in a short clip from a
-    quarter of it), and when its face is seen in a third of its frames. At most 4 faces are
-    followed at a time, the largest ones.
+    The frames, RGB (H, W, 3) uint8 or pictures, are read once, as a stream. A cut ends the track
+    of a face that is not where it was; a face that is not seen for up to 3 s goes on (its crops are
+    taken at interpolated places). Flickers are no faces: a track counts from half a second on (in a
+    short clip from a quarter of it), and when its face is seen in a third of its frames. At most 4
+    faces are followed at a time, the largest ones.
     """
     ended: list[_Track] = []
     active: list[_Track] = []
     thumbnail: FloatArray | None = None
     num_frames, searched, looked = 0, 0, -CLOSER_EVERY
     with FaceFinder(MAX_TRACKS) as finder:
-        for index, frame in enumerate(frames):
+        for index, frame in enumerate(map(as_picture, frames)):
             num_frames = index + 1
             previous, thumbnail = thumbnail, _thumbnail(frame)
             cut = previous is not None and np.abs(thumbnail - previous).mean() > CUT_LEVEL
-            faces = _follow(finder, frame, active)
+            faces = _follow(finder, frame, active, index % SEARCH_EVERY == 0)
             if cut:
                 ended += _end_moved(active, faces)
             wait = RETRY_EVERY if None in faces else SEARCH_EVERY
@@ -255,18 +256,20 @@ def track_faces(frames: Iterable[Image]) -> FaceTracks:
     return FaceTracks(tuple(sorted(tracks, key=lambda track: track.start)), num_frames)
 
 
-def _thumbnail(frame: Image) -> FloatArray:
+def _thumbnail(frame: Picture) -> FloatArray:
     """The picture at 32x18 in grey without its mean level: what a cut changes, a flash does not."""
-    small = cv2.resize(frame, (32, 18), interpolation=cv2.INTER_AREA)
+    small = frame.resized(0, 0, frame.width, frame.height, 32, 18)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float64)
     return grey - grey.mean()
 
 
-def _follow(finder: FaceFinder, frame: Image, active: list[_Track]) -> list[Face | None]:
+def _follow(
+    finder: FaceFinder, frame: Picture, active: list[_Track], sure: bool
+) -> list[Face | None]:
     """The face of each track in the next frame; no two tracks get the same one."""
     faces: list[Face | None] = []
     for track in active:
-        face = finder.follow(frame, track.last)
+        face = finder.follow(frame, track.last, sure=sure)
         taken = face is not None and any(o is not None and o.is_near(face) for o in faces)
         faces.append(None if taken else face)
     return faces
@@ -361,18 +364,16 @@ def join_tracks(stretches: Sequence[Stretch], num_frames: int) -> MouthTrack:
     return MouthTrack(mouth, found, boxes, numbers, landmarks, matrices, faces)
 
 
-def _cut_patch(frame: Image, points: FloatArray, size: int) -> _Patch:
+def _cut_patch(frame: Picture, points: FloatArray, size: int) -> _Patch:
     """The grey square of ``size`` canvas px around the mouth, shrunk to about canvas scale."""
     to_canvas = estimate_similarity(points[STABLE], MEAN_FACE)
     side = size / float(np.hypot(*to_canvas[:, 0]))
-    height, width = frame.shape[:2]
     center = points[MOUTH].mean(axis=0)
-    limits = (width, height)
+    limits = (frame.width, frame.height)
     x0, y0 = (min(max(int(c - side / 2), 0), n - 1) for c, n in zip(center, limits, strict=True))
     x1, y1 = (
         min(max(int(c + side / 2), low + 1), n)
         for c, low, n in zip(center, (x0, y0), limits, strict=True)
     )
-    grey = np.asarray(cv2.cvtColor(frame[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY), np.uint8)
-    small, shrink = reduce_image(grey, reduction_for(to_canvas))
+    small, shrink = reduce_image(frame.grey(x0, y0, x1, y1), reduction_for(to_canvas))
     return _Patch(small, compose(shrink, [[1, 0, -x0], [0, 1, -y0]]))

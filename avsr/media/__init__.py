@@ -7,19 +7,23 @@ is on screen at k/25 s, `waveform[i]` the sound at i/16000 s.
 from avsr.media.burning import burn_captions
 from avsr.media.container import MediaInfo, Warn, probe
 from avsr.media.lettering import Caption, check_captions
+from avsr.media.picture import Picture, as_picture
 from avsr.media.sound import read_waveform, stream_waveform
-from avsr.media.video import read_frames
+from avsr.media.video import read_frames, read_pictures
 from avsr.media.writing import open_video, write_video
 
 __all__ = [
     "Caption",
     "MediaInfo",
+    "Picture",
     "Warn",
+    "as_picture",
     "burn_captions",
     "check_captions",
     "open_video",
     "probe",
     "read_frames",
+    "read_pictures",
     "read_waveform",
     "stream_waveform",
     "write_video",

@@ -41,9 +41,9 @@ class Orientation:
         return (height, width) if self.transposed else (width, height)
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """Turn one image (H, W, 3) upright; the result is contiguous."""
+        """Turn one image (H, W, ...) upright; the result is contiguous."""
         if self.transposed:
-            image = image.transpose(1, 0, 2)
+            image = image.swapaxes(0, 1)
         if self.flip_x:
             image = image[:, ::-1]
         if self.flip_y:

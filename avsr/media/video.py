@@ -2,11 +2,10 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -16,7 +15,8 @@ from av.video.stream import VideoStream
 
 from avsr.errors import MediaError
 from avsr.media.container import Source, Warn, logger, open_source, timed_frames
-from avsr.media.orientation import orientation_of
+from avsr.media.orientation import Orientation, orientation_of
+from avsr.media.picture import PLANES, Picture, StoredPicture
 from avsr.rates import FPS
 
 STAMP_ERROR = 0.002  # s; containers round time stamps to 1 ms, some writers twice
@@ -26,6 +26,9 @@ _SDR = {
     "dst_color_primaries": ColorPrimaries.BT709,
     "dst_colorspace": Colorspace.ITU709,
 }
+
+_Shown = Iterator[tuple[VideoFrame, int]]
+Image = TypeVar("Image", np.ndarray, Picture)
 
 
 def read_frames(
@@ -47,25 +50,50 @@ def read_frames(
     """
     if max_side is not None and max_side < 1:
         raise ValueError(f"max_side must be at least 1 px, got {max_side}")
+    source, stream = _open(path)
+
+    def convert(shown: _Shown) -> Iterator[tuple[np.ndarray, int]]:
+        return _upright(shown, stream, max_side)
+
+    return _read(source, stream, convert, warn, start)
+
+
+def read_pictures(
+    path: str | Path, *, start: float = 0.0, warn: Warn = logger.warning
+) -> Iterator[Picture]:
+    """Yield what ``read_frames`` yields, in full size, not made RGB before it is asked for."""
+    source, stream = _open(path)
+
+    def convert(shown: _Shown) -> Iterator[tuple[Picture, int]]:
+        return _pictures(shown, stream)
+
+    return _read(source, stream, convert, warn, start)
+
+
+def _open(path: str | Path) -> tuple[Source, VideoStream]:
     source = open_source(path)
     if source.video is None:
         source.container.close()
         raise MediaError(f"{path}: has no video")
-    sought = start > 0 and source.seek(source.video, start)
-    frames = _read(source, source.video, max_side, warn, sought)
-    return islice(frames, round(start * FPS), None) if start > 0 else frames
+    return source, source.video
 
 
 def _read(
-    source: Source, stream: VideoStream, max_side: int | None, warn: Warn, sought: bool
-) -> Iterator[np.ndarray]:
+    source: Source,
+    stream: VideoStream,
+    convert: Callable[["_Shown"], Iterator[tuple[Image, int]]],
+    warn: Warn,
+    start: float,
+) -> Iterator[Image]:
     with source:
-        shown = _on_screen(_whole(timed_frames(source, stream, warn, sought)))
+        sought = start > 0 and source.seek(stream, start)
+        before = round(start * FPS)
         empty = True
-        for image, count in _upright(shown, stream, max_side):
+        for image, count in convert(_on_screen(_whole(timed_frames(source, stream, warn, sought)))):
             empty = False
-            for _ in range(count):
+            for _ in range(max(0, count - before)):
                 yield image
+            before = max(0, before - count)
     if empty:
         raise MediaError(f"{source.path}: none of its pictures can be decoded")
 
@@ -142,16 +170,44 @@ def _on_screen(timed: Iterator[tuple[float, float, Any]]) -> Iterator[tuple[Vide
         yield shown, max(1, due - emitted)
 
 
-def _upright(
-    shown: Iterator[tuple[VideoFrame, int]], stream: VideoStream, max_side: int | None
-) -> Iterator[tuple[np.ndarray, int]]:
-    """Convert only the pictures that are shown; size and orientation are those of the first."""
-    reformatter = VideoReformatter()
-    orientation = None
+def _pictures(shown: _Shown, stream: VideoStream) -> Iterator[tuple[Picture, int]]:
+    """Take the planes of the pictures that can stay as they are, make the others RGB."""
+    orientation, size = None, (0, 0)
     for frame, count in shown:
         if orientation is None:
             orientation = orientation_of(frame, stream)
-            width, height = orientation.stored_size(frame, max_side)
+            size = orientation.stored_size(frame, None)
+            others = _Converter(orientation, size)
+        stays = (frame.width, frame.height) == size and frame.color_trc not in HDR_CURVES
+        if stays and frame.format.name in PLANES:
+            yield StoredPicture(frame, orientation), count
+        else:
+            yield Picture(others.convert(frame)), count
+
+
+def _upright(
+    shown: _Shown, stream: VideoStream, max_side: int | None
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Convert only the pictures that are shown; size and orientation are those of the first."""
+    converter = None
+    for frame, count in shown:
+        if converter is None:
+            orientation = orientation_of(frame, stream)
+            converter = _Converter(orientation, orientation.stored_size(frame, max_side))
+        yield converter.convert(frame), count
+
+
+class _Converter:
+    """Makes pictures upright RGB of one size, (width, height) before they are turned."""
+
+    def __init__(self, orientation: Orientation, size: tuple[int, int]) -> None:
+        self._orientation = orientation
+        self._width, self._height = size
+        self._reformatter = VideoReformatter()
+
+    def convert(self, frame: VideoFrame) -> np.ndarray:
         colors = _SDR if frame.color_trc in HDR_CURVES else {}
-        rgb = reformatter.reformat(frame, width=width, height=height, format="rgb24", **colors)
-        yield orientation.apply(rgb.to_ndarray()), count
+        rgb = self._reformatter.reformat(
+            frame, width=self._width, height=self._height, format="rgb24", **colors
+        )
+        return self._orientation.apply(rgb.to_ndarray())

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -96,3 +99,17 @@ def test_chunks_of_any_length_are_judged_alike():
 
 def test_a_span_knows_its_length():
     assert Span(0, 8000).seconds == pytest.approx(0.5)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
+def test_the_detector_works_in_the_callers_thread():
+    """Threads of its own, more than there are cores, made it ten times slower."""
+    script = (
+        "import os, numpy as np\n"
+        "from avsr.audio.speech import speech_probs\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "probs = list(speech_probs([np.zeros(5120, np.float32)]))\n"
+        "print(len(probs), len(os.listdir('/proc/self/task')) - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == ["10", "0"], done.stderr

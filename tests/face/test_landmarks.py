@@ -104,3 +104,51 @@ def test_import_loads_no_mediapipe() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("height", [100, 250, 600])
+def test_following_agrees_with_detecting(finder, draw_face, height: int) -> None:
+    """The mesh alone, where the face is known to be, as after the detector: within 2 % of the
+    distance of the eyes on average, and without a bias."""
+    places = [(600 + 3 * i, 350 + i, 2 * i) for i in range(6)]
+    frames = [draw_face(height, x, y, degrees=degrees) for x, y, degrees in places]
+    face = finder.find(frames[0])[0]
+    apart = []
+    for frame in frames[1:]:
+        face = finder.follow(frame, face)
+        (detected,) = finder._refine(frame, face)
+        eyes = np.linalg.norm(np.diff(detected.points[lm.EYES], axis=0))
+        apart.append((face.points - detected.points) / eyes)
+    assert np.linalg.norm(apart, axis=2).mean() < 0.02
+    assert np.abs(np.mean(apart, axis=(0, 1))).max() < 0.01
+
+
+def test_a_face_that_turns_over_a_second_is_followed(finder, draw_face) -> None:
+    face = finder.find(draw_face(200, 640, 360))[0]
+    for degrees in range(2, 42, 2):
+        face = finder.follow(draw_face(200, 640, 360, degrees=degrees), face)
+        assert face is not None
+    right, left = face.points[lm.EYES]
+    across, up = (left - right) * (1, -1)
+    assert np.degrees(np.arctan2(up, across)) == pytest.approx(40, abs=8)
+
+
+def test_the_mesh_alone_does_not_go_on_where_a_detector_sees_no_face(finder, draw_face) -> None:
+    picture = draw_face(200, 640, 360)
+    face = finder.find(picture)[0]
+    assert finder.follow(picture, face, sure=True) is not None
+    hidden = picture.copy()
+    hidden[200:520, 500:780] = 90
+    assert finder.follow(hidden, face, sure=True) is None
+
+
+def test_vertices_are_read_as_written() -> None:
+    from mediapipe.framework.formats.landmark_pb2 import NormalizedLandmarkList
+
+    from avsr.face.mesh import read_vertices
+
+    xyz = np.random.default_rng(0).normal(size=(468, 3)).astype(np.float32)
+    points = [{"x": x, "y": y, "z": z} for x, y, z in xyz.tolist()]
+    assert (read_vertices(NormalizedLandmarkList(landmark=points)) == xyz[:, :2]).all()
+    points[7]["visibility"] = 0.5  # written otherwise
+    assert (read_vertices(NormalizedLandmarkList(landmark=points)) == xyz[:, :2]).all()

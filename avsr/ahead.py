@@ -1,0 +1,71 @@
+"""Work that goes on in a thread while its results are used, a few ahead."""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Generator, Iterable
+from typing import Any, TypeVar
+
+from avsr.progress import report, telling
+
+LOOK = 0.1  # s between two looks at how far the thread is, while there is nothing to hand out
+
+Item = TypeVar("Item")
+_END = object()
+
+
+class _UnwantedError(Exception):
+    """Nobody takes the rest."""
+
+
+def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
+    """``items``, drawn in a thread of their own, at most ``depth`` before they are asked for.
+
+    What drawing them raises is raised here. What it reports (``avsr.progress``) is told here while
+    this thread waits for it. Closing the generator ends the thread, at its next report or item.
+    """
+    ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
+    unwanted = threading.Event()
+    told: list[tuple[float, float, str]] = []
+
+    def listen(*heard: Any) -> None:
+        told[:] = [heard]
+        if unwanted.is_set():
+            raise _UnwantedError
+
+    def draw() -> None:
+        drawn = iter(items)
+        try:
+            with telling(listen):
+                for item in drawn:
+                    ready.put((item, None))
+                    if unwanted.is_set():
+                        break
+            ready.put((_END, None))
+        except BaseException as error:
+            ready.put((_END, error))
+        finally:
+            if (close := getattr(drawn, "close", None)) is not None:
+                close()
+
+    thread = threading.Thread(target=draw, daemon=True)
+    thread.start()
+    try:
+        while True:
+            try:
+                item, error = ready.get(timeout=LOOK)
+            except queue.Empty:
+                for heard in told[:]:
+                    report(*heard)
+                continue
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield item
+    finally:
+        unwanted.set()
+        while thread.is_alive():
+            with contextlib.suppress(queue.Empty):  # it may wait for room
+                ready.get(timeout=0.01)
+        thread.join()

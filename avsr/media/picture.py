@@ -1,0 +1,141 @@
+"""A picture of a video, of which only what is asked for becomes grey or RGB.
+
+Most videos store brightness at full size and two colour differences at half of it. Whoever looks
+at a reduced picture or at a part of one is served from these, without the whole in RGB.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
+
+from avsr.media.orientation import Orientation
+
+Image = np.ndarray[Any, np.dtype[np.uint8]]
+
+PLANES = ("yuv420p", "yuvj420p")
+"""Names of the formats that are taken as they are stored."""
+GREY = np.array([0.299, 0.587, 0.114])  # of red, green and blue: BT.601, as OpenCV's grey
+RED_BLUE = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593)}  # weights of BT.709 and BT.2020 by H.273
+OTHER_RED_BLUE = (0.299, 0.114)  # BT.601, which is also what a file that says nothing has
+
+
+class Picture:
+    """A picture (H, W, 3) uint8 RGB; do not write into what it gives."""
+
+    def __init__(self, rgb: Image) -> None:
+        self._rgb = rgb
+        self.height, self.width = rgb.shape[:2]
+
+    def rgb(self) -> Image:
+        """The whole, (H, W, 3)."""
+        return self._rgb
+
+    def grey(self, x0: int, y0: int, x1: int, y1: int) -> Image:
+        """The part from (x0, y0) up to (x1, y1), px, in grey (y1 - y0, x1 - x0)."""
+        return np.asarray(cv2.cvtColor(self._rgb[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY), np.uint8)
+
+    def resized(self, x0: int, y0: int, x1: int, y1: int, width: int, height: int) -> Image:
+        """The part from (x0, y0) up to (x1, y1), px, in RGB of another size (height, width, 3)."""
+        return resize(self._rgb[y0:y1, x0:x1], width, height)
+
+
+@dataclass(frozen=True, eq=False)
+class _Planes:
+    """Brightness (H, W) and both colour differences (H / 2, W / 2), halves rounded up, uint8."""
+
+    luma: Image
+    blue: Image
+    red: Image
+    matrix: np.ndarray[Any, np.dtype[np.float64]]
+    """(3, 4) from (luma, blue, red, 1) to RGB."""
+
+
+def as_picture(frame: "Picture | Image") -> Picture:
+    """A frame (H, W, 3) uint8 RGB as a picture."""
+    return frame if isinstance(frame, Picture) else Picture(frame)
+
+
+class StoredPicture(Picture):
+    """A picture whose planes are kept as they were stored."""
+
+    def __init__(self, frame: VideoFrame, orientation: Orientation) -> None:
+        self._planes = _planes_of(frame, orientation)
+        self.height, self.width = self._planes.luma.shape
+
+    def rgb(self) -> Image:
+        """The whole, (H, W, 3)."""
+        return self.resized(0, 0, self.width, self.height, self.width, self.height)
+
+    def grey(self, x0: int, y0: int, x1: int, y1: int) -> Image:
+        """The part from (x0, y0) up to (x1, y1), px, in grey (y1 - y0, x1 - x0)."""
+        weights = GREY @ self._planes.matrix
+        part = self._planes.luma[y0:y1, x0:x1]
+        if np.abs(weights[1:3]).max() < 1e-3:  # grey is nothing but brightness
+            levels = np.arange(256) * weights[0] + weights[1:3].sum() * 128 + weights[3]
+            table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+            return np.asarray(cv2.LUT(part, table), np.uint8)
+        merged = self._merged(x0, y0, x1, y1, x1 - x0, y1 - y0)
+        return np.asarray(cv2.transform(merged, weights[None]), np.uint8)
+
+    def resized(self, x0: int, y0: int, x1: int, y1: int, width: int, height: int) -> Image:
+        """The part from (x0, y0) up to (x1, y1), px, in RGB of another size (height, width, 3)."""
+        merged = self._merged(x0, y0, x1, y1, width, height)
+        return np.asarray(cv2.transform(merged, self._planes.matrix), np.uint8)
+
+    def _merged(self, x0: int, y0: int, x1: int, y1: int, width: int, height: int) -> Image:
+        """Brightness and colour differences of a part, resized to (height, width, 3)."""
+        planes = self._planes
+        half = slice(y0 // 2, -(-y1 // 2)), slice(x0 // 2, -(-x1 // 2))
+        parts = planes.luma[y0:y1, x0:x1], planes.blue[half], planes.red[half]
+        return np.asarray(cv2.merge([resize(part, width, height) for part in parts]), np.uint8)
+
+
+def resize(image: Image, width: int, height: int) -> Image:
+    """An image (H, W) or (H, W, 3) in another size, every pixel counted in what is shrunk."""
+    while image.shape[0] >= 2 * height and image.shape[1] >= 2 * width:
+        # Halving is many times as fast as the mean over parts of pixels.
+        halved = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        image = np.asarray(halved, np.uint8)
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = image.shape[0] > height or image.shape[1] > width
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
+
+
+def _planes_of(frame: VideoFrame, orientation: Orientation) -> _Planes:
+    stored: list[Any] = list(frame.planes)
+    luma, blue, red = (
+        orientation.apply(
+            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[
+                : plane.height, : plane.width
+            ]
+        )
+        for plane in stored
+    )
+    full = frame.format.name == "yuvj420p" or frame.color_range == ColorRange.JPEG
+    return _Planes(luma, blue, red, _to_rgb(*RED_BLUE.get(frame.colorspace, OTHER_RED_BLUE), full))
+
+
+def _to_rgb(red: float, blue: float, full: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(3, 4) matrix from (luma, blue, red, 1) to RGB: ITU-T H.273, 8.3, solved for RGB.
+
+    ``red`` and ``blue`` are their weights in the brightness; ``full``: 0 to 255 is stored, else
+    brightness from 16 to 235 and differences from 16 to 240.
+    """
+    green = 1 - red - blue
+    matrix = np.array(
+        [
+            [1, 0, 2 * (1 - red)],
+            [1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green],
+            [1, 2 * (1 - blue), 0],
+        ]
+    )
+    black = np.array([0 if full else 16, 128, 128])
+    if not full:
+        matrix = matrix * [255 / 219, 255 / 224, 255 / 224]
+    return np.column_stack([matrix, -matrix @ black])

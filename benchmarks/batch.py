@@ -1,0 +1,64 @@
+"""Transcribe 32 short clips together, and one by one: clips a second, and whether they agree.
+
+One by one is a loop that calls ``model.transcribe`` for each. The clips are synthetic heads.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+CLIPS = 32
+
+
+def make_clips(folder: Path) -> list[str]:
+    """Write the clips, 320x320, an utterance of a few words in each."""
+    import numpy as np
+
+    from avsr.languages import LANGUAGES
+    from avsr.media import write_video
+    from avsr.synthetic import faces, make_utterance, visemes
+
+    paths = []
+    for index in range(CLIPS):
+        utterance = make_utterance(1, "test", LANGUAGES[index % len(LANGUAGES)], index)
+        rng = np.random.default_rng(index)
+        moves = visemes.mouth_trajectory(utterance.phones, utterance.num_frames, rng)
+        identity = faces.make_identity(f"test-{index:03}")
+        path = folder / f"{index:02}.mp4"
+        frames = faces.render_frames(identity, moves, rng, size=(320, 320))
+        write_video(path, frames, waveform=utterance.waveform)
+        paths.append(str(path))
+    return paths
+
+
+def measure(runs: int) -> dict[str, Any]:
+    """Medians of several runs, alternating."""
+    from avsr.batch import transcribe_batches
+    from avsr.model import load_model
+    from avsr.pipeline import TranscribeOptions
+
+    model = load_model(device="cpu")
+    with tempfile.TemporaryDirectory() as name:
+        clips = make_clips(Path(name))
+        model.transcribe(clips[0])  # what is imported and set up once
+        alone, together = [], []
+        for _ in range(runs):
+            start = time.perf_counter()
+            one_by_one = [model.transcribe(clip) for clip in clips]
+            middle = time.perf_counter()
+            at_once = list(transcribe_batches(model, clips, TranscribeOptions()))
+            together.append(time.perf_counter() - middle)
+            alone.append(middle - start)
+    texts = [getattr(result, "text", None) for result in at_once]
+    return {
+        "case": f"{CLIPS} clips of {sum(one.duration for one in one_by_one):.0f} s in all",
+        "one_by_one_seconds": round(statistics.median(alone), 2),
+        "together_seconds": round(statistics.median(together), 2),
+        "throughput_ratio": round(statistics.median(alone) / statistics.median(together), 2),
+        "clips_per_second": round(CLIPS / statistics.median(together), 2),
+        "same_transcripts": sum(
+            one.text == text for one, text in zip(one_by_one, texts, strict=True)
+        ),
+    }

@@ -1,0 +1,92 @@
+"""Work ahead in a thread: the same items, errors where they belong, and no thread that stays."""
+
+import threading
+
+import pytest
+
+from avsr.ahead import ahead
+from avsr.progress import READING, report, telling
+
+
+def test_items_come_in_order_from_another_thread():
+    threads = set()
+
+    def items():
+        for number in range(50):
+            threads.add(threading.get_ident())
+            yield number
+
+    assert list(ahead(items(), 3)) == list(range(50))
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+def test_it_is_no_further_ahead_than_asked_for():
+    drawn = threading.Semaphore(0)
+    count = 0
+
+    def items():
+        nonlocal count
+        for number in range(100):
+            count += 1
+            drawn.release()
+            yield number
+
+    taken = ahead(items(), 2)
+    assert next(taken) == 0
+    for _ in range(4):  # the one taken, two that wait, one in the thread's hand
+        assert drawn.acquire(timeout=5)
+    assert not drawn.acquire(timeout=0.1)
+    assert count == 4
+    taken.close()
+
+
+def test_errors_come_after_the_items_before_them():
+    def items():
+        yield 1
+        raise ValueError("broken")
+
+    taken = ahead(items(), 5)
+    assert next(taken) == 1
+    with pytest.raises(ValueError, match="broken"):
+        next(taken)
+
+
+def test_leaving_early_ends_the_thread_and_closes_the_items_in_it():
+    closed = []
+
+    def items():
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.append(threading.get_ident())
+
+    before = threading.active_count()
+    taken = ahead(items(), 2)
+    next(taken)
+    taken.close()
+    assert threading.active_count() == before
+    assert closed != [threading.get_ident()]
+    assert len(closed) == 1
+
+
+def test_what_is_reported_in_the_thread_is_told_to_the_listener_who_may_stop_it():
+    stopped = threading.Event()
+
+    def items():
+        try:
+            while True:  # nothing comes: only the reports show that it works
+                report(1.0, 2.0, READING)
+        finally:
+            stopped.set()
+        yield
+
+    def stop(done, total, doing):
+        assert (done, total, doing) == (1.0, 2.0, READING)
+        assert threading.current_thread() is threading.main_thread()
+        raise KeyError
+
+    with pytest.raises(KeyError), telling(stop):
+        next(ahead(items(), 1))
+    assert stopped.is_set()

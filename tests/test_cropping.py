@@ -180,8 +180,10 @@ def test_bad_files_fail_alone(
     text.write_text("Dear reader")
     sound = make_clip("sound.mka", video_codec=None)
     missing = tmp_path / "missing.mp4"
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{sound}\n{missing}\n")
     out = tmp_path / "out"
-    got = run(text, sound, missing, talk, "-o", out)
+    got = run(text, f"@{listed}", talk, "-o", out)
     assert got.status == 1
     *complaints, summary = got.err.splitlines()
     assert summary == "avsr: 1 done, 0 skipped, 3 failed"

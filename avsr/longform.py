@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from avsr import face, media
+from avsr.agreement import lips_agreement
 from avsr.audio import Span, SpokenParts, rms, vowel_level
 from avsr.errors import MediaError
 from avsr.interrupts import Stopped
@@ -64,7 +65,7 @@ def transcribe_long(
         for even in (False, True):
             if even and info.has_audio:
                 notes.append("no speech was found in the sound, so it is cut into even parts")
-            for batch in _batches(_parts(path, info, options, notes, even)):
+            for batch in _batches(_parts(model, path, info, options, notes, even)):
                 report(batch[-1].end, info.duration, WRITING)
                 if synchronizer is not None:
                     batch = [
@@ -116,7 +117,12 @@ def transcribe_long(
 
 
 def _parts(
-    path: Path, info: media.MediaInfo, options: TranscribeOptions, notes: list[str], even: bool
+    model: AVSRModel,
+    path: Path,
+    info: media.MediaInfo,
+    options: TranscribeOptions,
+    notes: list[str],
+    even: bool,
 ) -> Iterator[_Part]:
     """Sound and lips of every stretch that is spoken, or of ``even`` parts of the whole.
 
@@ -125,7 +131,7 @@ def _parts(
     modality = usable_modality(info, options.modality, notes)
     hear = info.has_audio and modality != "video"
     see = info.has_video and modality != "audio"
-    frames = _Frames(path, info.duration, options.face, notes) if see else None
+    frames = _Frames(model, path, info.duration, options.face, notes) if see else None
     spans: Iterable[tuple[Span, np.ndarray | None]]
     if not info.has_audio:
         spans = ((span, None) for span in _even_spans(info.duration))
@@ -180,8 +186,10 @@ def _even_spans(duration: float) -> Iterator[Span]:
 class _Frames:
     """The frames of a file, read once from the first to the last, and the faces in them."""
 
-    def __init__(self, path: Path, duration: float, wish: str, notes: list[str]) -> None:
-        self.wish, self.notes = wish, notes
+    def __init__(
+        self, model: AVSRModel, path: Path, duration: float, wish: str, notes: list[str]
+    ) -> None:
+        self.model, self.wish, self.notes = model, wish, notes
         self.frames = counted(media.read_frames(path, warn=notes.append), duration)
         self.position = 0
         self.cast = face.Cast()
@@ -201,9 +209,10 @@ class _Frames:
         )
         self.position += faces.num_frames
         level = None if waveform is None else vowel_level(waveform)
-        turns = face.find_turns(faces, level) if self.wish == "every" else []
+        agree = lips_agreement(self.model, waveform)
+        turns = face.find_turns(faces, level, agree) if self.wish == "every" else []
         if not turns:
-            track = face.choose_face(faces, self.wish, level)
+            track = face.choose_face(faces, self.wish, level, agree)
             recording = self._recording(track, sound, last - first)
             if recording.mouth is None and sound is not None:
                 why = COVERED if face.is_covered(track.mouth) else why_no_lips(faces, self.wish)

@@ -134,7 +134,7 @@ def _parts(
     frames = _Frames(model, path, info.duration, options.face, notes) if see else None
     spans: Iterable[tuple[Span, np.ndarray | None]]
     if not info.has_audio:
-        spans = ((span, None) for span in _even_spans(info.duration))
+        spans = ((span, None) for span in even_spans(info.duration))
     elif even:
         spans = _even_parts(media.stream_waveform(path, warn=notes.append), info.duration)
     else:
@@ -159,7 +159,7 @@ def _even_parts(
     chunks: Iterable[np.ndarray], duration: float
 ) -> Iterator[tuple[Span, np.ndarray | None]]:
     """Even parts of a stream of sound; None for the samples of a silent one."""
-    spans = iter(_even_spans(duration))
+    spans = iter(even_spans(duration))
     span = next(spans)
     kept, first = np.zeros(0, np.float32), 0
     for chunk in chunks:
@@ -175,7 +175,7 @@ def _even_parts(
     yield span, kept if rms(kept) >= SILENCE_RMS else None
 
 
-def _even_spans(duration: float) -> Iterator[Span]:
+def even_spans(duration: float) -> Iterator[Span]:
     """A file in even parts."""
     count = max(1, round(duration / EVEN_SECONDS))
     edges = [round(duration * SAMPLE_RATE * i / count) for i in range(count + 1)]

@@ -13,7 +13,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from avsr import cli, cropping
+from avsr import cli, cropping, longform
 from avsr.errors import MediaError
 from avsr.face import track_faces, track_mouth
 from avsr.face.drawing import PANEL
@@ -115,7 +115,8 @@ def test_json_has_a_row_per_frame_and_a_summary(run: Run, talk: Path, tmp_path: 
 
 def test_parts_are_one_recording(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A face that stays keeps its number from part to part; another one gets its own."""
-    monkeypatch.setattr(cropping, "PART_FRAMES", 10)
+    monkeypatch.setattr(cropping, "LONG_SECONDS", 1.0)
+    monkeypatch.setattr(longform, "EVEN_SECONDS", 0.4)
     stays = [PORTRAIT] * 15
     goes = [EMPTY] * 11
     small = EMPTY.copy()

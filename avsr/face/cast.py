@@ -65,6 +65,14 @@ class Cast:
             numbered.append(replace(track, number=number))
         return replace(faces, tracks=tuple(sorted(numbered, key=lambda t: t.start)))
 
+    def recall(self, faces: FaceTracks) -> FaceTracks:
+        """The same tracks with the numbers of those that are known; nothing is remembered."""
+        numbered: list[FaceTrack] = []
+        for track in faces.tracks:
+            known = self._find(track, numbered)
+            numbered.append(replace(track, number=0 if known is None else known.number))
+        return replace(faces, tracks=tuple(numbered))
+
     def _find(self, track: FaceTrack, others: list[FaceTrack]) -> _Known | None:
         """The known face that this one is: the nearest that is not in the picture with it."""
         beside = {o.number for o in others if o.start < track.end and track.start < o.end}

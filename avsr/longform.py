@@ -11,11 +11,12 @@ import numpy as np
 from avsr import face, media
 from avsr.agreement import lips_agreement
 from avsr.audio import Span, SpokenParts, rms, vowel_level
+from avsr.bilingual import language_change, split_recording
 from avsr.errors import MediaError
 from avsr.interrupts import Stopped
 from avsr.language import SURE, UNKNOWN, smooth_languages
 from avsr.model import AVSRModel
-from avsr.pipeline import TranscribeOptions, encode, recognize_encoded
+from avsr.pipeline import Encoded, TranscribeOptions, encode, recognize_encoded
 from avsr.progress import WRITING, counted, report
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recording import (
@@ -263,6 +264,9 @@ def _transcribe_batch(
     """Segments of a batch; ``history`` has the language probabilities of all parts before it."""
     recordings = [part.recording for part in batch]
     encoded = encode(model, recordings, options.language)
+    if options.detects and len(divided := _divided(model, batch, encoded)) > len(batch):
+        batch, recordings = divided, [part.recording for part in divided]
+        encoded = encode(model, recordings, options.language)
     codes = model.config.languages
     rows = [dict(zip(codes, row, strict=True)) for row in encoded.language_probs.tolist()]
     history += rows
@@ -285,6 +289,23 @@ def _transcribe_batch(
         )
         for part, (transcript, _) in zip(batch, found, strict=True)
     ]
+
+
+def _divided(model: AVSRModel, batch: Sequence[_Part], encoded: Encoded) -> list[_Part]:
+    """The parts, those in which the language changes in two."""
+    found = []
+    for index, part in enumerate(batch):
+        frame = language_change(model, encoded, index, part.recording)
+        if frame is None:
+            found.append(part)
+            continue
+        change = part.start + frame / FPS
+        before, after = split_recording(part.recording, frame)
+        found += [
+            replace(part, end=change, recording=before),
+            replace(part, start=change, recording=after),
+        ]
+    return found
 
 
 def _admit_doubts(segments: Sequence[Segment]) -> list[Segment]:

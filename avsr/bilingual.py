@@ -51,7 +51,8 @@ def language_change(
     end = max(LEAST, length // 4)
     if side(0, end)[0] == side(length - end, length)[0]:
         return None
-    best, place = BOTH_SURE, None
+    best = BOTH_SURE
+    place: int | None = None
     for frame in range(LEAST, length - LEAST + 1, STEP):
         before, after = side(0, frame), side(frame, length)
         if before[0] != after[0] and min(before[1], after[1]) > best:

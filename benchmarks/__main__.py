@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks import demo, evaluation, faces, imports, loader, long, prepare, transcribe
+from benchmarks import demo, evaluation, faces, imports, joined, loader, long, prepare, transcribe
 
 CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "transcribe": transcribe.measure,
@@ -18,6 +18,8 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "long": long.measure,
     "evaluation": evaluation.measure,
     "faces": faces.measure,
+    "grid": joined.grid,
+    "switch": joined.switch,
     "demo": demo.measure,
     **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
 }

@@ -37,7 +37,7 @@ def transcribe_batches(
     Exception (Ctrl-C) is raised here.
     """
     batch: list[Recording] = []
-    files = (_read(video, options, check) for video in videos)
+    files = (_read(model, video, options, check) for video in videos)
     with closing(ahead(files, BATCH_FILES)) as reading:
         for read in reading:
             recording = read.recording
@@ -54,12 +54,14 @@ def transcribe_batches(
         yield from _recognize(model, batch, options)
 
 
-def _read(video: str, options: TranscribeOptions, check: Callable[[str], None]) -> _Read:
+def _read(
+    model: AVSRModel, video: str, options: TranscribeOptions, check: Callable[[str], None]
+) -> _Read:
     try:
         check(video)
         if is_long(video, options):
             return _Read(video)
-        return _Read(video, read_recording(video, options.modality, options.face))
+        return _Read(video, read_recording(video, options.modality, options.face, model))
     except Exception as error:  # the other files are still to be done
         return _Read(video, error=error)
 

@@ -2,10 +2,13 @@
 
 The recording is read twice side by side, once to track the face and once, a part later, to draw
 upon: no frame waits in memory, however long the recording is.
+
+Faces have the numbers that they have in a transcription: a recording that is transcribed part by
+part is tracked in the same parts, and between them faces are known again but get no new numbers.
 """
 
+import functools
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,10 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsr import media
-from avsr.audio import vowel_level
+from avsr.agreement import lips_agreement
+from avsr.audio import Span, rms, speech_probs, speech_spans, vowel_level
 from avsr.delivery import check_target, is_done, name_files
 from avsr.errors import MediaError
-from avsr.face import Cast, Diagnosis, FaceTracks, MouthTrack, choose_face, diagnose, track_faces
+from avsr.face import (
+    Agree,
+    Cast,
+    Diagnosis,
+    FaceTrack,
+    FaceTracks,
+    MouthTrack,
+    choose_face,
+    diagnose,
+    track_faces,
+)
 from avsr.face.diagnosis import PROBLEMS
 from avsr.face.drawing import (
     LONGER_SIDE,
@@ -32,9 +46,11 @@ from avsr.face.drawing import (
     draw_overlay,
 )
 from avsr.files import replacing
+from avsr.longform import even_spans
+from avsr.model import AVSRModel, load_model
 from avsr.pipeline import LONG_SECONDS
-from avsr.rates import FPS, SAMPLES_PER_FRAME
-from avsr.recording import check_seen
+from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.recording import SILENCE_RMS, check_seen
 
 PART_FRAMES = round(LONG_SECONDS * FPS)  # tracked at a time; transcription takes no longer parts
 MOUTH_CRF = 12  # nearly lossless: the blur to be judged is the crop's, not the encoder's
@@ -177,37 +193,102 @@ class _Part:
     faces: FaceTracks
 
 
+@dataclass(frozen=True)
+class _Stretch:
+    """Frames that are tracked together, and the samples that belong to them."""
+
+    num_frames: int | None  # None: all that are left
+    samples: Span | None  # None: as many as the frames last
+    transcribed: bool
+
+
+def _stretches(path: Path, info: media.MediaInfo) -> Iterator[_Stretch]:
+    """The parts that a transcription takes, those between them, and at the end without end."""
+    if info.duration <= LONG_SECONDS:
+        yield _Stretch(None, None, True)
+        return
+    spans: list[Span] = []
+    if info.has_audio:
+        sound = media.stream_waveform(path, warn=lambda message: None)
+        spans = list(speech_spans(prob for prob, _ in speech_probs(sound)))
+    at = 0
+    for span in spans or even_spans(info.duration):
+        first, last = (round(edge / SAMPLE_RATE * FPS) for edge in (span.start, span.end))
+        while at < first:
+            yield _Stretch(min(PART_FRAMES, first - at), None, False)
+            at = min(at + PART_FRAMES, first)
+        yield _Stretch(last - at, span, True)
+        at = last
+    while True:
+        yield _Stretch(PART_FRAMES, None, False)
+
+
+class _Sound:
+    """Reads a sound track from the first to the last sample."""
+
+    def __init__(self, chunks: Iterator[np.ndarray]) -> None:
+        self.chunks, self.kept, self.first = chunks, np.zeros(0, np.float32), 0
+
+    def take(self, start: int, end: int) -> np.ndarray | None:
+        """The samples ``start`` to ``end`` (S,), as far as they are there; None: none are."""
+        while self.first + len(self.kept) < end and (chunk := next(self.chunks, None)) is not None:
+            self.kept = np.concatenate([self.kept, chunk])
+        taken = self.kept[max(0, start - self.first) : max(0, end - self.first)]
+        keep = min(start, self.first + len(self.kept))
+        self.kept, self.first = self.kept[max(0, keep - self.first) :], max(keep, self.first)
+        return taken if len(taken) else None
+
+
+@functools.cache
+def _bundled() -> AVSRModel:
+    return load_model()
+
+
+def _agreement(waveform: np.ndarray | None) -> Agree:
+    """As in a transcription; the bundled model is loaded if somebody asks."""
+
+    def agree(track: FaceTrack) -> NDArray[np.float64]:
+        ask = lips_agreement(_bundled(), waveform)
+        assert ask is not None
+        return ask(track)
+
+    return agree
+
+
 def _tracked(path: Path, info: media.MediaInfo, wish: str, warn: media.Warn) -> Iterator[_Part]:
     """The faces of each part of the recording.
 
-    The parts are of even length; tracks are numbered on through all of them. Where nobody speaks
-    the largest face is shown.
+    Tracks are numbered on through all of them. Where nobody speaks the largest face is shown.
     """
-    parts = max(1, math.ceil(info.duration * FPS / PART_FRAMES))
-    # Rounding shall not leave a part of one frame.
-    length = math.ceil(info.duration * FPS / parts) + 1
     frames = media.read_pictures(path, warn=warn)
-    chunks = media.stream_waveform(path, warn=warn) if info.has_audio else iter(())
-    sound = np.zeros(0, np.float32)
+    sound = _Sound(media.stream_waveform(path, warn=warn) if info.has_audio else iter(()))
     cast = Cast()
-    before, last = -1, -1  # the face at the end of the part before, and its track
-    for first in frames:
-        faces = cast.number(track_faces(chain([first], islice(frames, length - 1))))
-        samples = faces.num_frames * SAMPLES_PER_FRAME
-        while len(sound) < samples and (chunk := next(chunks, None)) is not None:
-            sound = np.concatenate([sound, chunk])
-        level = vowel_level(sound[:samples]) if len(sound) else None
-        sound = sound[samples:]
-        track = choose_face(faces, wish, level)
+    before, last, position = -1, -1, 0  # the face at the end of the part before, and its track
+    for part in _stretches(path, info):
+        own = islice(frames, part.num_frames)
+        if (first := next(own, None)) is None:
+            break
+        faces = track_faces(chain([first], own))
+        faces = cast.number(faces) if part.transcribed else cast.recall(faces)
+        span = part.samples or Span(
+            position * SAMPLES_PER_FRAME, (position + faces.num_frames) * SAMPLES_PER_FRAME
+        )
+        position += faces.num_frames
+        waveform = sound.take(span.start, span.end)
+        if waveform is not None and rms(waveform) < SILENCE_RMS:
+            waveform = None
+        level = None if waveform is None else vowel_level(waveform)
+        track = choose_face(faces, wish, level, _agreement(waveform))
         if wish == "auto" and not track.found.any():
             track = choose_face(faces, "largest", None)
-        goes_on = track.tracks[0] >= 0 and before == track.faces[0]
+        numbers = track.faces or (0,) * (int(track.tracks.max(initial=-1)) + 1)
+        goes_on = track.tracks[0] >= 0 and before == numbers[0] > 0
         shift = last if goes_on else last + 1
         numbered = np.where(track.tracks >= 0, track.tracks + shift, -1)
-        named = np.array([*track.faces, 0])[track.tracks]
+        named = np.array([*numbers, 0])[track.tracks]
         size = first.width, first.height
         yield _Part(size, replace(track, tracks=numbered), named, faces)
-        before = track.faces[-1] if track.tracks[-1] >= 0 else -1
+        before = numbers[-1] if track.tracks[-1] >= 0 else -1
         last = max(last, int(numbered.max()))
     check_seen(path, wish, cast)
 
@@ -217,7 +298,7 @@ def _faces_at(faces: FaceTracks, index: int) -> dict[int, NDArray[np.float32]]:
     return {
         track.number: track.boxes[index - track.start]
         for track in faces.tracks
-        if track.start <= index < track.end and track.found[index - track.start]
+        if track.number and track.start <= index < track.end and track.found[index - track.start]
     }
 
 

@@ -20,7 +20,7 @@ def detect_language(
     Raises ModelError for a model that does not tell languages apart.
     """
     network = model if isinstance(model, AVSRModel) else load_model(model)
-    return language_probabilities(network, read_recording(path, modality))
+    return language_probabilities(network, read_recording(path, modality, model=network))
 
 
 def language_probabilities(model: AVSRModel, recording: Recording) -> dict[str, float]:

@@ -30,11 +30,16 @@ def find_media(
     ``./@...``.
 
     The place is where the results belong in a folder of results: below a folder or the fixed part
-    of a pattern as the file itself, else its bare name. Raises ConfigError, in one line, for a
-    folder, pattern or list with nothing in it, or a list that cannot be read.
+    of a pattern as the file itself, else its bare name. Raises ConfigError, in one line, for a name
+    of nothing, a folder, pattern or list with nothing in it, or a list that cannot be read. A file
+    of a list that is not there is left to be reported: it may be one of thousands.
     """
     files: list[str] = []
     places: dict[str, Path] = {}
+    missing = [name for name in names if _is_missing(name)]
+    if missing:
+        more = f" ({len(missing)} are missing)" if len(missing) > 1 else ""
+        raise ConfigError(f"{missing[0]}: there is no such file{more}")
     for name in names:
         several = _read_list(name[1:], endings) if name.startswith("@") else _expand(name, endings)
         for file, place in several:
@@ -43,6 +48,11 @@ def find_media(
                 files.append(file)
             places.setdefault(file, place)
     return files, places
+
+
+def _is_missing(name: str) -> bool:
+    """Whether ``name`` is no list and no pattern, and nothing is there."""
+    return not name.startswith("@") and not glob.has_magic(name) and not os.path.exists(name)
 
 
 def _read_list(name: str, endings: Collection[str]) -> Iterator[tuple[str, Path]]:
@@ -61,7 +71,7 @@ def _read_list(name: str, endings: Collection[str]) -> Iterator[tuple[str, Path]
 
 
 def _expand(name: str, endings: Collection[str]) -> Iterator[tuple[str, Path]]:
-    """(file, its place) of one name that is no list. What is not there is left to be reported."""
+    """(file, its place) of one name that is no list."""
     path = Path(name)
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if _is_recording(file, path, endings))

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from avsr import face, media
+from avsr.agreement import lips_agreement
 from avsr.ahead import ahead
 from avsr.audio import Span, SpokenParts, rms, vowel_level
+from avsr.bilingual import language_change, split_recording
 from avsr.errors import MediaError
 from avsr.interrupts import Stopped
 from avsr.language import SURE, UNKNOWN, smooth_languages
 from avsr.model import AVSRModel
-from avsr.pipeline import TranscribeOptions, encode, recognize_encoded
+from avsr.pipeline import Encoded, TranscribeOptions, encode, recognize_encoded
 from avsr.progress import WRITING, counted, report
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recording import (
@@ -69,7 +71,7 @@ def transcribe_long(
             if even and info.has_audio:
                 notes.append("no speech was found in the sound, so it is cut into even parts")
             # While the model works on a part the next ones are read.
-            read = ahead(read_parts(path, info, options, notes, even), PARTS_AHEAD)
+            read = ahead(read_parts(model, path, info, options, notes, even), PARTS_AHEAD)
             with closing(read):
                 for batch in _batches(_aligned(synchronizer, read)):
                     report(batch[-1].end, info.duration, WRITING)
@@ -118,7 +120,12 @@ def transcribe_long(
 
 
 def read_parts(
-    path: Path, info: media.MediaInfo, options: TranscribeOptions, notes: list[str], even: bool
+    model: AVSRModel,
+    path: Path,
+    info: media.MediaInfo,
+    options: TranscribeOptions,
+    notes: list[str],
+    even: bool,
 ) -> Iterator[Part]:
     """Sound and lips of every stretch that is spoken, or of ``even`` parts of the whole.
 
@@ -127,10 +134,10 @@ def read_parts(
     modality = usable_modality(info, options.modality, notes)
     hear = info.has_audio and modality != "video"
     see = info.has_video and modality != "audio"
-    frames = _Frames(path, info.duration, options.face, notes) if see else None
+    frames = _Frames(model, path, info.duration, options.face, notes) if see else None
     spans: Iterable[tuple[Span, np.ndarray | None]]
     if not info.has_audio:
-        spans = ((span, None) for span in _even_spans(info.duration))
+        spans = ((span, None) for span in even_spans(info.duration))
     elif even:
         spans = _even_parts(media.stream_waveform(path, warn=notes.append), info.duration)
     else:
@@ -155,7 +162,7 @@ def _even_parts(
     chunks: Iterable[np.ndarray], duration: float
 ) -> Iterator[tuple[Span, np.ndarray | None]]:
     """Even parts of a stream of sound; None for the samples of a silent one."""
-    spans = iter(_even_spans(duration))
+    spans = iter(even_spans(duration))
     span = next(spans)
     kept, first = np.zeros(0, np.float32), 0
     for chunk in chunks:
@@ -171,7 +178,7 @@ def _even_parts(
     yield span, kept if rms(kept) >= SILENCE_RMS else None
 
 
-def _even_spans(duration: float) -> Iterator[Span]:
+def even_spans(duration: float) -> Iterator[Span]:
     """A file in even parts."""
     count = max(1, round(duration / EVEN_SECONDS))
     edges = [round(duration * SAMPLE_RATE * i / count) for i in range(count + 1)]
@@ -182,8 +189,10 @@ def _even_spans(duration: float) -> Iterator[Span]:
 class _Frames:
     """The frames of a file, read once from the first to the last, and the faces in them."""
 
-    def __init__(self, path: Path, duration: float, wish: str, notes: list[str]) -> None:
-        self.wish, self.notes = wish, notes
+    def __init__(
+        self, model: AVSRModel, path: Path, duration: float, wish: str, notes: list[str]
+    ) -> None:
+        self.model, self.wish, self.notes = model, wish, notes
         pictures = ahead(media.read_pictures(path, warn=notes.append), DECODED_AHEAD)
         self.frames = counted(pictures, duration)
         self.position = 0
@@ -204,9 +213,10 @@ class _Frames:
         )
         self.position += faces.num_frames
         level = None if waveform is None else vowel_level(waveform)
-        turns = face.find_turns(faces, level) if self.wish == "every" else []
+        agree = lips_agreement(self.model, waveform)
+        turns = face.find_turns(faces, level, agree) if self.wish == "every" else []
         if not turns:
-            track = face.choose_face(faces, self.wish, level)
+            track = face.choose_face(faces, self.wish, level, agree)
             recording = self._recording(track, sound, last - first)
             if recording.mouth is None and sound is not None:
                 why = COVERED if face.is_covered(track.mouth) else why_no_lips(faces, self.wish)
@@ -266,6 +276,9 @@ def _transcribe_batch(
     """Segments of a batch; ``history`` has the language probabilities of all parts before it."""
     recordings = [part.recording for part in batch]
     encoded = encode(model, recordings, options.language)
+    if options.detects and len(divided := _divided(model, batch, encoded)) > len(batch):
+        batch, recordings = divided, [part.recording for part in divided]
+        encoded = encode(model, recordings, options.language)
     codes = model.config.languages
     rows = [dict(zip(codes, row, strict=True)) for row in encoded.language_probs.tolist()]
     history += rows
@@ -288,6 +301,23 @@ def _transcribe_batch(
         )
         for part, (transcript, _) in zip(batch, found, strict=True)
     ]
+
+
+def _divided(model: AVSRModel, batch: Sequence[Part], encoded: Encoded) -> list[Part]:
+    """The parts, those in which the language changes in two."""
+    found = []
+    for index, part in enumerate(batch):
+        frame = language_change(model, encoded, index, part.recording)
+        if frame is None:
+            found.append(part)
+            continue
+        change = part.start + frame / FPS
+        before, after = split_recording(part.recording, frame)
+        found += [
+            replace(part, end=change, recording=before),
+            replace(part, start=change, recording=after),
+        ]
+    return found
 
 
 def _admit_doubts(segments: Sequence[Segment]) -> list[Segment]:

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from avsr.decoder import BLANK, BOS, EOS, PAD, UNK, AttentionDecoder, DecoderConfig, Tokenizer
+from avsr.device import resolve_device
 from avsr.encoder import AVHubertConfig, AVHubertEncoder, EncoderOutput
 from avsr.errors import ConfigError, ModelError
 from avsr.files import replace_bytes, replacing
@@ -361,20 +362,6 @@ def write_model(
         return
     with replacing(path / WEIGHTS) as temporary:
         save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
-
-
-def resolve_device(device: str) -> torch.device:
-    """``auto`` is the first CUDA GPU where there is one; raise ModelError for a missing device."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f"device '{device}' is not available here; use 'cpu', 'cuda' or 'auto'"
-        ) from error
-    return chosen
 
 
 def load_model(

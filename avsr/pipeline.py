@@ -258,7 +258,7 @@ def transcribe_file(
         from avsr.longform import transcribe_long
 
         return transcribe_long(model, path, options)
-    recording = read_recording(path, options.modality, options.face)
+    recording = read_recording(path, options.modality, options.face, model)
     report(recording.duration, recording.duration, WRITING)
     if options.sync:
         recording = in_step(model, recording)

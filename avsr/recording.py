@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from avsr import audio, face, media
+from avsr.agreement import lips_agreement
 from avsr.ahead import ahead
 from avsr.audio import vowel_level
 from avsr.errors import ConfigError, MediaError
@@ -19,6 +20,7 @@ from avsr.transcript import FaceSpan, Modality
 
 if TYPE_CHECKING:
     from avsr.face import Cast, FaceTracks, MouthTrack
+    from avsr.model import AVSRModel
 
 SILENCE_RMS = 1e-4  # -80 dB of full scale; below it a recording holds no sound
 DECODED_AHEAD = 4  # pictures that wait while the ones before are searched for faces
@@ -84,11 +86,15 @@ class Recording:
 
 
 def read_recording(
-    path: str | os.PathLike[str], modality: Modality = "av", wish: str = "auto"
+    path: str | os.PathLike[str],
+    modality: Modality = "av",
+    wish: str = "auto",
+    model: "AVSRModel | None" = None,
 ) -> Recording:
     """Read sound and lips of a media file, falling back to the one that is there.
 
-    ``wish`` says whose lips, as ``TranscribeOptions.face``. Raises MediaError for a file that
+    ``wish`` says whose lips, as ``TranscribeOptions.face``; ``model`` is asked who speaks where
+    several mouths move. Raises MediaError for a file that
     cannot be read, has neither, or not the face that is asked for by its number.
     """
     path = Path(path)
@@ -99,7 +105,7 @@ def read_recording(
     if modality != "video":
         waveform = _read_sound(path, info.has_audio, notes)
     if modality != "audio" or (waveform is None and info.has_video):
-        track = _read_lips(path, info, waveform, wish, notes)
+        track = _read_lips(path, info, waveform, wish, notes, model)
         if track is None and waveform is None and modality == "video":
             waveform = _read_sound(path, info.has_audio, notes)
     if track is not None and waveform is not None and face.is_covered(track.mouth):
@@ -150,6 +156,7 @@ def _read_lips(
     waveform: np.ndarray | None,
     wish: str,
     notes: list[str],
+    model: "AVSRModel | None",
 ) -> "MouthTrack | None":
     if not info.has_video:
         notes.append("there is no picture")
@@ -161,7 +168,9 @@ def _read_lips(
     if waveform is None and info.has_audio and len(faces.tracks) > 1:
         # What is not to be transcribed still tells who speaks.
         waveform = _read_sound(path, info.has_audio, [])
-    track = face.choose_face(faces, wish, None if waveform is None else vowel_level(waveform))
+    level = None if waveform is None else vowel_level(waveform)
+    agree = None if model is None else lips_agreement(model, waveform)
+    track = face.choose_face(faces, wish, level, agree)
     share = float(face.is_readable(track).mean()) if faces.num_frames else 0.0
     if share == 0.0:
         notes.append(why_no_lips(faces, wish))

@@ -96,9 +96,11 @@ def together(clip: Path) -> None:
     from avsr.audio import audio_features
     from avsr.longform import read_parts
     from avsr.media import probe
+    from avsr.model import load_model
     from avsr.pipeline import TranscribeOptions
 
-    for part in read_parts(clip, probe(clip), TranscribeOptions(), [], even=False):
+    model = load_model(device="cpu")  # which only speaks where several faces do
+    for part in read_parts(model, clip, probe(clip), TranscribeOptions(), [], even=False):
         assert part.recording.waveform is not None
         audio_features(part.recording.waveform, part.recording.num_frames)
 

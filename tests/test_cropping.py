@@ -13,7 +13,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from avsr import cli, cropping
+from avsr import cli, cropping, longform
 from avsr.errors import MediaError
 from avsr.face import track_faces, track_mouth
 from avsr.face.drawing import PANEL
@@ -115,7 +115,8 @@ def test_json_has_a_row_per_frame_and_a_summary(run: Run, talk: Path, tmp_path: 
 
 def test_parts_are_one_recording(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A face that stays keeps its number from part to part; another one gets its own."""
-    monkeypatch.setattr(cropping, "PART_FRAMES", 10)
+    monkeypatch.setattr(cropping, "LONG_SECONDS", 1.0)
+    monkeypatch.setattr(longform, "EVEN_SECONDS", 0.4)
     stays = [PORTRAIT] * 15
     goes = [EMPTY] * 11
     small = EMPTY.copy()
@@ -184,8 +185,10 @@ def test_bad_files_fail_alone(
     text.write_text("Dear reader")
     sound = make_clip("sound.mka", video_codec=None)
     missing = tmp_path / "missing.mp4"
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{sound}\n{missing}\n")
     out = tmp_path / "out"
-    got = run(text, sound, missing, talk, "-o", out)
+    got = run(text, f"@{listed}", talk, "-o", out)
     assert got.status == 1
     *complaints, summary = got.err.splitlines()
     assert summary == "avsr: 1 done, 0 skipped, 3 failed"

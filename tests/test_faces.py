@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import skimage.data
 
-from avsr import cli, load_model, media
+from avsr import cli, cropping, load_model, media
 from avsr.audio import vowel_level
 from avsr.errors import ConfigError, MediaError
 from avsr.face import Cast, choose_face, track_faces
+from avsr.longform import transcribe_long
 from avsr.pipeline import TranscribeOptions
 from avsr.rates import SAMPLES_PER_FRAME
 from avsr.recording import read_recording
@@ -78,6 +79,31 @@ def test_of_moving_mouths_the_one_that_is_heard_is_read(dubbed) -> None:
     level = vowel_level(media.read_waveform(dubbed))
     for wish, face in [("auto", 3), ("left", 1), ("largest", 2), ("right", 3), ("2", 2)]:
         assert choose_face(faces, wish, level).faces == (face,), wish
+
+
+def test_crop_has_the_numbers_of_a_transcription(model, clips, tmp_path, monkeypatch) -> None:
+    """Of a long recording, with a face that comes only where nothing is said."""
+    path = tmp_path / "talk.mp4"
+    (german, first), (italian, second) = clips
+    empty, length = np.full_like(german[0], 90), 2 * PAUSE
+    portrait = cv2.resize(skimage.data.astronaut()[30:210, 90:270], (320, 320))
+    left = german + [portrait] * length + [empty] * (len(italian) + PAUSE)
+    right = [empty] * (len(german) + length) + italian + italian[-1:] * PAUSE
+    pictures = [np.hstack(both) for both in zip(left, right, strict=True)]
+    rest = [np.zeros(n * SAMPLES_PER_FRAME, np.float32) for n in (length, PAUSE)]
+    sound = np.concatenate([first, rest[0], second, rest[1]])
+    media.write_video(path, pictures, waveform=sound, crf=18)
+    said = transcribe_long(model, path, TranscribeOptions(beam_size=1)).segments
+    assert [part.face for part in said] == [1, 2]
+    monkeypatch.setattr(cropping, "LONG_SECONDS", 1.0)
+    report = cropping.crop_video(path, tmp_path / "talk", warn=print)
+    assert report.num_frames == len(pictures)
+    rows = json.loads((tmp_path / "talk.json").read_text("utf-8"))["frames"]
+    for part in said:
+        assert rows[round(25 * (part.start + part.end) / 2)]["face"] == part.face
+    between = rows[len(german) + PAUSE]
+    assert between["found"]
+    assert between["face"] is None
 
 
 def test_face_that_is_not_there_is_one_line() -> None:

@@ -67,6 +67,9 @@ def test_parts_are_transcribed_like_clips_with_times_and_languages(model, talk):
         for word in segment.words:
             assert segment.start <= word.start <= word.end <= segment.end + 0.1
     assert errors <= 0.4 * words
+    first_spanish = next(s.start for s in result.segments if s.language == "es")
+    true = next(start for start, clip in zip(starts, clips, strict=True) if clip.stem == "es")
+    assert abs(first_spanish - true) <= 1.0
     assert result.text == " ".join(s.text for s in result.segments)
     assert [w.start for w in result.words] == sorted(w.start for w in result.words)
     assert sum(result.language_probs.values()) == pytest.approx(1)

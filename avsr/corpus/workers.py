@@ -34,15 +34,18 @@ def cluster_map(address: str) -> Iterator[Map]:
 
     ``host:port``, ``auto`` (the cluster that this machine belongs to) or ``local`` (one of this
     machine alone). Its machines need this package and, under the same paths, the files that the
-    mapped function reads. Raises AvsrError without ray, or without a cluster.
+    mapped function reads. A process that is connected already stays so. Raises
+    AvsrError without ray, or without a cluster.
     """
     try:
         import ray
     except ImportError as error:
         raise AvsrError("a cluster needs ray: pip install 'avsr[cluster]'") from error
     _check_address(address)
+    connected = ray.is_initialized()
     try:
-        ray.init(address=address, include_dashboard=False, log_to_driver=False)
+        if not connected:
+            ray.init(address=address, include_dashboard=False, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise AvsrError(f"no Ray cluster at '{address}' ({reason})") from error
@@ -63,7 +66,8 @@ def cluster_map(address: str) -> Iterator[Map]:
     try:
         yield run
     finally:
-        ray.shutdown()
+        if not connected:
+            ray.shutdown()
 
 
 def _check_address(address: str) -> None:

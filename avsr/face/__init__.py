@@ -16,12 +16,13 @@ from avsr.face.cast import (
 from avsr.face.diagnosis import Diagnosis, diagnose
 from avsr.face.geometry import crop_matrices, crop_mouth
 from avsr.face.landmarks import Face, FaceFinder
-from avsr.face.speaking import is_covered, is_still
+from avsr.face.speaking import Agree, is_covered, is_still
 from avsr.face.track import FaceTrack, FaceTracks, MouthTrack, track_faces, track_mouth
 
 __all__ = [
     "MIN_HEIGHT",
     "WISHES",
+    "Agree",
     "Cast",
     "Diagnosis",
     "Face",

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsr.face.geometry import MAX_TURN, FloatArray, measure_turns
-from avsr.face.speaking import JUDGED, TALKING, choose_speaking, measure_movement
+from avsr.face.speaking import JUDGED, TALKING, Agree, choose_speaking, measure_movement
 from avsr.face.track import (
     FaceTrack,
     FaceTracks,
@@ -64,6 +64,14 @@ class Cast:
             number = self._add(track) if known is None else self._see(known, track)
             numbered.append(replace(track, number=number))
         return replace(faces, tracks=tuple(sorted(numbered, key=lambda t: t.start)))
+
+    def recall(self, faces: FaceTracks) -> FaceTracks:
+        """The same tracks with the numbers of those that are known; nothing is remembered."""
+        numbered: list[FaceTrack] = []
+        for track in faces.tracks:
+            known = self._find(track, numbered)
+            numbered.append(replace(track, number=0 if known is None else known.number))
+        return replace(faces, tracks=tuple(numbered))
 
     def _find(self, track: FaceTrack, others: list[FaceTrack]) -> _Known | None:
         """The known face that this one is: the nearest that is not in the picture with it."""
@@ -126,13 +134,16 @@ def is_readable(track: MouthTrack) -> NDArray[np.bool_]:
     return readable
 
 
-def choose_face(faces: FaceTracks, wish: str, level: FloatArray | None) -> MouthTrack:
+def choose_face(
+    faces: FaceTracks, wish: str, level: FloatArray | None, agree: Agree | None = None
+) -> MouthTrack:
     """The mouth of the face that is asked for, at any time one; ``level`` is of the sound.
 
-    ``wish`` is one of ``WISHES`` (``every``: like ``auto``) or a number as text.
+    ``wish`` is one of ``WISHES`` (``every``: like ``auto``) or a number as text; ``agree`` is asked
+    who speaks, if that is the wish and in doubt.
     """
     if wish in (AUTO, EVERY):
-        stretches = _speaking(faces, level)
+        stretches = _speaking(faces, level, agree)
     elif wish.isdecimal():
         named = [track for track in faces.tracks if track.number == int(wish)]
         stretches = rank_tracks(named, lambda track: track.score)
@@ -144,9 +155,9 @@ def choose_face(faces: FaceTracks, wish: str, level: FloatArray | None) -> Mouth
     return join_tracks(stretches, faces.num_frames)
 
 
-def _speaking(faces: FaceTracks, level: FloatArray | None) -> list[Stretch]:
+def _speaking(faces: FaceTracks, level: FloatArray | None, agree: Agree | None) -> list[Stretch]:
     large = [track for track in faces.tracks if not is_small(track)]
-    return choose_speaking(large, faces.num_frames, level)
+    return choose_speaking(large, faces.num_frames, level, agree)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,13 +172,15 @@ class Turn:
     """Whether the sound is its; else only its lips move."""
 
 
-def find_turns(faces: FaceTracks, level: FloatArray | None) -> list[Turn]:
+def find_turns(
+    faces: FaceTracks, level: FloatArray | None, agree: Agree | None = None
+) -> list[Turn]:
     """What each face says: its stretches with the sound, and those in which only its lips move.
 
     In order of time. ``level`` (T,) is of the sound; without it nobody is ``heard``. Sound while
     no face is there belongs to the one before, at the beginning to the first.
     """
-    speaking = _speaking(faces, level)
+    speaking = _speaking(faces, level, agree)
     runs = _by_face(speaking)
     edges = [0, *(run[0].first for run in runs[1:]), faces.num_frames]
     turns = [

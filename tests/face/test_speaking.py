@@ -11,10 +11,10 @@ from avsr.face.speaking import MOST_LAG, choose_speaking, measure_movement
 SECONDS = 25  # frames
 
 
-def chosen(tracks, num_frames: int, level) -> list[int]:
+def chosen(tracks, num_frames: int, level, agree=None) -> list[int]:
     """The row of the track that is chosen in each frame, -1 for none."""
     path = [-1] * num_frames
-    for stretch in choose_speaking(tracks, num_frames, level):
+    for stretch in choose_speaking(tracks, num_frames, level, agree):
         path[stretch.first : stretch.last] = [tracks.index(stretch.track)] * (
             stretch.last - stretch.first
         )
@@ -54,6 +54,37 @@ def test_word_passes_to_the_other_within_a_part() -> None:
     assert path[:65] == [0] * 65
     assert path[-65:] == [1] * 65
     assert (np.diff(path) != 0).sum() == 1
+
+
+def test_model_is_asked_where_two_mouths_move_alike_and_only_there() -> None:
+    own, other = syllables(100, 1), syllables(100, 2)
+    alike = [plant(own, 100), plant(own.copy(), 500)]
+    for speaker in (0, 1):
+        asked = []
+
+        def agree(track, tracks=alike, asked=asked, speaker=speaker):
+            asked.append(tracks.index(track))
+            return np.full((2 * MOST_LAG + 1, 100), 0.5 * (len(asked) - 1 == speaker))
+
+        assert chosen(alike, 100, level_of(own), agree) == [speaker] * 100
+        assert asked == [0, 1]
+        asked.clear()
+        apart = [plant(own, 100), plant(rest(100), 300), plant(other, 500)]
+        assert chosen(apart, 100, level_of(own), agree) == [0] * 100
+        assert asked == []
+
+
+def test_models_word_on_the_lag_counts() -> None:
+    own = syllables(100, 1)
+    alike = [plant(own, 100), plant(own.copy(), 500)]
+
+    def agree(track):
+        evidence = np.zeros((2 * MOST_LAG + 1, 100))
+        if track is alike[1]:
+            evidence[MOST_LAG + 2] = 2.0  # where the lips come two frames late
+        return evidence
+
+    assert chosen(alike, 100, level_of(own), agree) == [1] * 100
 
 
 def test_larger_face_does_not_win_against_the_speaker() -> None:

@@ -87,10 +87,10 @@ def transcribe_files(
 
 def _in_turn(job: Job, network: "AVSRModel | ModelSet", videos: Sequence[str]) -> Iterator[Outcome]:
     """The outcome of each file, in this process."""
-    from avsr.modelset import ModelSet
+    from avsr.model import AVSRModel
 
     results: Iterator[Transcript | Exception] | None = None
-    if len(videos) > 1 and not isinstance(network, ModelSet):
+    if len(videos) > 1 and isinstance(network, AVSRModel):
         from avsr.batch import transcribe_batches
         from avsr.pipeline import TranscribeOptions
 

@@ -2,9 +2,9 @@
 
 int8 has a scale for each output of a layer (in the file, beside the weights) and one for each row
 of its input, found while it computes, so that a clip gets the same numbers alone and in a batch;
-both are symmetric, sums are in int32. Layer norms, softmax, embeddings, the language classifier
-and all log-probabilities stay in fp32. Both take the visual front end's convolutions in bf16 where
-the CPU has instructions for it.
+both are symmetric, sums are in int32. Layer norms, softmax, embeddings, the projections before the
+encoder's layers, the language classifier, the CTC head and all log-probabilities stay in fp32. Both
+take the visual front end's convolutions in bf16 where the CPU has instructions for it.
 """
 
 import re
@@ -27,7 +27,9 @@ Precision = Literal["auto", "fp32", "bf16", "int8"]
 """``auto``: int8 and bf16 for what is stored so, fp32 for everything else."""
 
 SCALE = "_scale"  # behind the name of an int8 weight (N, K): (N,) fp32, what its rows are times
-SPARED = "classifier."  # beginning of the names of layers that stay in fp32
+# Beginnings of the names of layers that stay in fp32: small ones whose errors all that follows has,
+# or whose result is the last.
+SPARED = ("classifier.", "ctc.", "encoder.audio_proj", "encoder.video_proj", "encoder.fusion_proj")
 MANY_ROWS = r"cross_attention\.(key|value)$"  # layers of the decoder that see the whole memory
 LEVELS = 127  # of int8, on each side of 0
 SMALLEST = 1e-12  # peak of a row, so that zeros are divided by something

@@ -15,6 +15,7 @@ from av.stream import Disposition
 from avsr import face, load_model, media
 from avsr.errors import MediaError
 from avsr.evaluation import char_errors
+from avsr.media import Picture
 from avsr.model import AVSRModel
 from avsr.rates import FPS, SAMPLE_RATE
 
@@ -371,9 +372,11 @@ ALIKE = {
     "sound-starts-later",
     "sound-starts-later-ts",
     "clock-leaps-a-little",
+    "no-index-avi",
 }
-"""Cases whose sound is not the same: of a low rate, coded from another place on, or with a gap. The
-small model hears such a clip of five words otherwise, on some machines more than on others."""
+"""Cases whose sound is not the same: of a low rate, coded from another place on, or with a gap; or
+sound and picture by other codecs. The small model hears such a clip of five words otherwise, on
+some machines more than on others."""
 
 
 @pytest.fixture(scope="module")
@@ -393,11 +396,11 @@ def _same_pictures_tracked_once() -> Iterator[None]:
     """
     known: dict[bytes, face.FaceTracks] = {}
 
-    def track_faces(frames: Iterable[np.ndarray]) -> face.FaceTracks:
+    def track_faces(frames: Iterable[Picture]) -> face.FaceTracks:
         kept = list(frames)
-        digest = hashlib.sha256(repr(kept[0].shape).encode())
+        digest = hashlib.sha256(f"{kept[0].height} {kept[0].width}".encode())
         for frame in kept:
-            digest.update(frame.tobytes())
+            digest.update(frame.rgb().tobytes())
         key = digest.digest()
         if key not in known:
             known[key] = face.track_faces(kept)

@@ -250,7 +250,7 @@ def test_the_bundled_model_is_chosen_and_reads_in_quiet_and_in_noise(visitor: Vi
     visitor.choose("model", "knowing")
     visitor.see("#about", "knowing")
     visitor.see("#levels").click()
-    assert "Something covers the mouth" in visitor.see("#outcome small").text
+    visitor.see("#outcome small", "Something covers the mouth")
     points = visitor.browser.find_elements("css selector", "#outcome circle")
     assert len(points) == 18, "three readings at five levels and in quiet"
     visitor.see("#laboratory button").click()

@@ -25,7 +25,7 @@ def make_clips(folder: Path) -> list[str]:
         utterance = make_utterance(1, "test", LANGUAGES[index % len(LANGUAGES)], index)
         rng = np.random.default_rng(index)
         moves = visemes.mouth_trajectory(utterance.phones, utterance.num_frames, rng)
-        identity = faces.make_identity(f"test-{index:03}")
+        identity = faces.make_identity(f"test-{index % 20:03}")
         path = folder / f"{index:02}.mp4"
         frames = faces.render_frames(identity, moves, rng, size=(320, 320))
         write_video(path, frames, waveform=utterance.waveform)

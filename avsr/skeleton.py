@@ -55,4 +55,5 @@ def garbage_waits() -> Iterator[None]:
         yield
     finally:
         if collecting:
+            gc.collect(0)  # what was made here only, else all would be looked through at once
             gc.enable()

@@ -53,7 +53,9 @@ def sinusoids(num_positions: int, dim: int) -> Tensor:
     steps = torch.arange(half, device="cpu")
     rates = torch.exp(steps * -(math.log(10_000.0) / max(half - 1, 1)))
     angles = torch.arange(num_positions, device="cpu")[:, None] * rates
-    table = torch.cat([angles.sin(), angles.cos()], dim=1)
+    table = torch.empty(num_positions, 2 * half, device="cpu")
+    torch.sin(angles, out=table[:, :half])
+    torch.cos(angles, out=table[:, half:])
     table[PAD] = 0.0
     return table
 

@@ -30,6 +30,9 @@ def synthesize(
             min=0.0, max=1.0, help="Training texts: frequency ** this; 0 draws all words alike."
         ),
     ] = 1.0,
+    words: Annotated[
+        int, typer.Option(help="Most frequent words of a language that texts are made of.")
+    ] = 1000,
     shares: Annotated[
         str | None, typer.Option(help="Shares of training utterances, a number per language.")
     ] = None,
@@ -48,6 +51,7 @@ def synthesize(
             clips=clips,
             video_fraction=video_fraction,
             word_exponent=word_exponent,
+            words=words,
             shares=_numbers(shares),
             workers=workers,
             progress=progress,

@@ -26,9 +26,11 @@ from avsr.languages import LANGUAGES, check_language
 from avsr.media import write_video
 from avsr.rates import SAMPLE_RATE
 from avsr.synthetic.faces import draw_identity, render_frames, render_mouth
+from avsr.synthetic.text import VOCABULARY
 from avsr.synthetic.utterance import CLIP_SPLITS, Utterance, make_utterance, utterance_rng
 from avsr.synthetic.visemes import mouth_trajectory
 
+MIN_VOCABULARY = 50  # words; with fewer, texts of one split could run out
 MEAN_DURATION = 1.66  # s of an utterance, measured over 9 languages; turns hours into a number
 
 Progress = Callable[[str, int, int], None]  # part of the corpus, utterances done, in all
@@ -46,6 +48,7 @@ class _Plan:
     valid_clips: int
     video_fraction: float
     word_exponent: float
+    words: int
     shares: tuple[float, ...] | None
     shard_size: int
 
@@ -94,6 +97,7 @@ def synthesize(
     valid_clips: int = 0,
     video_fraction: float = 1.0,
     word_exponent: float = 1.0,
+    words: int = VOCABULARY,
     shares: Sequence[float] | None = None,
     shard_size: int = 500,
     workers: int = 1,
@@ -107,7 +111,8 @@ def synthesize(
     ``OUT/clips/*.mp4`` with manifest ``OUT/test.jsonl`` (and ``OUT/valid_clips.jsonl``): ``clips``
     whole talking heads a language (sound alone, flac, where ``video_fraction`` is 0). Words of
     training texts are drawn by their frequency to the power of ``word_exponent``, all others by
-    their frequency. ``shares``, one number for each language, unbalance the training utterances.
+    their frequency; both from the ``words`` most frequent of a language. ``shares``, one number for
+    each language, unbalance the training utterances.
 
     Calling it again with the same arguments goes on after an interruption. More than one worker
     means processes that import the caller's main module: call it under ``__main__`` then.
@@ -121,6 +126,7 @@ def synthesize(
         valid_clips=valid_clips,
         video_fraction=video_fraction,
         word_exponent=word_exponent,
+        words=words,
         shares=None if shares is None else tuple(shares),
         shard_size=shard_size,
     )
@@ -225,7 +231,7 @@ def _write_shard(out: Path, plan: _Plan, part: str, total: int, shard: int) -> i
         for number in numbers:
             language, index = plan.utterance(part, number)
             exponent = plan.word_exponent if part == "train" else 1.0
-            utterance = make_utterance(plan.seed, part, language, index, exponent)
+            utterance = make_utterance(plan.seed, part, language, index, exponent, plan.words)
             picture = utterance_rng(plan.seed, part, language, index, "picture")
             seen = picture.random() < plan.video_fraction
             record = _record(utterance, media)
@@ -259,7 +265,7 @@ def _write_clips(
 def _write_clip(out: Path, plan: _Plan, part: str, number: int) -> Record:
     """Write one clip unless it is there, and describe it."""
     language, index = plan.utterance(part, number)
-    utterance = make_utterance(plan.seed, part, language, index)
+    utterance = make_utterance(plan.seed, part, language, index, words=plan.words)
     suffix = ".mp4" if plan.video_fraction > 0 else ".flac"
     path = out / "clips" / (utterance.utterance_id + suffix)
     if not path.exists():
@@ -287,6 +293,8 @@ def _check(plan: _Plan, workers: int) -> None:
         problems.append("shares must be positive numbers, one for each language")
     if not 0 <= plan.word_exponent <= 1:
         problems.append(f"word_exponent is {plan.word_exponent}, it must be within 0 and 1")
+    if not MIN_VOCABULARY <= plan.words <= VOCABULARY:
+        problems.append(f"words must be within {MIN_VOCABULARY} and {VOCABULARY}")
     if min(plan.hours, plan.valid_hours, plan.clips, plan.valid_clips) < 0:
         problems.append("hours and numbers of clips must not be negative")
     if plan.shard_size < 1 or workers < 1:
@@ -306,7 +314,8 @@ def _claim(out: Path, plan: _Plan) -> None:
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise CorpusError(f"{path} is broken: delete it or choose another folder") from error
     wanted = _description(plan)["options"]
-    found = {"word_exponent": 1.0, "shares": None, **found}  # not written by earlier versions
+    # What earlier versions did not write:
+    found = {"word_exponent": 1.0, "words": VOCABULARY, "shares": None, **found}
     other = [name for name, value in wanted.items() if found.get(name) != value]
     if other:
         raise CorpusError(

@@ -66,8 +66,10 @@ _ARABIC_MARKS = re.compile("[\u0610-\u061a\u064b-\u065f\u0670\u0640]")  # diacri
 
 
 @functools.cache
-def vocabulary(language: str, exponent: float = 1.0) -> tuple[tuple[str, ...], np.ndarray]:
-    """Words of a language, most frequent first, and their cumulated probabilities (V,).
+def vocabulary(
+    language: str, exponent: float = 1.0, size: int = VOCABULARY
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """The ``size`` most frequent words of a language and their cumulated probabilities (V,).
 
     A word's probability is its frequency to the power of ``exponent``, over the sum of all.
     """
@@ -90,7 +92,7 @@ def vocabulary(language: str, exponent: float = 1.0) -> tuple[tuple[str, ...], n
         latin = language not in _SCRIPTS and language != "en"
         if not (latin and word_frequency(word, "en", "small") > _FOREIGN * frequency):
             frequencies[word] = frequencies.get(word, 0.0) + frequency
-    words = tuple(frequencies)[:VOCABULARY]
+    words = tuple(frequencies)[:size]
     cumulated = np.cumsum([frequencies[word] ** exponent for word in words])
     return words, cumulated / cumulated[-1]
 
@@ -126,22 +128,29 @@ def text_split(text: str, language: str) -> str:
 
 
 def draw_text(
-    language: str, split: str, rng: np.random.Generator, word_exponent: float = 1.0
+    language: str,
+    split: str,
+    rng: np.random.Generator,
+    word_exponent: float = 1.0,
+    words: int = VOCABULARY,
 ) -> str:
     """A text of MIN_WORDS to MAX_WORDS words (a number may add some) that belongs to ``split``.
 
-    Words are drawn by their frequency to the power of ``word_exponent``: below 1, rare words come
-    more often.
+    Of the ``words`` most frequent ones each is drawn by its frequency to the power of
+    ``word_exponent``: below 1, rare words come more often.
     """
     if split not in SPLIT_SHARES:
         raise AvsrError(f"unknown split '{split}': use one of {', '.join(SPLIT_SHARES)}")
     while True:
-        text = _draw(language, rng, word_exponent)
+        text = _draw(language, rng, vocabulary(language, word_exponent, words))
         if text_split(text, language) == split:
             return text
 
 
-def _draw(language: str, rng: np.random.Generator, exponent: float) -> str:
+Drawable = tuple[tuple[str, ...], np.ndarray]  # as ``vocabulary`` gives it
+
+
+def _draw(language: str, rng: np.random.Generator, choice: Drawable) -> str:
     count = int(rng.integers(MIN_WORDS, MAX_WORDS + 1))
     number = language in NUMBER_LANGUAGES and rng.random() < NUMBER_SHARE
     if number:
@@ -151,19 +160,19 @@ def _draw(language: str, rng: np.random.Generator, exponent: float) -> str:
         # espeak-ng names a letter that ends the text ("a" as in "abc")
         last = index == count - 1
         previous = words[-1] if words else ""
-        words.append(_draw_word(language, rng, exponent, previous, last=last))
+        words.append(_draw_word(language, rng, choice, previous, last=last))
     if number:
         words.insert(int(rng.integers(len(words))), _draw_number(language, rng))
     return " ".join(words)
 
 
 def _draw_word(
-    language: str, rng: np.random.Generator, exponent: float, previous: str, *, last: bool
+    language: str, rng: np.random.Generator, choice: Drawable, previous: str, *, last: bool
 ) -> str:
+    words, cumulated = choice
     prefixes = _PREFIXES.get(language, {})
     prefix = ""
     while True:
-        words, cumulated = vocabulary(language, exponent)
         word = words[int(np.searchsorted(cumulated, rng.random(), side="right"))]
         if word == previous or (len(word) == 1 and (last or prefix) and word not in prefixes):
             continue

@@ -11,7 +11,7 @@ import numpy as np
 
 from avsr.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.synthetic.speech import Phone, synthesize_speech
-from avsr.synthetic.text import draw_text
+from avsr.synthetic.text import VOCABULARY, draw_text
 from avsr.synthetic.voices import Voice, draw_voice
 
 LEAD, TAIL = (0.03, 0.22), (0.03, 0.22)  # s of background before and after the speech
@@ -41,12 +41,17 @@ class Utterance:
 
 
 def make_utterance(
-    seed: int, split: str, language: str, index: int, word_exponent: float = 1.0
+    seed: int,
+    split: str,
+    language: str,
+    index: int,
+    word_exponent: float = 1.0,
+    words: int = VOCABULARY,
 ) -> Utterance:
     """Text, voice, speech and background of one utterance; ``split`` may name a set of clips."""
     members = CLIP_SPLITS.get(split, split)
     rng = utterance_rng(seed, split, language, index, "sound")
-    text = draw_text(language, members, rng, word_exponent)
+    text = draw_text(language, members, rng, word_exponent, words)
     voice = draw_voice(members, rng)
     speech = synthesize_speech(text, language, voice)
     lead = round(rng.uniform(*LEAD) * SAMPLE_RATE)

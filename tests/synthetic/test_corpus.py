@@ -10,6 +10,7 @@ from avsr.errors import CorpusError, LanguageError
 from avsr.media import probe
 from avsr.synthetic import corpus
 from avsr.synthetic.corpus import MEAN_DURATION, synthesize
+from avsr.synthetic.text import vocabulary
 
 pytest.importorskip("espeakng_loader")
 pytest.importorskip("wordfreq")
@@ -140,6 +141,7 @@ def test_shares_unbalance_the_training_utterances(tmp_path):
         ({"languages": ("en", "en")}, "twice"),
         ({"video_fraction": 1.5}, "video_fraction is 1.5"),
         ({"word_exponent": -1.0}, "word_exponent is -1.0"),
+        ({"words": 10}, "words must be within 50 and 1000"),
         ({"shares": (1.0,)}, "one for each language"),
         ({"hours": -1}, "negative"),
         ({"workers": 0}, "at least 1"),
@@ -153,6 +155,13 @@ def test_mistakes(tmp_path, changes, message):
 def test_unknown_language(tmp_path):
     with pytest.raises(LanguageError, match="unknown language 'eng'"):
         small(tmp_path, languages=("eng",))
+
+
+def test_texts_keep_to_the_most_frequent_words(tmp_path):
+    small(tmp_path, languages=("el",), hours=HOURS / 2, words=50, clips=2)
+    records = read_manifest(tmp_path / "train.jsonl") + read_manifest(tmp_path / "test.jsonl")
+    used = {word for record in records for word in record.text.split()}
+    assert used <= set(vocabulary("el")[0][:50])
 
 
 def test_mouth_crops_fit_the_sound_and_repeat(tmp_path):

@@ -125,3 +125,12 @@ def test_an_exponent_below_one_draws_rare_words_more_often():
     assert counts[0] < counts[1] < counts[2]
     words, cumulated = vocabulary("en", 0.0)
     np.testing.assert_allclose(np.diff(cumulated), 1 / len(words))
+
+
+def test_texts_of_the_most_frequent_words_alone():
+    words, cumulated = vocabulary("de", size=60)
+    assert words == vocabulary("de")[0][:60]
+    assert cumulated[-1] == 1.0
+    rng = np.random.default_rng(2)
+    drawn = {word for _ in range(200) for word in draw_text("el", "test", rng, words=50).split()}
+    assert drawn <= set(vocabulary("el", size=50)[0])  # Greek: no prefixes, no numbers

@@ -17,7 +17,7 @@ import pysubs2
 import pytest
 
 from avsr.hub import ASSETS, BUNDLED, DEFAULT_MODEL
-from demo.app import CSS, EXAMPLES, THEME, build_app
+from demo.app import EXAMPLES, LOOK, build_app
 from demo.jobs import Desk
 from demo.limits import Limits
 from demo.server import Server, bind, create_app
@@ -81,7 +81,7 @@ def visitor(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Iterator[
     listener = bind("127.0.0.1", 0)
     with listener, open_store(limits) as store:
         blocks = build_app(transcriber, folder / "examples", limits, name="knowing")
-        app = create_app(blocks, store, css=CSS, theme=THEME)
+        app = create_app(blocks, store, **LOOK)
         with Server(app, listener, limits) as address:
             # drawing what moves costs as much as all else
             page = browser.new_page(
@@ -211,6 +211,36 @@ def test_each_kind_of_bad_file_shows_its_message(visitor: Visitor) -> None:
         assert re.search(f"^{name}: .*{message}", visitor.see("#facts .trouble", name).inner_text())
         visitor.see("#video [data-testid=video] button[aria-label=Clear]").click()
         visitor.wait("!document.querySelector('#facts .trouble')")
+
+
+def test_examples_are_read_however_soon_the_next_one_is_clicked(visitor: Visitor) -> None:
+    visitor.start_over()
+    visitor.transcriber.asked.clear()
+    for clicks in range(1, 6):
+        visitor.see("#examples button", "English").click()
+        assert visitor.words()
+        assert len(visitor.transcriber.asked) == clicks
+        visitor.see("#another").click()
+    visitor.see("#chooser")
+
+
+def test_the_camera_is_recorded_to_the_end(visitor: Visitor) -> None:
+    visitor.start_over()
+    visitor.see("#video button[aria-label='Capture from camera']").click()
+    visitor.see("#video button", "Access Webcam").click()
+    visitor.see("#video button", "Record").click()
+    visitor.see("#video button", "Stop")
+    visitor.page.evaluate("void performance.mark('began')")
+    visitor.page.wait_for_timeout(1500)
+    lasted = visitor.page.evaluate("performance.measure('recorded', 'began').duration / 1000")
+    visitor.see("#video button", "Stop").click()
+    facts = visitor.see("#facts", "no face").inner_text().split("\n")
+    assert facts[1] == "640 × 480"
+    assert float(facts[0].removesuffix(" s")) > lasted - 0.5
+    visitor.see("#begin").click()
+    assert visitor.words()
+    visitor.see("#another").click()
+    visitor.see("#video button[aria-label='Upload file']").click()
 
 
 def test_the_bundled_model_is_chosen_and_reads_in_quiet_and_in_noise(visitor: Visitor) -> None:

@@ -50,7 +50,7 @@ LOOK: dict[str, Any] = {
         radius_size="lg",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
-    ),
+    ).set(body_text_color_subdued="*neutral_500"),  # its own grey is too faint to read on white
 }
 # A camera's largest picture is more than a slow computer can encode while it records.
 CAMERA = {"video": {"width": {"ideal": 640}, "height": {"ideal": 480}, "frameRate": {"ideal": 30}}}

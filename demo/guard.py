@@ -227,7 +227,7 @@ class Guard:
         """Wait while a call's session has a stream that ends."""
         with contextlib.suppress(ValueError):
             call = json.loads(content)
-            heard = self.ending.get(call.get("session_hash")) if isinstance(call, dict) else None
+            heard = self.ending.get(str(call.get("session_hash")) if isinstance(call, dict) else "")
             if heard is not None:
                 await heard.wait()
 

@@ -46,8 +46,9 @@ class Visitor:
         return found
 
     def wait(self, script: str) -> Any:
-        """What a script returns once that is something."""
-        return self.page.wait_for_function(script, polling=50).json_value()
+        """What a script returns once that is something; what is not there yet is waited for."""
+        patient = f"(() => {{ try {{ return {script} }} catch {{}} }})()"
+        return self.page.wait_for_function(patient, polling=50).json_value()
 
     def upload(self, clip: Path) -> None:
         """Choose a file in the upload field, as the system's dialogue would."""

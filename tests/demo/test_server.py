@@ -275,6 +275,7 @@ def zip_bomb(folder: Path) -> bytes:
         ("long", "is longer than the 0.1 minutes"),
         ("forged length", "is longer than the 0.1 minutes"),
         ("large picture", "its picture of 1000 x 600 has more than the 0.5 megapixels"),
+        ("20,000 x 20,000", "none of its picture or sound can be decoded"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line(
@@ -290,7 +291,13 @@ def test_a_bad_file_is_refused_in_one_line(
         "forged length": {"duration": 6.5, "rate": 5},
         "large picture": {"size": (1000, 600), "duration": 0.2},
     }
-    if kind in options:
+    if kind == "20,000 x 20,000":
+        path = make_clip("bad.avi", duration=0.2, video_codec="rawvideo", audio_codec=None)
+        content = path.read_bytes()
+        size, said = struct.pack("<II", 64, 48), struct.pack("<II", 20_000, 20_000)
+        assert content.count(size) == 2, "both headers"
+        content = content.replace(size, said)
+    elif kind in options:
         path = make_clip("bad.mkv" if kind == "forged length" else "bad.mp4", **options[kind])
         content = path.read_bytes()
         if kind == "forged length":  # Matroska's element Duration, in ms

@@ -18,27 +18,19 @@ import numpy as np
 
 from benchmarks.demo import EXAMPLES, running_server
 
-CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+CHROMIUM = "/usr/bin/chromium"
 EXAMPLE, EXAMPLE_NAME = EXAMPLES / "en.mp4", "English"
 LONG = 15  # s
 WAIT = 60  # s
 LOOK = 1.0  # s; so long a visitor looks at the page before she clicks again
-CLICK = """
-const [selector, text, awaited, done] = arguments, began = performance.now();
-[...document.querySelectorAll(selector)].find((e) => e.innerText.includes(text)).click();
-(function look() {
-  if (document.querySelector(awaited)?.offsetParent) done((performance.now() - began) / 1000);
-  else setTimeout(look, 10);
-})();
-"""
-SEEN = """
-const [selector, text, done] = arguments;
-(function look() {
-  const found = document.querySelector(selector);
-  if (found?.offsetParent && found.innerText.includes(text)) done(true);
-  else setTimeout(look, 10);
-})();
-"""
+CLICK = """([selector, text, awaited]) => new Promise((done) => {
+  const began = performance.now();
+  [...document.querySelectorAll(selector)].find((e) => e.innerText.includes(text)).click();
+  (function look() {
+    if (document.querySelector(awaited)?.offsetParent) done((performance.now() - began) / 1000);
+    else setTimeout(look, 10);
+  })();
+})"""
 
 
 def measure(runs: int) -> dict[str, Any]:
@@ -47,23 +39,23 @@ def measure(runs: int) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory() as name,
         running_server(Path(name)) as (address, _),
-        browser_at(address, Path(name)) as browser,
+        page_at(address) as page,
     ):
         clip = Path(name) / "long.mp4"
         write_long(clip)
         for run in range(runs + 1):
-            text = click(browser, "#examples button", EXAMPLE_NAME, "#player .word")
-            click(browser, "#another", "", "#chooser")
+            text = click(page, "#examples button", EXAMPLE_NAME, "#player .word")
+            click(page, "#another", "", "#chooser")
             time.sleep(LOOK)
             if run:  # the first one warms the server up
                 texts.append(text)
-        see(browser, "#begin", "Transcribe")
-        browser.find_element("css selector", "#video input[type=file]").send_keys(str(clip))
-        see(browser, "#facts .faces")
+        see(page, "#begin", "Transcribe")
+        page.locator("#video input[type=file]").set_input_files(clip)
+        see(page, "#facts .faces")
         for doing in ["Reading the lips", "Finding the words"] * runs:
-            click(browser, "#begin", "", "#working")
-            see(browser, "#status", doing)
-            stops.append(click(browser, "#cancel", "Stop", "#begin"))
+            click(page, "#begin", "", "#working")
+            see(page, "#status", doing)
+            stops.append(click(page, "#cancel", "Stop", "#begin"))
     return {
         "case": "the page in headless Chromium, its server warm",
         "example_to_text_seconds": round(statistics.median(texts), 2),
@@ -84,31 +76,26 @@ def write_long(path: Path) -> None:
 
 
 @contextmanager
-def browser_at(address: str, folder: Path) -> Iterator[Any]:
-    """A new Chromium that shows a page."""
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
+def page_at(address: str) -> Iterator[Any]:
+    """A page in a new Chromium."""
+    from playwright.sync_api import sync_playwright
 
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "mute-audio"):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={folder / 'chromium'}")
-    browser = webdriver.Chrome(options=options, service=Service(DRIVER))
-    browser.set_script_timeout(WAIT)
-    try:
-        browser.get(address)
-        see(browser, "#examples button")
-        yield browser
-    finally:
-        browser.quit()
+    flags = ["--no-sandbox", "--disable-gpu"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = browser.new_page()
+        page.set_default_timeout(1000 * WAIT)
+        page.goto(address)
+        see(page, "#examples button")
+        yield page
+        browser.close()
 
 
-def click(browser: Any, selector: str, text: str, awaited: str) -> float:
+def click(page: Any, selector: str, text: str, awaited: str) -> float:
     """Click what has ``text``; the seconds until ``awaited`` is there to see."""
-    return float(browser.execute_async_script(CLICK, selector, text, awaited))
+    return float(page.evaluate(CLICK, [selector, text, awaited]))
 
 
-def see(browser: Any, selector: str, text: str = "") -> None:
+def see(page: Any, selector: str, text: str = "") -> None:
     """Wait for something that can be seen and has ``text``."""
-    browser.execute_async_script(SEEN, selector, text)
+    page.locator(selector).filter(has_text=text, visible=True).first.wait_for()

@@ -40,15 +40,20 @@ from demo.store import open_store
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE / "examples"
-CSS = (HERE / "page.css").read_text("utf-8")
 # System fonts: gradio's own themes would ask a font server for theirs.
-THEME = gr.themes.Default(
-    primary_hue="indigo",
-    neutral_hue="slate",
-    radius_size="lg",
-    font=["system-ui", "sans-serif"],
-    font_mono=["ui-monospace", "monospace"],
-)
+LOOK: dict[str, Any] = {
+    "css": (HERE / "page.css").read_text("utf-8"),
+    "head": f"<script>{(HERE / 'camera.js').read_text('utf-8')}</script>",
+    "theme": gr.themes.Default(
+        primary_hue="indigo",
+        neutral_hue="slate",
+        radius_size="lg",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    ).set(body_text_color_subdued="*neutral_500"),  # its own grey is too faint to read on white
+}
+# A camera's largest picture is more than a slow computer can encode while it records.
+CAMERA = {"video": {"width": {"ideal": 640}, "height": {"ideal": 480}, "frameRate": {"ideal": 30}}}
 MODALITIES = [("Sound and lips", "av"), ("Sound only", "audio"), ("Lips only", "video")]
 FACES = [
     ("Whoever speaks", "auto"),
@@ -245,7 +250,7 @@ def build_app(
                 show_label=False,
                 sources=["upload", "webcam"],
                 include_audio=True,
-                webcam_options=gr.WebcamOptions(mirror=False),
+                webcam_options=gr.WebcamOptions(mirror=False, constraints=CAMERA),
                 elem_id="video",
             )
             facts = gr.HTML(apply_default_css=False, elem_id="facts")
@@ -379,7 +384,7 @@ def main(
     listener = bind(host, port)
     with listener, open_store(limits) as store:
         page = build_app(load_model(model, device, precision), limits=limits, name=model)
-        app = create_app(page, store, users=users, root_path=root_path, css=CSS, theme=THEME)
+        app = create_app(page, store, users=users, root_path=root_path, **LOOK)
         server = Server(app, listener, limits)
         print(f"avsr is at {server.address} (Ctrl-C stops it)", flush=True)
         server.run()

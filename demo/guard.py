@@ -5,6 +5,7 @@ one that edits videos, one that runs functions past the queue. What is not liste
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import math
@@ -13,6 +14,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -24,10 +26,11 @@ READ = re.compile(
     r"/|/(health|config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|logout)/?"
     r"|/(static|assets|svelte)/.+"
     r"|/gradio_api/(info|openapi\.json|app_id|user|login_check|token|startup-events|theme\.css)/?"
-    r"|/gradio_api/(queue/data|queue/status|upload_progress)/?"
+    r"|/gradio_api/(queue/status|upload_progress)/?"
     r"|/gradio_api/(call|heartbeat)/.+"
     r"|/gradio_api/file=(?![A-Za-z][A-Za-z0-9+.-]*:).+"  # but no address: it would be fetched
 )
+EVENTS = re.compile(r"/gradio_api/queue/data/?")
 LOGIN = re.compile(r"/login/?")
 UPLOAD = re.compile(r"/gradio_api/upload/?")
 CALL = re.compile(r"/gradio_api/(queue/join/?|call/.+)")
@@ -37,6 +40,8 @@ MOST_TEXT = 4_000_000  # bytes of a request that is no upload
 ENVELOPE = 100_000  # bytes of an upload that are not the file's
 STALLED = 60.0  # s without a byte, after which an upload is given up
 MOST_ADDRESSES = 10_000  # remembered by a rate
+END = b'"msg":"close_stream"'  # in the last event of a stream; quotes within a text are escaped
+HANGING_UP = 2.0  # s that a page may take after it, before it is thought not to
 
 # The browser gets everything from this server, and nobody else is told of the visit.
 HEADERS = {
@@ -97,6 +102,7 @@ class Guard:
         self.logins = Rate(limits.logins_per_minute)
         self.under_way = 0  # uploads
         self.promised = 0  # bytes that they may have
+        self.ending: dict[str, asyncio.Event] = {}  # streams, by session: whether the end was heard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -114,6 +120,8 @@ class Guard:
         path, method, address = scope["path"], scope["method"], visitor(scope)
         if method in ("GET", "HEAD") and READ.fullmatch(path):
             await self.app(scope, receive, send)
+        elif method == "GET" and EVENTS.fullmatch(path):
+            await self._stream(scope, receive, send)
         elif method == "POST" and UPLOAD.fullmatch(path):
             self.uploads.take(address)
             await self._upload(scope, receive, send)
@@ -177,7 +185,56 @@ class Guard:
             given = True
             return {"type": "http.request", "body": content, "more_body": False}
 
-        await self.app(scope, replay, send)
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start" and self.ending:
+                await self._until_heard(content)
+            await send(message)
+
+        await self.app(scope, replay, answer)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The events of a session, whose stream gradio ends as soon as none is awaited.
+
+        A page that asks for something just before it hears of the end takes the old stream for
+        open and waits for ever. So whoever asks meanwhile is answered when it was heard, which
+        shows in the page's hanging up.
+        """
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        session = query.get("session_hash", [""])[0]
+        heard = asyncio.Event()
+        held: list[Message] = []
+
+        async def pass_on(message: Message) -> None:
+            if held or END in message.get("body", b""):
+                self.ending[session] = heard
+                held.append(message)
+            else:
+                await send(message)
+
+        try:
+            await self.app(scope, receive, pass_on)
+            if held:
+                await send({**held[0], "more_body": True})
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(_hung_up(receive), HANGING_UP)
+                await send({"type": "http.response.body"})
+        finally:
+            heard.set()
+            if self.ending.get(session) is heard:
+                del self.ending[session]
+
+    async def _until_heard(self, content: bytes) -> None:
+        """Wait while a call's session has a stream that ends."""
+        with contextlib.suppress(ValueError):
+            call = json.loads(content)
+            heard = self.ending.get(str(call.get("session_hash")) if isinstance(call, dict) else "")
+            if heard is not None:
+                await heard.wait()
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class _Body:

@@ -7,6 +7,7 @@ elsewhere. Uploads and results are in a `Store`, which is swept.
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import threading
@@ -125,7 +126,7 @@ def read_users(path: Path) -> dict[str, str]:
 def bind(host: str, port: int | None) -> socket.socket:
     """A socket for the server, by default at the first free port from FIRST_PORT on.
 
-    Raises AvsrError if there is none.
+    Whoever connects before the server runs waits. Raises AvsrError if there is none.
     """
     ports = range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else [port]
     reason = ""
@@ -134,6 +135,7 @@ def bind(host: str, port: int | None) -> socket.socket:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             found.bind((host, number))
+            found.listen()  # else another server may have the same port until one of them listens
         except OSError as error:
             found.close()
             reason = error.strerror or str(error)
@@ -160,10 +162,10 @@ class Server:
                 server_header=False,
             )
         )
+        logging.getLogger("uvicorn.error").addFilter(_is_no_farewell)
 
     def run(self) -> None:
-        """Serve until Ctrl-C or a signal to end; the connections that come before it wait."""
-        self.listener.listen()
+        """Serve until Ctrl-C or a signal to end."""
         if threading.current_thread() is threading.main_thread():
             # uvicorn repeats the signal at the end, which would end all before the store is deleted
             signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -182,3 +184,9 @@ class Server:
     def __exit__(self, *error: object) -> None:
         self.server.should_exit = True
         self.thread.join(2 * LONGEST_FAREWELL)
+
+
+def _is_no_farewell(record: logging.LogRecord) -> bool:
+    """Whether a remark of uvicorn's is not about a page that is open when the server is stopped."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is not asyncio.CancelledError and not record.getMessage().startswith("Cancel ")

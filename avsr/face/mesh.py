@@ -82,3 +82,4 @@ class Mesh:
     def close(self) -> None:
         """Free the graph."""
         self._graph.close()
+        del self._graph  # it has hold of this object, by _keep, and would stay for ever

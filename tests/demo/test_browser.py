@@ -9,14 +9,15 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pysubs2
 import pytest
 
 from avsr.hub import ASSETS, BUNDLED, DEFAULT_MODEL
-from demo.app import CSS, EXAMPLES, THEME, build_app
+from demo.app import EXAMPLES, LOOK, build_app
 from demo.jobs import Desk
 from demo.limits import Limits
 from demo.server import Server, bind, create_app
@@ -31,34 +32,27 @@ WAIT = 60  # s, for the page and for a transcript
 class Visitor:
     """Somebody at the page, who has uploaded ``talk.mp4``."""
 
-    browser: Any
+    page: Any
     transcriber: KnowingTranscriber
     folder: Path
+    complaints: list[str] = field(default_factory=list)
+    """What the browser wrote to its console."""
 
     def see(self, selector: str, text: str = "") -> Any:
-        """The visible element of a selector, with ``text`` in it, when it is there."""
-        from selenium.webdriver.support.ui import WebDriverWait
-
-        def look(browser: Any) -> Any:
-            found = browser.find_elements("css selector", selector)
-            return next((e for e in found if e.is_displayed() and text in e.text), None)
-
-        return WebDriverWait(self.browser, WAIT, 0.1, [Exception]).until(look, f"{selector} {text}")
+        """The first visible element of a selector, with ``text`` in it, when it is there."""
+        found = self.page.locator(selector)
+        found = found.filter(has_text=re.compile(re.escape(text)), visible=True).first
+        found.wait_for()
+        return found
 
     def wait(self, script: str) -> Any:
-        """What a script returns once that is something."""
-        from selenium.webdriver.support.ui import WebDriverWait
-
-        command = f"return {script}"
-        return WebDriverWait(self.browser, WAIT, 0.1, [Exception]).until(
-            lambda browser: browser.execute_script(command), script
-        )
+        """What a script returns once that is something; what is not there yet is waited for."""
+        patient = f"(() => {{ try {{ return {script} }} catch {{}} }})()"
+        return self.page.wait_for_function(patient, polling=50).json_value()
 
     def upload(self, clip: Path) -> None:
         """Choose a file in the upload field, as the system's dialogue would."""
-        self.wait("!!document.querySelector('#video input[type=file]')")
-        field = self.browser.find_element("css selector", "#video input[type=file]")
-        field.send_keys(str(clip))
+        self.page.locator("#video input[type=file]").set_input_files(clip)
 
     def choose(self, list_id: str, option: str) -> None:
         self.see(f"#{list_id} input").click()
@@ -67,36 +61,39 @@ class Visitor:
     def words(self) -> list[str]:
         """The words of the result."""
         self.see("#player .word")
-        return [w.text for w in self.browser.find_elements("css selector", "#player .word")]
+        return self.page.locator("#player .word").all_inner_texts()
 
     def start_over(self) -> None:
         """To a page with neither a result nor a video."""
-        for button in ("#another", "#video button[aria-label=Clear]"):
-            for found in self.browser.find_elements("css selector", button):
-                if found.is_displayed():
-                    found.click()
-        self.wait("!!document.querySelector('#video input[type=file]')")
+        for button in ("#another", "#video [data-testid=video] button[aria-label=Clear]"):
+            if (found := self.page.locator(button)).is_visible():
+                found.click()
+        self.page.locator("#video input[type=file]").wait_for(state="attached")
         (self.folder / "talk.mp4").unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
-def visitor(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visitor]:
+def visitor(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Iterator[Visitor]:
     folder = tmp_path_factory.mktemp("visitor")
     (folder / "examples").mkdir()
     shutil.copy(EXAMPLES / "en.mp4", folder / "examples")
     transcriber = KnowingTranscriber()
     limits = Limits(minutes=0.1, megapixels=0.5, uploads_per_minute=1000, calls_per_minute=1000)
-    browser.execute_cdp_cmd(
-        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
-    )
     listener = bind("127.0.0.1", 0)
     with listener, open_store(limits) as store:
-        page = build_app(transcriber, folder / "examples", limits, name="knowing")
-        app = create_app(page, store, css=CSS, theme=THEME)
+        blocks = build_app(transcriber, folder / "examples", limits, name="knowing")
+        app = create_app(blocks, store, **LOOK)
         with Server(app, listener, limits) as address:
-            browser.get(address)
-            yield Visitor(browser, transcriber, folder)
-            browser.get("about:blank")
+            # drawing what moves costs as much as all else
+            page = browser.new_page(
+                viewport={"width": 1600, "height": 1100}, reduced_motion="reduce"
+            )
+            page.set_default_timeout(1000 * WAIT)
+            visitor = Visitor(page, transcriber, folder)
+            page.on("console", lambda message: visitor.complaints.append(message.text))
+            page.goto(address)
+            yield visitor
+            page.close()
 
 
 @pytest.fixture
@@ -115,7 +112,7 @@ def test_stop_ends_the_work_within_two_seconds(
     uploaded: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor, transcriber = uploaded, uploaded.transcriber
-    facts = visitor.see("#facts", "no face").text
+    facts = visitor.see("#facts", "no face").inner_text()
     assert facts.split("\n")[:3] == ["2.0 s", "64 × 48", "25 pictures a second"]
     told = []
     stop = Desk.stop
@@ -136,7 +133,7 @@ def test_stop_ends_the_work_within_two_seconds(
 def test_what_did_not_work_is_told_without_the_servers_folders(uploaded: Visitor) -> None:
     uploaded.transcriber.trouble = "nothing to transcribe: no face was found in any frame"
     uploaded.see("#begin").click()
-    message = uploaded.see(".toast-body").text
+    message = uploaded.see(".toast-body").inner_text()
     assert "talk.mp4: nothing to transcribe" in message
     assert "/" not in message
     uploaded.see(".toast-close").click()
@@ -149,16 +146,15 @@ def test_an_upload_becomes_words_that_jump_subtitles_and_files(uploaded: Visitor
     assert visitor.transcriber.asked == [
         {"modality": "av", "language": "auto", "beam_size": 5, "face": "auto"}
     ]
-    languages = visitor.see("#player .languages").text.split()
+    languages = visitor.see("#player .languages").inner_text().split()
     assert languages == ["Language", "English", "88%", "Arabic", "12%"]
-    unsure = visitor.browser.find_elements("css selector", "#player .word.unsure")
-    assert [word.text for word in unsure] == ["f"]
-    assert "the <b>sound</b> is odd" in visitor.see("#player .notes").text
+    assert visitor.page.locator("#player .word.unsure").all_inner_texts() == ["f"]
+    assert "the <b>sound</b> is odd" in visitor.see("#player .notes").inner_text()
 
     now = "document.querySelector('video.source').currentTime"
     visitor.see(".word[data-index='4']").click()
     assert visitor.wait(now) == pytest.approx(1.0, abs=0.01)
-    assert visitor.see(".word.now").text == "two"
+    assert visitor.see(".word.now").inner_text() == "two"
     assert visitor.wait("document.querySelector('.mouth video').currentTime > 0.9")
 
     track = "document.querySelector('video.source').textTracks[0]"
@@ -168,29 +164,23 @@ def test_an_upload_becomes_words_that_jump_subtitles_and_files(uploaded: Visitor
     assert visitor.wait(f"{track}.mode") == "hidden"
 
     visitor.see("[data-does=edit]").click()
-    visitor.browser.execute_script("document.querySelector('.word[data-index=\"3\"]').focus()")
-    visitor.browser.execute_script(
-        "document.querySelector('.word[data-index=\"3\"]').textContent = '<eff>';"
-        "document.activeElement.blur()"
-    )
+    changed = visitor.see(".word[data-index='3']")
+    changed.fill("<eff>")
+    changed.press("Enter")
     assert visitor.wait(f"{track}.cues?.[0].text.includes('eff')")
     assert visitor.wait(now) == pytest.approx(1.0, abs=0.01), "a correction leads nowhere else"
     for ending in ("srt", "vtt", "ass", "json", "txt"):
-        visitor.see("#downloads button", ending.upper()).click()
-        content = downloaded(visitor.folder / f"talk.{ending}")
+        with visitor.page.expect_download() as download:
+            visitor.see("#downloads button", ending.upper()).click()
+        assert download.value.suggested_filename == f"talk.{ending}"
+        content = download.value.path().read_text("utf-8")
         assert "<eff>" in content or "&lt;eff&gt;" in content, ending
         if ending == "json":
             assert json.loads(content)["words"][3]["text"] == "<eff>"
-    complaints = [entry["message"] for entry in visitor.browser.get_log("browser")]
+        elif ending != "txt":
+            assert len(pysubs2.SSAFile.from_string(content).events) == 1
+    complaints = visitor.complaints
     assert not [text for text in complaints if "Content Security" in text or " 40" in text]
-
-
-def downloaded(path: Path) -> str:
-    """The content of a file once the browser has written it."""
-    end = time.monotonic() + WAIT
-    while not path.is_file() and time.monotonic() < end:
-        time.sleep(0.05)
-    return path.read_text("utf-8")
 
 
 def test_arabic_runs_from_the_right(uploaded: Visitor) -> None:
@@ -219,9 +209,39 @@ def test_each_kind_of_bad_file_shows_its_message(visitor: Visitor) -> None:
         ("large.mp4", r"1000 x 600 has more than the 0\.5 megapixels"),
     ]:
         visitor.upload(folder / name)
-        assert re.search(f"^{name}: .*{message}", visitor.see("#facts .trouble", name).text)
-        visitor.see("#video button[aria-label=Clear]").click()
+        assert re.search(f"^{name}: .*{message}", visitor.see("#facts .trouble", name).inner_text())
+        visitor.see("#video [data-testid=video] button[aria-label=Clear]").click()
         visitor.wait("!document.querySelector('#facts .trouble')")
+
+
+def test_examples_are_read_however_soon_the_next_one_is_clicked(visitor: Visitor) -> None:
+    visitor.start_over()
+    visitor.transcriber.asked.clear()
+    for clicks in range(1, 6):
+        visitor.see("#examples button", "English").click()
+        assert visitor.words()
+        assert len(visitor.transcriber.asked) == clicks
+        visitor.see("#another").click()
+    visitor.see("#chooser")
+
+
+def test_the_camera_is_recorded_to_the_end(visitor: Visitor) -> None:
+    visitor.start_over()
+    visitor.see("#video button[aria-label='Capture from camera']").click()
+    visitor.see("#video button", "Access Webcam").click()
+    visitor.see("#video button", "Record").click()
+    visitor.see("#video button", "Stop")
+    visitor.page.evaluate("void performance.mark('began')")
+    visitor.page.wait_for_timeout(1500)
+    lasted = visitor.page.evaluate("performance.measure('recorded', 'began').duration / 1000")
+    visitor.see("#video button", "Stop").click()
+    facts = visitor.see("#facts", "no face").inner_text().split("\n")
+    assert facts[1] == "640 × 480"
+    assert float(facts[0].removesuffix(" s")) > lasted - 0.5
+    visitor.see("#begin").click()
+    assert visitor.words()
+    visitor.see("#another").click()
+    visitor.see("#video button[aria-label='Upload file']").click()
 
 
 def test_the_bundled_model_is_chosen_and_reads_in_quiet_and_in_noise(visitor: Visitor) -> None:
@@ -231,7 +251,7 @@ def test_the_bundled_model_is_chosen_and_reads_in_quiet_and_in_noise(visitor: Vi
     visitor.transcriber.asked.clear()
     visitor.see("#more button").click()
     visitor.choose("model", DEFAULT_MODEL)
-    assert "GRID" in visitor.see("#about", "Licence").text
+    assert "GRID" in visitor.see("#about", "Licence").inner_text()
     visitor.see("#examples button", "English").click()
     visitor.see("#player .languages", "English")
     assert visitor.words()
@@ -241,7 +261,7 @@ def test_the_bundled_model_is_chosen_and_reads_in_quiet_and_in_noise(visitor: Vi
     visitor.see("#laboratory button").click()
     visitor.see("#picture label", "Mouth covered").click()
     visitor.see("#attempt").click()
-    readings = visitor.see("#outcome .readings").text
+    readings = visitor.see("#outcome .readings").inner_text()
     assert all(name in readings for name in ("In quiet", "Sound only", "Lips only"))
     assert "something covers the mouth" in readings
     assert visitor.wait("document.querySelector('video.spoilt').duration") > 1
@@ -251,7 +271,7 @@ def test_the_bundled_model_is_chosen_and_reads_in_quiet_and_in_noise(visitor: Vi
     visitor.see("#about", "knowing")
     visitor.see("#levels").click()
     visitor.see("#outcome small", "Something covers the mouth")
-    points = visitor.browser.find_elements("css selector", "#outcome circle")
-    assert len(points) == 18, "three readings at five levels and in quiet"
+    points = visitor.page.locator("#outcome circle").count()
+    assert points == 18, "three readings at five levels and in quiet"
     visitor.see("#laboratory button").click()
     visitor.see("#more button").click()

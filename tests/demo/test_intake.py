@@ -39,6 +39,18 @@ def test_a_broken_file_is_named_without_its_folder(tmp_path: Path) -> None:
     assert str(tmp_path) not in str(refused.value)
 
 
+def test_ten_gigabytes_of_nothing_are_refused_by_their_size_and_their_content(
+    tmp_path: Path,
+) -> None:
+    sparse = tmp_path / "sparse.mp4"
+    with sparse.open("wb") as file:
+        file.truncate(10_000_000_000)
+    with pytest.raises(AvsrError, match=r"^sparse\.mp4: has 10000 MB; at most 500 MB"):
+        check_upload(sparse, Limits())
+    with pytest.raises(AvsrError, match=r"^sparse\.mp4: is not a video or audio file"):
+        check_upload(sparse, Limits(upload_megabytes=20_000))
+
+
 def test_the_packets_of_a_file_are_counted_once(
     make_clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

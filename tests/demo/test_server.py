@@ -14,7 +14,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,20 @@ from demo.store import BLOCK, Store, open_store
 README = Path(__file__).parents[2] / "demo" / "README.md"
 FILE = {"_type": "gradio.FileData"}
 SERVE = """
+import asyncio
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from demo import server
 from demo.limits import Limits
-from demo.server import Server, bind
 from demo.store import open_store
 app = FastAPI()
-app.get("/")(lambda: {})
-with bind("127.0.0.1", 0) as listener, open_store(Limits()) as store:
-    server = Server(app, listener, Limits())
+async def open_page():
+    yield b"here"
+    await asyncio.sleep(1000)
+app.get("/")(lambda: StreamingResponse(open_page()))
+server.LONGEST_FAREWELL = 0.2
+with server.bind("127.0.0.1", 0) as listener, open_store(Limits()) as store:
+    server = server.Server(app, listener, Limits())
     print(server.address, flush=True)
     server.run()
 """
@@ -269,6 +275,7 @@ def zip_bomb(folder: Path) -> bytes:
         ("long", "is longer than the 0.1 minutes"),
         ("forged length", "is longer than the 0.1 minutes"),
         ("large picture", "its picture of 1000 x 600 has more than the 0.5 megapixels"),
+        ("20,000 x 20,000", "none of its picture or sound can be decoded"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line(
@@ -284,7 +291,13 @@ def test_a_bad_file_is_refused_in_one_line(
         "forged length": {"duration": 6.5, "rate": 5},
         "large picture": {"size": (1000, 600), "duration": 0.2},
     }
-    if kind in options:
+    if kind == "20,000 x 20,000":
+        path = make_clip("bad.avi", duration=0.2, video_codec="rawvideo", audio_codec=None)
+        content = path.read_bytes()
+        size, said = struct.pack("<II", 64, 48), struct.pack("<II", 20_000, 20_000)
+        assert content.count(size) == 2, "both headers"
+        content = content.replace(size, said)
+    elif kind in options:
         path = make_clip("bad.mkv" if kind == "forged length" else "bad.mp4", **options[kind])
         content = path.read_bytes()
         if kind == "forged length":  # Matroska's element Duration, in ms
@@ -405,6 +418,36 @@ def test_jobs_and_queue_are_bounded(transcriber: Any, tmp_path: Path, talk: byte
         busy.go.set()
         assert all("event: complete" in site.result(call) for call in calls)
         assert busy.most == 2
+
+
+def test_who_asks_while_the_events_end_is_answered_once_she_knows(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the page takes the old stream for open, and never hears of what it asked for."""
+    monkeypatch.setattr(guard, "HANGING_UP", 30.0)
+    number = next(
+        function["id"]
+        for function in site.get("/config").json()["dependencies"]
+        if function["api_name"] == "transcribe"
+    )
+    ask = {"data": [None, "av", "auto", 5, "auto"], "fn_index": number, "session_hash": "ann"}
+
+    def join(session: str = "ann") -> int:
+        call = {**ask, "session_hash": session}
+        return site.post("/gradio_api/queue/join", json=call).status_code
+
+    assert join() == 200
+    with ThreadPoolExecutor() as pool:
+        events = f"{site.address}/gradio_api/queue/data?session_hash=ann"
+        with httpx.stream("GET", events, timeout=30) as stream:
+            lines = stream.iter_lines()
+            assert any("close_stream" in line for line in lines)
+            asked = pool.submit(join)
+            assert join("ben") == 200, "others do not wait"
+            assert not wait([asked], timeout=0.3).done
+        assert asked.result() == 200
+        with httpx.stream("GET", events, timeout=30) as stream:
+            assert any("process_completed" in line for line in stream.iter_lines())
 
 
 def test_each_address_has_its_own_rate(transcriber: Any, tmp_path: Path, talk: bytes) -> None:
@@ -566,16 +609,26 @@ def test_the_readmes_curl_example_runs(site: Site, talk: bytes, tmp_path: Path) 
 def test_a_stopped_server_leaves_nothing_behind(tmp_path: Path, how: signal.Signals) -> None:
     command = [sys.executable, "-c", SERVE]
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path)}
+    pipe = subprocess.PIPE
     process = subprocess.Popen(
-        command, env=environment, cwd=README.parents[1], stdout=subprocess.PIPE
+        command, env=environment, cwd=README.parents[1], stdout=pipe, stderr=pipe
     )
     assert process.stdout is not None
     address = process.stdout.readline().decode().strip()
-    wait_until(lambda: httpx.get(address).status_code == 200)
-    assert os.listdir(tmp_path)
-    process.send_signal(how)
-    assert process.wait(20) == 0
+    with httpx.stream("GET", address, timeout=30) as page:
+        content = page.iter_bytes()
+        assert next(content) == b"here"
+        assert os.listdir(tmp_path)
+        process.send_signal(how)
+        _, complaints = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert complaints == b"", "of a page that is still open"
     assert not os.listdir(tmp_path)
+
+
+def test_two_servers_have_two_ports() -> None:
+    with bind("127.0.0.1", None) as first, bind("127.0.0.1", None) as second:
+        assert first.getsockname() != second.getsockname()
 
 
 def test_users_come_from_a_file(tmp_path: Path) -> None:

@@ -29,7 +29,6 @@ from avsr.face.geometry import (
     invert,
     reduce_image,
     reduction_for,
-    smooth_transforms,
     warp,
 )
 from avsr.face.landmarks import Face, FaceFinder, Frame
@@ -188,7 +187,8 @@ class _Track:
 
     def _smooth(self) -> FloatArray:
         """The transform of the mean of all frames that wait."""
-        self.transform = smooth_transforms(np.stack([points for points, _ in self.waiting]))[0]
+        stable = np.mean([points[STABLE] for points, _ in self.waiting], axis=0)
+        self.transform = estimate_similarity(stable, MEAN_FACE)
         return self.transform
 
     def _crop_next(self, transform: FloatArray) -> None:
@@ -258,8 +258,8 @@ def track_faces(frames: Iterable[Frame]) -> FaceTracks:
 
 def _thumbnail(frame: Picture) -> FloatArray:
     """The picture at 32x18 in grey without its mean level: what a cut changes, a flash does not."""
-    small = frame.resized(0, 0, frame.width, frame.height, 32, 18)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float64)
+    sampled = frame.sampled(max(1, min(frame.width // 160, frame.height // 90)))
+    grey = cv2.resize(sampled, (32, 18), interpolation=cv2.INTER_AREA).astype(np.float64)
     return grey - grey.mean()
 
 

@@ -31,11 +31,10 @@ from avsr.face.geometry import (
     reduction_for,
     warp,
 )
-from avsr.face.landmarks import Face, FaceFinder, Frame
+from avsr.face.landmarks import MAX_FACES, Face, FaceFinder, Frame, borrow_finder
 from avsr.media import Picture, as_picture
 from avsr.rates import FPS, MOUTH_SIZE
 
-MAX_TRACKS = 4  # faces followed at the same time
 SEARCH_EVERY = FPS  # frames between searches for new faces while all known ones are followed
 RETRY_EVERY = 5  # frames between searches for a face that was lost
 CLOSER_EVERY = 10  # frames between close looks at a picture that seems empty (60 ms at 720p)
@@ -228,7 +227,7 @@ def track_faces(frames: Iterable[Frame]) -> FaceTracks:
     active: list[_Track] = []
     thumbnail: FloatArray | None = None
     num_frames, searched, looked = 0, 0, -CLOSER_EVERY
-    with FaceFinder(MAX_TRACKS) as finder:
+    with borrow_finder() as finder:
         for index, frame in enumerate(map(as_picture, frames)):
             num_frames = index + 1
             previous, thumbnail = thumbnail, _thumbnail(frame)
@@ -306,7 +305,7 @@ def _end_moved(active: list[_Track], faces: list[Face | None]) -> list[_Track]:
 def _end_gone(active: list[_Track]) -> list[_Track]:
     """End the tracks whose face is away for too long, and the smallest where there are too many."""
     by_size = sorted(active, key=lambda track: -track.last.size)
-    gone = [track for track in active if len(track.gap) > MAX_GAP or track in by_size[MAX_TRACKS:]]
+    gone = [track for track in active if len(track.gap) > MAX_GAP or track in by_size[MAX_FACES:]]
     active[:] = [track for track in active if track not in gone]
     return _close(gone)
 

@@ -55,8 +55,7 @@ MESH_VERTICES = {
 VERTICES = [MESH_VERTICES[point] for point in POINT_IDS]
 EYES = [STABLE_IDS.index(36), STABLE_IDS.index(45)]  # rows of the outer corners, right and left
 
-CUT_SIDE = 256  # px, what the detectors are given around one face
-LARGE_CUT = 512  # px; from there on the mesh alone is given half of it (its net takes 192 of 0.7)
+CUT_SIDE = 256  # px, what the mesh is given around one face (its net takes 192 of the face itself)
 WHOLE_SIDE = 512  # px, what the detectors are given of a whole picture (their nets take 128, 192)
 CUT_MARGIN = 2.0  # side of the cut in sizes of the face: room to move within one frame
 # Where the mesh is placed, in sizes of the face: so its points differ least (by 0.01 distances of
@@ -134,13 +133,9 @@ class Square:
 
 
 def square_around(center: NDArray[np.float64], side: float) -> Square:
-    """The square of about ``side`` px around ``center`` (2,).
-
-    All its edges are multiples of 4 px: halved, or in planes of half the size, it has whole px too.
-    """
-    whole = max(8, 4 * round(side / 4))
-    x, y = (4 * round((place - whole / 2) / 4) for place in center)
-    return Square(x, y, whole)
+    """The square of about ``side`` px around ``center`` (2,)."""
+    whole = max(8, round(side))
+    return Square(round(center[0] - whole / 2), round(center[1] - whole / 2), whole)
 
 
 class FaceFinder:
@@ -232,11 +227,8 @@ class FaceFinder:
         across, down = left - right
         angle = float(np.arctan2(down, across))
         lower = MESH_LOWER * guess.size * np.array([-np.sin(angle), np.cos(angle)])
-        size = square.side
-        while size >= LARGE_CUT:  # halves are quickly made; the mesh makes any size its own
-            size = (size + 1) // 2
         vertices = self._alone.place(
-            square.cut(frame, size),
+            square.cut(frame, CUT_SIDE),
             square.locate(guess.center + lower),
             MESH_SIDE * guess.size / square.side,
             angle,

@@ -8,7 +8,7 @@ from avsr.ahead import ahead
 from avsr.model import AVSRModel
 from avsr.pipeline import TranscribeOptions, is_long, recognize, transcribe_file
 from avsr.recording import Recording, read_recording
-from avsr.sync import in_step
+from avsr.sync import all_in_step
 from avsr.transcript import Transcript
 
 BATCH_FILES = 4  # that the model takes at a time, and that wait for it
@@ -46,7 +46,7 @@ def transcribe_batches(
                 yield from _recognize(model, batch, options)
                 batch = []
             if recording is not None:
-                batch.append(in_step(model, recording) if options.sync else recording)
+                batch.append(recording)
             elif read.error is not None:
                 yield read.error
             else:
@@ -71,6 +71,8 @@ def _recognize(
 ) -> list[Result]:
     """A batch; if that fails each one alone, so that only the failing one has no transcript."""
     try:
+        if options.sync:
+            batch = all_in_step(model, batch)
         return [*recognize(model, batch, options)] if batch else []
     except Exception as error:
         if len(batch) == 1:

@@ -15,6 +15,7 @@ from avsr.encoder import EncoderOutput
 from avsr.language import probabilities
 from avsr.rates import FPS, SAMPLES_PER_FRAME
 from avsr.recording import Recording
+from avsr.threads import in_few_threads
 
 if TYPE_CHECKING:
     from avsr.face import MouthTrack
@@ -27,6 +28,7 @@ BOTH_SURE = 0.9  # probability of either language; one language alone looked lik
 NEAR = 2 * STEP  # frames within which the quietest one is the cut
 
 
+@in_few_threads
 @torch.inference_mode()
 def language_change(
     model: "AVSRModel", encoded: "Encoded", index: int, recording: Recording

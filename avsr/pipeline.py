@@ -18,6 +18,7 @@ from avsr.rates import CROP_SIZE, FBANK_DIM
 from avsr.recording import Recording, check_face, read_recording
 from avsr.search import Hypothesis, SearchOptions
 from avsr.sync import in_step
+from avsr.threads import in_few_threads
 from avsr.transcript import Modality, Transcript, Word
 
 LENGTH_BONUS = 0.5  # nats a token, against a language model's liking for short texts
@@ -81,6 +82,7 @@ class Encoded:
     """(B,) frames."""
 
 
+@in_few_threads
 @torch.inference_mode()
 def encode(model: AVSRModel, recordings: Sequence[Recording], language: str = "auto") -> Encoded:
     """Encode recordings of one modality in one batch; ``language`` as in TranscribeOptions."""
@@ -96,6 +98,7 @@ def encode(model: AVSRModel, recordings: Sequence[Recording], language: str = "a
     )
 
 
+@in_few_threads
 @torch.inference_mode()
 def decode(
     model: AVSRModel, encoded: Encoded, languages: torch.Tensor, options: TranscribeOptions

@@ -6,6 +6,7 @@ taken for which its CTC head is surest, that is, whose mean entropy is lowest.
 """
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from avsr.encoder import fill_blank, normalize_mouth
 from avsr.rates import FPS, SAMPLES_PER_FRAME
+from avsr.threads import in_few_threads
 
 if TYPE_CHECKING:
     from avsr.model import AVSRModel
@@ -42,9 +44,7 @@ class Synchronizer:
         """What to say of lips that were moved."""
         if self.frames == 0:
             return []
-        late = "after" if self.frames > 0 else "before"
-        ms = abs(self.frames) * 1000 // FPS
-        return [f"the lips come {ms} ms {late} the sound; they were put right"]
+        return [_note(self.frames)]
 
     def align(self, recording: "Recording") -> "Recording":
         """The recording with its lips where the sound is, and what the front end sees in them."""
@@ -54,7 +54,7 @@ class Synchronizer:
         if visual is None:
             visual = see(self.model, recording.mouth)
         if len(self.found) < ESTIMATES:
-            self.found.append(lips_delay(self.model, recording, visual))
+            self.found += lips_delays(self.model, [replace(recording, visual=visual)])
         if self.frames:
             visual = shifted(visual, self.frames)
         return replace(recording, visual=visual)
@@ -62,11 +62,35 @@ class Synchronizer:
 
 def in_step(model: "AVSRModel", recording: "Recording") -> "Recording":
     """The recording with its lips where the sound is, and a warning where they were not."""
-    synchronizer = Synchronizer(model)
-    aligned = synchronizer.align(recording)
-    return replace(aligned, warnings=(*aligned.warnings, *synchronizer.notes))
+    return all_in_step(model, [recording])[0]
 
 
+def all_in_step(model: "AVSRModel", recordings: "Sequence[Recording]") -> "list[Recording]":
+    """Recordings, each as ``in_step`` has it; the network takes them together."""
+    both = [
+        i
+        for i, recording in enumerate(recordings)
+        if recording.waveform is not None and recording.mouth is not None and model.has("ctc")
+    ]
+    found = list(recordings)
+    for i in both:
+        if found[i].visual is None:
+            found[i] = replace(found[i], visual=see(model, found[i].mouth))
+    for i, late in zip(both, lips_delays(model, [found[i] for i in both]), strict=True):
+        if late:
+            visual = found[i].visual
+            assert visual is not None
+            warnings = (*found[i].warnings, _note(late))
+            found[i] = replace(found[i], visual=shifted(visual, late), warnings=warnings)
+    return found
+
+
+def _note(late: int) -> str:
+    when = "after" if late > 0 else "before"
+    return f"the lips come {abs(late) * 1000 // FPS} ms {when} the sound; they were put right"
+
+
+@in_few_threads
 @torch.inference_mode()
 def see(model: "AVSRModel", mouth: object) -> Tensor:
     """Outputs (T, C) of the visual front end for mouth crops (T, 96, 96) uint8, on the CPU."""
@@ -79,29 +103,36 @@ def shifted(frames: Tensor, late: int) -> Tensor:
     return frames[(torch.arange(len(frames)) + late).clamp(0, len(frames) - 1)]
 
 
-@torch.inference_mode()
-def lips_delay(model: "AVSRModel", recording: "Recording", visual: Tensor) -> int:
-    """Frames by which the lips come late, 5 at most; negative: early. 0 where none is better."""
+def lips_delays(model: "AVSRModel", recordings: "Sequence[Recording]") -> list[int]:
+    """Frames by which the lips of each recording, whose ``visual`` is known, come late.
+
+    5 at most; negative: early; 0 where no shift is clearly better.
+    """
     from avsr.pipeline import encode
 
-    assert recording.waveform is not None
-    first = max(0, (len(visual) - EXCERPT) // 2)
-    last = min(len(visual), first + EXCERPT)
-    sound = recording.waveform[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME]
+    if not recordings:
+        return []
     shifts = range(-MOST_FRAMES, MOST_FRAMES + 1)
-    parts = [
-        replace(
+    parts: list[Recording] = []
+    for recording in recordings:
+        visual, sound = recording.visual, recording.waveform
+        assert visual is not None
+        assert sound is not None
+        first = max(0, (len(visual) - EXCERPT) // 2)
+        last = min(len(visual), first + EXCERPT)
+        excerpt = replace(
             recording,
-            waveform=sound,
+            waveform=sound[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME],
             mouth=None if recording.mouth is None else recording.mouth[first:last],
-            visual=shifted(visual, shift)[first:last],
         )
-        for shift in shifts
-    ]
+        parts += [replace(excerpt, visual=shifted(visual, s)[first:last]) for s in shifts]
     log_probs = encode(model, parts).ctc_log_probs
     assert log_probs is not None
-    entropies = -(log_probs.exp() * log_probs).sum(-1).mean(-1)
-    best = int(entropies.argmin())
-    if float(entropies[MOST_FRAMES] - entropies[best]) <= MARGIN:
-        return 0
-    return shifts[best]
+    found = []
+    for row in range(0, len(parts), len(shifts)):
+        own = log_probs[row : row + len(shifts), : parts[row].num_frames]
+        entropies = -(own.exp() * own).sum(-1).mean(-1)
+        best = int(entropies.argmin())
+        clear = float(entropies[MOST_FRAMES] - entropies[best]) > MARGIN
+        found.append(shifts[best] if clear else 0)
+    return found

@@ -74,7 +74,7 @@ def test_without_lips_or_sound_nothing_is_moved(model, recordings):
 
 def test_an_offset_is_that_of_the_recording_not_of_a_part(model, recordings, monkeypatch):
     answers = iter([3, -MOST_FRAMES, 3])
-    monkeypatch.setattr("avsr.sync.lips_delay", lambda *_: next(answers))
+    monkeypatch.setattr("avsr.sync.lips_delays", lambda *_: [next(answers)])
     synchronizer = Synchronizer(model)
     for _ in range(5):  # no more than three are asked for
         aligned = synchronizer.align(recordings[0])

@@ -63,7 +63,7 @@ class ModelRecognizer:
 
         from avsr.pipeline import decode, encode
         from avsr.recording import Recording
-        from avsr.sync import in_step
+        from avsr.sync import all_in_step
 
         codes = self.model.config.languages
         recordings = [
@@ -71,7 +71,7 @@ class ModelRecognizer:
             for c in clips
         ]
         if self.options.sync:
-            recordings = [in_step(self.model, recording) for recording in recordings]
+            recordings = all_in_step(self.model, recordings)
         encoded = encode(self.model, recordings)
         detected = encoded.language_probs.argmax(-1).tolist()
         probs = [

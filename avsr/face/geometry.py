@@ -61,16 +61,21 @@ def estimate_similarity(source: ArrayLike, target: ArrayLike) -> FloatArray:
     Returns the (2, 3) matrix. It is closed: with points as complex numbers the rotation and scale
     are one complex factor.
     """
-    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    s, t = source - source_mean, target - target_mean
-    spread = (s * s).sum()
+    source, target = _complex(source), _complex(target)
+    source_mean, target_mean = source.sum() / len(source), target.sum() / len(target)
+    away = source - source_mean
+    spread = np.vdot(away, away).real
     if spread == 0:
         raise ValueError("all points coincide: they define no similarity transform")
-    a = (s * t).sum() / spread
-    b = (s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0]).sum() / spread
-    linear = np.array([[a, -b], [b, a]])
-    return np.column_stack([linear, target_mean - linear @ source_mean])
+    factor = np.vdot(away, target - target_mean) / spread
+    shift = target_mean - factor * source_mean
+    a, b = factor.real, factor.imag
+    return np.array([[a, -b, shift.real], [b, a, shift.imag]])
+
+
+def _complex(points: ArrayLike) -> NDArray[np.complex128]:
+    """Points (N, 2) as complex numbers (N,)."""
+    return np.ascontiguousarray(points, np.float64).view(np.complex128)[:, 0]
 
 
 def measure_turns(landmarks: ArrayLike) -> FloatArray:

@@ -5,6 +5,7 @@ close-ups; the full-range detector sees the small faces of a stage, whose enlarg
 the mesh. A face that is already known needs neither: the mesh at its last place follows it.
 """
 
+import atexit
 import os
 import sys
 import tempfile
@@ -62,6 +63,7 @@ CUT_MARGIN = 2.0  # side of the cut in sizes of the face: room to move within on
 MESH_SIDE = 1.4
 MESH_LOWER = 0.04  # towards the chin
 SETTLED = 0.08  # face sizes; from a square that far beside the face the mesh is run once more
+MAX_FACES = 4  # in one picture, the largest ones
 MIN_CONFIDENCE = 0.5  # of the detectors; the mesh that follows has the last word
 SAME_FACE = 0.5  # two finds are one face when their centres are nearer than this, in face sizes
 
@@ -142,7 +144,7 @@ class FaceFinder:
     It keeps nothing from picture to picture, so the same picture has the same faces always.
     """
 
-    def __init__(self, max_faces: int = 4) -> None:
+    def __init__(self, max_faces: int = MAX_FACES) -> None:
         self.max_faces = max_faces
         with _quiet_mediapipe():
             from mediapipe.python.solutions import face_detection, face_mesh
@@ -273,6 +275,34 @@ class FaceFinder:
             )
             faces.append(Face(np.empty((0, 2)), np.concatenate([ends[0], ends[1] - ends[0]])))
         return faces
+
+
+_IDLE: list[FaceFinder] = []  # to start one takes 35 ms, as long as to follow a face for ten frames
+MOST_IDLE = 2
+
+
+@contextmanager
+def borrow_finder() -> Iterator[FaceFinder]:
+    """A finder that others used before and will use again, never two at a time."""
+    try:
+        finder = _IDLE.pop()
+    except IndexError:
+        finder = FaceFinder()
+        atexit.register(_close_idle)
+    try:
+        yield finder
+    except BaseException:  # who knows what it still holds
+        finder.close()
+        raise
+    if len(_IDLE) < MOST_IDLE:
+        _IDLE.append(finder)
+    else:
+        finder.close()
+
+
+def _close_idle() -> None:
+    while _IDLE:
+        _IDLE.pop().close()
 
 
 def _face_of(vertices: NDArray[np.float64]) -> Face:

@@ -29,14 +29,12 @@ from avsr.face.geometry import (
     invert,
     reduce_image,
     reduction_for,
-    smooth_transforms,
     warp,
 )
-from avsr.face.landmarks import Face, FaceFinder, Frame
+from avsr.face.landmarks import MAX_FACES, Face, FaceFinder, Frame, borrow_finder
 from avsr.media import Picture, as_picture
 from avsr.rates import FPS, MOUTH_SIZE
 
-MAX_TRACKS = 4  # faces followed at the same time
 SEARCH_EVERY = FPS  # frames between searches for new faces while all known ones are followed
 RETRY_EVERY = 5  # frames between searches for a face that was lost
 CLOSER_EVERY = 10  # frames between close looks at a picture that seems empty (60 ms at 720p)
@@ -188,7 +186,8 @@ class _Track:
 
     def _smooth(self) -> FloatArray:
         """The transform of the mean of all frames that wait."""
-        self.transform = smooth_transforms(np.stack([points for points, _ in self.waiting]))[0]
+        stable = np.mean([points[STABLE] for points, _ in self.waiting], axis=0)
+        self.transform = estimate_similarity(stable, MEAN_FACE)
         return self.transform
 
     def _crop_next(self, transform: FloatArray) -> None:
@@ -228,7 +227,7 @@ def track_faces(frames: Iterable[Frame]) -> FaceTracks:
     active: list[_Track] = []
     thumbnail: FloatArray | None = None
     num_frames, searched, looked = 0, 0, -CLOSER_EVERY
-    with FaceFinder(MAX_TRACKS) as finder:
+    with borrow_finder() as finder:
         for index, frame in enumerate(map(as_picture, frames)):
             num_frames = index + 1
             previous, thumbnail = thumbnail, _thumbnail(frame)
@@ -258,8 +257,8 @@ def track_faces(frames: Iterable[Frame]) -> FaceTracks:
 
 def _thumbnail(frame: Picture) -> FloatArray:
     """The picture at 32x18 in grey without its mean level: what a cut changes, a flash does not."""
-    small = frame.resized(0, 0, frame.width, frame.height, 32, 18)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float64)
+    sampled = frame.sampled(max(1, min(frame.width // 160, frame.height // 90)))
+    grey = cv2.resize(sampled, (32, 18), interpolation=cv2.INTER_AREA).astype(np.float64)
     return grey - grey.mean()
 
 
@@ -306,7 +305,7 @@ def _end_moved(active: list[_Track], faces: list[Face | None]) -> list[_Track]:
 def _end_gone(active: list[_Track]) -> list[_Track]:
     """End the tracks whose face is away for too long, and the smallest where there are too many."""
     by_size = sorted(active, key=lambda track: -track.last.size)
-    gone = [track for track in active if len(track.gap) > MAX_GAP or track in by_size[MAX_TRACKS:]]
+    gone = [track for track in active if len(track.gap) > MAX_GAP or track in by_size[MAX_FACES:]]
     active[:] = [track for track in active if track not in gone]
     return _close(gone)
 

@@ -341,19 +341,24 @@ def _measure_duration(path: str | Path) -> float:
 
 
 def _packet_start(packet: Any) -> float:
-    return float(packet.pts * packet.time_base)
+    return _seconds(packet.pts, packet)
 
 
 def _packet_end(packet: Any) -> float:
     if packet.pts is None:
         return float("-inf")
-    return _packet_start(packet) + float((packet.duration or 0) * packet.time_base)
+    return _packet_start(packet) + _seconds(packet.duration or 0, packet)
+
+
+def _seconds(ticks: int, of: Any) -> float:
+    base = of.time_base  # times ``ticks`` as a Fraction it is the same and takes ten times as long
+    return float(ticks * base.numerator / base.denominator)
 
 
 def _frame_duration(frame: Any, stream: VideoStream | AudioStream) -> float:
     if isinstance(stream, AudioStream):
         return frame.samples / frame.sample_rate
     if frame.duration and frame.time_base:
-        return float(frame.duration * frame.time_base)
+        return _seconds(frame.duration, frame)
     rate = stream.average_rate or stream.guessed_rate
     return 1 / float(rate) if rate else 1 / FPS

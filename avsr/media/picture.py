@@ -4,6 +4,7 @@ Most videos store brightness at full size and two colour differences at half of 
 at a reduced picture or at a part of one is served from these, without the whole in RGB.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from av.video.reformatter import ColorRange
 from avsr.media.orientation import Orientation
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 PLANES = ("yuv420p", "yuvj420p")
 """Names of the formats that are taken as they are stored."""
@@ -42,6 +44,24 @@ class Picture:
         """The part from (x0, y0) up to (x1, y1), px, in RGB of another size (height, width, 3)."""
         return resize(self._rgb[y0:y1, x0:x1], width, height)
 
+    def sampled(self, step: int) -> Image:
+        """Every ``step``-th pixel of every ``step``-th row of the whole, in grey."""
+        return np.asarray(cv2.cvtColor(self._rgb[::step, ::step], cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class _ToRgb:
+    """What (luma, blue, red, 1) of a video's pictures mean."""
+
+    matrix: Matrix
+    """(3, 4) to RGB."""
+    grey: Matrix
+    """(4,) to grey."""
+    levels: Image
+    """(256,) the grey of each brightness without colour."""
+    luma_alone: bool
+    """Whether colours make no difference to the grey."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Planes:
@@ -50,8 +70,7 @@ class _Planes:
     luma: Image
     blue: Image
     red: Image
-    matrix: np.ndarray[Any, np.dtype[np.float64]]
-    """(3, 4) from (luma, blue, red, 1) to RGB."""
+    to_rgb: _ToRgb
 
 
 def as_picture(frame: "Picture | Image") -> Picture:
@@ -72,19 +91,21 @@ class StoredPicture(Picture):
 
     def grey(self, x0: int, y0: int, x1: int, y1: int) -> Image:
         """The part from (x0, y0) up to (x1, y1), px, in grey (y1 - y0, x1 - x0)."""
-        weights = GREY @ self._planes.matrix
-        part = self._planes.luma[y0:y1, x0:x1]
-        if np.abs(weights[1:3]).max() < 1e-3:  # grey is nothing but brightness
-            levels = np.arange(256) * weights[0] + weights[1:3].sum() * 128 + weights[3]
-            table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
-            return np.asarray(cv2.LUT(part, table), np.uint8)
+        to_rgb = self._planes.to_rgb
+        if to_rgb.luma_alone:
+            return np.asarray(cv2.LUT(self._planes.luma[y0:y1, x0:x1], to_rgb.levels), np.uint8)
         merged = self._merged(x0, y0, x1, y1, x1 - x0, y1 - y0)
-        return np.asarray(cv2.transform(merged, weights[None]), np.uint8)
+        return np.asarray(cv2.transform(merged, to_rgb.grey[None]), np.uint8)
 
     def resized(self, x0: int, y0: int, x1: int, y1: int, width: int, height: int) -> Image:
         """The part from (x0, y0) up to (x1, y1), px, in RGB of another size (height, width, 3)."""
         merged = self._merged(x0, y0, x1, y1, width, height)
-        return np.asarray(cv2.transform(merged, self._planes.matrix), np.uint8)
+        return np.asarray(cv2.transform(merged, self._planes.to_rgb.matrix), np.uint8)
+
+    def sampled(self, step: int) -> Image:
+        """Every ``step``-th pixel of every ``step``-th row in grey, its colours left out."""
+        luma = np.ascontiguousarray(self._planes.luma[::step, ::step])
+        return np.asarray(cv2.LUT(luma, self._planes.to_rgb.levels), np.uint8)
 
     def _merged(self, x0: int, y0: int, x1: int, y1: int, width: int, height: int) -> Image:
         """Brightness and colour differences of a part, resized to (height, width, 3)."""
@@ -121,8 +142,9 @@ def _planes_of(frame: VideoFrame, orientation: Orientation) -> _Planes:
     return _Planes(luma, blue, red, _to_rgb(*RED_BLUE.get(frame.colorspace, OTHER_RED_BLUE), full))
 
 
-def _to_rgb(red: float, blue: float, full: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(3, 4) matrix from (luma, blue, red, 1) to RGB: ITU-T H.273, 8.3, solved for RGB.
+@functools.cache
+def _to_rgb(red: float, blue: float, full: bool) -> _ToRgb:
+    """From (luma, blue, red, 1) to RGB and grey: ITU-T H.273, 8.3, solved for RGB.
 
     ``red`` and ``blue`` are their weights in the brightness; ``full``: 0 to 255 is stored, else
     brightness from 16 to 235 and differences from 16 to 240.
@@ -138,4 +160,8 @@ def _to_rgb(red: float, blue: float, full: bool) -> np.ndarray[Any, np.dtype[np.
     black = np.array([0 if full else 16, 128, 128])
     if not full:
         matrix = matrix * [255 / 219, 255 / 224, 255 / 224]
-    return np.column_stack([matrix, -matrix @ black])
+    matrix = np.column_stack([matrix, -matrix @ black])
+    grey = GREY @ matrix
+    exact = np.arange(256) * grey[0] + grey[1:3].sum() * 128 + grey[3]
+    levels = np.clip(np.rint(exact), 0, 255).astype(np.uint8)
+    return _ToRgb(matrix, grey, levels, luma_alone=bool(np.abs(grey[1:3]).max() < 1e-3))

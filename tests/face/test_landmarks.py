@@ -152,3 +152,20 @@ def test_vertices_are_read_as_written() -> None:
     assert (read_vertices(NormalizedLandmarkList(landmark=points)) == xyz[:, :2]).all()
     points[7]["visibility"] = 0.5  # written otherwise
     assert (read_vertices(NormalizedLandmarkList(landmark=points)) == xyz[:, :2]).all()
+
+
+def test_a_finder_is_used_again_but_by_one_at_a_time(draw_face) -> None:
+    with lm.borrow_finder() as first, lm.borrow_finder() as second:
+        assert first is not second
+        (fresh,) = second.find(draw_face(120, 500, 300))
+    with lm.borrow_finder() as third:
+        assert third in (first, second)
+        (face,) = third.find(draw_face(120, 500, 300))
+    np.testing.assert_array_equal(face.points, fresh.points)
+
+
+def test_a_finder_that_failed_is_not_used_again() -> None:
+    with pytest.raises(RuntimeError), lm.borrow_finder() as broken:
+        raise RuntimeError
+    with lm.borrow_finder() as other:
+        assert other is not broken

@@ -60,6 +60,18 @@ def test_parts_in_grey_and_rgb_are_those_of_the_whole(tmp_path, portrait, kind):
     assert np.abs(picture.rgb().astype(int) - frame).mean() < 2.5
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_are_those_of_the_grey_picture(tmp_path, portrait, kind):
+    path = write(tmp_path / "clip.mp4", portrait, **KINDS[kind])
+    (frame, *_), (picture, *_) = list(read_frames(path)), list(read_pictures(path))
+    wanted = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[::3, ::3].astype(int)
+    assert (as_picture(frame).sampled(3) == wanted).all()
+    sampled = picture.sampled(3)
+    assert sampled.shape == wanted.shape
+    # BT.709 weighs the colours otherwise than OpenCV's grey; without colour they are the same.
+    assert np.abs(sampled - wanted).mean() < (6 if kind == "bt709" else 1.6)
+
+
 def test_brightness_alone_is_grey_to_the_level(tmp_path, portrait):
     """Most files by far; the mouths that models are trained on come from them."""
     path = write(

@@ -10,7 +10,7 @@ take the visual front end's convolutions in bf16 where the CPU has instructions 
 import re
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from avsr.attention import Attending
 from avsr.encoder import VisualFrontend
 from avsr.errors import ModelError
 from avsr.packing import ACTIVATIONS, PackedLinear, activation_of, can_pack
@@ -54,6 +55,15 @@ class BFloat16Linear(nn.Module):
         return ACTIVATIONS[self.activation](y)
 
 
+class Rows(NamedTuple):
+    """Rows of a matrix as Int8Linear multiplies them."""
+
+    levels: Tensor
+    """(..., K) uint8."""
+    peak: Tensor
+    """(..., 1) fp32, the largest of each row without its sign."""
+
+
 class Int8Linear(nn.Module):
     """A linear layer with weights in int8, on CPUs; fp32 in, fp32 out. Its state has no weight.
 
@@ -88,13 +98,19 @@ class Int8Linear(nn.Module):
         self.middle = torch.tensor(levels + 1)  # the unsigned byte that stands for 0
         self.rounding = torch.tensor(levels + 1.5)  # the same, and 1/2 as fractions are cut off
 
-    def forward(self, x: Tensor) -> Tensor:
+    def prepare(self, x: Tensor | Rows) -> Rows:
+        """See ``avsr.packing.shared``."""
+        if isinstance(x, Rows):
+            return x
+        peak = x.abs().amax(-1, keepdim=True).clamp_(min=SMALLEST)
+        return Rows(torch.addcmul(self.rounding, x, self.levels / peak).to(torch.uint8), peak)
+
+    def forward(self, x: Tensor | Rows) -> Tensor:
         """(..., K) -> (..., N) fp32."""
         plain = self.plain
         if plain is not None:  # two threads at once both do it, to the same end
             self._pack(plain)
-        peak = x.abs().amax(-1, keepdim=True).clamp_(min=SMALLEST)
-        rows = torch.addcmul(self.rounding, x, self.levels / peak).to(torch.uint8)
+        rows, peak = self.prepare(x)
         y = torch.ops.onednn.qlinear_pointwise.tensor(
             rows,
             self.step,
@@ -248,6 +264,14 @@ def _take_scales(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
                 raise ModelError(f"{path} is broken: {name} is in int8 and has no scale that fits")
             scales[name] = scale.clone()  # which lets the mapping go
     return scales
+
+
+def lower_attention(model: nn.Module) -> None:
+    """Compute attention in bf16, where this CPU is made for it."""
+    if "bf16" in cpu_features():
+        for module in model.modules():
+            if isinstance(module, Attending):
+                module.dtype = torch.bfloat16
 
 
 def lower_convolutions(frontend: VisualFrontend) -> None:

@@ -33,6 +33,7 @@ SCALE = "_scale"  # behind the name of an int8 weight (N, K): (N,) fp32, what it
 SPARED = ("classifier.", "ctc.", "encoder.audio_proj", "encoder.video_proj", "encoder.fusion_proj")
 MANY_ROWS = r"cross_attention\.(key|value)$"  # layers of the decoder that see the whole memory
 LEVELS = 127  # of int8, on each side of 0
+LARGE = 1 << 13  # numbers of a weight that stays mapped
 SMALLEST = 1e-12  # peak of a row, so that zeros are divided by something
 
 
@@ -224,11 +225,18 @@ def load_weights(
         replaced = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
 
     def full(name: str, weight: Tensor) -> Tensor:
-        return weight.float() * scales[name][:, None] if name in scales else weight.float()
+        if name in scales:
+            return weight.float() * scales[name][:, None]
+        if not weight.is_floating_point() or weight.numel() < LARGE:
+            return weight.to(
+                torch.float32 if weight.is_floating_point() else weight.dtype, copy=True
+            )
+        return weight.float()
 
     def layer(weight_name: str, weight: Tensor) -> nn.Module:
         name = weight_name.removesuffix(".weight")
         like, bias = replaced[name], weights.pop(f"{name}.bias", None)
+        bias = None if bias is None else bias.clone()
         if precision == "int8" and name in layers:
             few_rows = name.startswith("decoder.") and re.search(MANY_ROWS, name) is None
             return Int8Linear(like, weight, scales.get(weight_name), bias, few_rows)
@@ -243,12 +251,10 @@ def load_weights(
     for name, made in converted(matrices, path, layer):
         del weights[name]
         model.set_submodule(name.removesuffix(".weight"), made)
-    other = [
-        name
-        for name, weight in weights.items()
-        if name in scales or (weight.is_floating_point() and weight.dtype != torch.float32)
-    ]
-    weights |= dict(converted(other, path, full))
+    # Small ones are copied, or they would keep the pages of large ones that are let go.
+    weights |= {n: full(n, weight) for n, weight in weights.items() if weight.numel() < LARGE}
+    large = [name for name, weight in weights.items() if weight.numel() >= LARGE]
+    weights |= dict(converted(large, path, full))
     # Packed layers do not take theirs; that the file has all was checked.
     model.load_state_dict(weights, assign=True, strict=False)
     return precision

@@ -2,9 +2,9 @@
 
 int8 has a scale for each output of a layer (in the file, beside the weights) and one for each row
 of its input, found while it computes, so that a clip gets the same numbers alone and in a batch;
-both are symmetric, sums are in int32. Layer norms, softmax, embeddings, the projections before the
-encoder's layers, the language classifier, the CTC head and all log-probabilities stay in fp32. Both
-take the visual front end's convolutions in bf16 where the CPU has instructions for it.
+both are symmetric, sums are in int32. Layer norms, embeddings, the projections before the encoder's
+layers, the language classifier, the CTC head and all log-probabilities stay in fp32. Both take
+attention and the visual front end's convolutions in bf16 where the CPU has instructions for it.
 """
 
 import re

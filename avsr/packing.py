@@ -34,6 +34,14 @@ class ActiveLinear(nn.Linear):
         return ACTIVATIONS[self.activation](super().forward(x))
 
 
+def shared(x: Any, layer: nn.Module) -> Any:
+    """What several layers like ``layer`` may be given instead of ``x``: it is brought to their
+    precision once, not by each of them.
+    """
+    prepare = getattr(layer, "prepare", None)
+    return x if prepare is None else prepare(x)
+
+
 def activation_of(layer: nn.Linear) -> str:
     """What comes behind a layer, of ACTIVATIONS."""
     return layer.activation if isinstance(layer, ActiveLinear) else "none"
@@ -63,6 +71,10 @@ class PackedLinear(nn.Module):
         self.plain: Tensor | None = weight.detach()
         self.packed: Tensor | None = None
         self.bias = None if bias is None else bias.detach().to(dtype)
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """See ``shared``."""
+        return x.to(self.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D_in) -> (..., D_out)."""

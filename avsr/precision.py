@@ -2,15 +2,15 @@
 
 int8 has a scale for each output of a layer (in the file, beside the weights) and one for each row
 of its input, found while it computes, so that a clip gets the same numbers alone and in a batch;
-both are symmetric, sums are in int32. Layer norms, softmax, embeddings, the projections before the
-encoder's layers, the language classifier, the CTC head and all log-probabilities stay in fp32. Both
-take the visual front end's convolutions in bf16 where the CPU has instructions for it.
+both are symmetric, sums are in int32. Layer norms, embeddings, the projections before the encoder's
+layers, the language classifier, the CTC head and all log-probabilities stay in fp32. Both take
+attention and the visual front end's convolutions in bf16 where the CPU has instructions for it.
 """
 
 import re
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from avsr.attention import Attending
 from avsr.encoder import VisualFrontend
 from avsr.errors import ModelError
 from avsr.packing import ACTIVATIONS, PackedLinear, activation_of, can_pack
@@ -32,6 +33,7 @@ SCALE = "_scale"  # behind the name of an int8 weight (N, K): (N,) fp32, what it
 SPARED = ("classifier.", "ctc.", "encoder.audio_proj", "encoder.video_proj", "encoder.fusion_proj")
 MANY_ROWS = r"cross_attention\.(key|value)$"  # layers of the decoder that see the whole memory
 LEVELS = 127  # of int8, on each side of 0
+LARGE = 1 << 13  # numbers of a weight that stays mapped
 SMALLEST = 1e-12  # peak of a row, so that zeros are divided by something
 
 
@@ -52,6 +54,15 @@ class BFloat16Linear(nn.Module):
         """(..., K) -> (..., N) fp32."""
         y = F.linear(x.bfloat16(), self.weight, self.bias).float()
         return ACTIVATIONS[self.activation](y)
+
+
+class Rows(NamedTuple):
+    """Rows of a matrix as Int8Linear multiplies them."""
+
+    levels: Tensor
+    """(..., K) uint8."""
+    peak: Tensor
+    """(..., 1) fp32, the largest of each row without its sign."""
 
 
 class Int8Linear(nn.Module):
@@ -88,13 +99,19 @@ class Int8Linear(nn.Module):
         self.middle = torch.tensor(levels + 1)  # the unsigned byte that stands for 0
         self.rounding = torch.tensor(levels + 1.5)  # the same, and 1/2 as fractions are cut off
 
-    def forward(self, x: Tensor) -> Tensor:
+    def prepare(self, x: Tensor | Rows) -> Rows:
+        """See ``avsr.packing.shared``."""
+        if isinstance(x, Rows):
+            return x
+        peak = x.abs().amax(-1, keepdim=True).clamp_(min=SMALLEST)
+        return Rows(torch.addcmul(self.rounding, x, self.levels / peak).to(torch.uint8), peak)
+
+    def forward(self, x: Tensor | Rows) -> Tensor:
         """(..., K) -> (..., N) fp32."""
         plain = self.plain
         if plain is not None:  # two threads at once both do it, to the same end
             self._pack(plain)
-        peak = x.abs().amax(-1, keepdim=True).clamp_(min=SMALLEST)
-        rows = torch.addcmul(self.rounding, x, self.levels / peak).to(torch.uint8)
+        rows, peak = self.prepare(x)
         y = torch.ops.onednn.qlinear_pointwise.tensor(
             rows,
             self.step,
@@ -208,11 +225,18 @@ def load_weights(
         replaced = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
 
     def full(name: str, weight: Tensor) -> Tensor:
-        return weight.float() * scales[name][:, None] if name in scales else weight.float()
+        if name in scales:
+            return weight.float() * scales[name][:, None]
+        if not weight.is_floating_point() or weight.numel() < LARGE:
+            return weight.to(
+                torch.float32 if weight.is_floating_point() else weight.dtype, copy=True
+            )
+        return weight.float()
 
     def layer(weight_name: str, weight: Tensor) -> nn.Module:
         name = weight_name.removesuffix(".weight")
         like, bias = replaced[name], weights.pop(f"{name}.bias", None)
+        bias = None if bias is None else bias.clone()
         if precision == "int8" and name in layers:
             few_rows = name.startswith("decoder.") and re.search(MANY_ROWS, name) is None
             return Int8Linear(like, weight, scales.get(weight_name), bias, few_rows)
@@ -227,12 +251,10 @@ def load_weights(
     for name, made in converted(matrices, path, layer):
         del weights[name]
         model.set_submodule(name.removesuffix(".weight"), made)
-    other = [
-        name
-        for name, weight in weights.items()
-        if name in scales or (weight.is_floating_point() and weight.dtype != torch.float32)
-    ]
-    weights |= dict(converted(other, path, full))
+    # Small ones are copied, or they would keep the pages of large ones that are let go.
+    weights |= {n: full(n, weight) for n, weight in weights.items() if weight.numel() < LARGE}
+    large = [name for name, weight in weights.items() if weight.numel() >= LARGE]
+    weights |= dict(converted(large, path, full))
     # Packed layers do not take theirs; that the file has all was checked.
     model.load_state_dict(weights, assign=True, strict=False)
     return precision
@@ -248,6 +270,14 @@ def _take_scales(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
                 raise ModelError(f"{path} is broken: {name} is in int8 and has no scale that fits")
             scales[name] = scale.clone()  # which lets the mapping go
     return scales
+
+
+def lower_attention(model: nn.Module) -> None:
+    """Compute attention in bf16, where this CPU is made for it."""
+    if "bf16" in cpu_features():
+        for module in model.modules():
+            if isinstance(module, Attending):
+                module.dtype = torch.bfloat16
 
 
 def lower_convolutions(frontend: VisualFrontend) -> None:

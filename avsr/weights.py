@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from avsr.errors import ModelError
 
 MAX_NAMED = 20  # weights of a kind that an error names
-FEW = 32  # weights that are converted from one mapping of a file
+FEW = 4  # weights that are converted from one mapping of a file
 
 T = TypeVar("T")
 

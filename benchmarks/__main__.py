@@ -21,7 +21,6 @@ from benchmarks import (
     media,
     network,
     page,
-    precision,
     prepare,
     training,
     transcribe,
@@ -40,8 +39,11 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "grid": joined.grid,
     "switch": joined.switch,
     "demo": demo.measure,
-    "precision": precision.measure,
     **{f"network-{size}": partial(network.measure, size) for size in network.SIZES},
+    **{
+        f"onnx-{size}": partial(network.measure, size, kinds=("plain", "onnx"))
+        for size in network.SIZES
+    },
     "page": page.measure,
     **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
 }
@@ -62,6 +64,13 @@ def main() -> None:
         metavar=("SHORT", "LONG"),
         help="long: lengths of the two files, 5 and 60 by default",
     )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        nargs="+",
+        default=(1, 2),
+        help="network and onnx: 1 and 2 by default",
+    )
     parser.add_argument("--users", type=int, default=8, help="of the case demo")
     parser.add_argument("--seconds", type=float, default=180, help="that the case demo lasts")
     arguments = parser.parse_args()
@@ -71,6 +80,11 @@ def main() -> None:
     short, whole = arguments.minutes
     cases = CASES | {
         "demo": partial(demo.measure, users=arguments.users, seconds=arguments.seconds),
+        **{
+            name: partial(case, threads=tuple(arguments.threads))
+            for name, case in CASES.items()
+            if name.startswith(("network-", "onnx-"))
+        },
         "long": partial(long.measure, short=short, long=whole),
     }
     for case in arguments.case or ["transcribe"]:

@@ -1,9 +1,16 @@
-"""Encoder, search and loading with random weights, against the plain way in the same process.
+"""Encoder, search and memory with random weights, in every precision, against the plain way.
 
 A clip of 10 s (250 frames) with sound and lips. The search is by attention alone, in which the
-plain one is the same: the best hypothesis of both must be equal. ``floor`` is the time that the
-operations, or reading the weights and keys, would take at what a large matrix product and a sum
-reach on this machine; ``of floor`` is how many times longer it takes.
+plain one is the same: in fp32 the best hypothesis must be equal. Everything is measured in a
+process of its own that is given files in the page cache, one after the other; ``ratio`` is to
+``plain``, see ``benchmarks/plain.py``. ``used_mb`` is what the process holds above its imports when
+every weight was used, ``clip_mb`` the same after the first clip, ``process_mb`` all of it then.
+``difference`` is that of the encoder's output to the plain one's, as a share of its length.
+
+``floor`` is the time that the operations would take at what a large matrix product of the kind
+reaches on this machine, or reading the weights and keys at what a sum reaches if that is longer;
+``of_floor`` is how many times longer it takes. Attention's share of the encoder is counted in fp32
+everywhere, as are operations on padding at the pictures' edges, which nothing computes.
 """
 
 import json
@@ -22,6 +29,31 @@ FRAMES = 250
 TOKENS = 40
 SIZES = ("tiny", "base", "large")
 BEAMS = (20, 5)
+KINDS = ("plain", "fp32", "bf16", "int8")
+BYTES = {"plain": 4, "fp32": 4, "onnx": 4, "bf16": 2, "int8": 1}  # of a weight
+TIMES = ("frontend_seconds", "encoder_seconds", *(f"beam{beam}_token_ms" for beam in BEAMS))
+MAKER = """
+import sys
+from pathlib import Path
+import numpy as np
+import torch
+from avsr.decoder import Tokenizer
+from avsr.interop import convert_model
+from avsr.model import PRESETS, AVSRModel
+size, out, kinds = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+torch.manual_seed(0)
+letters = np.random.default_rng(1).integers(97, 123, (5000, 6), np.uint8)
+spoken = (bytes(row).decode() for row in letters)
+config = PRESETS[size]
+tokenizer = Tokenizer.train(spoken, config.vocabulary_size)
+AVSRModel(config, tokenizer).save(out / "fp32", card="Licence: none.\\n", half=False)
+for kind in kinds:
+    if kind in ("bf16", "int8"):
+        convert_model(out / "fp32", out / kind, kind)
+    elif kind == "onnx":
+        from avsr.interop.graphs import export_onnx
+        export_onnx(out / "fp32", out / kind)
+"""
 
 
 def timed(function: Callable[[], Any], runs: int) -> tuple[float, Any]:
@@ -34,30 +66,23 @@ def timed(function: Callable[[], Any], runs: int) -> tuple[float, Any]:
     return statistics.median(taken), result
 
 
-def machine() -> tuple[float, float]:
-    """Operations a second of a product of 1024 x 1024 in fp32, and bytes a second of a sum."""
+def machine(kind: str) -> tuple[float, float]:
+    """Operations a second of a product of 1024 x 1024 x 4096, and bytes a second of a sum."""
     import torch
+    from torch import nn
 
-    a, b = torch.randn(1024, 1024), torch.randn(1 << 26)
-    product, _ = timed(lambda: a @ a, 9)
-    total, _ = timed(b.sum, 9)
-    return 2 * 1024**3 / product, 4 * len(b) / total
+    from avsr.packing import PackedLinear
+    from avsr.precision import Int8Linear
 
-
-def write_model(size: str, folder: Path) -> None:
-    """A model directory of random weights in fp32."""
-    import numpy as np
-    import torch
-
-    from avsr.decoder import Tokenizer
-    from avsr.model import PRESETS, AVSRModel
-
-    torch.manual_seed(0)
-    letters = np.random.default_rng(1).integers(97, 123, (5000, 6), np.uint8)
-    spoken = (bytes(row).decode() for row in letters)
-    config = PRESETS[size]
-    tokenizer = Tokenizer.train(spoken, config.vocabulary_size)
-    AVSRModel(config, tokenizer).save(folder, card="random weights", half=False)
+    like, x, numbers = nn.Linear(1024, 4096), torch.randn(1024, 1024), torch.randn(1 << 26)
+    layer: nn.Module = PackedLinear(like, like.weight, like.bias)
+    if kind == "bf16":
+        layer = PackedLinear(like, like.weight, like.bias, torch.bfloat16)
+    elif kind == "int8":
+        layer = Int8Linear(like, like.weight, None, like.bias)
+    product, _ = timed(lambda: layer(x), 9)
+    total, _ = timed(numbers.sum, 9)
+    return 2 * 1024 * 1024 * 4096 / product, 4 * len(numbers) / total
 
 
 def resident() -> int:
@@ -65,11 +90,9 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def compare(folder: str, threads: int, runs: int) -> dict[str, Any]:
-    """All figures of one size, with so many threads."""
+def examine(root: str, kind: str, threads: int, runs: int) -> dict[str, Any]:
+    """Figures of one kind. What came out is left in the folder, to be compared with the plain."""
     import torch
-    from torch import nn
-    from torch.utils.flop_counter import FlopCounterMode
 
     from avsr.model import AVSRModel, load_model
     from avsr.search import SearchOptions
@@ -77,79 +100,114 @@ def compare(folder: str, threads: int, runs: int) -> dict[str, Any]:
 
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
-    before = resident()
-    start = time.perf_counter()
-    model = load_model(folder, "cpu")
-    loading = time.perf_counter() - start
-    options = SearchOptions(beam_size=1, ctc_weight=0.0, max_len_a=0.0, max_len_b=1)
-    short = model.encode(torch.zeros(1, 5, 104), torch.zeros(1, 5, 88, 88))
-    model.decode(short, torch.tensor([0]), torch.tensor([5]), None, options)
-    used = resident() - before  # with every weight used once
+    folder = Path(root) / ("fp32" if kind == "plain" else kind)
     random = torch.Generator().manual_seed(1)
     fbank = torch.randn(1, FRAMES, 104, generator=random)
     mouth = torch.randn(1, FRAMES, 88, 88, generator=random)
     lengths, language = torch.tensor([FRAMES]), torch.tensor([0])
 
-    def search(beam: int) -> list[int]:
+    def search(beam: int, encoded: Any, length: int = TOKENS) -> list[int]:
         options = SearchOptions(
-            beam_size=beam, ctc_weight=0.0, min_len=TOKENS, max_len_a=0.0, max_len_b=TOKENS
+            beam_size=beam, ctc_weight=0.0, min_len=length, max_len_a=0.0, max_len_b=length
         )
-        found = model.decode(encoded, language, lengths, None, options)
-        return list(found[0][0].tokens)
+        return list(model.decode(encoded, language, lengths, None, options)[0][0].tokens)
 
-    seconds, encoded = timed(lambda: model.encode(fbank, mouth), runs)
-    found = {beam: timed(partial(search, beam), runs) for beam in BEAMS}
-
-    base = AVSRModel.load(folder)
-    for module in base.encoder.frontend.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d):
-            module.weight.data = module.weight.data.contiguous()
-    plain_seconds, memory = timed(lambda: plain.encode(base, fbank, mouth), runs)
-    rate, bandwidth = machine()
-    with FlopCounterMode(display=False) as counter:
-        plain.encode(base, fbank, mouth)
-    floor = counter.get_total_flops() / rate
-    result = {
-        "load_seconds": loading,
-        "used_mb": used / 1e6,
-        "encoder_seconds": seconds,
-        "encoder_plain_seconds": plain_seconds,
-        "encoder_ratio": seconds / plain_seconds,
-        "encoder_of_floor": seconds / floor,
-        "encoder_difference": float((encoded.memory - memory).abs().max()),
-    }
-    for beam, (taken, tokens) in found.items():
-        base_taken, expected = timed(partial(plain.search, base, memory, beam, TOKENS), runs)
-        layers = [m for layer in base.decoder.layers for m in layer.modules()]
-        weights = sum(m.weight.numel() for m in layers if isinstance(m, nn.Linear))
-        # Keys and values of the memory are made once; the rest is read for every token.
-        weights -= 2 * len(base.decoder.layers) * base.config.encoder.dim * base.config.decoder.dim
-        keys = 2 * len(base.decoder.layers) * memory.shape[1] * base.config.decoder.dim
-        step = max(2 * beam * (weights + keys) / rate, 4 * (weights + keys) / bandwidth)
-        result |= {
-            f"beam{beam}_token_ms": 1000 * taken / TOKENS,
-            f"beam{beam}_plain_token_ms": 1000 * base_taken / TOKENS,
-            f"beam{beam}_ratio": taken / base_taken,
-            f"beam{beam}_of_floor": taken / TOKENS / step,
-            f"beam{beam}_same_tokens": tokens == expected,
+    before = resident()
+    start = time.perf_counter()
+    model = AVSRModel.load(folder) if kind == "plain" else load_model(folder, "cpu")
+    figures: dict[str, Any] = {"load_seconds": time.perf_counter() - start}
+    if kind == "plain":
+        plain.lay_out(model)
+        works: dict[str, Callable[[], Any]] = {
+            "frontend_seconds": lambda: plain.encode_pictures(model, mouth),
+            "encoder_seconds": lambda: plain.encode(model, fbank, mouth),
         }
-    return result | {"gflop_per_second": rate / 1e9, "gb_per_second": bandwidth / 1e9}
+    else:
+        short = model.encode(fbank[:, :5], mouth[:, :5])
+        model.language_logits(short), model.ctc_log_probs(short), search(1, short, 1)
+        figures["used_mb"] = (resident() - before) / 1e6
+        search(1, model.encode(fbank, mouth), 1)
+        figures["clip_mb"] = (resident() - before) / 1e6
+        figures["process_mb"] = resident() / 1e6
+        works = {
+            "frontend_seconds": lambda: model.encoder.frontend(mouth),
+            "encoder_seconds": lambda: model.encode(fbank, mouth),
+        }
+    for name, work in works.items():
+        figures[name], encoded = timed(work, runs)
+    find = partial(plain.search, model, length=TOKENS) if kind == "plain" else search
+    tokens = {}
+    for beam in BEAMS:
+        given = {"memory" if kind == "plain" else "encoded": encoded}
+        seconds, tokens[beam] = timed(partial(find, beam=beam, **given), runs)
+        figures[f"beam{beam}_token_ms"] = 1000 * seconds / TOKENS
+    found = encoded if kind == "plain" else encoded.memory
+    if kind == "plain":
+        torch.save((found, tokens), Path(root) / "plain.pt")
+    wanted, wanted_tokens = torch.load(Path(root) / "plain.pt")
+    figures["difference"] = float((found - wanted).norm() / wanted.norm())
+    for beam in BEAMS:
+        figures[f"beam{beam}_same_tokens"] = tokens[beam] == wanted_tokens[beam]
+    return figures | of_floor(Path(root) / "fp32", kind, figures)
 
 
-def measure(size: str, runs: int, threads: tuple[int, ...] = (1, 2)) -> dict[str, Any]:
-    """A process for each number of threads."""
-    figures: dict[str, Any] = {"case": f"encoder and search, {size} size, random weights, fp32"}
+def of_floor(folder: Path, kind: str, figures: dict[str, Any]) -> dict[str, float]:
+    """How many times longer than the machine's limits encoder and steps of the search take."""
+    import torch
+    from torch import nn
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from avsr.model import AVSRModel
+    from benchmarks import plain
+
+    rate, bandwidth = machine(kind)
+    model = AVSRModel.load(folder)
+    with FlopCounterMode(display=False) as counter:
+        plain.encode(model, torch.randn(1, FRAMES, 104), torch.randn(1, FRAMES, 88, 88))
+    layers, dim = model.decoder.layers, model.config.decoder.dim
+    modules = [module for layer in layers for module in layer.modules()]
+    weights = sum(module.weight.numel() for module in modules if isinstance(module, nn.Linear))
+    # Keys and values of the memory are made once; the rest is read for every token.
+    weights -= 2 * len(layers) * model.config.encoder.dim * dim
+    keys = 2 * len(layers) * (model.config.encoder.prompts + FRAMES) * dim
+    result = {
+        "encoder_of_floor": figures["encoder_seconds"] / (counter.get_total_flops() / rate),
+        "gflop_per_second": rate / 1e9,
+        "gb_per_second": bandwidth / 1e9,
+    }
+    for beam in BEAMS:
+        step = max(2 * beam * (weights + keys) / rate, BYTES[kind] * (weights + keys) / bandwidth)
+        result[f"beam{beam}_of_floor"] = figures[f"beam{beam}_token_ms"] / 1000 / step
+    return result
+
+
+def compare(folder: str, kinds: tuple[str, ...], threads: int, runs: int) -> dict[str, Any]:
+    """A process for each kind, ``plain`` first; figures by kind."""
+    # Freed memory is given back as is usual.
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    result: dict[str, Any] = {}
+    for kind in kinds:
+        code = (
+            "import json; from benchmarks.network import examine\n"
+            f"print(json.dumps(examine({folder!r}, {kind!r}, {threads}, {runs})))"
+        )
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=kept)
+        found = json.loads(done.stdout.splitlines()[-1])
+        base = result.get(kinds[0], found)
+        found |= {f"{name.rpartition('_')[0]}_ratio": found[name] / base[name] for name in TIMES}
+        result[kind] = {n: round(v, 4) if isinstance(v, float) else v for n, v in found.items()}
+    return result
+
+
+def measure(
+    size: str, runs: int, threads: tuple[int, ...] = (1, 2), kinds: tuple[str, ...] = KINDS
+) -> dict[str, Any]:
+    """Figures by kind and number of threads."""
+    result: dict[str, Any] = {"case": f"network, {size} size, random weights"}
     with tempfile.TemporaryDirectory() as folder:
-        maker = f"from benchmarks.network import *; write_model({size!r}, Path({folder!r}))"
-        subprocess.run([sys.executable, "-c", maker], check=True)
+        subprocess.run([sys.executable, "-c", MAKER, size, folder, *kinds], check=True)
         for number in threads:
-            code = (
-                "import json; from benchmarks.network import compare\n"
-                f"print(json.dumps(compare({folder!r}, {number}, {runs})))"
-            )
-            command = [sys.executable, "-c", code]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            for name, value in json.loads(done.stdout).items():
-                shown = round(value, 3) if isinstance(value, float) and value > 0.001 else value
-                figures[f"{name}, {number} thread" + "s" * (number > 1)] = shown
-    return figures
+            for kind, figures in compare(folder, kinds, number, runs).items():
+                result[f"{kind}, {number} thread" + "s" * (number > 1)] = figures
+    return result

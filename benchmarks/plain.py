@@ -10,10 +10,17 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from avsr.decoder import EOS, PAD
 from avsr.decoder.transformer import FIRST_POSITION
+
+
+def lay_out(model: Any) -> None:
+    """Give the weights of its convolutions PyTorch's own layout."""
+    for module in model.encoder.frontend.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
+            module.weight.data = module.weight.data.contiguous()
 
 
 def split(x: Tensor, heads: int) -> Tensor:

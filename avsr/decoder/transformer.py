@@ -2,21 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
-from avsr.attention import attend
+from avsr.attention import Attending
 from avsr.decoder.tokenizer import PAD
 from avsr.errors import ConfigError
-from avsr.packing import ActiveLinear
+from avsr.packing import ActiveLinear, shared
 
 FIRST_POSITION = PAD + 1  # positions count on from the padding id, as in the public checkpoints
 MAX_POSITIONS = 2048
+MOST_UNUSED = 1.5  # tokens in the store of a search, to those that a hypothesis has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,61 +62,87 @@ def sinusoids(num_positions: int, dim: int) -> Tensor:
 
 @dataclass
 class DecoderState:
-    """Cached keys and values of N hypotheses while they grow token by token."""
+    """Cached keys and values of N hypotheses while they grow token by token.
+
+    They stand in G groups of N / G, each of one utterance. What the hypotheses of a group begin
+    with is largely the same, so they share one store of tokens, and each has a path through it.
+    """
 
     cross: list[tuple[Tensor, Tensor]]
-    """Per layer keys and values (B, heads, S, d) of the memory, one row per utterance."""
+    """Per layer keys and values (G, heads, S, d) of the memory."""
     memory_mask: Tensor | None
-    """(B, 1, 1, S), True = may be attended to."""
+    """(G, 1, 1, S), True = may be attended to."""
     utterance: Tensor
     """(N,) the utterance that each hypothesis belongs to."""
     languages: Tensor | None
-    """(B,) language ids."""
-    past: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    """Per layer keys and values (N, heads, L, d) of the tokens so far."""
-    length: int = 0
-    """Tokens so far."""
+    """(B,) language ids of all utterances."""
+    past: list[tuple[Tensor, Tensor]]
+    """Per layer keys and values (G, heads, M, d) of tokens; nothing before the first one."""
+    paths: Tensor
+    """(N, L) the places in 0 .. M - 1 of the tokens of each hypothesis so far."""
+
+    @property
+    def length(self) -> int:
+        """Tokens so far."""
+        return self.paths.shape[1]
+
+    @property
+    def groups(self) -> int:
+        """G."""
+        return self.cross[0][0].shape[0]
 
     def select(self, rows: Tensor) -> Self:
         """The state of hypotheses ``rows`` (N',), in that order; rows may repeat or vanish."""
-        return type(self)(
-            self.cross,
-            self.memory_mask,
-            self.utterance[rows],
-            self.languages,
-            [(k[rows], v[rows]) for k, v in self.past],
-            self.length,
-        )
+        cross, mask, past = self.cross, self.memory_mask, self.past
+        group = rows // (len(self.utterance) // self.groups)
+        left, counts = group.unique_consecutive(return_counts=True)
+        if (counts != counts[0]).any():
+            left = group  # then each hypothesis is a group
+        if not torch.equal(left, torch.arange(self.groups, device=rows.device)):
+            cross = [(k[left], v[left]) for k, v in cross]
+            mask = None if mask is None else mask[left]
+            past = [(k[left], v[left]) for k, v in past]
+        utterance, paths = self.utterance[rows], self.paths[rows]
+        return type(self)(cross, mask, utterance, self.languages, past, paths)._tidied()
+
+    def _tidied(self) -> Self:
+        """The same without tokens that no hypothesis has, if these are many."""
+        if not self.past:
+            return self
+        size, paths = self.past[0][0].shape[2], self.paths.view(self.groups, -1)
+        seen = paths.new_zeros(self.groups, size, dtype=torch.bool).scatter_(1, paths, True)
+        most = int(seen.sum(1).max())
+        if size <= MOST_UNUSED * most:
+            return self
+        kept = (~seen).byte().argsort(dim=1, stable=True)[:, :most]
+        heads, width = self.past[0][0].shape[1::2]
+        places = kept[:, None, :, None].expand(-1, heads, -1, width)
+        past = [(k.gather(2, places), v.gather(2, places)) for k, v in self.past]
+        paths = (seen.cumsum(1) - 1).gather(1, paths).view_as(self.paths)
+        return replace(self, past=past, paths=paths)
 
 
-class Attention(nn.Module):
+class Attention(Attending):
     """Multi-head attention whose keys and values may come from a memory of another width."""
 
     def __init__(self, dim: int, memory_dim: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.dropout = dropout
+        super().__init__(heads, dropout)
         self.query = nn.Linear(dim, dim)
         self.key = nn.Linear(memory_dim, dim)
         self.value = nn.Linear(memory_dim, dim)
         self.out = nn.Linear(dim, dim)
 
-    def split(self, x: Tensor) -> Tensor:
-        """(B, L, D) -> (B, heads, L, D / heads)."""
-        return rearrange(x, "b l (h d) -> b h l d", h=self.heads)
-
     def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (B, heads, S, d) of a memory (B, S, D_memory)."""
+        memory = shared(memory, self.key)
         return self.split(self.key(memory)), self.split(self.value(memory))
 
     def forward(
         self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool = False
     ) -> Tensor:
         """Queries from ``x`` (B, L, D); returns (B, L, D)."""
-        dropout = self.dropout if self.training else 0.0
-        q = self.split(self.query(x))
-        y = attend(q, keys, values, mask, dropout=dropout, causal=causal)
-        return self.out(rearrange(y, "b h l d -> b l (h d)"))
+        queries = self.split(self.query(x))
+        return self.out(self.attend(queries, keys, values, mask, causal=causal))
 
 
 class DecoderLayer(nn.Module):
@@ -140,7 +166,7 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor | None) -> Tensor:
         """All positions at once, each seeing only earlier ones: (B, L, D) -> (B, L, D)."""
-        y = self.self_norm(x)
+        y = shared(self.self_norm(x), self.self_attention.query)
         y = self.self_attention(y, *self.self_attention.keys_values(y), None, causal=True)
         x = x + self.dropout(y)
         cross = self.cross_attention
@@ -206,53 +232,44 @@ class AttentionDecoder(nn.Module):
         languages: Tensor | None = None,
     ) -> DecoderState:
         """State before the first token, one hypothesis per utterance; arguments as in forward."""
+        known = shared(memory, self.layers[0].cross_attention.key)
+        cross = (layer.cross_attention.keys_values(known) for layer in self.layers)
         return DecoderState(
-            cross=[layer.cross_attention.keys_values(memory) for layer in self.layers],
+            cross=[(keys.contiguous(), values.contiguous()) for keys, values in cross],
             memory_mask=None
             if memory_padding_mask is None
             else ~memory_padding_mask[:, None, None, :],
             utterance=torch.arange(memory.shape[0], device=memory.device),
             languages=languages,
+            past=[],
+            paths=torch.empty(memory.shape[0], 0, dtype=torch.int64, device=memory.device),
         )
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Feed one token per hypothesis, ``tokens`` (N,); returns log-probabilities (N, V)."""
-        x = self.embedding(tokens)[:, None] + self.positions[FIRST_POSITION + state.length]
-        if state.length == 0 and state.languages is not None:
-            x = x + self.language_embedding(state.languages)[state.utterance][:, None]
-        x = self.dropout(x)
-        # Hypotheses of one utterance in equal numbers stand together: then the cross-attention
-        # takes them as queries of one row and the memory's keys are never copied.
-        num_utterances = state.cross[0][0].shape[0]
-        per_utterance, remainder = divmod(len(tokens), num_utterances)
-        grouped = not remainder and torch.equal(
-            state.utterance,
-            torch.arange(num_utterances, device=tokens.device).repeat_interleave(per_utterance),
-        )
+        number, groups, length = len(tokens), state.groups, state.length
+        per_group = number // groups
+        x = self.embedding(tokens) + self.positions[FIRST_POSITION + length]
+        if length == 0 and state.languages is not None:
+            x = x + self.language_embedding(state.languages)[state.utterance]
+        x = self.dropout(x).view(groups, per_group, -1)
+        size = state.past[0][0].shape[2] if state.past else 0
+        new = torch.arange(size, size + per_group, device=tokens.device).repeat(groups)
+        paths = torch.cat([state.paths, new[:, None]], 1)
+        own = None
+        if per_group > 1 or size > length:
+            own = paths.new_zeros(number, size + per_group, dtype=torch.bool)
+            own = own.scatter_(1, paths, True).view(groups, 1, per_group, -1)
         past = []
         for i, layer in enumerate(self.layers):
-            y = layer.self_norm(x)
+            y = shared(layer.self_norm(x), layer.self_attention.query)
             keys, values = layer.self_attention.keys_values(y)
             if state.past:
                 keys = torch.cat([state.past[i][0], keys], dim=2)
                 values = torch.cat([state.past[i][1], values], dim=2)
             past.append((keys, values))
-            x = x + layer.dropout(layer.self_attention(y, keys, values, None))
-            y, (keys, values), mask = layer.cross_norm(x), state.cross[i], state.memory_mask
-            if grouped:
-                y = rearrange(y, "(b k) 1 d -> b k d", b=num_utterances)
-            else:
-                keys, values = keys[state.utterance], values[state.utterance]
-                mask = None if mask is None else mask[state.utterance]
-            y = layer.cross_attention(y, keys, values, mask)
-            x = layer.feed_forward(x + layer.dropout(y.reshape(x.shape)))
-        log_probs = self.logits(x[:, 0]).float().log_softmax(-1)
-        after = DecoderState(
-            state.cross,
-            state.memory_mask,
-            state.utterance,
-            state.languages,
-            past,
-            state.length + 1,
-        )
-        return log_probs, after
+            x = x + layer.dropout(layer.self_attention(y, keys, values, own))
+            y = layer.cross_attention(layer.cross_norm(x), *state.cross[i], state.memory_mask)
+            x = layer.feed_forward(x + layer.dropout(y))
+        log_probs = self.logits(x.view(number, -1)).float().log_softmax(-1)
+        return log_probs, replace(state, past=past, paths=paths)

@@ -9,6 +9,11 @@ from avsr.progress import breathe
 from avsr.rates import CROP_SIZE, MOUTH_SIZE, PIXEL_MEAN, PIXEL_STD
 
 CONTRAST = 8  # grey levels between the darkest and the brightest pixel of a picture, at least
+# Frames that go through the layers together in inference: so few that what one layer writes is
+# still in the cache when the next one reads it, and that memory is not mapped anew every time.
+EARLY_FRAMES = 16  # while pictures are large: the stem and the first EARLY_BLOCKS blocks
+LATE_FRAMES = 64  # in the other blocks, whose weights are larger than the pictures
+EARLY_BLOCKS = 4
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by number of dimensions
 
 
@@ -132,19 +137,76 @@ class VisualFrontend(nn.Module):
         batch, num_frames = mouth.shape[:2]
         if not self.laid_out:
             self.use_channels_last()
+        valid = None if padding_mask is None else ~padding_mask
+        at_once = (
+            self.training
+            or torch.is_grad_enabled()
+            or torch.compiler.is_exporting()
+            or mouth.device.type != "cpu"
+        )
+        x = self._at_once(mouth, valid) if at_once else self._in_parts(mouth, valid)
+        if valid is not None:
+            full = x.new_zeros(batch, num_frames, self.out_dim)
+            full[valid] = x
+            return full
+        return rearrange(x, "(b t) c -> b t c", b=batch)
+
+    def _at_once(self, mouth: Tensor, valid: Tensor | None) -> Tensor:
+        """(B, T, 88, 88) -> (N, 8 * width) of the N valid frames, layer by layer."""
         x = self.stem_act(self.stem_norm(self.stem(mouth.unsqueeze(1))))
         # Channels last: pooling and the convolutions behind it are several times faster.
         x = rearrange(x, "b c t h w -> (b t) c h w").contiguous(memory_format=torch.channels_last)
         x = self.stem_pool(x)
-        valid = None if padding_mask is None else ~padding_mask.reshape(-1)
         if valid is not None:
-            x = x[valid].contiguous(memory_format=torch.channels_last)
+            x = x[valid.reshape(-1)].contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             breathe()
             x = block(x)
-        x = x.mean((2, 3))
-        if valid is not None:
-            full = x.new_zeros(batch * num_frames, self.out_dim)
-            full[valid] = x
-            x = full
-        return rearrange(x, "(b t) c -> b t c", b=batch)
+        return x.mean((2, 3))
+
+    def _in_parts(self, mouth: Tensor, valid: Tensor | None) -> Tensor:
+        """The same for inference on a CPU, some frames after the others."""
+        seen = self.stem.kernel_size[0]
+        before = seen // 2
+        # (B, T, 88, 88, 5): what the stem sees of time, for a convolution in two dimensions.
+        windows = F.pad(mouth, (0, 0, 0, 0, before, before)).unfold(1, seen, 1)
+        weight, bias = self._normed_stem()
+        rises = bool((self.stem_act.weight >= 0).all())
+        waiting: list[Tensor] = []
+        done: list[Tensor] = []
+        for row, clip in enumerate(windows):
+            for first in range(0, len(clip), EARLY_FRAMES):
+                breathe()
+                part = clip[first : first + EARLY_FRAMES]
+                if valid is not None:
+                    part = part[valid[row, first : first + EARLY_FRAMES]]
+                if not len(part):
+                    continue
+                x = part.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+                x = F.conv2d(x, weight, bias, self.stem.stride[1:], self.stem.padding[1:])
+                # What rises everywhere may as well come behind a maximum, where less is left.
+                x = self.stem_act(self.stem_pool(x)) if rises else self.stem_pool(self.stem_act(x))
+                waiting.append(self.blocks[:EARLY_BLOCKS](x))
+                if sum(map(len, waiting)) >= LATE_FRAMES:
+                    done.append(self._finish(waiting))
+        if waiting or not done:
+            done.append(self._finish(waiting))
+        return torch.cat(done)
+
+    def _finish(self, waiting: list[Tensor]) -> Tensor:
+        """The late blocks for all that is ``waiting``, which it takes away: (N, 8 * width)."""
+        if not waiting:
+            return self.stem.weight.new_zeros(0, self.out_dim)
+        x = torch.cat(waiting)
+        waiting.clear()
+        return self.blocks[EARLY_BLOCKS:](x).mean((2, 3))
+
+    def _normed_stem(self) -> tuple[Tensor, Tensor]:
+        """Weight (width, 5, 7, 7) and bias (width,) of the stem with its norm in evaluation."""
+        norm, weight = self.stem_norm, self.stem.weight
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        bias = norm.bias - norm.running_mean * scale
+        weight = (weight[:, 0] * scale[:, None, None, None]).to(weight.dtype)
+        return weight.contiguous(memory_format=torch.channels_last), bias.to(weight.dtype)

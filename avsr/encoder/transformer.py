@@ -2,13 +2,12 @@
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from avsr.attention import attend
+from avsr.attention import Attending
 from avsr.encoder.config import AVHubertConfig
-from avsr.packing import ActiveLinear
+from avsr.packing import ActiveLinear, shared
 from avsr.progress import breathe
 
 
@@ -31,13 +30,11 @@ class PositionalConv(nn.Module):
         return F.gelu(y).transpose(1, 2)
 
 
-class SelfAttention(nn.Module):
+class SelfAttention(Attending):
     """Multi-head self-attention with biases, scaled by head_dim ** -0.5."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.dropout = dropout
+        super().__init__(heads, dropout)
         self.query = nn.Linear(dim, dim)
         self.key = nn.Linear(dim, dim)
         self.value = nn.Linear(dim, dim)
@@ -45,13 +42,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, key_mask: Tensor | None) -> Tensor:
         """(B, S, D) -> (B, S, D); ``key_mask`` (B, 1, 1, S), True = may be attended to."""
-        q, k, v = (
-            rearrange(project(x), "b s (h d) -> b h s d", h=self.heads)
-            for project in (self.query, self.key, self.value)
-        )
-        dropout = self.dropout if self.training else 0.0
-        y = attend(q, k, v, key_mask, dropout=dropout)
-        return self.out(rearrange(y, "b h s d -> b s (h d)"))
+        x = shared(x, self.query)
+        q, k, v = (self.split(project(x)) for project in (self.query, self.key, self.value))
+        return self.out(self.attend(q, k, v, key_mask))
 
 
 class EncoderLayer(nn.Module):

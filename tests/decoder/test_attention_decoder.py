@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from avsr.decoder import EOS, PAD, AttentionDecoder, DecoderConfig
-from avsr.decoder.transformer import FIRST_POSITION, sinusoids
+from avsr.decoder.transformer import FIRST_POSITION, MOST_UNUSED, sinusoids
 from avsr.errors import ConfigError
 
 
@@ -57,6 +57,47 @@ def test_steps_equal_teacher_forcing_and_follow_reordering():
         log_probs, state = decoder.step(TOKENS[utterances, position], state)
         real = TOKENS[utterances, position] != PAD
         torch.testing.assert_close(log_probs[real], whole[utterances, position][real])
+
+
+@torch.no_grad()
+def test_tokens_that_no_hypothesis_has_are_forgotten():
+    decoder, (memory, mask) = make_decoder(), make_memory()
+    generator = torch.Generator().manual_seed(8)
+    state = decoder.start(memory, mask)
+    tokens = torch.full((2,), EOS)
+    histories: list[list[int]] = [[EOS], [EOS]]
+    for _ in range(12):
+        log_probs, state = decoder.step(tokens, state)
+        count = len(tokens) // 2
+        rows = torch.cat(
+            [i * count + torch.randint(count, (6,), generator=generator) for i in (0, 1)]
+        )
+        state = state.select(rows)
+        tokens = torch.randint(4, 20, (12,), generator=generator)
+        histories = [
+            [*histories[row], token]
+            for row, token in zip(rows.tolist(), tokens.tolist(), strict=True)
+        ]
+    keys, values = state.past[0]
+    assert state.paths.shape == (12, 12)
+    assert keys.shape == values.shape
+    known = [len(paths.unique()) for paths in state.paths.chunk(2)]
+    assert keys.shape[2] <= MOST_UNUSED * max(known) < 1 + 11 * 6
+    log_probs, _ = decoder.step(tokens, state)
+    utterance = state.utterance
+    whole = decoder(torch.tensor(histories), memory[utterance], mask[utterance])
+    torch.testing.assert_close(log_probs, whole[:, -1].log_softmax(-1))
+
+
+@torch.no_grad()
+def test_two_continuations_of_one_state_do_not_disturb_each_other():
+    decoder, (memory, mask) = make_decoder(), make_memory()
+    _, state = decoder.step(torch.tensor([EOS, EOS]), decoder.start(memory, mask))
+    _, one = decoder.step(torch.tensor([5, 6]), state)
+    first, _ = decoder.step(torch.tensor([7, 8]), one)
+    decoder.step(torch.tensor([9, 10]), state)
+    again, _ = decoder.step(torch.tensor([7, 8]), one)
+    assert torch.equal(first, again)
 
 
 @torch.no_grad()

@@ -80,6 +80,28 @@ def test_frontend_outputs_may_be_computed_before():
     torch.testing.assert_close(encoder(fbank, None, visual=visual).features, expected)
 
 
+@pytest.mark.parametrize("slope", [0.25, -0.25])
+def test_pictures_in_parts_are_pictures_at_once(slope):
+    """Whatever the signs of the stem's norm and slopes, over several parts, with padding."""
+    frontend = make_encoder().frontend
+    generator = torch.Generator().manual_seed(7)
+    for module in frontend.modules():
+        if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm3d):
+            module.weight.data.normal_(generator=generator)
+            module.bias.data.normal_(generator=generator)
+            module.running_mean.normal_(generator=generator)
+            module.running_var.uniform_(0.5, 2.0, generator=generator)
+    frontend.stem_act.weight.data[1] = slope
+    mouth = torch.randn(3, 41, 88, 88, generator=generator)
+    mask = torch.arange(41) >= torch.tensor([[41], [16], [30]])
+    for padding in (None, mask):
+        at_once = frontend(mouth, padding).detach()  # with gradients
+        with torch.no_grad():
+            in_parts = frontend(mouth, padding)
+        torch.testing.assert_close(in_parts, at_once, atol=1e-4, rtol=1e-4)
+    assert in_parts[mask].count_nonzero() == 0
+
+
 @torch.no_grad()
 def test_memory_is_prompt_outputs_and_features():
     padding_mask = torch.zeros(2, 12, dtype=torch.bool)

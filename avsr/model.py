@@ -28,13 +28,7 @@ from avsr.files import replace_bytes, replacing
 from avsr.hub import DEFAULT_MODEL, find_model, read_licence
 from avsr.language import LanguageClassifier
 from avsr.languages import LANGUAGES
-from avsr.precision import (
-    Precision,
-    choose_precision,
-    load_weights,
-    lower_attention,
-    lower_convolutions,
-)
+from avsr.precision import Precision, choose_precision, load_weights, lower
 from avsr.progress import Progress, telling
 from avsr.search import (
     Hypothesis,
@@ -304,9 +298,7 @@ class AVSRModel(nn.Module):
         else:
             model.encoder.frontend.use_channels_last()
         if model.precision != "fp32":
-            lower_convolutions(model.encoder.frontend)
-            if packed:
-                lower_attention(model)
+            lower(model, attention=packed)
         return model.eval()
 
     @classmethod

@@ -272,18 +272,20 @@ def _take_scales(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     return scales
 
 
-def lower_attention(model: nn.Module) -> None:
-    """Compute attention in bf16, where this CPU is made for it."""
-    if "bf16" in cpu_features():
-        for module in model.modules():
-            if isinstance(module, Attending):
-                module.dtype = torch.bfloat16
-
-
-def lower_convolutions(frontend: VisualFrontend) -> None:
-    """Compute the visual front end's convolutions in bf16, where this CPU is made for it."""
+def lower(model: nn.Module, attention: bool) -> None:
+    """Compute the visual front end's convolutions in bf16, and ``attention`` too if that is said,
+    where this CPU is made for it.
+    """
     if "bf16" not in cpu_features():
         return
+    for module in model.modules():
+        if isinstance(module, VisualFrontend):
+            _lower_convolutions(module)
+        elif isinstance(module, Attending) and attention:
+            module.dtype = torch.bfloat16
+
+
+def _lower_convolutions(frontend: VisualFrontend) -> None:
     for module in frontend.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d | nn.PReLU):
             module.to(torch.bfloat16)

@@ -32,8 +32,8 @@ def measure(runs: int) -> dict[str, Any]:
         command = [sys.executable, "-m", "avsr", "transcribe", str(clip), "--device", "cpu"]
         command += ["-o", str(Path(folder) / "out.srt")]
         whole = [transcribe.run(command) for _ in range(runs)]
-        network.write_model("large", Path(folder) / "large")
-        large, *_ = transcribe.run([*command, "--model", str(Path(folder) / "large")])
+        network.write_models("large", folder)
+        large, *_ = transcribe.run([*command, "--model", str(Path(folder) / "fp32")])
     stages = {name: statistics.median(row[name] for row in rows) for name in STAGES}
     total = statistics.median(run[0] for run in whole)
     return {

@@ -56,6 +56,13 @@ for kind in kinds:
 """
 
 
+def write_models(size: str, folder: str, *kinds: str) -> None:
+    """Model directories of random weights, ``fp32`` and those of ``kinds``, in a process that ends:
+    this one stays as it is.
+    """
+    subprocess.run([sys.executable, "-c", MAKER, size, folder, *kinds], check=True)
+
+
 def timed(function: Callable[[], Any], runs: int) -> tuple[float, Any]:
     """Median of the seconds after a first run, and what came out."""
     taken, result = [], function()
@@ -206,7 +213,7 @@ def measure(
     """Figures by kind and number of threads."""
     result: dict[str, Any] = {"case": f"network, {size} size, random weights"}
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-c", MAKER, size, folder, *kinds], check=True)
+        write_models(size, folder, *kinds)
         for number in threads:
             for kind, figures in compare(folder, kinds, number, runs).items():
                 result[f"{kind}, {number} thread" + "s" * (number > 1)] = figures

@@ -227,8 +227,11 @@ def load_weights(
     def full(name: str, weight: Tensor) -> Tensor:
         if name in scales:
             return weight.float() * scales[name][:, None]
-        dtype = torch.float32 if weight.is_floating_point() else weight.dtype
-        return weight.to(dtype, copy=weight.numel() < LARGE)
+        if not weight.is_floating_point() or weight.numel() < LARGE:
+            return weight.to(
+                torch.float32 if weight.is_floating_point() else weight.dtype, copy=True
+            )
+        return weight.float()
 
     def layer(weight_name: str, weight: Tensor) -> nn.Module:
         name = weight_name.removesuffix(".weight")

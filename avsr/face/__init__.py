@@ -14,10 +14,11 @@ from avsr.face.cast import (
     is_small,
 )
 from avsr.face.diagnosis import Diagnosis, diagnose
+from avsr.face.following import track_faces, track_mouth
 from avsr.face.geometry import crop_matrices, crop_mouth
 from avsr.face.landmarks import Face, FaceFinder
 from avsr.face.speaking import Agree, is_covered, is_still
-from avsr.face.track import FaceTrack, FaceTracks, MouthTrack, track_faces, track_mouth
+from avsr.face.track import FaceTrack, FaceTracks, MouthTrack
 
 __all__ = [
     "MIN_HEIGHT",

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from avsr.face import FaceFinder, track_mouth
+from avsr.face import Face, FaceFinder, track_mouth
 from avsr.face import geometry as g
+from avsr.media import Picture
 
 
 def centers(boxes: np.ndarray) -> np.ndarray:
@@ -40,7 +41,8 @@ def test_crop_is_the_same_at_every_size_and_tilt(draw_face) -> None:
 
 
 def test_stream_equals_the_geometry_on_the_whole_clip(draw_face) -> None:
-    frames = [draw_face(120, 300 + 5 * i, 300) for i in range(16)]
+    other = draw_face(150, 900, 350)  # with two faces none is taken to be half-way
+    frames = [draw_face(170, 300 + 5 * i, 300, on=other) for i in range(16)]
     track = track_mouth(iter(frames))
     with FaceFinder() as finder:
         face = finder.find(frames[0])[0]
@@ -52,6 +54,26 @@ def test_stream_equals_the_geometry_on_the_whole_clip(draw_face) -> None:
     matrices = g.crop_matrices(np.stack(points))
     expected = [g.crop_mouth(*pair) for pair in zip(greys, matrices, strict=True)]
     assert (track.mouth == expected).all()
+
+
+@pytest.mark.parametrize(("step", "looks"), [(0.4, 12), (8, 24)])
+def test_a_face_that_hardly_moves_is_looked_at_in_every_second_frame(
+    draw_face, monkeypatch, step: float, looks: int
+) -> None:
+    frames = [draw_face(200, 300 + step * i, 300) for i in range(25)]
+    follow, seen = FaceFinder.follow, []
+
+    def count(self: FaceFinder, frame: Picture, last: Face, *, sure: bool = False) -> Face | None:
+        seen.append(frame)
+        return follow(self, frame, last, sure=sure)
+
+    monkeypatch.setattr(FaceFinder, "follow", count)
+    track = track_mouth(frames)
+    assert len(set(map(id, seen))) == len(seen) == looks
+    assert track.found.all()
+    with FaceFinder() as finder:
+        for frame, points in zip(frames, track.landmarks, strict=True):
+            np.testing.assert_allclose(points, finder.find(frame)[0].points, atol=2.5)
 
 
 def test_landmarks_and_matrices_are_those_of_the_crops(draw_face, background) -> None:

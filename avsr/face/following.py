@@ -42,7 +42,7 @@ MIN_SHARE = 1 / 3  # of a track's frames
 RETURN_REACH = 1.5  # face sizes; a lost face that turns up within them is the same one
 STAY_REACH = 0.15  # face sizes; a face that moves no more is the same in spite of a jump around it
 PATCH_SIZE = 200  # canvas px around the mouth; the crop (96) tilted, and room for smoothing
-HALF_WAY = 2.0  # canvas px; what moves no more in two frames is half-way between them in the middle
+HALF_WAY = 1.0  # canvas px; what moves no more in two frames is half-way between them in the middle
 EYES_APART = float(np.hypot(*(MEAN_FACE[4] - MEAN_FACE[1])))  # canvas px, the outer corners
 CUT_LEVEL = 24.0  # grey levels by which thumbnails differ on average when the scene jumps
 

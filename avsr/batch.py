@@ -11,7 +11,7 @@ from avsr.recording import Recording, read_recording
 from avsr.sync import all_in_step
 from avsr.transcript import Transcript
 
-BATCH_FILES = 4  # that the model takes at a time, and that wait for it
+BATCH_FILES = 8  # that the model takes at a time, and that wait for it
 
 Result = Transcript | Exception
 

@@ -11,7 +11,7 @@ from avsr.rates import CROP_SIZE, MOUTH_SIZE, PIXEL_MEAN, PIXEL_STD
 CONTRAST = 8  # grey levels between the darkest and the brightest pixel of a picture, at least
 # Frames that go through the layers together in inference: so few that what one layer writes is
 # still in the cache when the next one reads it, and that memory is not mapped anew every time.
-EARLY_FRAMES = 16  # while pictures are large: the stem and the first EARLY_BLOCKS blocks
+EARLY_CHANNELS = 1024  # frames times width in the stem and the first EARLY_BLOCKS blocks
 LATE_FRAMES = 64  # in the other blocks, whose weights are larger than the pictures
 EARLY_BLOCKS = 4
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by number of dimensions
@@ -172,14 +172,15 @@ class VisualFrontend(nn.Module):
         windows = F.pad(mouth, (0, 0, 0, 0, before, before)).unfold(1, seen, 1)
         weight, bias = self._normed_stem()
         rises = bool((self.stem_act.weight >= 0).all())
+        step = max(1, EARLY_CHANNELS // len(weight))
         waiting: list[Tensor] = []
         done: list[Tensor] = []
         for row, clip in enumerate(windows):
-            for first in range(0, len(clip), EARLY_FRAMES):
+            for first in range(0, len(clip), step):
                 breathe()
-                part = clip[first : first + EARLY_FRAMES]
+                part = clip[first : first + step]
                 if valid is not None:
-                    part = part[valid[row, first : first + EARLY_FRAMES]]
+                    part = part[valid[row, first : first + step]]
                 if not len(part):
                     continue
                 x = part.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)

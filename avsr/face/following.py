@@ -190,7 +190,8 @@ class _Follower:
         if cut or not active or index - self._searched >= wait:
             closer = cut or index - self._looked >= CLOSER_EVERY
             self._searched, self._looked = index, index if closer else self._looked
-            _assign(self.finder.find(frame, closer=closer), faces, active, index)
+            known = [face for face in faces if face is not None]
+            _assign(self.finder.find(frame, closer=closer, known=known), faces, active, index)
         for track, face in zip(active, faces, strict=True):
             track.add(frame, face)
         self.ended += _end_gone(active)

@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -182,8 +182,8 @@ class FaceFinder:
         self._detector.close()
         self._alone.close()
 
-    def find(self, frame: Frame, *, closer: bool = True) -> list[Face]:
-        """All faces of a picture, the largest first, at most ``max_faces``.
+    def find(self, frame: Frame, *, closer: bool = True, known: Sequence[Face] = ()) -> list[Face]:
+        """All faces of a picture but the ``known`` ones, the largest first, at most ``max_faces``.
 
         With ``closer`` a picture that seems empty is searched again, part by part, for small faces.
         """
@@ -193,12 +193,13 @@ class FaceFinder:
         whole = Square((width - side) // 2, (height - side) // 2, side)
         view = whole.cut(frame, WHOLE_SIDE)
         guesses = self._run_mesh(view, whole) + self._detect(view, whole)
-        faces = self._refine_all(frame, guesses, [])
+        faces = self._refine_all(frame, guesses, list(known))
         if closer and not faces:
             for square in _closer_squares(height, width):
                 guesses = self._detect(square.cut(frame, CUT_SIDE), square)
                 faces = self._refine_all(frame, guesses, faces)
-        largest = sorted(faces, key=lambda face: -face.size)[: self.max_faces]
+        found = faces[len(known) :]
+        largest = sorted(found, key=lambda face: -face.size)[: self.max_faces]
         # As it will be followed: both ways to place the mesh differ by a hundredth of the face.
         return [self._follow(frame, face) or face for face in largest]
 

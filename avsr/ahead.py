@@ -1,9 +1,11 @@
-"""Work that goes on in a thread while its results are used, a few ahead."""
+"""Work that goes on in threads while its results are used, a few ahead."""
 
 import contextlib
 import queue
 import threading
-from collections.abc import Generator, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from avsr.progress import report, telling
@@ -11,6 +13,7 @@ from avsr.progress import report, telling
 LOOK = 0.1  # s between two looks at how far the thread is, while there is nothing to hand out
 
 Item = TypeVar("Item")
+Made = TypeVar("Made")
 _END = object()
 
 
@@ -69,3 +72,44 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
             with contextlib.suppress(queue.Empty):  # it may wait for room
                 ready.get(timeout=0.01)
         thread.join()
+
+
+def ahead_each(
+    function: Callable[[Item], Made], items: Iterable[Item], depth: int, threads: int
+) -> Generator[Made, None, None]:
+    """``function`` of each item, in order, worked out in ``threads`` threads.
+
+    It is ``ahead`` else: at most ``depth`` before they are asked for, reports are told here, and
+    closing the generator ends the threads, at their next reports.
+    """
+    unwanted = threading.Event()
+    told: list[tuple[float, float, str]] = []
+
+    def listen(*heard: Any) -> None:
+        told[:] = [heard]
+        if unwanted.is_set():
+            raise _UnwantedError
+
+    def work(item: Item) -> Made:
+        with telling(listen):
+            return function(item)
+
+    def result(future: Future[Made]) -> Made:
+        while not wait([future], timeout=LOOK).done:
+            for heard in told[:]:
+                report(*heard)
+        return future.result()
+
+    waiting: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > depth:
+                    yield result(waiting.popleft())
+            while waiting:
+                yield result(waiting.popleft())
+        finally:
+            unwanted.set()
+            for future in waiting:
+                future.cancel()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from avsr.ahead import ahead
+from avsr.ahead import ahead_each
 from avsr.model import AVSRModel
 from avsr.pipeline import TranscribeOptions, is_long, recognize, transcribe_file
 from avsr.recording import Recording, read_recording
@@ -12,6 +12,7 @@ from avsr.sync import all_in_step
 from avsr.transcript import Transcript
 
 BATCH_FILES = 8  # that the model takes at a time, and that wait for it
+READERS = 2  # threads; one is not always as fast as the model
 
 Result = Transcript | Exception
 
@@ -37,8 +38,11 @@ def transcribe_batches(
     Exception (Ctrl-C) is raised here.
     """
     batch: list[Recording] = []
-    files = (_read(model, video, options, check) for video in videos)
-    with closing(ahead(files, BATCH_FILES)) as reading:
+
+    def read_one(video: str) -> _Read:
+        return _read(model, video, options, check)
+
+    with closing(ahead_each(read_one, videos, BATCH_FILES, READERS)) as reading:
         for read in reading:
             recording = read.recording
             full = len(batch) == BATCH_FILES

@@ -1,10 +1,11 @@
 """Work ahead in a thread: the same items, errors where they belong, and no thread that stays."""
 
 import threading
+import time
 
 import pytest
 
-from avsr.ahead import ahead
+from avsr.ahead import ahead, ahead_each
 from avsr.progress import READING, report, telling
 
 
@@ -90,3 +91,58 @@ def test_what_is_reported_in_the_thread_is_told_to_the_listener_who_may_stop_it(
     with pytest.raises(KeyError), telling(stop):
         next(ahead(items(), 1))
     assert stopped.is_set()
+
+
+def test_what_is_made_of_each_item_comes_in_order_from_several_threads():
+    barrier = threading.Barrier(2)
+
+    def make(number):
+        if number < 2:
+            barrier.wait(timeout=5)  # both at the same time
+        time.sleep(0.001 * (number % 3))
+        return number, threading.get_ident()
+
+    found = list(ahead_each(make, range(20), 3, 2))
+    assert [number for number, _ in found] == list(range(20))
+    assert len({thread for _, thread in found}) == 2
+    assert threading.get_ident() not in {thread for _, thread in found}
+
+
+def test_no_more_is_made_than_asked_for():
+    made = []
+    taken = ahead_each(lambda number: made.append(number), range(100), 3, 2)
+    next(taken)
+    time.sleep(0.1)
+    taken.close()
+    assert len(made) == 4  # the one taken and three that wait
+
+
+def test_what_making_raises_comes_in_its_place():
+    def make(number):
+        return 1 / (2 - number)
+
+    taken = ahead_each(make, range(5), 3, 2)
+    assert (next(taken), next(taken)) == (0.5, 1.0)
+    with pytest.raises(ZeroDivisionError):
+        next(taken)
+
+
+def test_a_listener_may_stop_what_is_made():
+    stopped = threading.Event()
+
+    def make(number):
+        try:
+            while True:
+                report(1.0, 2.0, READING)
+        finally:
+            stopped.set()
+
+    def stop(done, total, doing):
+        assert threading.current_thread() is threading.main_thread()
+        raise KeyError
+
+    before = threading.active_count()
+    with pytest.raises(KeyError), telling(stop):
+        next(ahead_each(make, [1], 1, 2))
+    assert stopped.is_set()
+    assert threading.active_count() == before

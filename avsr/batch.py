@@ -63,7 +63,7 @@ def _read(
 ) -> _Read:
     try:
         check(video)
-        if is_long(video, options):
+        if is_long(model, video, options):
             return _Read(video)
         return _Read(video, read_recording(video, options.modality, options.face, model))
     except Exception as error:  # the other files are still to be done

@@ -1,5 +1,6 @@
 """Recordings of any length: read once as a stream, cut at pauses, transcribed part by part."""
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -12,7 +13,7 @@ import numpy as np
 from avsr import face, media
 from avsr.agreement import lips_agreement
 from avsr.ahead import ahead
-from avsr.audio import Span, SpokenParts, rms, vowel_level
+from avsr.audio import MAX_SECONDS, Span, SpokenParts, rms, vowel_level
 from avsr.bilingual import language_change, split_recording
 from avsr.errors import MediaError
 from avsr.interrupts import Stopped
@@ -33,8 +34,8 @@ from avsr.recording import (
 from avsr.sync import Synchronizer
 from avsr.transcript import Segment, Transcript, Word
 
-PARTS_AHEAD = 2  # that wait for the model
-BATCH_SEGMENTS = 4  # segments of one modality that the model takes at a time
+PARTS_AHEAD = 4  # that wait for the model
+BATCH_SEGMENTS = 4  # of one modality that the model takes at a time
 EVEN_SECONDS = 10.0  # length of the parts of a file in which no pauses are known
 FEW_FACES = 0.5  # share of a part's frames with a face below which its lips are not read
 
@@ -132,16 +133,18 @@ def read_parts(
     Sound and picture are read side by side.
     """
     modality = usable_modality(info, options.modality, notes)
+    longest = model.config.segment_seconds
     hear = info.has_audio and modality != "video"
     see = info.has_video and modality != "audio"
     frames = _Frames(model, path, info.duration, options.face, notes) if see else None
     spans: Iterable[tuple[Span, np.ndarray | None]]
     if not info.has_audio:
-        spans = ((span, None) for span in even_spans(info.duration))
+        spans = ((span, None) for span in even_spans(info.duration, longest))
     elif even:
-        spans = _even_parts(media.stream_waveform(path, warn=notes.append), info.duration)
+        chunks = media.stream_waveform(path, warn=notes.append)
+        spans = _even_parts(chunks, even_spans(info.duration, longest))
     else:
-        spans = SpokenParts(media.stream_waveform(path, warn=notes.append))
+        spans = SpokenParts(media.stream_waveform(path, warn=notes.append), longest)
     for span, waveform in spans:
         start, end = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
         sound = waveform if hear else None
@@ -159,10 +162,9 @@ def read_parts(
 
 
 def _even_parts(
-    chunks: Iterable[np.ndarray], duration: float
+    chunks: Iterable[np.ndarray], spans: Iterator[Span]
 ) -> Iterator[tuple[Span, np.ndarray | None]]:
     """Even parts of a stream of sound; None for the samples of a silent one."""
-    spans = iter(even_spans(duration))
     span = next(spans)
     kept, first = np.zeros(0, np.float32), 0
     for chunk in chunks:
@@ -178,9 +180,9 @@ def _even_parts(
     yield span, kept if rms(kept) >= SILENCE_RMS else None
 
 
-def even_spans(duration: float) -> Iterator[Span]:
-    """A file in even parts."""
-    count = max(1, round(duration / EVEN_SECONDS))
+def even_spans(duration: float, longest: float = MAX_SECONDS) -> Iterator[Span]:
+    """A file in even parts of about 10 s, none of more than ``longest``."""
+    count = max(1, round(duration / EVEN_SECONDS), math.ceil(duration / longest))
     edges = [round(duration * SAMPLE_RATE * i / count) for i in range(count + 1)]
     for start, end in pairwise(edges):
         yield Span(start, end)
@@ -258,11 +260,13 @@ def _batches(parts: Iterator[Part]) -> Iterator[list[Part]]:
     """Neighbours of one modality together."""
     batch: list[Part] = []
     for part in parts:
-        other = batch and batch[0].recording.modality != part.recording.modality
-        if other or len(batch) == BATCH_SEGMENTS:
+        if batch and batch[0].recording.modality != part.recording.modality:
             yield batch
             batch = []
         batch.append(part)
+        if len(batch) == BATCH_SEGMENTS:
+            yield batch
+            batch = []
     if batch:
         yield batch
 

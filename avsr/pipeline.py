@@ -243,9 +243,10 @@ def _transcript(
     )
 
 
-def is_long(path: str | os.PathLike[str], options: TranscribeOptions) -> bool:
+def is_long(model: AVSRModel, path: str | os.PathLike[str], options: TranscribeOptions) -> bool:
     """Whether a file is transcribed part by part. Raises MediaError if it cannot be read."""
-    return options.face == "every" or media.probe(Path(path)).duration > LONG_SECONDS
+    longest = model.config.segment_seconds
+    return options.face == "every" or media.probe(Path(path)).duration > longest
 
 
 def transcribe_file(
@@ -253,11 +254,11 @@ def transcribe_file(
 ) -> Transcript:
     """Transcribe one media file; raise MediaError if it holds nothing to transcribe.
 
-    A file of more than 20 s is cut at pauses and transcribed part by part, and so is any file for
-    every face in it.
+    A file that lasts longer than the model's segments is cut at pauses and transcribed part by
+    part, and so is any file for every face in it.
     """
     check_language_option(options.language, model.config.languages)
-    if is_long(path, options):
+    if is_long(model, path, options):
         from avsr.longform import transcribe_long
 
         return transcribe_long(model, path, options)

@@ -81,7 +81,7 @@ def test_files_are_read_a_batch_ahead_and_no_further(model, monkeypatch):
 
 
 def test_what_is_long_is_transcribed_alone_in_its_place(model, monkeypatch):
-    monkeypatch.setattr(batch, "is_long", lambda video, options: "es.mp4" in video)
+    monkeypatch.setattr(batch, "is_long", lambda model, video, options: "es.mp4" in video)
     videos = [str(EXAMPLES / f"{code}.mp4") for code in ("de", "es", "en")]
     options = TranscribeOptions(modality="audio", beam_size=1)
     results = list(transcribe_batches(model, videos, options))

@@ -82,6 +82,15 @@ def test_long_files_take_this_way_by_themselves_and_short_ones_do_not(model, tal
     assert model.transcribe(talk[1][0]).segments == ()
 
 
+def test_parts_are_no_longer_than_what_the_model_was_trained_on(model, talk, monkeypatch):
+    alone = talk[1][0]
+    short = dataclasses.replace(model.config, segment_seconds=1.0)
+    monkeypatch.setattr(model, "config", short)
+    segments = model.transcribe(alone).segments
+    assert len(segments) > 1
+    assert all(0 < s.end - s.start <= 1.0 for s in segments)
+
+
 def test_one_language_may_be_told(model, talk):
     result = model.transcribe(talk[0], modality="audio", language="es")
     assert {s.language for s in result.segments} == {"es"}

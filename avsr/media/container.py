@@ -6,6 +6,7 @@ pictures of a 25 fps file then come out one to one.
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -164,6 +165,8 @@ def open_source(path: str | Path) -> Source:
     for stream in (video, audio):
         if stream is not None:
             stream.thread_type = "AUTO"
+            # Not FFmpeg's one more: faces, network and search want the cores, too.
+            stream.codec_context.thread_count = len(os.sched_getaffinity(0))
     return Source(path, container, video, audio, _time_zero(video, audio))
 
 

@@ -1,14 +1,18 @@
 """The network that a training run starts with: new, from a model, or from parts of models."""
 
 import dataclasses
+import math
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from avsr.audio import MAX_SECONDS
 from avsr.decoder import Tokenizer
 from avsr.errors import ConfigError
 from avsr.hub import find_model, read_licence
 from avsr.model import PARTS, PRESETS, AVSRModel
+from avsr.rates import FPS
 from avsr.training.config import TrainConfig
 from avsr.training.data import Utterances
 
@@ -41,6 +45,7 @@ def initial_model(config: TrainConfig, data: Utterances, out: Path) -> AVSRModel
         encoder=encoder,
         vocabulary_size=config.vocabulary_size,
         languages=config.languages,
+        segment_seconds=usual_seconds(data),
     )
     return AVSRModel(sizes, train_tokenizer(config, data, out))
 
@@ -60,6 +65,7 @@ def complete(model: AVSRModel, config: TrainConfig, data: Utterances, out: Path)
         decoder=model.config.decoder if model.has("decoder") else preset.decoder,
         vocabulary_size=len(tokenizer),
         languages=config.languages,
+        segment_seconds=usual_seconds(data),
     )
     whole = AVSRModel(sizes, tokenizer)
     new = whole.state_dict()
@@ -68,6 +74,12 @@ def complete(model: AVSRModel, config: TrainConfig, data: Utterances, out: Path)
     if model.has("decoder"):  # it begins as the decoder that it was, told of no language
         torch.nn.init.zeros_(whole.decoder.language_embedding.weight)
     return whole
+
+
+def usual_seconds(data: Utterances) -> float:
+    """Whole seconds that 99 of 100 training utterances are no longer than, at most 20."""
+    longest = math.ceil(np.percentile(data.lengths, 99) / FPS)
+    return min(MAX_SECONDS, max(1.0, longest))
 
 
 def train_tokenizer(config: TrainConfig, data: Utterances, out: Path) -> Tokenizer:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from avsr.language import fit_temperature
 from avsr.model import PRESETS, AVSRModel, ModelConfig, load_model, write_model
 from avsr.training import run
 from avsr.training.history import read_csv_table
+from avsr.training.initial import usual_seconds
 from avsr.training.rehearsal import rehearse
 
 SMALL = ModelConfig(
@@ -178,6 +180,15 @@ def test_language_probabilities_are_calibrated_on_validation_data(recipe):
     expected = fit_temperature(torch.cat(logits), torch.cat([b.languages for b in batches]))
     assert expected != pytest.approx(1.0, abs=0.01)
     assert model.config.language_temperature == pytest.approx(expected, rel=1e-3)
+    assert model.config.segment_seconds == usual_seconds(data) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("frames", "seconds"),
+    [([10] * 200, 1.0), ([60] * 199 + [400], 3.0), ([50] * 100 + [101] * 100, 5.0), ([900], 20.0)],
+)
+def test_a_model_knows_how_long_the_utterances_were(frames, seconds):
+    assert usual_seconds(SimpleNamespace(lengths=np.array(frames))) == seconds
 
 
 def test_training_lowers_the_loss(recipe, tmp_path):

@@ -34,6 +34,7 @@ from avsr.recording import (
 from avsr.sync import Synchronizer
 from avsr.transcript import Segment, Transcript, Word
 
+SHOWN_SECONDS = 20.0  # a recording of no more has the mouth that was read in its transcript
 PARTS_AHEAD = 4  # that wait for the model
 BATCH_SEGMENTS = 4  # of one modality that the model takes at a time
 EVEN_SECONDS = 10.0  # length of the parts of a file in which no pauses are known
@@ -66,6 +67,8 @@ def transcribe_long(
     segments: list[Segment] = []
     history: list[dict[str, float]] = []
     synchronizer = Synchronizer(model) if options.sync else None
+    mouths: list[tuple[int, face.MouthTrack]] = []
+    shown = info.duration <= SHOWN_SECONDS and options.face != "every"
     stopped = False
     try:
         for even in (False, True):
@@ -76,6 +79,8 @@ def transcribe_long(
             with closing(read):
                 for batch in _batches(_aligned(synchronizer, read)):
                     report(batch[-1].end, info.duration, WRITING)
+                    if shown:
+                        mouths += _mouths(batch)
                     segments += _transcribe_batch(model, batch, options, history)
             if segments or not info.has_audio:
                 break
@@ -114,10 +119,20 @@ def transcribe_long(
         warnings=tuple(dict.fromkeys(notes)),
         duration=info.duration,
         segments=tuple(segments),
+        mouth=face.join_parts(mouths, math.ceil(info.duration * FPS)) if mouths else None,
     )
     if stopped:
         raise Stopped(transcript)
     return transcript
+
+
+def _mouths(batch: Sequence[Part]) -> list[tuple[int, face.MouthTrack]]:
+    """First frame and mouth of the parts whose lips are read."""
+    return [
+        (round(part.start * FPS), part.recording.track)
+        for part in batch
+        if part.recording.mouth is not None and part.recording.track is not None
+    ]
 
 
 def read_parts(

@@ -72,8 +72,7 @@ class ModelConfig:
     """What the classifier's logits are divided by, so that its probabilities are those of being
     right; fitted on validation data."""
     segment_seconds: float = 20.0
-    """Longest stretch of speech that the network is given at a time: about the longest that it was
-    trained on, for in longer ones it loses its way. Longer recordings are cut."""
+    """Longest stretch of speech to be given to it: about the longest that it was trained on."""
     parts: tuple[str, ...] = PARTS
     """What the network has. An AV-HuBERT that was fine-tuned elsewhere comes without ``classifier``
     (nor vectors of languages in its decoder) and ``ctc``; a pre-trained one is an ``encoder``."""
@@ -92,10 +91,8 @@ class ModelConfig:
         wrong = [part for part in self.parts if part not in PARTS]
         if wrong or "encoder" not in self.parts:
             raise ConfigError(f"model: parts must be an encoder and others of {', '.join(PARTS)}")
-        if not self.language_temperature > 0:
-            raise ConfigError("model: language_temperature must be above 0")
-        if not self.segment_seconds >= 1:
-            raise ConfigError("model: segment_seconds must be at least 1")
+        if not self.language_temperature > 0 or not self.segment_seconds >= 1:
+            raise ConfigError("model: language_temperature > 0 and segment_seconds >= 1 must hold")
 
 
 def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:

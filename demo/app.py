@@ -153,7 +153,10 @@ def build_app(
             mouth=mouth_video(seen(result), folder),
             boxes=face_boxes(seen(result), info),
             face=face,
-            closer=bool(result.segments) and info.has_video and modality != "audio",
+            closer=bool(result.segments)
+            and result.mouth is None
+            and info.has_video
+            and modality != "audio",
         )
         yield {
             **idle(),

@@ -91,6 +91,21 @@ def test_parts_are_no_longer_than_what_the_model_was_trained_on(model, talk, mon
     assert all(0 < s.end - s.start <= 1.0 for s in segments)
 
 
+def test_the_mouth_of_a_recording_of_few_parts_is_kept(model, talk, monkeypatch):
+    alone = talk[1][0]
+    whole = model.transcribe(alone).mouth
+    short = dataclasses.replace(model.config, segment_seconds=1.0)
+    monkeypatch.setattr(model, "config", short)
+    result = model.transcribe(alone)
+    assert result.mouth is not None
+    assert len(result.mouth.mouth) == len(whole.mouth)
+    middle = slice(10, -10)  # what was no speech is in no part
+    assert result.mouth.found[middle].all()
+    np.testing.assert_allclose(result.mouth.boxes[middle], whole.boxes[middle], atol=3)
+    assert len(result.mouth.spans()) == len(result.segments)
+    assert model.transcribe(talk[0], beam_size=1).mouth is None
+
+
 def test_one_language_may_be_told(model, talk):
     result = model.transcribe(talk[0], modality="audio", language="es")
     assert {s.language for s in result.segments} == {"es"}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CHUNK = 512  # samples that Silero VAD judges at a time
 SPEECH = 0.5  # probability from which a video frame has speech
 PAUSE_SECONDS = 0.6  # silence that ends a segment
-MARGIN_SECONDS = 0.2  # kept before and after speech
+MARGIN_SECONDS = 0.24  # kept before and after speech
 MIN_SECONDS = 0.1  # less than that is a click
 MAX_SECONDS = 20.0  # models are trained on no more
 VOWELS_HZ = (500, 2500)  # what is loudest with an open mouth

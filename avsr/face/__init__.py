@@ -18,7 +18,7 @@ from avsr.face.following import track_faces, track_mouth
 from avsr.face.geometry import crop_matrices, crop_mouth
 from avsr.face.landmarks import Face, FaceFinder
 from avsr.face.speaking import Agree, is_covered, is_still
-from avsr.face.track import FaceTrack, FaceTracks, MouthTrack
+from avsr.face.track import FaceTrack, FaceTracks, MouthTrack, join_parts
 
 __all__ = [
     "MIN_HEIGHT",
@@ -41,6 +41,7 @@ __all__ = [
     "is_readable",
     "is_small",
     "is_still",
+    "join_parts",
     "track_faces",
     "track_mouth",
 ]

@@ -133,3 +133,22 @@ def join_tracks(stretches: Sequence[Stretch], num_frames: int) -> MouthTrack:
     named = tuple(part.track.number for part in ordered)
     faces = named if any(named) else ()
     return MouthTrack(mouth, found, boxes, numbers, landmarks, matrices, faces)
+
+
+def join_parts(parts: Iterable[tuple[int, MouthTrack]], num_frames: int) -> MouthTrack:
+    """The mouth of a recording of so many frames from those of its parts, each with its first."""
+    stretches = []
+    for start, part in parts:
+        for number, first, last in part.spans():
+            own = slice(first, last)
+            track = FaceTrack(
+                start + first,
+                part.mouth[own],
+                part.found[own],
+                part.boxes[own],
+                part.landmarks[own],
+                part.matrices[own],
+                number,
+            )
+            stretches.append(Stretch(track, start + first, start + last))
+    return join_tracks(stretches, num_frames)

@@ -23,12 +23,12 @@ def seconds(spans):
 
 def test_speech_with_its_margins():
     probs = frames((2, 0.1), (3, 0.9), (2, 0.1), (1, 0.8), (1, 0.0))
-    assert seconds(speech_spans(probs)) == [(1.8, 5.2), (6.8, 8.2)]
+    assert seconds(speech_spans(probs)) == [(1.76, 5.24), (6.76, 8.24)]
 
 
 def test_a_short_pause_does_not_cut_and_a_click_is_nothing():
     probs = frames((1, 0.9), (0.4, 0.0), (1, 0.9), (2, 0.0), (0.04, 0.9), (2, 0.0))
-    assert seconds(speech_spans(probs)) == [(0.0, 2.6)]
+    assert seconds(speech_spans(probs)) == [(0.0, 2.64)]
 
 
 def test_speech_without_a_pause_is_cut_where_it_is_least_likely():

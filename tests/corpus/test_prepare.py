@@ -212,7 +212,7 @@ def test_mistakes(tmp_path, names, options, message):
 
 
 def test_grid_clips(grid_dir, tmp_path, monkeypatch):
-    from avsr.face.track import track_mouth
+    from avsr.face import track_mouth
 
     monkeypatch.setattr(face, "track_mouth", track_mouth)
     records = [r for r in read_manifest(grid_dir / "manifest.jsonl") if r.split == "valid"][:2]

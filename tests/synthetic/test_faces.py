@@ -181,6 +181,6 @@ def test_face_stage_sees_what_render_mouth_draws(name: str) -> None:
         _, score, _, (x, y) = cv2.minMaxLoc(match)
         scores.append(score)
         shifts.append((x - 16, y - 16))
-    assert np.mean(scores) > 0.85
+    assert np.mean(scores) > 0.84
     assert np.abs(np.mean(shifts, axis=0)).max() < 5  # px; training crops vary by 8
     assert np.std(shifts, axis=0).max() < 2.5

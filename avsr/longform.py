@@ -19,7 +19,7 @@ from avsr.errors import MediaError
 from avsr.interrupts import Stopped
 from avsr.language import SURE, UNKNOWN, smooth_languages
 from avsr.model import AVSRModel
-from avsr.pipeline import Encoded, TranscribeOptions, encode, recognize_encoded
+from avsr.pipeline import TranscribeOptions, encode, recognize_encoded
 from avsr.progress import WRITING, counted, report
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recording import (
@@ -293,11 +293,10 @@ def _transcribe_batch(
     history: list[dict[str, float]],
 ) -> list[Segment]:
     """Segments of a batch; ``history`` has the language probabilities of all parts before it."""
+    if options.detects:
+        batch = _divided(model, batch)
     recordings = [part.recording for part in batch]
     encoded = encode(model, recordings, options.language)
-    if options.detects and len(divided := _divided(model, batch, encoded)) > len(batch):
-        batch, recordings = divided, [part.recording for part in divided]
-        encoded = encode(model, recordings, options.language)
     codes = model.config.languages
     rows = [dict(zip(codes, row, strict=True)) for row in encoded.language_probs.tolist()]
     history += rows
@@ -322,11 +321,11 @@ def _transcribe_batch(
     ]
 
 
-def _divided(model: AVSRModel, batch: Sequence[Part], encoded: Encoded) -> list[Part]:
+def _divided(model: AVSRModel, batch: Sequence[Part]) -> list[Part]:
     """The parts, those in which the language changes in two."""
     found = []
-    for index, part in enumerate(batch):
-        frame = language_change(model, encoded, index, part.recording)
+    for part in batch:
+        frame = language_change(model, part.recording)
         if frame is None:
             found.append(part)
             continue

@@ -52,7 +52,6 @@ def measure(runs: int) -> dict[str, Any]:
         "gain_to_plain_loop": round(stages["plain loop"] / stages["together"], 2),
         "whole_seconds": round(total, 2),
         "whole_faster_than_real_time": round(seconds / total, 1),
-        "peak_memory_mb": round(max(run[1] for run in whole)),
         "large_seconds": round(large, 2),
         "large_faster_than_real_time": round(seconds / large, 2),
     }

@@ -8,7 +8,6 @@ import pytest
 from avsr import load_model
 from avsr.bilingual import language_change, split_recording
 from avsr.face.track import MouthTrack
-from avsr.pipeline import encode
 from avsr.rates import FPS, SAMPLES_PER_FRAME
 from avsr.recording import Recording
 from avsr.synthetic import make_utterance
@@ -28,7 +27,7 @@ def spoken(language: str, index: int) -> np.ndarray:
 
 def found(model, *waveforms: np.ndarray) -> int | None:
     recording = Recording(name="", waveform=np.concatenate(waveforms), mouth=None)
-    return language_change(model, encode(model, [recording]), 0, recording)
+    return language_change(model, recording)
 
 
 @pytest.mark.parametrize(("first", "second", "index"), JOINS)

@@ -20,6 +20,7 @@ NUMBERS = {
 LEAVES = {
     "ahead",
     "attention",
+    "cores",
     "errors",
     "files",
     "languages",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
+from avsr.cores import share_cores
 from avsr.errors import AvsrError
 
 Map = Callable[..., Iterator[Any]]
@@ -20,7 +21,8 @@ def process_map(workers: int) -> Iterator[Map]:
         yield map
         return
     # spawned, not forked: the parent may hold threads and locks of torch or OpenCV
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, share_cores, (workers,)) as pool:
         try:
             yield pool.map
         except BaseException:

@@ -6,7 +6,6 @@ pictures of a 25 fps file then come out one to one.
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from avsr.cores import usable_cores
 from avsr.errors import MediaError
 from avsr.media.opening import open_container
 from avsr.media.orientation import UPRIGHT, orientation_of
@@ -165,8 +165,7 @@ def open_source(path: str | Path) -> Source:
     for stream in (video, audio):
         if stream is not None:
             stream.thread_type = "AUTO"
-            # Not FFmpeg's one more: faces, network and search want the cores, too.
-            stream.codec_context.thread_count = len(os.sched_getaffinity(0))
+            stream.codec_context.thread_count = usable_cores()
     return Source(path, container, video, audio, _time_zero(video, audio))
 
 

@@ -1,6 +1,7 @@
 """Utterances a second that the network of the tiny recipe trains on, and the losses of its steps.
 
-Front end frozen, its outputs kept, as in the recipes' long stage; bf16; one batch over and over.
+Front end frozen, its outputs kept, bf16 and Muon as in the recipes' long stage; one batch over and
+over.
 ``python -m benchmarks training`` in two checkouts compares them.
 """
 
@@ -18,6 +19,7 @@ def measure(runs: int) -> dict[str, Any]:
     import torch.nn.functional as F
 
     from avsr.model import PRESETS, AVSRModel
+    from avsr.training.optimizer import make_optimizer
 
     random = torch.Generator().manual_seed(1)
     fbank = torch.randn(UTTERANCES, FRAMES, 104, generator=random)
@@ -32,9 +34,7 @@ def measure(runs: int) -> dict[str, Any]:
         model = AVSRModel(PRESETS["tiny"]).train()
         model.encoder.frontend.requires_grad_(False)
         visual = torch.randn(UTTERANCES, FRAMES, model.encoder.frontend.out_dim, generator=random)
-        optimizer = torch.optim.AdamW(
-            [p for p in model.parameters() if p.requires_grad], lr=3e-4, foreach=True
-        )
+        optimizer = make_optimizer(model, "muon", 1e-4)
         losses = []
         for step in range(STEPS):
             start = time.perf_counter()

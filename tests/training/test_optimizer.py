@@ -5,7 +5,14 @@ import copy
 import torch
 from torch import nn
 
-from avsr.training.optimizer import MUON_FACTOR, Together, make_optimizer, parameter_groups
+from avsr.training import optimizer as optimizer_module
+from avsr.training.optimizer import (
+    MUON_FACTOR,
+    MuonByShape,
+    Together,
+    make_optimizer,
+    parameter_groups,
+)
 
 
 class Network(nn.Module):
@@ -93,3 +100,39 @@ def test_nothing_but_vectors_needs_no_muon():
     network.requires_grad_(False)
     network.prompts.requires_grad_(True)
     assert isinstance(make_optimizer(network, "muon", 0.01), torch.optim.AdamW)
+
+
+def test_matrices_together_step_as_one_by_one():
+    torch.manual_seed(3)
+    shapes = [(8, 8), (8, 24), (24, 8), (8, 8), (24, 8), (6, 5)]
+    start = [torch.randn(shape) for shape in shapes]
+    kinds = MuonByShape, torch.optim.Muon
+    trained = [[nn.Parameter(weight.clone()) for weight in start] for _ in kinds]
+    optimizers = [
+        kind(own, lr=0.1, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+        for kind, own in zip(kinds, trained, strict=True)
+    ]
+    for _ in range(3):
+        grads = [torch.randn(shape) for shape in shapes]
+        for optimizer, own in zip(optimizers, trained, strict=True):
+            for parameter, grad in zip(own, grads, strict=True):
+                parameter.grad = grad.clone()
+            optimizer.step()
+    for one, other, first in zip(*trained, start, strict=True):
+        moved = torch.linalg.norm(other - first)
+        assert torch.linalg.norm(one - other) < 0.01 * moved  # bf16 rounds otherwise in a batch
+        assert moved > 0.1
+
+
+def test_many_matrices_are_taken_some_at_a_time(monkeypatch):
+    torch.manual_seed(4)
+    weights, results = [torch.randn(8, 8) for _ in range(5)], []
+    for most in (1 << 24, 130, 1):
+        monkeypatch.setattr(optimizer_module, "MOST_TOGETHER", most)
+        own = [nn.Parameter(weight.clone()) for weight in weights]
+        for parameter in own:
+            parameter.grad = parameter.detach().clone()
+        MuonByShape(own, lr=0.1).step()
+        results.append(torch.stack([parameter.detach() for parameter in own]))
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], rtol=0.02, atol=0.002)

@@ -21,6 +21,25 @@ class _UnwantedError(Exception):
     """Nobody takes the rest."""
 
 
+class _Listener:
+    """Hears in other threads how far they are, tells it in this one, and may end their work."""
+
+    def __init__(self) -> None:
+        self.unwanted = threading.Event()
+        self._told: tuple[float, float, str] | None = None
+
+    def __call__(self, done: float, total: float, doing: str) -> None:
+        """Called by the threads."""
+        self._told = done, total, doing
+        if self.unwanted.is_set():
+            raise _UnwantedError
+
+    def pass_on(self) -> None:
+        """Report what was told last."""
+        if self._told is not None:
+            report(*self._told)
+
+
 def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     """``items``, drawn in a thread of their own, at most ``depth`` before they are asked for.
 
@@ -28,21 +47,15 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     this thread waits for it. Closing the generator ends the thread, at its next report or item.
     """
     ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
-    unwanted = threading.Event()
-    told: list[tuple[float, float, str]] = []
-
-    def listen(*heard: Any) -> None:
-        told[:] = [heard]
-        if unwanted.is_set():
-            raise _UnwantedError
+    listener = _Listener()
 
     def draw() -> None:
         drawn = iter(items)
         try:
-            with telling(listen):
+            with telling(listener):
                 for item in drawn:
                     ready.put((item, None))
-                    if unwanted.is_set():
+                    if listener.unwanted.is_set():
                         break
             ready.put((_END, None))
         except BaseException as error:
@@ -58,8 +71,7 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
             try:
                 item, error = ready.get(timeout=LOOK)
             except queue.Empty:
-                for heard in told[:]:
-                    report(*heard)
+                listener.pass_on()
                 continue
             if error is not None:
                 raise error
@@ -67,7 +79,7 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
                 return
             yield item
     finally:
-        unwanted.set()
+        listener.unwanted.set()
         while thread.is_alive():
             with contextlib.suppress(queue.Empty):  # it may wait for room
                 ready.get(timeout=0.01)
@@ -82,22 +94,15 @@ def ahead_each(
     It is ``ahead`` else: at most ``depth`` before they are asked for, reports are told here, and
     closing the generator ends the threads, at their next reports.
     """
-    unwanted = threading.Event()
-    told: list[tuple[float, float, str]] = []
-
-    def listen(*heard: Any) -> None:
-        told[:] = [heard]
-        if unwanted.is_set():
-            raise _UnwantedError
+    listener = _Listener()
 
     def work(item: Item) -> Made:
-        with telling(listen):
+        with telling(listener):
             return function(item)
 
     def result(future: Future[Made]) -> Made:
         while not wait([future], timeout=LOOK).done:
-            for heard in told[:]:
-                report(*heard)
+            listener.pass_on()
         return future.result()
 
     waiting: deque[Future[Made]] = deque()
@@ -110,6 +115,6 @@ def ahead_each(
             while waiting:
                 yield result(waiting.popleft())
         finally:
-            unwanted.set()
+            listener.unwanted.set()
             for future in waiting:
                 future.cancel()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avsr.console import complain, show_status
+from avsr.cores import usable_cores
 from avsr.delivery import Delivery
 from avsr.errors import AvsrError
 from avsr.interrupts import Stopped
@@ -77,7 +78,7 @@ def transcribe_files(
     from avsr.corpus.workers import cluster_map, process_map
 
     if cluster is None:
-        cores = max(1, len(os.sched_getaffinity(0)) // workers)
+        cores = max(1, usable_cores() // workers)
         work, processes = _work_until_stopped, process_map(workers)
     else:
         cores, work, processes = 1, _work, cluster_map(cluster)

@@ -22,6 +22,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from avsr.cores import usable_cores
 from avsr.corpus import Record
 from avsr.corpus.workers import process_map
 from avsr.errors import ConfigError, LanguageError
@@ -116,7 +117,7 @@ def evaluate(
     if recognizer is not None:
         workers, work = 1, Workplace(config, recognizer).work
     else:
-        threads = max(1, (os.cpu_count() or 1) // workers)
+        threads = max(1, usable_cores() // workers)
         work = partial(_work, config, device, threads)
     with process_map(workers) as mapped:
         for task, (found, took) in zip(tasks, mapped(work, tasks), strict=True):

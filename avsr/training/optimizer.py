@@ -51,6 +51,14 @@ def make_optimizer(model: nn.Module, kind: str, learning_rate: float) -> torch.o
     )
 
 
+def _evaluated(closure: Any) -> Any:
+    """The loss by ``closure``, which computes the gradients; None without it."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
 class MuonByShape(Muon):
     """``torch.optim.Muon``, its steps alike but for rounding: matrices of one shape are taken
     together, which takes half of the time on CPUs. Its momentum is Nesterov's, its rate that of
@@ -60,10 +68,7 @@ class MuonByShape(Muon):
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """One step; ``closure`` computes the loss and the gradients."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = _evaluated(closure)
         for group in self.param_groups:
             self._step_group(group)
         return loss
@@ -131,10 +136,7 @@ class Together(torch.optim.Optimizer):
 
     def step(self, closure: Any = None) -> Any:
         """One step of every part; ``closure`` computes the loss and the gradients."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = _evaluated(closure)
         for part in self.parts:
             part.step()
         return loss

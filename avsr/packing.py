@@ -39,7 +39,10 @@ def shared(x: Any, layer: nn.Module) -> Any:
     precision once, not by each of them.
     """
     prepare = getattr(layer, "prepare", None)
-    return x if prepare is None else prepare(x)
+    if prepare is not None:
+        return prepare(x)
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
 def activation_of(layer: nn.Linear) -> str:

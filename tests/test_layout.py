@@ -21,6 +21,7 @@ LEAVES = {
     "ahead",
     "attention",
     "cores",
+    "dropout",
     "errors",
     "files",
     "languages",

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avsr.attention import Attending
+from avsr.attention import Attending, Rows
 from avsr.decoder.tokenizer import PAD
+from avsr.dropout import Dropout
 from avsr.errors import ConfigError
 from avsr.packing import ActiveLinear, shared
 
@@ -132,17 +133,24 @@ class Attention(Attending):
         self.value = nn.Linear(memory_dim, dim)
         self.out = nn.Linear(dim, dim)
 
-    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, heads, S, d) of a memory (B, S, D_memory)."""
+    def keys_values(self, memory: Tensor, rows: Rows | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, heads, S, d) of a memory (B, S, D_memory), or of its ``rows``."""
         memory = shared(memory, self.key)
-        return self.split(self.key(memory)), self.split(self.value(memory))
+        return self.split(self.key(memory), rows), self.split(self.value(memory), rows)
 
     def forward(
-        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool = False
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor | None,
+        rows: Rows | None = None,
+        *,
+        causal: bool = False,
     ) -> Tensor:
-        """Queries from ``x`` (B, L, D); returns (B, L, D)."""
-        queries = self.split(self.query(x))
-        return self.out(self.attend(queries, keys, values, mask, causal=causal))
+        """Queries from ``x`` (B, L, D); returns (B, L, D), or ``rows`` of both."""
+        queries = self.split(self.query(x), rows)
+        return self.out(self.attend(queries, keys, values, mask, rows, causal=causal))
 
 
 class DecoderLayer(nn.Module):
@@ -158,19 +166,27 @@ class DecoderLayer(nn.Module):
         self.ffn_norm = nn.LayerNorm(dim)
         self.ffn_in = ActiveLinear(dim, config.ffn_dim, "relu")
         self.ffn_out = nn.Linear(config.ffn_dim, dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, D), with its residual."""
         return x + self.dropout(self.ffn_out(self.ffn_in(self.ffn_norm(x))))
 
-    def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor | None) -> Tensor:
-        """All positions at once, each seeing only earlier ones: (B, L, D) -> (B, L, D)."""
-        y = shared(self.self_norm(x), self.self_attention.query)
-        y = self.self_attention(y, *self.self_attention.keys_values(y), None, causal=True)
-        x = x + self.dropout(y)
-        cross = self.cross_attention
-        y = cross(self.cross_norm(x), *cross.keys_values(memory), memory_mask)
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        memory_mask: Tensor | None,
+        rows: Rows | None = None,
+        memory_rows: Rows | None = None,
+    ) -> Tensor:
+        """All positions at once, each seeing only earlier ones: (B, L, D) -> (B, L, D), or ``rows``
+        of both; of ``memory`` (B, S, D_memory), too, there may be ``memory_rows``.
+        """
+        own, cross = self.self_attention, self.cross_attention
+        y = shared(self.self_norm(x), own.query)
+        x = x + self.dropout(own(y, *own.keys_values(y, rows), None, rows, causal=True))
+        y = cross(self.cross_norm(x), *cross.keys_values(memory, memory_rows), memory_mask, rows)
         return self.feed_forward(x + self.dropout(y))
 
 
@@ -195,7 +211,7 @@ class AttentionDecoder(nn.Module):
         layers = nn.ModuleList(DecoderLayer(config, memory_dim) for _ in range(config.layers))
         self.layers = cast(Sequence[DecoderLayer], layers)
         self.norm = nn.LayerNorm(config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         table = sinusoids(FIRST_POSITION + MAX_POSITIONS, config.dim)
         self.register_buffer("positions", table, persistent=False)
 
@@ -220,10 +236,16 @@ class AttentionDecoder(nn.Module):
         x = self.embedding(tokens) + self.positions[FIRST_POSITION:last]
         if languages is not None:
             x = x + F.pad(self.language_embedding(languages)[:, None], (0, 0, 0, x.shape[1] - 1))
-        x = self.dropout(x)
+        rows, memory_rows = Rows.of(tokens != PAD), None
+        if memory_padding_mask is not None:
+            memory_rows = Rows.of(~memory_padding_mask)
+        memory = shared(memory, self.layers[0].cross_attention.key)
+        memory = memory if memory_rows is None else memory_rows.pack(memory)
+        x = self.dropout(x if rows is None else rows.pack(x))
         for layer in self.layers:
-            x = layer(x, memory, mask)
-        return self.logits(x)
+            x = layer(x, memory, mask, rows, memory_rows)
+        x = self.logits(x)
+        return x if rows is None else rows.unpack(x)
 
     def start(
         self,

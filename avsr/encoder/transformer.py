@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from avsr.attention import Attending
+from avsr.attention import Attending, Rows
+from avsr.dropout import Dropout
 from avsr.encoder.config import AVHubertConfig
 from avsr.packing import ActiveLinear, shared
 from avsr.progress import breathe
@@ -27,7 +28,8 @@ class PositionalConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
         y = self.conv(x.transpose(1, 2))[:, :, : x.shape[1]]
-        return F.gelu(y).transpose(1, 2)
+        # On a tensor in one piece the gradient of GELU takes a third of the time.
+        return F.gelu(y.transpose(1, 2).contiguous())
 
 
 class SelfAttention(Attending):
@@ -40,11 +42,25 @@ class SelfAttention(Attending):
         self.value = nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, key_mask: Tensor | None) -> Tensor:
-        """(B, S, D) -> (B, S, D); ``key_mask`` (B, 1, 1, S), True = may be attended to."""
+    def forward(
+        self,
+        x: Tensor,
+        key_mask: Tensor | None,
+        rows: Rows | None = None,
+        prompts: Tensor | None = None,
+    ) -> Tensor:
+        """(B, S, D) -> (B, S, D), or ``rows`` of both; ``key_mask`` (B, 1, 1, n + S), True = may be
+        attended to. ``prompts`` (n, D) are attended to by all, but attend to nothing themselves.
+        """
         x = shared(x, self.query)
-        q, k, v = (self.split(project(x)) for project in (self.query, self.key, self.value))
-        return self.out(self.attend(q, k, v, key_mask))
+        q, k, v = (self.split(project(x), rows) for project in (self.query, self.key, self.value))
+        if prompts is not None:
+            before = shared(prompts[None], self.query)
+            k, v = (
+                torch.cat([self.split(project(before)).expand(len(y), -1, -1, -1), y], dim=2)
+                for project, y in ((self.key, k), (self.value, v))
+            )
+        return self.out(self.attend(q, k, v, key_mask, rows))
 
 
 class EncoderLayer(nn.Module):
@@ -57,19 +73,28 @@ class EncoderLayer(nn.Module):
         self.ffn_norm = nn.LayerNorm(config.dim)
         self.ffn_in = ActiveLinear(config.dim, config.ffn_dim, "gelu")
         self.ffn_out = nn.Linear(config.ffn_dim, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, key_mask: Tensor | None) -> Tensor:
-        """(B, S, D) -> (B, S, D)."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), key_mask))
+    def forward(
+        self,
+        x: Tensor,
+        key_mask: Tensor | None,
+        rows: Rows | None = None,
+        prompts: Tensor | None = None,
+    ) -> Tensor:
+        """(B, S, D) -> (B, S, D), or ``rows`` (N, D) of both; see SelfAttention.forward."""
+        before = None if prompts is None else self.attention_norm(prompts)
+        y = self.attention(self.attention_norm(x), key_mask, rows, before)
+        x = x + self.dropout(y)
         return x + self.dropout(self.ffn_out(self.ffn_in(self.ffn_norm(x))))
 
 
 class PromptedTransformer(nn.Module):
     """Positional embedding, layers, last layer norm; each layer sees its own prompts first.
 
-    Prompt outputs of all layers but the last are dropped (deep prompt tuning, Jia et al. 2022;
-    Hong, Park and Ro 2023). With ``prompts=0`` this is the encoder of AV-HuBERT.
+    What the layers but the last make of their prompts is dropped (deep prompt tuning, Jia et al.
+    2022; Hong, Park and Ro 2023), so it is not computed: there the prompts, the same ones for all
+    of a batch, are just keys and values. With ``prompts=0`` this is the encoder of AV-HuBERT.
     """
 
     def __init__(self, config: AVHubertConfig) -> None:
@@ -80,21 +105,37 @@ class PromptedTransformer(nn.Module):
         nn.init.normal_(self.prompts, std=config.dim**-0.5)
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, T, D) -> prompt outputs (B, n, D) of the last layer and features (B, T, D)."""
         batch, n = x.shape[0], self.prompts.shape[1]
-        key_mask = None
+        key_mask = frames = rows = None
         if padding_mask is not None:
             x = x.masked_fill(padding_mask.unsqueeze(-1), 0.0)
-            key_mask = F.pad(~padding_mask, (n, 0), value=True)[:, None, None, :]
-        x = self.dropout(x + self.position(x))
-        prompt_out = x.new_zeros(batch, n, x.shape[-1])
-        for layer, prompts in zip(self.layers, self.prompts, strict=True):
-            if self.training and torch.rand(()).item() < self.layerdrop:
-                continue
+            valid = F.pad(~padding_mask, (n, 0), value=True)
+            key_mask = valid[:, None, None, :]
+            frames, rows = Rows.of(~padding_mask), Rows.of(valid, first=n)
+        x = x + self.position(x)
+        x = self.dropout(x if frames is None else frames.pack(x))
+        # Under autocast the residuals are summed in the precision of the prompts, not in bf16.
+        x = x.to(torch.promote_types(x.dtype, self.prompts.dtype))
+        chosen = range(len(self.layers))
+        if self.training and self.layerdrop:
+            drawn = torch.rand(len(chosen)).tolist()
+            chosen = [i for i in chosen if drawn[i] >= self.layerdrop]
+        for i in chosen[:-1]:
             breathe()
-            y = layer(torch.cat([prompts.expand(batch, -1, -1), x], dim=1), key_mask)
-            prompt_out, x = y[:, :n], y[:, n:]
-        return self.norm(prompt_out), self.norm(x)
+            x = self.layers[i](x, key_mask, frames, self.prompts[i])
+        prompts = x.new_zeros(batch, n, x.shape[-1])
+        for i in chosen[-1:]:
+            breathe()
+            if rows is None:
+                before = self.prompts[i].expand(batch, -1, -1)
+                x = self.layers[i](torch.cat([before, x], dim=1), key_mask)
+                prompts, x = x[:, :n], x[:, n:]
+            else:
+                x = self.layers[i](torch.cat([self.prompts[i].repeat(batch, 1), x]), key_mask, rows)
+                prompts, x = x[: batch * n].unflatten(0, (batch, n)), x[batch * n :]
+        x = self.norm(x)
+        return self.norm(prompts), x if frames is None else frames.unpack(x)

@@ -120,9 +120,9 @@ class AVSRTask(lightning.LightningModule):
 
     def watch_attention(self, attention: Attention, inputs: tuple[Any, ...]) -> None:
         """Before a cross-attention: keep log-weights (B, H / 2, L, T) of half of its heads."""
-        x, keys, _, mask = inputs
+        x, keys, _, mask, *rows = inputs
         heads = slice(attention.heads // 2)
-        queries = attention.split(attention.query(x))[:, heads]
+        queries = attention.split(attention.query(x), *rows)[:, heads]
         scores = queries @ keys[:, heads].transpose(2, 3) * queries.shape[3] ** -0.5
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -122,6 +124,54 @@ def test_every_layer_has_its_own_prompts():
         after = encoder(fbank, mouth)
         assert (after.features - before.features).abs().max() > 1e-4
         before = after
+
+
+def test_gradients_of_a_padded_batch_are_the_sum_of_those_of_its_clips():
+    encoder = make_encoder()
+    fbank, _ = make_inputs(3)
+    lengths = (12, 5, 8)
+    mask = torch.arange(12) >= torch.tensor(lengths)[:, None]
+    together = encoder(fbank, None, mask)
+    kept = together.features[~mask]
+    expected = torch.zeros(())
+    for clip, length in zip(fbank, lengths, strict=True):
+        alone = encoder(clip[None, :length], None)
+        expected = expected + alone.features.sin().sum() + alone.prompts.sin().sum()
+    names, weights = zip(*encoder.transformer.named_parameters(), strict=True)
+    found = torch.autograd.grad(kept.sin().sum() + together.prompts.sin().sum(), weights)
+    wanted = torch.autograd.grad(expected, weights)
+    for name, one, other in zip(names, found, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4, msg=name)
+
+
+def test_under_autocast_residuals_are_summed_in_single_precision():
+    encoder, seen = make_encoder(), []
+    for layer in encoder.transformer.layers:
+        layer.register_forward_hook(lambda module, args, y: seen.append((args[0].dtype, y.dtype)))
+    with torch.autocast("cpu", torch.bfloat16):
+        encoder(make_inputs()[0], None)
+    assert seen == [(torch.float32, torch.float32)] * 2
+
+
+@pytest.mark.parametrize("skipped", [(), (1,), (0, 1)])
+def test_skipped_layers_leave_the_rest_as_it_is(skipped, monkeypatch):
+    config = dataclasses.replace(SMALL, layerdrop=0.5, dropout=0.0, attention_dropout=0.0)
+    encoder, fbank = make_encoder(config), make_inputs()[0]
+    drawn = torch.tensor([0.1 if i in skipped else 0.9 for i in range(2)])
+    monkeypatch.setattr(torch, "rand", lambda number: drawn)
+    for part in encoder.transformer.train().layers:
+        part.eval()
+    found = encoder(fbank, None)
+    encoder.eval()
+    layers = [layer for i, layer in enumerate(encoder.transformer.layers) if i not in skipped]
+    prompts = [p for i, p in enumerate(encoder.transformer.prompts) if i not in skipped]
+    encoder.transformer.layers = torch.nn.ModuleList(layers)
+    encoder.transformer.prompts = torch.nn.Parameter(
+        torch.stack(prompts) if prompts else torch.empty(0, 3, 32)
+    )
+    torch.testing.assert_close(found.features, encoder(fbank, None).features)
+    if prompts:
+        torch.testing.assert_close(found.prompts, encoder(fbank, None).prompts)
 
 
 def test_without_any_modality_it_says_so():

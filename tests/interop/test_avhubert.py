@@ -82,7 +82,8 @@ def batch_inputs(modality):
 
 def close(actual, expected, mask=None):
     if mask is not None:
-        actual, expected = actual[~mask], expected[~mask]
+        in_rows = actual.dim() < expected.dim()  # the layers leave padding out
+        actual, expected = actual if in_rows else actual[~mask], expected[~mask]
     torch.testing.assert_close(actual, expected, atol=1e-4, rtol=0)
 
 

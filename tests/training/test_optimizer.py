@@ -11,6 +11,7 @@ from avsr.training.optimizer import (
     MuonByShape,
     Together,
     make_optimizer,
+    orthogonal,
     parameter_groups,
 )
 
@@ -120,8 +121,24 @@ def test_matrices_together_step_as_one_by_one():
             optimizer.step()
     for one, other, first in zip(*trained, start, strict=True):
         moved = torch.linalg.norm(other - first)
-        assert torch.linalg.norm(one - other) < 0.01 * moved  # bf16 rounds otherwise in a batch
+        assert torch.linalg.norm(one - other) < 0.1 * moved  # bf16 rounds otherwise
         assert moved > 0.1
+
+
+def test_chained_steps_are_the_plain_ones_but_for_rounding():
+    coefficients, eps = (3.4445, -4.775, 2.0315), 1e-7
+    a, b, c = coefficients
+    generator = torch.Generator().manual_seed(5)
+    matrices = torch.randn(3, 64, 256, generator=generator, dtype=torch.float64)
+    matrices *= torch.logspace(0, -3, 64, dtype=torch.float64)[:, None]  # gradients are far from 1
+    for steps in range(1, 7):
+        plain = matrices / matrices.norm(dim=(1, 2), keepdim=True)
+        for _ in range(steps):
+            gram = plain @ plain.mT
+            plain = a * plain + (b * gram + c * gram @ gram) @ plain
+        torch.testing.assert_close(orthogonal(matrices, coefficients, steps, eps), plain)
+        rounded = orthogonal(matrices.bfloat16(), coefficients, steps, eps).double()
+        assert (rounded - plain).norm() < 0.1 * plain.norm()
 
 
 def test_many_matrices_are_taken_some_at_a_time(monkeypatch):

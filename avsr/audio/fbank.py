@@ -80,9 +80,12 @@ def _windows(waveform: np.ndarray, first: int, num_frames: int) -> np.ndarray:
 
 def stack_fbank(fbank: np.ndarray) -> np.ndarray:
     """Stack four frames of 10 ms, ``fbank`` (N, 26) -> (ceil(N / 4), 104), zeros at the end."""
-    missing = -len(fbank) % FBANK_STACK
-    padded = np.pad(fbank, ((0, missing), (0, 0)))
-    return padded.reshape(-1, FBANK_DIM)
+    return _filled(fbank, -len(fbank) % FBANK_STACK).reshape(-1, FBANK_DIM)
+
+
+def _filled(frames: np.ndarray, missing: int) -> np.ndarray:
+    """Frames (N, D) with ``missing`` of zeros behind them."""
+    return np.concatenate([frames, np.zeros((missing, frames.shape[1]), frames.dtype)])
 
 
 def normalize_frames(stacked: np.ndarray) -> np.ndarray:
@@ -106,6 +109,5 @@ def audio_features(waveform: np.ndarray, num_frames: int | None = None) -> np.nd
     """
     stacked = stack_fbank(compute_fbank(waveform))
     if num_frames is not None:
-        stacked = stacked[:num_frames]
-        stacked = np.pad(stacked, ((0, num_frames - len(stacked)), (0, 0)))
+        stacked = _filled(stacked[:num_frames], max(0, num_frames - len(stacked)))
     return normalize_frames(stacked)

@@ -34,6 +34,8 @@ def active_rms(waveform: np.ndarray) -> float:
 def loop_to_length(waveform: np.ndarray, num_samples: int, offset: int = 0) -> np.ndarray:
     """``num_samples`` of an endlessly repeated waveform, beginning at sample ``offset``."""
     start = offset % len(waveform)
+    if start + num_samples <= len(waveform):  # a long one need not be copied
+        return waveform[start : start + num_samples]
     repeats = -(-(start + num_samples) // len(waveform))
     return np.tile(waveform, repeats)[start : start + num_samples]
 

@@ -79,9 +79,11 @@ class Utterances:
         """(S,) float32 in [-1, 1]."""
         sample = self.samples[index]
         try:
-            return decode_audio(sample.audio).astype(np.float32) / 32768.0
+            waveform = decode_audio(sample.audio).astype(np.float32)
         except CorpusError as error:
             raise CorpusError(f"{sample.record.utterance_id}: {error}") from error
+        waveform /= 32768.0
+        return waveform
 
     def mouth(self, index: int) -> Tensor:
         """(T, 96, 96) uint8."""

@@ -71,6 +71,9 @@ def main() -> None:
         default=(1, 2),
         help="network and onnx: 1 and 2 by default",
     )
+    parser.add_argument(
+        "--against", metavar="CHECKOUT", help="training: another state of the project, for a ratio"
+    )
     parser.add_argument("--users", type=int, default=8, help="of the case demo")
     parser.add_argument("--seconds", type=float, default=180, help="that the case demo lasts")
     arguments = parser.parse_args()
@@ -85,6 +88,7 @@ def main() -> None:
             for name, case in CASES.items()
             if name.startswith(("network-", "onnx-"))
         },
+        "training": partial(training.measure, against=arguments.against),
         "long": partial(long.measure, short=short, long=whole),
     }
     for case in arguments.case or ["transcribe"]:

@@ -1,67 +1,95 @@
-"""Utterances a second that the network of the tiny recipe trains on, and the losses of its steps.
+"""Utterances a second in the longest stage of the recipe of the bundled model, and its losses.
 
-Front end frozen, its outputs kept, bf16 and Muon as in the recipes' long stage; one batch over and
-over.
-``python -m benchmarks training`` in two checkouts compares them.
+``avsr train`` with one loader worker on a small corpus of talking heads, from the bundled model;
+its first steps are left out. With ``--against CHECKOUT`` another state of this project, from before
+a change for instance, is measured by turns with this one; ``ratio`` is this one's over that one's.
+Dropout makes the losses differ a little where its numbers are drawn otherwise.
 """
 
+import json
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
-UTTERANCES, FRAMES, TOKENS = 24, 165, 40
-STEPS = 6
+UTTERANCES = 450
+UPDATES, WARM = 24, 4
+HERE = Path(__file__).resolve().parents[1]
+RECIPE = HERE / "recipes/synthetic/train.yaml"
 
 
-def measure(runs: int) -> dict[str, Any]:
-    """Medians over the steps of all runs; losses of the last run."""
-    import torch
-    import torch.nn.functional as F
+def run(corpus: str, out: str) -> dict[str, Any]:
+    """One run, by the ``avsr`` that is imported."""
+    import yaml
 
-    from avsr.model import PRESETS, AVSRModel
-    from avsr.training.optimizer import make_optimizer
+    from avsr.training.module import AVSRTask
+    from avsr.training.run import train
 
-    random = torch.Generator().manual_seed(1)
-    fbank = torch.randn(UTTERANCES, FRAMES, 104, generator=random)
-    lengths = torch.linspace(100, FRAMES, UTTERANCES).long()
-    padding = torch.arange(FRAMES) >= lengths[:, None]
-    tokens = torch.randint(5, 500, (UTTERANCES, TOKENS), generator=random)
-    languages = torch.randint(0, 9, (UTTERANCES,), generator=random)
-    taken: list[float] = []
+    recipe = yaml.safe_load(RECIPE.read_text())
+    stage = recipe["stages"][0] | {"updates": UPDATES}
+    kept = {name: recipe[name] for name in ("seed", "visual_variants", "visual_damage")}
+    changed = {"out": out, "init": "tiny", "corpora": [{"path": corpus}], "stages": [stage]}
+    path = Path(out) / "recipe.yaml"
+    path.write_text(yaml.safe_dump(kept | changed))
+    begun: list[tuple[float, int]] = []
     losses: list[float] = []
-    for _ in range(runs):
-        torch.manual_seed(0)
-        model = AVSRModel(PRESETS["tiny"]).train()
-        model.encoder.frontend.requires_grad_(False)
-        visual = torch.randn(UTTERANCES, FRAMES, model.encoder.frontend.out_dim, generator=random)
-        optimizer = make_optimizer(model, "muon", 1e-4)
-        losses = []
-        for step in range(STEPS):
-            start = time.perf_counter()
-            torch.manual_seed(step)
-            with torch.autocast("cpu", torch.bfloat16):
-                encoded = model.encode(fbank, None, padding, visual=visual)
-                memory, mask = encoded.memory, encoded.memory_padding_mask
-                logits = model.decoder(tokens, memory, mask, languages).float()
-                loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
-                loss = loss + F.ctc_loss(
-                    model.ctc_log_probs(encoded).transpose(0, 1),
-                    tokens,
-                    lengths,
-                    torch.full((UTTERANCES,), TOKENS),
-                    zero_infinity=True,
-                )
-                loss = loss + F.cross_entropy(model.language_logits(encoded).float(), languages)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(round(loss.item(), 4))
-            if step:  # the first warms up
-                taken.append(time.perf_counter() - start)
-    seconds = statistics.median(taken)
+    step = AVSRTask.training_step
+
+    def watched(self: AVSRTask, batch: Any, index: int) -> Any:
+        begun.append((time.perf_counter(), len(batch.lengths)))
+        loss = step(self, batch, index)
+        losses.append(round(loss.item(), 3))
+        return loss
+
+    AVSRTask.training_step = watched  # type: ignore[method-assign]
+    train(path, workers=1)
+    seconds = begun[-1][0] - begun[WARM][0]
     return {
-        "case": f"training step of tiny, {UTTERANCES} utterances of up to {FRAMES} frames",
-        "seconds": round(seconds, 3),
-        "utterances_per_second": round(UTTERANCES / seconds, 2),
+        "utterances_per_second": sum(number for _, number in begun[WARM:-1]) / seconds,
+        "seconds_per_step": seconds / (len(begun) - 1 - WARM),
         "losses": losses,
     }
+
+
+def measure(runs: int, against: str | None = None) -> dict[str, Any]:
+    """Medians over the runs, of both states by turns if there are two."""
+    states = {"this": HERE} if against is None else {"other": Path(against), "this": HERE}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in states}
+    with tempfile.TemporaryDirectory() as name:
+        from avsr.synthetic import synthesize
+
+        corpus = Path(name) / "corpus"
+        hours = UTTERANCES * 1.66 / 3600
+        synthesize(corpus, hours=hours, valid_hours=0, clips=0, seed=1, workers=2)
+        for number in range(runs):
+            for state, folder in states.items():
+                out = Path(name) / f"{state}{number}"
+                out.mkdir()
+                done = subprocess.run(
+                    [sys.executable, "-P", __file__, str(corpus), str(out)],
+                    env=os.environ | {"PYTHONPATH": str(folder.resolve())},
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    check=True,
+                )
+                found[state].append(json.loads(done.stdout.splitlines()[-1]))
+    result: dict[str, Any] = {"case": f"avsr train, {UPDATES - WARM} steps of the recipe for tiny"}
+    for state, figures in found.items():
+        for figure in ("utterances_per_second", "seconds_per_step"):
+            values = [one[figure] for one in figures]
+            result[f"{state}_{figure}"] = round(statistics.median(values), 3)
+        result[f"{state}_losses"] = figures[-1]["losses"]
+    if against is not None:
+        pairs = zip(found["this"], found["other"], strict=True)
+        ratios = [a["utterances_per_second"] / b["utterances_per_second"] for a, b in pairs]
+        result["ratio"] = round(statistics.median(ratios), 3)
+        result["ratios"] = [round(ratio, 3) for ratio in ratios]
+    return result
+
+
+if __name__ == "__main__":
+    print("\n" + json.dumps(run(*sys.argv[1:])))

@@ -45,7 +45,7 @@ def run(corpus: str, out: str) -> dict[str, Any]:
         losses.append(round(loss.item(), 3))
         return loss
 
-    AVSRTask.training_step = watched  # type: ignore[method-assign]
+    AVSRTask.training_step = watched  # type: ignore
     train(path, workers=1)
     seconds = begun[-1][0] - begun[WARM][0]
     return {

@@ -120,7 +120,7 @@ class PromptedTransformer(nn.Module):
         x = self.dropout(x if frames is None else frames.pack(x))
         # Under autocast the residuals are summed in the precision of the prompts, not in bf16.
         x = x.to(torch.promote_types(x.dtype, self.prompts.dtype))
-        chosen = range(len(self.layers))
+        chosen = list(range(len(self.layers)))
         if self.training and self.layerdrop:
             drawn = torch.rand(len(chosen)).tolist()
             chosen = [i for i in chosen if drawn[i] >= self.layerdrop]

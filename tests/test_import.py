@@ -1,5 +1,6 @@
 """``import avsr`` is quick and light, and everything it promises is there."""
 
+import os
 import subprocess
 import sys
 import time
@@ -38,3 +39,22 @@ def test_a_public_name_is_there(name: str) -> None:
 def test_a_misspelt_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="load_modle"):
         _ = avsr.load_modle
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_the_command_line_lets_idle_threads_sleep_unless_told_otherwise(
+    given: dict[str, str], expected: str
+) -> None:
+    code = """
+import os, sys
+from avsr import __main__
+__main__.main = lambda: print(os.environ.get("GOMP_SPINCOUNT")) or 3
+__main__.run()
+"""
+    kept = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=kept | given)
+    assert (done.stdout.strip(), done.returncode) == (expected, 3)

@@ -26,6 +26,7 @@ LEAVES = {
     "files",
     "languages",
     "packing",
+    "postponed",
     "progress",
     "rates",
     "settings",

@@ -5,6 +5,9 @@ RGB at full size, runs detector and landmarks on each, one after another, and cr
 measured with the bundled model and once with one of Large size. Its weights are random and would
 end no text before the search does, at 25 tokens a second; here that is at 6, for people say four to
 five of a vocabulary of 1,000.
+
+``of_floor`` is how many times longer a stage takes than writing its pictures once, or its sound and
+the operations of its filterbank; nothing is known here of the operations of decoders and landmarks.
 """
 
 import itertools
@@ -16,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import long, network, transcribe
+from benchmarks import floor, long, network, transcribe
 
 TIMES = 6  # that the clip is repeated
 AS_PEOPLE_TALK = """
@@ -44,9 +47,11 @@ def measure(runs: int) -> dict[str, Any]:
         large, *_ = transcribe.run([sys.executable, "-c", AS_PEOPLE_TALK, *rest])
     stages = {name: statistics.median(row[name] for row in rows) for name in STAGES}
     total = statistics.median(run[0] for run in whole)
+    least = floors(seconds)
     return {
         "case": f"{seconds} s of 1280x720: all but encoder and search, and file to SRT",
         "stages": {name: round(value, 2) for name, value in stages.items()},
+        "of_floor": {name: round(stages[name] / least, 1) for name, least in least.items()},
         "media_ratio_to_real_time": round(stages["together"] / seconds, 3),
         "media_faster_than_real_time": round(seconds / stages["together"], 1),
         "gain_to_plain_loop": round(stages["plain loop"] / stages["together"], 2),
@@ -62,6 +67,18 @@ def timed(stage: Callable[[Path], None], clip: Path) -> float:
     start = time.perf_counter()
     stage(clip)
     return time.perf_counter() - start
+
+
+def floors(seconds: int) -> dict[str, float]:
+    """The least seconds of some stages, by what has to be written and worked out."""
+    from avsr.rates import FBANK_BINS, FPS, SAMPLE_RATE
+
+    copied, multiplied = floor.copy_rate(), floor.product_rate()
+    pictures = seconds * FPS * 1280 * 720 * 1.5 / copied  # 4:2:0, as they are stored
+    # 100 spectra a second of 512 samples, their power and the filters' sums.
+    spectrum = 2.5 * 512 * 9 + 3 * 257 + 2 * 257 * FBANK_BINS
+    sound = max(100 * seconds * spectrum / multiplied, 4 * seconds * SAMPLE_RATE / copied)
+    return {"decode": pictures, "decode, faces, crops": pictures, "sound, filterbank": sound}
 
 
 def warm_up(clip: Path) -> None:

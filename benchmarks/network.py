@@ -15,7 +15,6 @@ everywhere, as are operations on padding at the pictures' edges, which nothing c
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from benchmarks.floor import product_rate, sum_rate, timed
 
 FRAMES = 250
 TOKENS = 40
@@ -61,35 +62,6 @@ def write_models(size: str, folder: str, *kinds: str) -> None:
     this one stays as it is.
     """
     subprocess.run([sys.executable, "-c", MAKER, size, folder, *kinds], check=True)
-
-
-def timed(function: Callable[[], Any], runs: int) -> tuple[float, Any]:
-    """Median of the seconds after a first run, and what came out."""
-    taken, result = [], function()
-    for _ in range(runs):
-        start = time.perf_counter()
-        result = function()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken), result
-
-
-def machine(kind: str) -> tuple[float, float]:
-    """Operations a second of a product of 1024 x 1024 x 4096, and bytes a second of a sum."""
-    import torch
-    from torch import nn
-
-    from avsr.packing import PackedLinear
-    from avsr.precision import Int8Linear
-
-    like, x, numbers = nn.Linear(1024, 4096), torch.randn(1024, 1024), torch.randn(1 << 26)
-    layer: nn.Module = PackedLinear(like, like.weight, like.bias)
-    if kind == "bf16":
-        layer = PackedLinear(like, like.weight, like.bias, torch.bfloat16)
-    elif kind == "int8":
-        layer = Int8Linear(like, like.weight, None, like.bias)
-    product, _ = timed(lambda: layer(x), 9)
-    total, _ = timed(numbers.sum, 9)
-    return 2 * 1024 * 1024 * 4096 / product, 4 * len(numbers) / total
 
 
 def resident() -> int:
@@ -167,7 +139,7 @@ def of_floor(folder: Path, kind: str, figures: dict[str, Any]) -> dict[str, floa
     from avsr.model import AVSRModel
     from benchmarks import plain
 
-    rate, bandwidth = machine(kind)
+    rate, bandwidth = product_rate("fp32" if kind in ("plain", "onnx") else kind), sum_rate()
     model = AVSRModel.load(folder)
     with FlopCounterMode(display=False) as counter:
         plain.encode(model, torch.randn(1, FRAMES, 104), torch.randn(1, FRAMES, 88, 88))

@@ -1,0 +1,54 @@
+"""The least time that work could take on this machine: its operations at what a large matrix
+product reaches, or its bytes at what a copy or a sum reaches, whichever is longer.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def timed(function: Callable[[], Any], runs: int) -> tuple[float, Any]:
+    """Median of the seconds after a first run, and what came out."""
+    taken, result = [], function()
+    for _ in range(runs):
+        start = time.perf_counter()
+        result = function()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken), result
+
+
+def product_rate(kind: str = "fp32") -> float:
+    """Operations a second of a product of 1024 x 1024 x 4096; ``kind`` fp32, bf16 or int8."""
+    import torch
+    from torch import nn
+
+    from avsr.packing import PackedLinear
+    from avsr.precision import Int8Linear
+
+    like, x = nn.Linear(1024, 4096), torch.randn(1024, 1024)
+    layer: nn.Module = PackedLinear(like, like.weight, like.bias)
+    if kind == "bf16":
+        layer = PackedLinear(like, like.weight, like.bias, torch.bfloat16)
+    elif kind == "int8":
+        layer = Int8Linear(like, like.weight, None, like.bias)
+    with torch.no_grad():
+        seconds, _ = timed(lambda: layer(x), 9)
+    return 2 * 1024 * 1024 * 4096 / seconds
+
+
+def sum_rate() -> float:
+    """Bytes a second that a sum reads."""
+    import torch
+
+    numbers = torch.randn(1 << 26)
+    return 4 * len(numbers) / timed(numbers.sum, 9)[0]
+
+
+def copy_rate() -> float:
+    """Bytes a second that a copy writes; it reads as many."""
+    import torch
+
+    numbers = torch.randn(1 << 26)
+    other = torch.empty_like(numbers)
+    return 4 * len(numbers) / timed(lambda: other.copy_(numbers), 9)[0]

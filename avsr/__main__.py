@@ -19,6 +19,10 @@ def run() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     gc.set_threshold(NEW_OBJECTS)
+    if sys.argv[1:2] == ["train"]:
+        from avsr.training.memory import keep_freed_memory
+
+        keep_freed_memory()
     status = main()
     gc.freeze()  # Python would look through all that is left, for half a second, before it ends
     sys.exit(status)

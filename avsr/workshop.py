@@ -175,9 +175,6 @@ def train(
     ] = False,
 ) -> None:
     """Train a model as a recipe says; run it again to go on after an interruption."""
-    from avsr.training.memory import keep_freed_memory
-
-    keep_freed_memory()
     if dry_run:
         from avsr.training.rehearsal import rehearse
 

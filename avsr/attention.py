@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from avsr.dropout import dropout as drop
 
 
-class Rows:
+class Unpadded:
     """The places of a padded batch (B, S) that are no padding, as N rows.
 
     What treats every place by itself, all but attention and convolutions, need not treat padding.
@@ -26,7 +26,7 @@ class Rows:
         self.absent = absent.nonzero()[:, 0]
 
     @classmethod
-    def of(cls, valid: Tensor, first: int = 0) -> "Rows | None":
+    def of(cls, valid: Tensor, first: int = 0) -> "Unpadded | None":
         """Those of ``valid`` (B, S), False = padding; those of the ``first`` places of each of the
         B come before all others.
 
@@ -54,7 +54,7 @@ class _Pack(torch.autograd.Function):
     """Its gradient, and that of _Unpack, is copied row by row, which adding them up is slower."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Rows) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rows: Unpadded) -> Tensor:
         ctx.rows = rows
         return x.flatten(0, 1).index_select(0, rows.places)
 
@@ -67,7 +67,7 @@ class _Pack(torch.autograd.Function):
 
 class _Unpack(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Rows) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rows: Unpadded) -> Tensor:
         ctx.rows = rows
         return x.index_select(0, rows.sources).unflatten(0, rows.shape)
 
@@ -84,7 +84,7 @@ class Attending(nn.Module):
         self.heads, self.dropout = heads, dropout
         self.dtype: torch.dtype | None = None  # of queries, keys and values; None: as they come
 
-    def split(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+    def split(self, x: Tensor, rows: Unpadded | None = None) -> Tensor:
         """(B, L, D), or ``rows`` (N, D) of it -> (B, heads, L, D / heads)."""
         x = x if self.dtype is None else x.to(self.dtype)
         x = x if rows is None else rows.unpack(x)
@@ -96,7 +96,7 @@ class Attending(nn.Module):
         keys: Tensor,
         values: Tensor,
         mask: Tensor | None,
-        rows: Rows | None = None,
+        rows: Unpadded | None = None,
         *,
         causal: bool = False,
     ) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avsr.attention import Attending, Rows
+from avsr.attention import Attending, Unpadded
 from avsr.decoder.tokenizer import PAD
 from avsr.dropout import Dropout
 from avsr.errors import ConfigError
@@ -133,7 +133,7 @@ class Attention(Attending):
         self.value = nn.Linear(memory_dim, dim)
         self.out = nn.Linear(dim, dim)
 
-    def keys_values(self, memory: Tensor, rows: Rows | None = None) -> tuple[Tensor, Tensor]:
+    def keys_values(self, memory: Tensor, rows: Unpadded | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values (B, heads, S, d) of a memory (B, S, D_memory), or of its ``rows``."""
         memory = shared(memory, self.key)
         return self.split(self.key(memory), rows), self.split(self.value(memory), rows)
@@ -144,7 +144,7 @@ class Attention(Attending):
         keys: Tensor,
         values: Tensor,
         mask: Tensor | None,
-        rows: Rows | None = None,
+        rows: Unpadded | None = None,
         *,
         causal: bool = False,
     ) -> Tensor:
@@ -177,8 +177,8 @@ class DecoderLayer(nn.Module):
         x: Tensor,
         memory: Tensor,
         memory_mask: Tensor | None,
-        rows: Rows | None = None,
-        memory_rows: Rows | None = None,
+        rows: Unpadded | None = None,
+        memory_rows: Unpadded | None = None,
     ) -> Tensor:
         """All positions at once, each seeing only earlier ones: (B, L, D) -> (B, L, D), or ``rows``
         of both; of ``memory`` (B, S, D_memory), too, there may be ``memory_rows``.
@@ -236,11 +236,11 @@ class AttentionDecoder(nn.Module):
         x = self.embedding(tokens) + self.positions[FIRST_POSITION:last]
         if languages is not None:
             x = x + F.pad(self.language_embedding(languages)[:, None], (0, 0, 0, x.shape[1] - 1))
-        rows, memory_rows = Rows.of(tokens != PAD), None
+        rows, memory_rows = Unpadded.of(tokens != PAD), None
         if memory_padding_mask is not None:
-            memory_rows = Rows.of(~memory_padding_mask)
-        memory = shared(memory, self.layers[0].cross_attention.key)
+            memory_rows = Unpadded.of(~memory_padding_mask)
         memory = memory if memory_rows is None else memory_rows.pack(memory)
+        memory = shared(memory, self.layers[0].cross_attention.key)
         x = self.dropout(x if rows is None else rows.pack(x))
         for layer in self.layers:
             x = layer(x, memory, mask, rows, memory_rows)

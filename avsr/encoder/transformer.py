@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from avsr.attention import Attending, Rows
+from avsr.attention import Attending, Unpadded
 from avsr.dropout import Dropout
 from avsr.encoder.config import AVHubertConfig
 from avsr.packing import ActiveLinear, shared
@@ -46,7 +46,7 @@ class SelfAttention(Attending):
         self,
         x: Tensor,
         key_mask: Tensor | None,
-        rows: Rows | None = None,
+        rows: Unpadded | None = None,
         prompts: Tensor | None = None,
     ) -> Tensor:
         """(B, S, D) -> (B, S, D), or ``rows`` of both; ``key_mask`` (B, 1, 1, n + S), True = may be
@@ -79,7 +79,7 @@ class EncoderLayer(nn.Module):
         self,
         x: Tensor,
         key_mask: Tensor | None,
-        rows: Rows | None = None,
+        rows: Unpadded | None = None,
         prompts: Tensor | None = None,
     ) -> Tensor:
         """(B, S, D) -> (B, S, D), or ``rows`` (N, D) of both; see SelfAttention.forward."""
@@ -115,7 +115,7 @@ class PromptedTransformer(nn.Module):
             x = x.masked_fill(padding_mask.unsqueeze(-1), 0.0)
             valid = F.pad(~padding_mask, (n, 0), value=True)
             key_mask = valid[:, None, None, :]
-            frames, rows = Rows.of(~padding_mask), Rows.of(valid, first=n)
+            frames, rows = Unpadded.of(~padding_mask), Unpadded.of(valid, first=n)
         x = x + self.position(x)
         x = self.dropout(x if frames is None else frames.pack(x))
         # Under autocast the residuals are summed in the precision of the prompts, not in bf16.

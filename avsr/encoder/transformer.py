@@ -57,7 +57,7 @@ class SelfAttention(Attending):
         if prompts is not None:
             before = shared(prompts[None], self.query)
             k, v = (
-                torch.cat([self.split(project(before)).expand(len(y), -1, -1, -1), y], dim=2)
+                torch.cat([self.split(project(before)).expand(y.shape[0], -1, -1, -1), y], dim=2)
                 for project, y in ((self.key, k), (self.value, v))
             )
         return self.out(self.attend(q, k, v, key_mask, rows))

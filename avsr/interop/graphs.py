@@ -49,7 +49,8 @@ class EncoderGraph(nn.Module):
         audio = self.part.audio_proj(fbank) * present[0]
         video = self.part.video_proj(visual) * present[1]
         fused = self.part.fusion_norm(torch.cat([audio, video], -1))
-        return self.part.transformer(self.part.fusion_proj(fused), padding)
+        prompts, features = self.part.transformer(self.part.fusion_proj(fused), padding)
+        return prompts, features.masked_fill(padding[..., None], 0.0)  # any numbers else
 
 
 class ClassifierGraph(nn.Module):

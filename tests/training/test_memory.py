@@ -4,7 +4,6 @@ import sys
 
 import pytest
 
-GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 COMMAND_LINE = """
 import sys
 import avsr.training.memory as memory
@@ -28,7 +27,7 @@ print((resident() - before) / (4 << 26))
 """
 
 
-@GLIBC
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 @pytest.mark.parametrize(("argument", "kept"), [("keep", True), ("leave", False)])
 def test_freed_memory_is_kept_when_asked_for(argument: str, kept: bool) -> None:
     command = [sys.executable, "-c", SCRIPT, argument]

@@ -121,7 +121,8 @@ def test_matrices_together_step_as_one_by_one():
             optimizer.step()
     for one, other, first in zip(*trained, start, strict=True):
         moved = torch.linalg.norm(other - first)
-        assert torch.linalg.norm(one - other) < 0.1 * moved  # bf16 rounds otherwise
+        chained = max(first.shape) >= 2 * min(first.shape)  # where bf16 rounds more than in a batch
+        assert torch.linalg.norm(one - other) < (0.1 if chained else 0.01) * moved
         assert moved > 0.1
 
 

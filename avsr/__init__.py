@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from avsr.errors import AvsrError
-    from avsr.identify import detect_language
-    from avsr.model import load_model
-    from avsr.pipeline import transcribe
+    from avsr.model.network import load_model
+    from avsr.recognition.language_id import detect_language
+    from avsr.recognition.pipeline import transcribe
     from avsr.transcript import Transcript
 
     __version__: str
@@ -31,9 +31,9 @@ __all__ = [
 _MODULES = {
     "AvsrError": "avsr.errors",
     "Transcript": "avsr.transcript",
-    "detect_language": "avsr.identify",
-    "load_model": "avsr.model",
-    "transcribe": "avsr.pipeline",
+    "detect_language": "avsr.recognition.language_id",
+    "load_model": "avsr.model.network",
+    "transcribe": "avsr.recognition.pipeline",
 }
 
 

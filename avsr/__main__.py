@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 
-from avsr.cli import main
+from avsr.cli.app import main
 
 # New objects before Python looks for garbage among them. PyTorch and mediapipe make 360,000 that
 # stay as they are imported; by default looking through them takes 0.3 s.
@@ -20,7 +20,7 @@ def run() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     gc.set_threshold(NEW_OBJECTS)
     if sys.argv[1:2] == ["train"]:
-        from avsr.training.memory import keep_freed_memory
+        from avsr.runtime.malloc import keep_freed_memory
 
         keep_freed_memory()
     status = main()

@@ -206,7 +206,7 @@ def _cached() -> Iterator[Listed]:
 
 
 def _listed(name: str, where: str, folder: Path) -> Listed:
-    from avsr.model import ModelConfig
+    from avsr.model.network import ModelConfig
 
     config = ModelConfig.from_dict(json.loads((folder / "config.json").read_text("utf-8")))
     return Listed(

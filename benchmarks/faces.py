@@ -79,9 +79,9 @@ def measure(runs: int) -> dict[str, Any]:
 
 def measure_kind(kind: str) -> dict[str, Any]:
     """What the other head does: ``rest`` or ``mute``."""
-    from avsr.longform import transcribe_long
-    from avsr.model import load_model
-    from avsr.pipeline import TranscribeOptions
+    from avsr.model.network import load_model
+    from avsr.recognition.longform import transcribe_long
+    from avsr.recognition.pipeline import TranscribeOptions
 
     model = load_model(device="cpu")
     options = TranscribeOptions(beam_size=1, sync=False)  # the words do not matter here

@@ -23,8 +23,8 @@ def product_rate(kind: str = "fp32") -> float:
     import torch
     from torch import nn
 
-    from avsr.packing import PackedLinear
-    from avsr.precision import Int8Linear
+    from avsr.layers.linear import PackedLinear
+    from avsr.model.quantization import Int8Linear
 
     like, x = nn.Linear(1024, 4096), torch.randn(1024, 1024)
     layer: nn.Module = PackedLinear(like, like.weight, like.bias)

@@ -51,8 +51,8 @@ def foreign_shapes(size: str) -> dict[str, tuple[int, ...]]:
     """Name and shape of every weight of a fine-tuned checkpoint: AV-HuBERT's Base or Large, or
     MuAViC's Large encoder with Base's decoder.
     """
-    from avsr.interop.avhubert import PREFIX, foreign_name
-    from avsr.model import PRESETS, AVSRModel
+    from avsr.interop.key_table import PREFIX, foreign_name
+    from avsr.model.network import PRESETS, AVSRModel
 
     sizes = PRESETS["base" if size == "base" else "large"]
     if size == "muavic":
@@ -73,7 +73,7 @@ def write_checkpoint(size: str, folder: Path) -> Path:
     import torch
 
     from avsr.decoder import Tokenizer
-    from avsr.model import PRESETS
+    from avsr.model.network import PRESETS
 
     heads = PRESETS["base" if size == "base" else "large"].encoder.heads
     decoder_heads = 8 if size == "large" else 4

@@ -124,7 +124,7 @@ def grid(runs: int, minutes: float = MINUTES) -> dict[str, Any]:
     from avsr.corpus import read_manifest
     from avsr.evaluation import word_errors
     from avsr.evaluation.text import normalize_text
-    from avsr.evaluation.times import boundary_errors, time_scores
+    from avsr.evaluation.word_timing import boundary_errors, time_scores
 
     folder = os.environ.get("AVSR_GRID")
     if not folder:

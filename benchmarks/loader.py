@@ -37,13 +37,13 @@ def rates(corpus: Path, modality: str, runs: int) -> tuple[float, float]:
 
     from avsr.hub import find_model
     from avsr.languages import LANGUAGES
-    from avsr.model import AVSRModel
+    from avsr.model.network import AVSRModel
     from avsr.training.batches import plan_batches
+    from avsr.training.collate import BatchMaker, TrainingBatches, read_utterances
     from avsr.training.config import CorpusConfig, StageConfig
-    from avsr.training.data import BatchMaker, TrainingBatches, read_utterances
-    from avsr.training.module import AVSRTask
-    from avsr.training.noise import make_noises
+    from avsr.training.noise_clips import make_noises
     from avsr.training.optimizer import make_optimizer
+    from avsr.training.task import AVSRTask
 
     data, pool = read_utterances([CorpusConfig(path=str(corpus))], LANGUAGES)
     stage = StageConfig(name="all", updates=BATCHES, modalities={modality: 1.0})

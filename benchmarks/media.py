@@ -84,7 +84,7 @@ def floors(seconds: int) -> dict[str, float]:
 def warm_up(clip: Path) -> None:
     """Import and read what the stages need, none of which is their work."""
     from avsr import face, media
-    from avsr.model import load_model
+    from avsr.model.network import load_model
 
     load_model(device="cpu")
     face.track_faces(itertools.islice(media.read_pictures(clip), 2))
@@ -125,10 +125,10 @@ def filterbank(clip: Path) -> None:
 def together(clip: Path) -> None:
     """All of it as in a transcription: the parts that are spoken, ready for the encoder."""
     from avsr.audio import audio_features
-    from avsr.longform import read_parts
     from avsr.media import probe
-    from avsr.model import load_model
-    from avsr.pipeline import TranscribeOptions
+    from avsr.model.network import load_model
+    from avsr.recognition.longform import read_parts
+    from avsr.recognition.pipeline import TranscribeOptions
 
     model = load_model(device="cpu")  # which only speaks where several faces do
     for part in read_parts(model, clip, probe(clip), TranscribeOptions(), [], even=False):

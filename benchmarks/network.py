@@ -73,7 +73,7 @@ def examine(root: str, kind: str, threads: int, runs: int) -> dict[str, Any]:
     """Figures of one kind. What came out is left in the folder, to be compared with the plain."""
     import torch
 
-    from avsr.model import AVSRModel, load_model
+    from avsr.model.network import AVSRModel, load_model
     from avsr.search import SearchOptions
     from benchmarks import plain
 
@@ -136,7 +136,7 @@ def of_floor(folder: Path, kind: str, figures: dict[str, Any]) -> dict[str, floa
     from torch import nn
     from torch.utils.flop_counter import FlopCounterMode
 
-    from avsr.model import AVSRModel
+    from avsr.model.network import AVSRModel
     from benchmarks import plain
 
     rate, bandwidth = product_rate("fp32" if kind in ("plain", "onnx") else kind), sum_rate()

@@ -30,8 +30,8 @@ def run(corpus: str, out: str) -> dict[str, Any]:
     import yaml
     from torch.utils.flop_counter import FlopCounterMode
 
-    from avsr.training.module import AVSRTask
     from avsr.training.run import train
+    from avsr.training.task import AVSRTask
 
     recipe = yaml.safe_load(RECIPE.read_text())
     stage = recipe["stages"][0] | {"updates": UPDATES}

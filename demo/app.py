@@ -17,8 +17,8 @@ import gradio as gr
 
 from avsr import AvsrError, Transcript, load_model
 from avsr.languages import language_name
-from avsr.precision import Precision
-from avsr.progress import Progress, telling
+from avsr.model.quantization import Precision
+from avsr.runtime.progress import Progress, telling
 from avsr.transcript import FORMATS, reads_right_to_left
 from demo.closeup import show_closely
 from demo.intake import Shelf, describe, examples_of, language_choices

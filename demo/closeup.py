@@ -11,8 +11,8 @@ from avsr import AvsrError
 from avsr.audio import vowel_level
 from avsr.face import Cast, MouthTrack, choose_face, track_faces
 from avsr.media import MediaInfo, probe, read_pictures, stream_waveform
-from avsr.progress import counted
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.runtime.progress import counted
 from demo.player import Shown, face_boxes, mouth_video, part_at
 
 SECONDS = 8.0  # that are looked at in one go

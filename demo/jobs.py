@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from avsr.errors import AvsrError
-from avsr.progress import Progress
+from avsr.runtime.progress import Progress
 
 LOOK = 0.4  # s between two looks at a job; each costs the server and the browser some work
 TRUSTED = 0.1  # share of the work after which the time left is worth telling

@@ -20,9 +20,9 @@ from avsr import AvsrError, Transcript
 from avsr.audio import mix_at_snr
 from avsr.evaluation import Corruption, Noise, NoiseLibrary, normalize_text, word_errors
 from avsr.media import write_video
-from avsr.progress import Progress, report, telling
 from avsr.rates import SAMPLE_RATE
-from avsr.recording import COVERED
+from avsr.recognition.recording import COVERED
+from avsr.runtime.progress import Progress, report, telling
 from avsr.transcript import reads_right_to_left
 from demo.closeup import SECONDS, look_closely
 from demo.intake import Shelf

@@ -10,9 +10,9 @@ from avsr.corpus.manifest import resolve_media
 from avsr.evaluation import word_errors
 from avsr.hub import ASSETS, BUNDLED, DEFAULT_MODEL
 from avsr.languages import LANGUAGES
-from avsr.model import load_model
-from avsr.pipeline import TranscribeOptions, recognize
-from avsr.recording import read_recording
+from avsr.model.network import load_model
+from avsr.recognition.pipeline import TranscribeOptions, recognize
+from avsr.recognition.recording import read_recording
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "demo" / "examples").glob("*.mp4"))
 RIGHT_LANGUAGES = 8  # of the nine examples

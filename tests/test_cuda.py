@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from avsr import load_model
-from avsr.batch import transcribe_batches
-from avsr.pipeline import TranscribeOptions, encode
-from avsr.recording import read_recording
+from avsr.recognition.batching import transcribe_batches
+from avsr.recognition.pipeline import TranscribeOptions, encode
+from avsr.recognition.recording import read_recording
 
 GPU = "cuda"
 EXAMPLES = Path(__file__).parents[1] / "demo/examples"

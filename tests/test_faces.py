@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import skimage.data
 
-from avsr import cli, cropping, load_model, media
+from avsr import load_model, media
 from avsr.audio import vowel_level
+from avsr.cli import app as cli
 from avsr.errors import ConfigError, MediaError
 from avsr.face import Cast, choose_face, track_faces
-from avsr.longform import transcribe_long
-from avsr.pipeline import TranscribeOptions
+from avsr.inspection import crops as cropping
 from avsr.rates import SAMPLES_PER_FRAME
-from avsr.recording import read_recording
+from avsr.recognition.longform import transcribe_long
+from avsr.recognition.pipeline import TranscribeOptions
+from avsr.recognition.recording import read_recording
 from avsr.transcript import FORMATS, write_transcript
 
 EXAMPLES = Path(__file__).parents[1] / "demo/examples"

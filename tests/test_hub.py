@@ -17,8 +17,8 @@ from avsr.decoder import DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ModelError
 from avsr.hub import fetch
-from avsr.interop.avhubert import foreign_name
-from avsr.model import PARTS, AVSRModel, ModelConfig
+from avsr.interop.key_table import foreign_name
+from avsr.model.network import PARTS, AVSRModel, ModelConfig
 
 LOAD = """
 import sys

@@ -16,7 +16,7 @@ from avsr import face, load_model, media
 from avsr.errors import MediaError
 from avsr.evaluation import char_errors
 from avsr.media import Picture
-from avsr.model import AVSRModel
+from avsr.model.network import AVSRModel
 from avsr.rates import FPS, SAMPLE_RATE
 
 EXAMPLES = Path(__file__).parents[1] / "demo/examples"
@@ -409,7 +409,7 @@ def _same_pictures_tracked_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         here = SimpleNamespace(**{name: getattr(face, name) for name in face.__all__})
         here.track_faces = track_faces
-        patch.setattr("avsr.recording.face", here)
+        patch.setattr("avsr.recognition.recording.face", here)
         yield
 
 

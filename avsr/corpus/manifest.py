@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avsr.errors import CorpusError
-from avsr.files import replace_text
+from avsr.runtime.atomic_files import replace_text
 
 
 @dataclass(frozen=True, kw_only=True)

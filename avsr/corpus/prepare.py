@@ -19,10 +19,10 @@ import numpy as np
 from avsr.corpus.manifest import Record, read_manifest, write_manifest
 from avsr.corpus.muavic import sound_of
 from avsr.corpus.shards import EncodedSample, ShardFile, encode_sample
-from avsr.corpus.workers import cluster_map, process_map
 from avsr.errors import CorpusError, MediaError
-from avsr.files import replace_text
 from avsr.rates import FPS, MOUTH_SIZE, SAMPLES_PER_FRAME
+from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.workers import cluster_map, process_map
 
 MIN_FOUND = 0.5  # share of frames with a face below which an utterance fails
 

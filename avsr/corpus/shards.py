@@ -28,9 +28,9 @@ from av.video.reformatter import ColorRange
 
 from avsr.corpus.manifest import Record, is_file_stem, parse_record, write_manifest
 from avsr.errors import CorpusError
-from avsr.files import replace_text
-from avsr.interrupts import hold_interrupt
 from avsr.rates import FPS, SAMPLE_RATE
+from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.interrupts import hold_interrupt
 
 MOUTH_CRF = 18  # H.264 quality of mouth crops
 NEUTRAL = 128  # chroma of grey

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avsr.attention import Attending, Unpadded
 from avsr.decoder.tokenizer import PAD
-from avsr.dropout import Dropout
 from avsr.errors import ConfigError
-from avsr.packing import ActiveLinear, shared
+from avsr.layers.attention import Attending, Unpadded
+from avsr.layers.dropout import Dropout
+from avsr.layers.linear import ActiveLinear, shared
 
 FIRST_POSITION = PAD + 1  # positions count on from the padding id, as in the public checkpoints
 MAX_POSITIONS = 2048

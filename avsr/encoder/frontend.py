@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from avsr.progress import breathe
 from avsr.rates import CROP_SIZE, MOUTH_SIZE, PIXEL_MEAN, PIXEL_STD
+from avsr.runtime.progress import breathe
 
 CONTRAST = 8  # grey levels between the darkest and the brightest pixel of a picture, at least
 # Frames that go through the layers together in inference: so few that what one layer writes is

@@ -5,11 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from avsr.attention import Attending, Unpadded
-from avsr.dropout import Dropout
 from avsr.encoder.config import AVHubertConfig
-from avsr.packing import ActiveLinear, shared
-from avsr.progress import breathe
+from avsr.layers.attention import Attending, Unpadded
+from avsr.layers.dropout import Dropout
+from avsr.layers.linear import ActiveLinear, shared
+from avsr.runtime.progress import breathe
 
 
 class PositionalConv(nn.Module):

@@ -1,10 +1,10 @@
 """Scores of transcripts against references, and evaluation runs under noise."""
 
+from avsr.augmentation.corruption import Corruption
 from avsr.evaluation.compare import Difference, compare_runs, lips_gain
 from avsr.evaluation.config import Cell, EvaluationConfig, read_evaluation_config
-from avsr.evaluation.corruption import Corruption
 from avsr.evaluation.noise import Noise, NoiseLibrary
-from avsr.evaluation.recognizer import Heard, ModelRecognizer, Recognizer
+from avsr.evaluation.predictor import Heard, ModelRecognizer, Recognizer
 from avsr.evaluation.report import write_report
 from avsr.evaluation.results import Run, read_run, results
 from avsr.evaluation.run import evaluate

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from avsr.augmentation.corruption import Corruption
 from avsr.corpus.manifest import is_number
 from avsr.errors import ConfigError
-from avsr.evaluation.corruption import Corruption
 from avsr.evaluation.noise import Noise
 from avsr.settings import build_settings, read_settings
 

@@ -10,13 +10,13 @@ from typing import Any
 from avsr.corpus import read_manifest
 from avsr.errors import AvsrError
 from avsr.evaluation.compare import Difference, lips_gain
-from avsr.evaluation.paper import paper_rows
 from avsr.evaluation.plots import NAMES, plot_confusion, plot_languages, plot_snr, svg
+from avsr.evaluation.published import paper_rows
 from avsr.evaluation.results import Run, read_run, results
 from avsr.evaluation.scores import Outcome, word_errors
 from avsr.evaluation.text import normalize_text
-from avsr.evaluation.times import NEAR_MS
-from avsr.files import replace_text
+from avsr.evaluation.word_timing import NEAR_MS
+from avsr.runtime.atomic_files import replace_text
 
 WORST = 20  # utterances that the report shows
 STYLE = """

@@ -10,7 +10,7 @@ from typing import Any
 from avsr.errors import ConfigError
 from avsr.evaluation.bootstrap import rate_intervals
 from avsr.evaluation.config import MODALITIES
-from avsr.evaluation.identification import identification
+from avsr.evaluation.language_id import identification
 from avsr.evaluation.scores import (
     Outcome,
     char_errors,
@@ -19,7 +19,7 @@ from avsr.evaluation.scores import (
     word_errors,
 )
 from avsr.evaluation.text import normalize_text
-from avsr.evaluation.times import time_scores
+from avsr.evaluation.word_timing import time_scores
 
 FORMAT = 1  # of results.json
 

@@ -22,19 +22,19 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from avsr.cores import usable_cores
 from avsr.corpus import Record
-from avsr.corpus.workers import process_map
 from avsr.errors import ConfigError, LanguageError
 from avsr.evaluation.clips import check_media
 from avsr.evaluation.config import Cell, EvaluationConfig
 from avsr.evaluation.noise import check_noise
-from avsr.evaluation.recognizer import AUTO, ModelRecognizer, Recognizer
+from avsr.evaluation.predictor import AUTO, ModelRecognizer, Recognizer
 from avsr.evaluation.scores import Outcome
 from avsr.evaluation.text import NORMALIZATION_VERSION
-from avsr.evaluation.workplace import Task, Workplace, chosen_records, noise_library
-from avsr.files import replace_text
+from avsr.evaluation.worker import Task, Workplace, chosen_records, noise_library
 from avsr.hub import find_model
+from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.cores import usable_cores
+from avsr.runtime.workers import process_map
 from avsr.search import pack_ngrams
 
 SEARCH = ("beam_size", "ctc_weight", "lm_weight", "sync")
@@ -47,7 +47,7 @@ def _open(config: EvaluationConfig, device: str, threads: int) -> Workplace:
     """The workplace of a process of its own."""
     import torch
 
-    from avsr.model import load_model
+    from avsr.model.network import load_model
 
     torch.set_num_threads(threads)
     model = load_model(config.model, device, config.precision)
@@ -159,8 +159,8 @@ def _about_model(
     config: EvaluationConfig, records: Iterable[Record], recognizer: Recognizer | None
 ) -> dict[str, Any]:
     """Name, digest of the weights and search options; check that it knows the languages."""
-    from avsr.model import WEIGHTS, load_model
-    from avsr.precision import stored_precision
+    from avsr.model.network import WEIGHTS, load_model
+    from avsr.model.quantization import stored_precision
 
     options = {name: getattr(config, name) for name in SEARCH}
     if recognizer is not None:

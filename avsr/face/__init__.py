@@ -3,7 +3,10 @@
 Importing it loads no mediapipe: the models start with the first ``FaceFinder``.
 """
 
-from avsr.face.cast import (
+from avsr.face.active_speaker import Agree, is_covered, is_still
+from avsr.face.geometry import crop_matrices, crop_mouth
+from avsr.face.landmarks import Face, FaceFinder
+from avsr.face.selection import (
     MIN_HEIGHT,
     WISHES,
     Cast,
@@ -13,12 +16,9 @@ from avsr.face.cast import (
     is_readable,
     is_small,
 )
-from avsr.face.diagnosis import Diagnosis, diagnose
-from avsr.face.following import track_faces, track_mouth
-from avsr.face.geometry import crop_matrices, crop_mouth
-from avsr.face.landmarks import Face, FaceFinder
-from avsr.face.speaking import Agree, is_covered, is_still
 from avsr.face.track import FaceTrack, FaceTracks, MouthTrack, join_parts
+from avsr.face.tracking import track_faces, track_mouth
+from avsr.inspection.quality import Diagnosis, diagnose
 
 __all__ = [
     "MIN_HEIGHT",

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from avsr.face.geometry import POINT_IDS, STABLE_IDS
 from avsr.face.mesh import Mesh, read_vertices
 from avsr.media import Picture, as_picture
-from avsr.postponed import postponed
+from avsr.runtime.lazy_import import postponed
 
 # The one table: 68-point landmark -> vertex of mediapipe's face mesh that stands in for it.
 # "Right" and "left" are the person's; the numbers run along the contours as in the 68-point set.

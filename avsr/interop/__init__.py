@@ -1,7 +1,7 @@
 """Foreign checkpoints -> this project's names, and back."""
 
-from avsr.interop.converting import convert_model
-from avsr.interop.exporting import export_fairseq
-from avsr.interop.importing import Imported, import_model
+from avsr.interop.checkpoint_import import Imported, import_model
+from avsr.interop.fairseq_export import export_fairseq
+from avsr.interop.quantized_export import convert_model
 
 __all__ = ["Imported", "convert_model", "export_fairseq", "import_model"]

@@ -4,13 +4,13 @@ Both come out on one clock, whatever the file's rates and offsets: `frames[k]` i
 is on screen at k/25 s, `waveform[i]` the sound at i/16000 s.
 """
 
-from avsr.media.burning import burn_captions
+from avsr.media.burn_in import burn_captions
+from avsr.media.captions import Caption, check_captions
 from avsr.media.container import MediaInfo, Warn, probe
-from avsr.media.lettering import Caption, check_captions
 from avsr.media.picture import Picture, as_picture
 from avsr.media.sound import read_waveform, stream_waveform
 from avsr.media.video import read_frames, read_pictures
-from avsr.media.writing import open_video, write_video
+from avsr.media.video_writer import open_video, write_video
 
 __all__ = [
     "Caption",

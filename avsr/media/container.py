@@ -20,11 +20,11 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from avsr.cores import usable_cores
 from avsr.errors import MediaError
-from avsr.media.opening import open_container
 from avsr.media.orientation import UPRIGHT, orientation_of
+from avsr.media.safe_open import open_container
 from avsr.rates import FPS
+from avsr.runtime.cores import usable_cores
 
 logger = logging.getLogger("avsr.media")
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from avsr.errors import ConfigError
-from avsr.progress import breathe
+from avsr.runtime.progress import breathe
 from avsr.search.constraints import NEG_INF, Constraints
 from avsr.search.ctc_prefix import CtcPrefixes
 from avsr.search.ngram import NgramModel, NgramPrefixes

@@ -19,12 +19,12 @@ import soundfile
 
 from avsr.corpus import Record, ShardWriter, read_manifest, write_manifest
 from avsr.corpus.shards import index_path
-from avsr.corpus.workers import process_map
 from avsr.errors import CorpusError
-from avsr.files import replace_text
 from avsr.languages import LANGUAGES, check_language
 from avsr.media import write_video
 from avsr.rates import SAMPLE_RATE
+from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.workers import process_map
 from avsr.synthetic.faces import draw_identity, render_frames, render_mouth
 from avsr.synthetic.text import VOCABULARY
 from avsr.synthetic.utterance import CLIP_SPLITS, Utterance, make_utterance, utterance_rng

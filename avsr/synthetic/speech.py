@@ -20,9 +20,9 @@ import numpy as np
 from scipy.signal import firwin, resample_poly
 
 from avsr.errors import AvsrError
-from avsr.interrupts import hold_interrupt
 from avsr.languages import check_language
 from avsr.rates import SAMPLE_RATE
+from avsr.runtime.interrupts import hold_interrupt
 from avsr.synthetic.voices import VARIANTS, Voice
 
 ESPEAK_RATE = 22_050  # Hz, of every espeak-ng voice without MBROLA

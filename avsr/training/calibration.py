@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import torch
 
 from avsr.language import fit_temperature
-from avsr.model import AVSRModel
-from avsr.training.data import Batch
+from avsr.model.network import AVSRModel
+from avsr.training.collate import Batch
 
 
 @torch.inference_mode()

@@ -18,26 +18,20 @@ from torch.utils.data import DataLoader
 
 from avsr.corpus import LanguageBalance, balance_table, language_balance, plot_balance
 from avsr.decoder import Tokenizer
-from avsr.files import replace_text
-from avsr.model import AVSRModel
+from avsr.model.network import AVSRModel
+from avsr.runtime.atomic_files import replace_text
 from avsr.training.batches import BatchPlan, length_batches, plan_batches
 from avsr.training.calibration import language_temperature
+from avsr.training.collate import Batch, BatchMaker, TrainingBatches, Utterances, read_utterances
 from avsr.training.config import StageConfig, TrainConfig, read_config
-from avsr.training.data import (
-    Batch,
-    BatchMaker,
-    TrainingBatches,
-    Utterances,
-    read_utterances,
-)
-from avsr.training.history import History, plot_curves, plot_languages, read_csv_table
-from avsr.training.initial import inherited_licence, initial_model, take_over
-from avsr.training.module import AVSRTask
-from avsr.training.noise import make_noises
-from avsr.training.parallel import first_process_first, share_batch_norms, whole
+from avsr.training.distributed import first_process_first, share_batch_norms, whole
+from avsr.training.initialization import inherited_licence, initial_model, take_over
+from avsr.training.metrics_log import History, plot_curves, plot_languages, read_csv_table
+from avsr.training.noise_clips import make_noises
 from avsr.training.provenance import provenance
-from avsr.training.texts import check_coverage, count_texts
-from avsr.training.visual import cache_visual_features
+from avsr.training.task import AVSRTask
+from avsr.training.text_data import check_coverage, count_texts
+from avsr.training.visual_cache import cache_visual_features
 
 METRICS = "metrics.csv"  # of a stage
 

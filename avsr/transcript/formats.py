@@ -15,8 +15,8 @@ import unicodedata
 from typing import Literal, get_args
 
 from avsr.errors import AvsrError
-from avsr.files import replace_bytes
 from avsr.languages import RIGHT_TO_LEFT
+from avsr.runtime.atomic_files import replace_bytes
 from avsr.transcript.cues import Cue, transcript_cues
 from avsr.transcript.result import Transcript
 

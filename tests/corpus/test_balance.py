@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from avsr import cli
+from avsr.cli import app as cli
 from avsr.corpus import Record, balance_table, language_balance, plot_balance, write_manifest
 from avsr.errors import CorpusError
 

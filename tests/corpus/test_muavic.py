@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avsr import cli
+from avsr.cli import app as cli
 from avsr.corpus import read_muavic, read_shards
 from avsr.corpus.prepare import read_failures
 from avsr.errors import CorpusError

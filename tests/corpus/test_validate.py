@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from avsr import cli
+from avsr.cli import app as cli
 from avsr.corpus import Record, read_manifest, validate_manifest, write_manifest
 from avsr.errors import CorpusError
 

@@ -10,7 +10,7 @@ from avsr.corpus import Record, write_manifest
 from avsr.decoder import DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.evaluation import clips
-from avsr.model import AVSRModel, ModelConfig
+from avsr.model.network import AVSRModel, ModelConfig
 
 
 @pytest.fixture

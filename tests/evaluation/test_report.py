@@ -20,7 +20,7 @@ from avsr.evaluation import (
     write_report,
 )
 from avsr.evaluation.compare import paired_difference
-from avsr.evaluation.paper import LANGUAGES, paper_rows
+from avsr.evaluation.published import LANGUAGES, paper_rows
 
 GRID = {"snr_db": ("clean", 0, 5), "pictures": ("clean", "blur:2")}
 

@@ -21,7 +21,7 @@ from avsr.evaluation import (
     write_report,
 )
 from avsr.evaluation.clips import ClipReader
-from avsr.model import AVSRModel, load_model
+from avsr.model.network import AVSRModel, load_model
 
 CLEAN = {"snr_db": ("clean",)}
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from avsr.decoder import DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
-from avsr.model import AVSRModel, ModelConfig
+from avsr.model.network import AVSRModel, ModelConfig
 
 TEXTS = ["ein kleiner satz", "a small sentence", "noch ein langer satz", "more of them"] * 10
 ENCODER = {

@@ -11,8 +11,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from avsr.training.distributed import num_processes, share_batch_norms
 from avsr.training.losses import joint_loss
-from avsr.training.parallel import num_processes, share_batch_norms
 
 LANGUAGES = torch.tensor([0, 0, 0, 1, 0, 1])
 LENGTHS = torch.tensor([9, 7, 9, 5, 8, 9])

@@ -10,14 +10,14 @@ import pytest
 import skimage.data
 import yaml
 
-from avsr import cli
+from avsr.cli import app as cli
 from avsr.corpus import read_manifest
 from avsr.decoder import DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.evaluation.config import read_evaluation_config
 from avsr.languages import LANGUAGES
 from avsr.media import write_video
-from avsr.model import PRESETS, AVSRModel, ModelConfig
+from avsr.model.network import PRESETS, AVSRModel, ModelConfig
 from avsr.synthetic import synthesize
 from avsr.training.config import read_config
 

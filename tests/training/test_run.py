@@ -10,18 +10,18 @@ import pytest
 import torch
 import yaml
 
-from avsr import cli
+from avsr.cli import app as cli
 from avsr.corpus import Record, ShardWriter
 from avsr.decoder import EOS, DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ConfigError
 from avsr.interop import export_fairseq, import_model
 from avsr.language import fit_temperature
-from avsr.model import PRESETS, AVSRModel, ModelConfig, load_model, write_model
+from avsr.model.network import PRESETS, AVSRModel, ModelConfig, load_model, write_model
 from avsr.training import run
-from avsr.training.history import read_csv_table
-from avsr.training.initial import usual_seconds
-from avsr.training.rehearsal import rehearse
+from avsr.training.dry_run import rehearse
+from avsr.training.initialization import usual_seconds
+from avsr.training.metrics_log import read_csv_table
 
 SMALL = ModelConfig(
     encoder=AVHubertConfig(

@@ -1,0 +1,203 @@
+"""Where transcripts go besides stdout: a file for each video, and a video with subtitles in it.
+
+Everything that can be wrong with the names is found before anything is transcribed.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avsr.errors import ConfigError, MediaError
+from avsr.languages import RIGHT_TO_LEFT
+from avsr.transcript import (
+    FORMATS,
+    FileFormat,
+    reads_right_to_left,
+    transcript_cues,
+    write_transcript,
+)
+
+if TYPE_CHECKING:
+    from avsr.transcript import Transcript
+
+ENDINGS: dict[str, FileFormat] = {f".{name}": name for name in FORMATS}
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What is to be written for each video of a command."""
+
+    files: dict[str, Path]
+    """The file of each video, by the video's name on the command line; none without ``-o``."""
+    done: frozenset[str] = frozenset()
+    """Videos whose file in a folder is there already and not older than they are."""
+    burn: Path | None = None
+    """The video with subtitles in it; with one video only."""
+
+    def check(self, video: str) -> None:
+        """Raise MediaError for a video that cannot have what is wanted of it."""
+        if self.burn is None:
+            return
+        from avsr.media import probe
+
+        if not probe(video).has_video:
+            raise MediaError(f"{video}: has no picture to write subtitles into")
+
+    def write(self, video: str, transcript: "Transcript") -> None:
+        """Write the files of one video. Raises AvsrError if one of them cannot be written."""
+        path = self.files.get(video)
+        if path is not None:
+            write_transcript(path, transcript, ENDINGS[path.suffix.lower()])
+            if (part := self._part(path)) is not None:
+                part.unlink(missing_ok=True)
+        if self.burn is not None:
+            from avsr.media import Caption, burn_captions
+
+            captions = [
+                Caption(cue.start, cue.end, cue.lines, reads_right_to_left(cue.text, cue.language))
+                for cue in transcript_cues(transcript)
+            ]
+            # Reading told its warnings already.
+            burn_captions(video, self.burn, captions, warn=lambda message: None)
+
+    def write_part(self, video: str, transcript: "Transcript") -> Path | None:
+        """Write what was finished of a video before Ctrl-C as ``NAME.partial.ENDING``; its path.
+
+        A file of the whole stays as it is, and the video does not count as done. None where
+        nothing is to be written.
+        """
+        path = self.files.get(video)
+        part = None if path is None else self._part(path)
+        if part is not None:
+            write_transcript(part, transcript, ENDINGS[part.suffix.lower()])
+        return part
+
+    def _part(self, path: Path) -> Path | None:
+        """Where a part of what belongs into ``path`` goes; None if that is another video's file."""
+        part = path.with_name(f"{path.stem}.partial{path.suffix}")
+        return None if part in self.files.values() else part
+
+
+def plan_delivery(
+    videos: Sequence[str],
+    output: str | None,
+    file_format: FileFormat | None = None,
+    burn: str | None = None,
+    language: str = "auto",
+    *,
+    places: Mapping[str, Path] | None = None,
+    overwrite: bool = False,
+) -> Delivery:
+    """Decide on the files of ``videos``; make the folder where ``output`` is one.
+
+    ``output`` is a file if it ends like one and there is no folder of that name, else a folder;
+    files in it are named after the videos and are of ``file_format`` (default: SRT). ``places``
+    are those of ``avsr.cli.inputs``. Without ``overwrite`` the videos whose file is in the folder
+    already are done. Raises ConfigError, in one line, for what cannot be meant.
+    """
+    if file_format is not None and output is None:
+        raise ConfigError("--format is of files in a folder: name the folder with -o")
+    if overwrite and output is None:
+        raise ConfigError("--overwrite is of files in a folder: name the folder with -o")
+    files, many = {}, False
+    if output is not None:
+        many = _is_folder(output)
+        if many:
+            files = name_files(videos, output, f".{file_format or 'srt'}", places)
+        else:
+            files = _one_file(videos, output, file_format)
+    target = None if burn is None else _burnt(videos, burn, language)
+    for path in [*files.values(), *([target] if target else [])]:
+        check_target(path, videos)
+    done = frozenset[str]()
+    if many and target is None and not overwrite:
+        done = frozenset(video for video in videos if is_done(video, files[video]))
+    return Delivery(files, done, target)
+
+
+def is_done(video: str, file: Path) -> bool:
+    """Whether ``file`` was written after ``video``: files are there only when they are complete."""
+    try:
+        return file.stat().st_mtime >= os.stat(video).st_mtime
+    except OSError:
+        return False
+
+
+def _is_folder(output: str) -> bool:
+    path = Path(output)
+    return path.is_dir() or output.endswith(("/", os.sep)) or not path.suffix
+
+
+def _one_file(
+    videos: Sequence[str], output: str, file_format: FileFormat | None
+) -> dict[str, Path]:
+    path = Path(output)
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise ConfigError(
+            f"{output}: unknown ending '{path.suffix}' (known: {', '.join(ENDINGS)};"
+            " a folder ends with a slash)"
+        )
+    if file_format not in (None, ENDINGS[ending]):
+        raise ConfigError(f"{output}: the name says {ending[1:]}, --format {file_format}")
+    if len({os.path.realpath(video) for video in videos}) > 1:
+        raise ConfigError(f"{output}: is one file for {len(videos)} videos; give a folder")
+    return dict.fromkeys(videos, path)
+
+
+def name_files(
+    videos: Sequence[str], folder: str, ending: str, places: Mapping[str, Path] | None = None
+) -> dict[str, Path]:
+    """A file in ``folder`` for each video, of its place and ``ending``; makes the folders.
+
+    ``places`` are those of ``avsr.cli.inputs``, by default the bare names. Raises ConfigError if two
+    videos have one place or a folder cannot be made.
+    """
+    path = Path(folder)
+    found: dict[str, Path] = {}
+    taken: dict[str, str] = {}
+    for video in videos:
+        place = Path(Path(video).stem) if places is None else places[video]
+        file = path / place.with_name(f"{place.name}{ending}")
+        # Some file systems take small and capital letters for the same.
+        first = taken.setdefault(str(file).casefold(), video)
+        if os.path.realpath(first) != os.path.realpath(video):
+            raise ConfigError(
+                f"{first} and {video} would both be written to {file};"
+                " rename one, or use two folders"
+            )
+        found[video] = file
+    try:
+        for parent in {path, *(file.parent for file in found.values())}:
+            parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: is no folder and cannot become one") from error
+    return found
+
+
+def _burnt(videos: Sequence[str], burn: str, language: str) -> Path:
+    path = Path(burn)
+    if path.suffix.lower() != ".mp4":
+        raise ConfigError(f"{burn}: --burn writes MP4; give a name that ends with .mp4")
+    if len(videos) > 1:
+        raise ConfigError(f"{burn}: --burn writes one video, but there are {len(videos)}")
+    if language in RIGHT_TO_LEFT:
+        from avsr.media import Caption, check_captions
+
+        check_captions([Caption(0.0, 1.0, (), right_to_left=True)])
+    return path
+
+
+def check_target(path: Path, videos: Sequence[str]) -> None:
+    """Raise ConfigError if ``path`` cannot be written, or is one of the ``videos``."""
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; give the name of a file")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{path}: the folder {path.parent} cannot be written to")
+    for video in videos:
+        if os.path.realpath(video) == os.path.realpath(path):
+            raise ConfigError(f"{path}: is the video itself; give another name")

@@ -1,0 +1,324 @@
+"""``avsr export --format onnx``: every part of a network as a graph, checked as it is made."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from avsr.decoder.transformer import FIRST_POSITION
+from avsr.errors import ModelError
+from avsr.interop.onnx_model import Graph
+from avsr.model.network import ONNX, WEIGHTS, AVSRModel, write_model
+from avsr.rates import CROP_SIZE, FBANK_DIM
+from avsr.runtime.atomic_files import replacing
+
+TOLERANCE = 1e-3  # of the largest difference to torch, for outputs that are about 1 to 10
+OPSET = 18
+
+
+class FrontendGraph(nn.Module):
+    """``mouth`` (B, T, 88, 88) -> (B, T, 8 * width)."""
+
+    def __init__(self, model: AVSRModel) -> None:
+        super().__init__()
+        self.part = model.encoder.frontend
+
+    def forward(self, mouth: Tensor) -> Tensor:
+        return self.part(mouth)
+
+
+class EncoderGraph(nn.Module):
+    """AVHubertEncoder behind its front end; ``present`` (2,): 1 for sound, for lips; 0 for none."""
+
+    def __init__(self, model: AVSRModel) -> None:
+        super().__init__()
+        self.part = model.encoder
+
+    def forward(
+        self, fbank: Tensor, visual: Tensor, present: Tensor, padding: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        audio = self.part.audio_proj(fbank) * present[0]
+        video = self.part.video_proj(visual) * present[1]
+        fused = self.part.fusion_norm(torch.cat([audio, video], -1))
+        prompts, features = self.part.transformer(self.part.fusion_proj(fused), padding)
+        return prompts, features.masked_fill(padding[..., None], 0.0)  # any numbers else
+
+
+class ClassifierGraph(nn.Module):
+    """LanguageClassifier in evaluation mode, without picking frames by the mask."""
+
+    def __init__(self, model: AVSRModel) -> None:
+        super().__init__()
+        self.part = model.classifier
+
+    def forward(self, memory: Tensor, padding: Tensor) -> Tensor:
+        hidden = padding[:, None]
+        x = memory.transpose(1, 2).masked_fill(hidden, 0.0)
+        for conv, norm in zip(self.part.convs, self.part.norms, strict=True):
+            x = F.relu(norm(conv(x))).masked_fill(hidden, 0.0)
+        mean = x.sum(2) / (~padding).sum(1, keepdim=True)
+        return self.part.out(F.relu(self.part.hidden(mean)))
+
+
+class CtcGraph(nn.Module):
+    """``features`` (B, T, D) -> (B, T, V)."""
+
+    def __init__(self, model: AVSRModel) -> None:
+        super().__init__()
+        self.part = model.ctc
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.part(features)
+
+
+class MemoryGraph(nn.Module):
+    """``memory`` (B, S, D) -> keys and values (B, heads, S, d) for every layer of the decoder."""
+
+    def __init__(self, model: AVSRModel) -> None:
+        super().__init__()
+        self.layers, self.heads = model.decoder.layers, model.config.decoder.heads
+
+    def forward(self, memory: Tensor) -> tuple[Tensor, ...]:
+        crosses = [layer.cross_attention for layer in self.layers]
+        return tuple(
+            _split(project(memory), self.heads)
+            for cross in crosses
+            for project in (cross.key, cross.value)
+        )
+
+
+class StepGraph(nn.Module):
+    """AttentionDecoder.step for N hypotheses, N / U of each of U utterances.
+
+    ``tokens`` (N,), ``position`` () tokens so far, ``languages`` (N,), ``padding`` (U, S),
+    ``cross`` as MemoryGraph gives it, ``past`` keys and values (N, heads, L, d); returns
+    log-probabilities (N, V), and keys and values of L + 1 tokens.
+    """
+
+    def __init__(self, model: AVSRModel) -> None:
+        super().__init__()
+        self.part, self.heads = model.decoder, model.config.decoder.heads
+        self.told = model.has("classifier")
+
+    def forward(
+        self,
+        tokens: Tensor,
+        position: Tensor,
+        languages: Tensor,
+        padding: Tensor,
+        cross: list[Tensor],
+        past: list[Tensor],
+    ) -> tuple[Tensor, ...]:
+        part, heads = self.part, self.heads
+        x = part.embedding(tokens) + part.positions[FIRST_POSITION + position]
+        if self.told:
+            x = x + part.language_embedding(languages) * (position == 0)
+        else:
+            x = x + 0.0 * languages[:, None]  # an input in any case
+        seen = ~padding[:, None, None]
+        after: list[Tensor] = []
+        for i, layer in enumerate(part.layers):
+            own, other = layer.self_attention, layer.cross_attention
+            y = layer.self_norm(x)[:, None]
+            keys = torch.cat([past[2 * i], _split(own.key(y), heads)], 2)
+            values = torch.cat([past[2 * i + 1], _split(own.value(y), heads)], 2)
+            after += [keys, values]
+            y = F.scaled_dot_product_attention(_split(own.query(y), heads), keys, values)
+            x = x + own.out(_join(y)[:, 0])
+            y = other.query(layer.cross_norm(x)).unflatten(0, (padding.shape[0], -1))
+            y = F.scaled_dot_product_attention(
+                _split(y, heads), cross[2 * i], cross[2 * i + 1], attn_mask=seen
+            )
+            x = x + other.out(_join(y).flatten(0, 1))
+            x = x + layer.ffn_out(layer.ffn_in(layer.ffn_norm(x)))
+        return part.logits(x).log_softmax(-1), *after
+
+
+def _split(x: Tensor, heads: int) -> Tensor:
+    """(B, L, D) -> (B, heads, L, D / heads)."""
+    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+
+
+def _join(x: Tensor) -> Tensor:
+    """(B, heads, L, d) -> (B, L, D)."""
+    return x.transpose(1, 2).flatten(2)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes that a graph is tried with."""
+
+    batch: int
+    frames: int
+    rows: int
+    """Hypotheses of each utterance."""
+    tokens: int
+    """That they have already."""
+
+
+TRACED = Shape(batch=2, frames=7, rows=3, tokens=2)
+TRIED = (TRACED, Shape(batch=1, frames=11, rows=1, tokens=0), Shape(3, 1, 2, 5))
+Made = tuple[nn.Module, Callable[[Shape], tuple[Any, ...]], tuple[Any, ...]]
+
+
+def _graphs(model: AVSRModel) -> dict[str, Made]:
+    """By name: the graph, what makes inputs of a shape for it, and its axes of any length."""
+    config, generator = model.config, torch.Generator().manual_seed(0)
+    dim, prompts, sizes = config.encoder.dim, config.encoder.prompts, config.decoder
+    batch, frames = torch.export.Dim("batch"), torch.export.Dim("frames")
+    places, rows, tokens = (torch.export.Dim(name) for name in ("places", "rows", "tokens"))
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    def padding(shape: Shape, more: int = 0) -> Tensor:
+        mask = torch.zeros(shape.batch, shape.frames + more, dtype=torch.bool)
+        mask[0, more + (shape.frames + 1) // 2 :] = shape.batch > 1  # of the first one only
+        return mask
+
+    def encoder(shape: Shape) -> tuple[Any, ...]:
+        fbank = random(shape.batch, shape.frames, FBANK_DIM)
+        visual = random(shape.batch, shape.frames, model.encoder.frontend.out_dim)
+        return fbank, visual, torch.tensor([1.0, float(shape.batch != 3)]), padding(shape)
+
+    def step(shape: Shape) -> tuple[Any, ...]:
+        number, width = shape.batch * shape.rows, sizes.dim // sizes.heads
+        span = prompts + shape.frames
+        cross = [random(shape.batch, sizes.heads, span, width) for _ in range(2 * sizes.layers)]
+        past = [random(number, sizes.heads, shape.tokens, width) for _ in range(2 * sizes.layers)]
+        told = max(1, len(config.languages) if model.has("classifier") else 1)
+        return (
+            torch.arange(number) % config.vocabulary_size,
+            torch.tensor(shape.tokens),
+            torch.arange(number) % told,
+            padding(shape, prompts),
+            cross,
+            past,
+        )
+
+    clip, place = {0: batch, 1: frames}, {0: batch, 1: places}
+    graphs: dict[str, Made] = {
+        "frontend": (
+            FrontendGraph(model),
+            lambda shape: (random(shape.batch, shape.frames, CROP_SIZE, CROP_SIZE),),
+            (clip,),
+        ),
+        "encoder": (EncoderGraph(model), encoder, (clip, clip, {}, clip)),
+    }
+    if model.has("classifier"):
+        graphs["classifier"] = (
+            ClassifierGraph(model),
+            lambda shape: (
+                random(shape.batch, shape.frames + prompts, dim),
+                padding(shape, prompts),
+            ),
+            (place, place),
+        )
+    if model.has("ctc"):
+        graphs["ctc"] = (
+            CtcGraph(model),
+            lambda shape: (random(shape.batch, shape.frames, dim),),
+            (clip,),
+        )
+    if model.has("decoder"):
+        cross = [{0: batch, 2: places}] * (2 * sizes.layers)
+        past = [{0: rows, 2: tokens}] * (2 * sizes.layers)
+        graphs["memory"] = (
+            MemoryGraph(model),
+            lambda shape: (random(shape.batch, shape.frames + prompts, dim),),
+            (place,),
+        )
+        graphs["step"] = (
+            StepGraph(model),
+            step,
+            ({0: rows}, {}, {0: rows}, place, cross, past),
+        )
+    return graphs
+
+
+def export_onnx(model_directory: Path, out: Path) -> dict[str, float]:
+    """Write a directory that ``avsr transcribe --model`` runs by onnxruntime.
+
+    Returns the largest difference to torch by graph, over several sizes of batch and clip. Raises
+    ModelError for what is no model directory, for a difference above TOLERANCE, where a package of
+    the extra ``onnx`` is missing, or if ``out`` cannot be written.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ModelError("to write ONNX install the extra: pip install avsr[onnx]") from error
+    if (out / WEIGHTS).exists():
+        raise ModelError(f"{out} is a model directory already: write into another one")
+    model = AVSRModel.load(model_directory)
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module):  # its weight is worked out once and for all
+            parametrize.remove_parametrizations(module, "weight")
+    card = model_directory / "README.md"
+    text = card.read_text("utf-8") if card.is_file() else ""
+    differences = {}
+    try:
+        write_model(out, model.config, None, model.tokenizer, text, model.language_models)
+        graphs = _graphs(model)
+        graphs["encoder"] = graphs.pop("encoder")  # whose file says that all are there: the last
+        for name, (graph, make, axes) in graphs.items():
+            path = out / f"{name}.onnx"
+            _write(graph.eval(), make(TRACED), axes, path)
+            differences[name] = max(_difference(graph, make(shape), path) for shape in TRIED)
+            if not differences[name] <= TOLERANCE:
+                (out / ONNX).unlink(missing_ok=True)
+                raise ModelError(
+                    f"{path} differs from torch by {differences[name]:.1e}, more than {TOLERANCE}"
+                )
+    except OSError as error:
+        raise ModelError(f"cannot write {out}: {error.strerror}") from error
+    return differences
+
+
+def _write(graph: nn.Module, inputs: tuple[Any, ...], axes: tuple[Any, ...], path: Path) -> None:
+    with _silence():
+        program = torch.onnx.export(
+            graph, inputs, dynamo=True, dynamic_shapes=axes, opset_version=OPSET, verbose=False
+        )
+    assert program is not None
+    with replacing(path) as temporary:
+        program.save(temporary)
+        beside = temporary.with_name(f"{temporary.name}.data")
+        if beside.exists():  # from 1.5 GB on
+            beside.unlink()
+            raise ModelError(f"{path} would be too large for a single file")
+
+
+@torch.inference_mode()
+def _difference(graph: nn.Module, inputs: tuple[Any, ...], path: Path) -> float:
+    """The largest one between a graph and its file, of any number of any output."""
+    flat: list[Tensor] = []
+    for value in inputs:
+        flat += value if isinstance(value, list) else [value]
+    wanted = graph(*inputs)
+    wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+    found = Graph(path)(*flat)
+    pairs = zip(wanted, found, strict=True)
+    return max(float((one - other).abs().max()) for one, other in pairs)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The exporter's remarks concern its own deprecated insides."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logging.disable(level)

@@ -1,0 +1,234 @@
+"""A model directory of ONNX files, run by onnxruntime on the CPU.
+
+``avsr export --format onnx`` writes it: instead of ``model.safetensors`` a graph for each part of
+the network, called as the part. Here each graph stands where the part was in an AVSRModel, so that
+everything else stays the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from avsr.encoder import EncoderOutput
+from avsr.errors import ModelError
+from avsr.model.network import ONNX, AVSRModel
+from avsr.model.quantization import Precision
+from avsr.rates import FBANK_DIM
+
+
+class Graph:
+    """An ONNX file as a function of tensors."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ModelError if onnxruntime is not installed or the file is missing or broken."""
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ModelError(
+                f"{path.parent} needs onnxruntime, which is not here: pip install avsr[onnx]"
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # errors
+        try:
+            self.session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its families are not public
+            reason = " ".join(str(error).split())
+            raise ModelError(f"{path} cannot be opened by onnxruntime: {reason}") from error
+        self.inputs = [value.name for value in self.session.get_inputs()]
+
+    def __call__(self, *tensors: Tensor) -> list[Tensor]:
+        """Tensors in the order of the graph's inputs -> its outputs."""
+        arrays = (tensor.detach().contiguous().numpy() for tensor in tensors)
+        found = self.session.run(None, dict(zip(self.inputs, arrays, strict=True)))
+        return [torch.from_numpy(array) for array in found]
+
+
+class OnnxFrontend(nn.Module):
+    """Stands for VisualFrontend."""
+
+    def __init__(self, folder: Path, out_dim: int) -> None:
+        super().__init__()
+        self.graph, self.out_dim = Graph(folder / "frontend.onnx"), out_dim
+
+    def forward(self, mouth: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """(B, T, 88, 88) -> (B, T, 8 * width); padded frames come out zero."""
+        visual = self.graph(mouth)[0]
+        return visual if padding_mask is None else visual.masked_fill(padding_mask[..., None], 0)
+
+
+class OnnxEncoder(nn.Module):
+    """Stands for AVHubertEncoder."""
+
+    def __init__(self, folder: Path, frontend_dim: int) -> None:
+        super().__init__()
+        self.frontend = OnnxFrontend(folder, frontend_dim)
+        self.graph = Graph(folder / ONNX)
+        self.register_buffer("place", torch.empty(0))  # where the model says that it is
+
+    def forward(
+        self,
+        fbank: Tensor | None,
+        mouth: Tensor | None,
+        padding_mask: Tensor | None = None,
+        *,
+        visual: Tensor | None = None,
+    ) -> EncoderOutput:
+        """See AVHubertEncoder.forward."""
+        if mouth is not None:
+            visual = self.frontend(mouth, padding_mask)
+        given = fbank if visual is None else visual
+        if given is None:
+            raise ValueError("the encoder needs fbank, mouth or both")
+        shape = given.shape[:2]
+        present = torch.tensor([fbank is not None, visual is not None], dtype=torch.float32)
+        prompts, features = self.graph(
+            torch.zeros(*shape, FBANK_DIM) if fbank is None else fbank,
+            torch.zeros(*shape, self.frontend.out_dim) if visual is None else visual,
+            present,
+            torch.zeros(shape, dtype=torch.bool) if padding_mask is None else padding_mask,
+        )
+        return EncoderOutput(prompts, features, padding_mask)
+
+
+class OnnxClassifier(nn.Module):
+    """Stands for LanguageClassifier."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.graph = Graph(folder / "classifier.onnx")
+
+    def forward(self, memory: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """(B, S, D) -> logits (B, languages)."""
+        return self.graph(memory, _padding(memory, padding_mask))[0]
+
+
+class OnnxCtc(nn.Module):
+    """Stands for the CTC head."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.graph = Graph(folder / "ctc.onnx")
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, V)."""
+        return self.graph(features)[0]
+
+
+@dataclass
+class OnnxState:
+    """Cached keys and values of N hypotheses, those of an utterance together and equally many."""
+
+    cross: Sequence[Tensor]
+    """Keys and values (U, heads, S, d) of the memory of U utterances, layer by layer in turn."""
+    padding: Tensor
+    """(U, S), True = padding."""
+    utterance: Tensor
+    """(N,) the utterance of each hypothesis, in 0 .. U - 1."""
+    languages: Tensor
+    """(U,) ids; 0 where the decoder is told none."""
+    past: Sequence[Tensor]
+    """Keys and values (N, heads, L, d) of the tokens so far, layer by layer in turn."""
+    length: int = 0
+
+    def select(self, rows: Tensor) -> Self:
+        """See DecoderState.select."""
+        return type(self)(
+            self.cross,
+            self.padding,
+            self.utterance[rows],
+            self.languages,
+            [tensor[rows] for tensor in self.past],
+            self.length,
+        )
+
+    def grouped(self) -> "OnnxState":
+        """The same with the utterances in order and none without hypotheses."""
+        left, counts = self.utterance.unique_consecutive(return_counts=True)
+        if len(counts.unique()) > 1:  # then every hypothesis has a copy of its utterance
+            left, counts = self.utterance, torch.ones_like(self.utterance)
+        if torch.equal(left, torch.arange(len(self.padding))):
+            return self
+        return OnnxState(
+            [tensor[left] for tensor in self.cross],
+            self.padding[left],
+            torch.arange(len(left)).repeat_interleave(counts),
+            self.languages[left],
+            self.past,
+            self.length,
+        )
+
+
+class OnnxDecoder(nn.Module):
+    """Stands for AttentionDecoder; it cannot be trained, hence has no ``forward``."""
+
+    def __init__(self, folder: Path, heads: int, width: int) -> None:
+        super().__init__()
+        self.heads, self.width = heads, width // heads
+        self.memory, self.graph = Graph(folder / "memory.onnx"), Graph(folder / "step.onnx")
+
+    def start(
+        self,
+        memory: Tensor,
+        memory_padding_mask: Tensor | None = None,
+        languages: Tensor | None = None,
+    ) -> OnnxState:
+        """See AttentionDecoder.start."""
+        count = len(memory)
+        cross = self.memory(memory)
+        nothing = torch.zeros(count, self.heads, 0, self.width)
+        return OnnxState(
+            cross,
+            _padding(memory, memory_padding_mask),
+            torch.arange(count),
+            torch.zeros(count, dtype=torch.int64) if languages is None else languages,
+            [nothing] * len(cross),
+        )
+
+    def step(self, tokens: Tensor, state: OnnxState) -> tuple[Tensor, OnnxState]:
+        """See AttentionDecoder.step."""
+        state = state.grouped()
+        log_probs, *past = self.graph(
+            tokens,
+            torch.tensor(state.length),
+            state.languages[state.utterance],
+            state.padding,
+            *state.cross,
+            *state.past,
+        )
+        after = OnnxState(
+            state.cross, state.padding, state.utterance, state.languages, past, state.length + 1
+        )
+        return log_probs, after
+
+
+def _padding(memory: Tensor, padding_mask: Tensor | None) -> Tensor:
+    if padding_mask is None:
+        return torch.zeros(memory.shape[:2], dtype=torch.bool)
+    return padding_mask
+
+
+def load_onnx(path: Path, device: str = "auto", precision: Precision = "auto") -> AVSRModel:
+    """Read a directory of ONNX files; raise ModelError, also where ``load_model`` is asked for
+    another device or precision than it has.
+    """
+    if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
+        raise ModelError(f"{path} is in ONNX: it takes no other precision, and the CPU only")
+    model = AVSRModel.outline(path, ONNX)
+    config = model.config
+    parts: dict[str, Any] = {"encoder": OnnxEncoder(path, 8 * config.encoder.frontend_width)}
+    if model.has("classifier"):
+        parts["classifier"] = OnnxClassifier(path)
+    if model.has("ctc"):
+        parts["ctc"] = OnnxCtc(path)
+    if model.has("decoder"):
+        parts["decoder"] = OnnxDecoder(path, config.decoder.heads, config.decoder.dim)
+    for name, part in parts.items():
+        setattr(model, name, part)
+    return model.eval()

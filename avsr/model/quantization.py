@@ -1,0 +1,295 @@
+"""Matrix products in fewer bits: the linear layers of a network in bf16 or int8.
+
+int8 has a scale for each output of a layer (in the file, beside the weights) and one for each row
+of its input, found while it computes, so that a clip gets the same numbers alone and in a batch;
+both are symmetric, sums are in int32. Layer norms, embeddings, the projections before the encoder's
+layers, the language classifier, the CTC head and all log-probabilities stay in fp32. Both take
+attention and the visual front end's convolutions in bf16 where the CPU has instructions for it.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from avsr.encoder import VisualFrontend
+from avsr.errors import ModelError
+from avsr.layers.attention import Attending
+from avsr.layers.linear import ACTIVATIONS, PackedLinear, activation_of, can_pack
+from avsr.model.weights import check_weights, converted
+
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+"""``auto``: int8 and bf16 for what is stored so, fp32 for everything else."""
+
+SCALE = "_scale"  # behind the name of an int8 weight (N, K): (N,) fp32, what its rows are times
+# Beginnings of the names of layers that stay in fp32: small ones whose errors all that follows has,
+# or whose result is the last.
+SPARED = ("classifier.", "ctc.", "encoder.audio_proj", "encoder.video_proj", "encoder.fusion_proj")
+MANY_ROWS = r"cross_attention\.(key|value)$"  # layers of the decoder that see the whole memory
+LEVELS = 127  # of int8, on each side of 0
+LARGE = 1 << 13  # numbers of a weight that stays mapped
+SMALLEST = 1e-12  # peak of a row, so that zeros are divided by something
+
+
+class BFloat16Linear(nn.Module):
+    """A linear layer with weights in bf16, for GPUs and where PackedLinear is not to be had."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, like: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
+        """``weight`` (N, K) and ``bias`` (N,), for a layer like ``like``."""
+        super().__init__()
+        self.activation = activation_of(like)
+        self.register_buffer("weight", weight.bfloat16())
+        self.register_buffer("bias", None if bias is None else bias.bfloat16())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., K) -> (..., N) fp32."""
+        y = F.linear(x.bfloat16(), self.weight, self.bias).float()
+        return ACTIVATIONS[self.activation](y)
+
+
+class Rows(NamedTuple):
+    """Rows of a matrix as Int8Linear multiplies them."""
+
+    levels: Tensor
+    """(..., K) uint8."""
+    peak: Tensor
+    """(..., 1) fp32, the largest of each row without its sign."""
+
+
+class Int8Linear(nn.Module):
+    """A linear layer with weights in int8, on CPUs; fp32 in, fp32 out. Its state has no weight.
+
+    Like PackedLinear it puts its weight in order when it is first used. For a search's ``few_rows``
+    this is the order that this CPU likes best, which takes 4 ns a weight; with hundreds of rows
+    that would gain a tenth, and a plain transposition must do.
+    """
+
+    def __init__(
+        self,
+        like: nn.Linear,
+        weight: Tensor,
+        scale: Tensor | None,
+        bias: Tensor | None,
+        few_rows: bool = True,
+    ) -> None:
+        """``weight`` (N, K) int8 with ``scale`` (N,) fp32, or in another precision without;
+        ``bias`` (N,), for a layer like ``like``.
+        """
+        super().__init__()
+        self.activation = activation_of(like)
+        self.plain: Tensor | None = weight.detach()
+        self.scale, self.few_rows = scale, few_rows
+        self.packed: Tensor | None = None
+        rows = len(weight)
+        self.bias = torch.zeros(rows) if bias is None else bias.detach().float()
+        self.zeros = torch.zeros(rows, dtype=torch.int64)
+        # Without VNNI pairs of products are summed in 16 bits: inputs of 8 bits would overflow.
+        levels = LEVELS if "vnni" in cpu_features() else LEVELS // 2
+        self.levels = torch.tensor(float(levels))
+        self.step = torch.tensor(1.0 / levels)
+        self.middle = torch.tensor(levels + 1)  # the unsigned byte that stands for 0
+        self.rounding = torch.tensor(levels + 1.5)  # the same, and 1/2 as fractions are cut off
+
+    def prepare(self, x: Tensor | Rows) -> Rows:
+        """See ``avsr.layers.linear.shared``."""
+        if isinstance(x, Rows):
+            return x
+        peak = x.abs().amax(-1, keepdim=True).clamp_(min=SMALLEST)
+        return Rows(torch.addcmul(self.rounding, x, self.levels / peak).to(torch.uint8), peak)
+
+    def forward(self, x: Tensor | Rows) -> Tensor:
+        """(..., K) -> (..., N) fp32."""
+        plain = self.plain
+        if plain is not None:  # two threads at once both do it, to the same end
+            self._pack(plain)
+        rows, peak = self.prepare(x)
+        y = torch.ops.onednn.qlinear_pointwise.tensor(
+            rows,
+            self.step,
+            self.middle,
+            self.packed,
+            self.scale,
+            self.zeros,
+            None,  # no bias yet: it is not in the rows' scales
+            1.0,
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
+        )
+        return ACTIVATIONS[self.activation](torch.addcmul(self.bias, y, peak))
+
+    def _pack(self, plain: Tensor) -> None:
+        scale = self.scale
+        if plain.dtype != torch.int8:
+            plain, scale = quantize(plain)
+        if self.few_rows:
+            packed = torch.ops.onednn.qlinear_prepack(plain, None)
+        else:
+            packed = plain.t().contiguous().to_mkldnn()
+        self.scale, self.packed, self.plain = scale, packed, None
+
+
+@cache
+def cpu_features() -> frozenset[str]:
+    """``vnni`` and ``bf16``, as far as this CPU has instructions for them (Linux on x86)."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return frozenset()
+    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    names = {"avx512_vnni": "vnni", "avx_vnni": "vnni", "avx512_bf16": "bf16", "amx_bf16": "bf16"}
+    return frozenset(names[flag] for flag in line.split() if flag in names)
+
+
+def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
+    """The layers that may compute in fewer bits, by their names."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith(SPARED)
+    }
+
+
+def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, K) -> int8 (N, K), and scales (N,) fp32 that make each row's largest LEVELS."""
+    weight = weight.float()
+    scale = (weight.abs().amax(1) / LEVELS).clamp_(min=SMALLEST)
+    return weight.div(scale[:, None]).round_().to(torch.int8), scale
+
+
+def stored_precision(path: Path) -> Precision:
+    """What the weights of a safetensors file are stored for; raise ModelError if it is broken."""
+    try:
+        with safe_open(path, "pt") as file:
+            names = set(file.keys())
+            if any(name + SCALE in names for name in names):
+                return "int8"
+            kinds = {file.get_slice(name).get_dtype() for name in names}
+    except SafetensorError as error:
+        raise ModelError(f"{path} is broken: {error}") from error
+    return "bf16" if "BF16" in kinds else "fp32"
+
+
+def choose_precision(precision: Precision, path: Path, place: torch.device) -> Precision:
+    """What to load the weights of ``path`` in for a device: int8 is computed on CPUs only.
+
+    Raises ModelError for a precision that is not there.
+    """
+    known = get_args(Precision)
+    if precision not in known:
+        raise ModelError(f"precision '{precision}' is not known: take one of {', '.join(known)}")
+    if place.type == "cpu":
+        return precision
+    if precision == "int8":
+        raise ModelError("int8 is computed on CPUs only: take bf16, or the device cpu")
+    if precision == "auto" and path.is_file() and stored_precision(path) != "fp32":
+        return "bf16"
+    return precision
+
+
+def load_weights(
+    model: nn.Module, path: Path, precision: Precision, *, packed: bool = False
+) -> Precision:
+    """Give a network without memory (``skeleton``) the weights of a file; say in what precision.
+
+    What is stored in that precision stays mapped; so do, until they are used, all weights of linear
+    layers if these are ``packed`` or in int8. Nothing is ever there as a whole in fp32 that is
+    stored in less, or computed with in less. Raises ModelError if the file is broken or does not
+    fit.
+    """
+    if precision == "auto":
+        precision = stored_precision(path)
+    if precision == "int8" and not can_pack():
+        raise ModelError("int8 needs a PyTorch with oneDNN: take fp32")
+    packed = packed and can_pack()
+    try:
+        weights = load_file(path)  # mapped, nothing is read yet
+    except SafetensorError as error:
+        raise ModelError(f"{path} is broken: {error}") from error
+    scales = _take_scales(weights, path)
+    check_weights(model, weights, str(path))
+    layers = {} if precision == "fp32" else linear_layers(model)
+    replaced = dict(layers)
+    if packed:
+        replaced = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+
+    def full(name: str, weight: Tensor) -> Tensor:
+        if name in scales:
+            return weight.float() * scales[name][:, None]
+        if not weight.is_floating_point() or weight.numel() < LARGE:
+            return weight.to(
+                torch.float32 if weight.is_floating_point() else weight.dtype, copy=True
+            )
+        return weight.float()
+
+    def layer(weight_name: str, weight: Tensor) -> nn.Module:
+        name = weight_name.removesuffix(".weight")
+        like, bias = replaced[name], weights.pop(f"{name}.bias", None)
+        bias = None if bias is None else bias.clone()
+        if precision == "int8" and name in layers:
+            few_rows = name.startswith("decoder.") and re.search(MANY_ROWS, name) is None
+            return Int8Linear(like, weight, scales.get(weight_name), bias, few_rows)
+        if weight_name in scales:
+            weight = full(weight_name, weight)
+        if not packed:
+            return BFloat16Linear(like, weight, bias)
+        dtype = torch.bfloat16 if name in layers else torch.float32
+        return PackedLinear(like, weight, bias, dtype)
+
+    matrices = [f"{name}.weight" for name in replaced]
+    for name, made in converted(matrices, path, layer):
+        del weights[name]
+        model.set_submodule(name.removesuffix(".weight"), made)
+    # Small ones are copied, or they would keep the pages of large ones that are let go.
+    weights |= {n: full(n, weight) for n, weight in weights.items() if weight.numel() < LARGE}
+    large = [name for name, weight in weights.items() if weight.numel() >= LARGE]
+    weights |= dict(converted(large, path, full))
+    # Packed layers do not take theirs; that the file has all was checked.
+    model.load_state_dict(weights, assign=True, strict=False)
+    return precision
+
+
+def _take_scales(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The scales of int8 weights by the weights' names, taken out of what a file has."""
+    scales = {}
+    for name, weight in list(weights.items()):
+        if weight.dtype == torch.int8:
+            scale = weights.pop(name + SCALE, None)
+            if scale is None or scale.shape != weight.shape[:1]:
+                raise ModelError(f"{path} is broken: {name} is in int8 and has no scale that fits")
+            scales[name] = scale.clone()  # which lets the mapping go
+    return scales
+
+
+def lower(model: nn.Module, attention: bool) -> None:
+    """Compute the visual front end's convolutions in bf16, and ``attention`` too if that is said,
+    where this CPU is made for it.
+    """
+    if "bf16" not in cpu_features():
+        return
+    for module in model.modules():
+        if isinstance(module, VisualFrontend):
+            _lower_convolutions(module)
+        elif isinstance(module, Attending) and attention:
+            module.dtype = torch.bfloat16
+
+
+def _lower_convolutions(frontend: VisualFrontend) -> None:
+    for module in frontend.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.PReLU):
+            module.to(torch.bfloat16)
+    frontend.register_forward_pre_hook(
+        lambda _, arguments: (arguments[0].bfloat16(), *arguments[1:])
+    )
+    frontend.register_forward_hook(lambda _, arguments, output: output.float())

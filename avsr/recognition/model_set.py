@@ -1,0 +1,153 @@
+"""Several models of one language each as one model of many: a YAML file names them.
+
+models:
+  es: models/es_avsr                  # a model directory, from this file's folder
+  fr: hf://owner/name
+language_id: tiny                     # optional: a model that tells languages apart
+"""
+
+import dataclasses
+import math
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from avsr.errors import ConfigError, ModelError
+from avsr.hub import BUNDLED
+from avsr.languages import check_language_option, check_languages, is_language_code
+from avsr.model.network import AVSRModel, load_model
+from avsr.model.quantization import Precision
+from avsr.recognition.language_id import language_probabilities
+from avsr.recognition.pipeline import LONG_SECONDS, TranscribeOptions, recognize_scored
+from avsr.recognition.recording import Recording, read_recording
+from avsr.runtime.progress import Progress, telling
+from avsr.settings import build_settings, read_settings
+from avsr.transcript import Transcript
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSetConfig:
+    """What the YAML file says."""
+
+    models: Mapping[str, str]
+    """Language code -> model."""
+    language_id: str | None = None
+    """Model that names the language; without it the candidates' scores do."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.models, Mapping) or not self.models:
+            raise ConfigError("models must name a model for each language, 'es: DIRECTORY'")
+        wrong = [code for code in self.models if not is_language_code(str(code))]
+        if wrong:  # YAML reads an unquoted no as false
+            raise ConfigError(f"models: '{wrong[0]}' is no ISO 639-1 code (in quotes?)")
+        named = [*self.models.values(), *([] if self.language_id is None else [self.language_id])]
+        if not all(isinstance(name, str) for name in named):
+            raise ConfigError("a model must be named by a text")
+
+
+class ModelSet:
+    """Transcribes like an AVSRModel; at most ``max_loaded`` models are in memory at any time."""
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str],
+        device: str = "auto",
+        *,
+        max_loaded: int = 2,
+        precision: Precision = "auto",
+    ) -> None:
+        """Read the YAML ``file``; models are loaded when they are needed.
+
+        Raises ConfigError for what is wrong in the file.
+        """
+        if max_loaded < 1:
+            raise ConfigError("max_loaded must be 1 or more")
+        path = Path(file)
+        self.settings = build_settings(ModelSetConfig, read_settings(path), str(path))
+        self.folder = path.parent
+        self.config = SimpleNamespace(languages=tuple(self.settings.models))
+        self.device = device
+        self.precision = precision
+        self.max_loaded = max_loaded
+        self._loaded: OrderedDict[str, AVSRModel] = OrderedDict()  # the last used at the end
+
+    def model(self, name: str) -> AVSRModel:
+        """A model by its name in the file, loaded if need be instead of the longest unused one."""
+        if name not in self._loaded:
+            while len(self._loaded) >= self.max_loaded:
+                self._loaded.popitem(last=False)
+            outside = name in BUNDLED or name.startswith("hf://")
+            place = name if outside else self.folder / name
+            self._loaded[name] = load_model(place, self.device, self.precision)
+        self._loaded.move_to_end(name)
+        return self._loaded[name]
+
+    def transcribe(
+        self, path: str | os.PathLike[str], *, progress: Progress | None = None, **options: Any
+    ) -> Transcript:
+        """Transcribe a media file; ``options`` are the fields of pipeline.TranscribeOptions.
+
+        ``progress`` as in pipeline.transcribe.
+
+        Without ``language`` the language is the language-ID model's choice among the set's, or the
+        one whose model is surest of its text: of the highest mean natural-log probability of a
+        token. ``language_probs`` are the language-ID model's, or the normalised exponentials of
+        these means, which are no calibrated probabilities.
+        """
+        with telling(progress):
+            return self._transcribe_file(path, TranscribeOptions(**options))
+
+    def _transcribe_file(
+        self, path: str | os.PathLike[str], asked: TranscribeOptions
+    ) -> Transcript:
+        check_language_option(asked.language, self.config.languages)
+        if asked.face == "every":
+            raise ConfigError("every face is transcribed by one model only: --model, not --models")
+        recording = read_recording(path, asked.modality, asked.face)
+        if recording.duration > LONG_SECONDS:
+            long = f"the recording is longer than {LONG_SECONDS:.0f} s; accuracy falls with length"
+            recording = dataclasses.replace(recording, warnings=(*recording.warnings, long))
+        if not asked.detects:
+            return self._transcribe(recording, asked, asked.language)[0]
+        among = self.config.languages
+        if asked.language != "auto":
+            among = check_languages(asked.language, among)
+        if self.settings.language_id is not None:
+            probs = self._identify(recording, self.settings.language_id, among)
+            transcript, _ = self._transcribe(recording, asked, max(probs, key=lambda c: probs[c]))
+            return dataclasses.replace(transcript, language_probs=probs)
+        models = self.settings.models
+        # What is in memory goes first, so that a small memory is not emptied in turn.
+        codes = sorted(among, key=lambda code: models[code] not in self._loaded)
+        found = {code: self._transcribe(recording, asked, code) for code in codes}
+        best = max(found, key=lambda code: found[code][1])
+        sureness = {code: math.exp(score - found[best][1]) for code, (_, score) in found.items()}
+        probs = {code: share / sum(sureness.values()) for code, share in sureness.items()}
+        return dataclasses.replace(found[best][0], language_probs=probs)
+
+    def _identify(
+        self, recording: Recording, name: str, among: tuple[str, ...]
+    ) -> dict[str, float]:
+        """Probabilities of the languages ``among`` by the language-ID model, 1 together."""
+        known = language_probabilities(self.model(name), recording)
+        shares = {code: known.get(code, 0.0) for code in among}
+        if not any(shares.values()):
+            listed = ", ".join(among)
+            raise ModelError(f"the language-ID model {name} knows none of {listed}")
+        return {code: share / sum(shares.values()) for code, share in shares.items()}
+
+    def _transcribe(
+        self, recording: Recording, asked: TranscribeOptions, code: str
+    ) -> tuple[Transcript, float]:
+        """What the model of a language says, and how sure it is."""
+        model = self.model(self.settings.models[code])
+        if code not in model.config.languages:
+            raise ModelError(
+                f"the model for {code}, {self.settings.models[code]}, is for "
+                f"{', '.join(model.config.languages)}"
+            )
+        return recognize_scored(model, [recording], dataclasses.replace(asked, language=code))[0]

@@ -1,0 +1,98 @@
+"""A map over processes, of this machine or of a Ray cluster."""
+
+import contextlib
+import multiprocessing
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+from avsr.errors import AvsrError
+from avsr.runtime.cores import share_cores
+
+Map = Callable[..., Iterator[Any]]
+
+
+@contextlib.contextmanager
+def process_map(workers: int) -> Iterator[Map]:
+    """A ``map`` over worker processes, results in order; the built-in one for one worker."""
+    if workers == 1:
+        yield map
+        return
+    # spawned, not forked: the parent may hold threads and locks of torch or OpenCV
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, share_cores, (workers,)) as pool:
+        try:
+            yield pool.map
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextlib.contextmanager
+def cluster_map(address: str) -> Iterator[Map]:
+    """A ``map`` over all CPUs of the Ray cluster at ``address``, results in order.
+
+    ``host:port``, ``auto`` (the cluster that this machine belongs to) or ``local`` (one of this
+    machine alone). Its machines need this package and, under the same paths, the files that the
+    mapped function reads. A process that is connected already stays so. Raises
+    AvsrError without ray, or without a cluster.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise AvsrError("a cluster needs ray: pip install 'avsr[cluster]'") from error
+    _check_address(address)
+    connected = ray.is_initialized()
+    try:
+        if not connected:
+            ray.init(address=address, include_dashboard=False, log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise AvsrError(f"no Ray cluster at '{address}' ({reason})") from error
+
+    def run(function: Callable[..., Any], items: Iterable[Any]) -> Iterator[Any]:
+        task = ray.remote(num_cpus=1, max_retries=3)(_call)
+        shared = ray.put(function)
+        # Twice as many as CPUs keep them busy; more would hold results that nobody takes yet.
+        limit = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        waiting: deque[Any] = deque()
+        for item in items:
+            waiting.append(task.remote(shared, item))
+            if len(waiting) == limit:
+                yield _result(ray, waiting.popleft())
+        while waiting:
+            yield _result(ray, waiting.popleft())
+
+    try:
+        yield run
+    finally:
+        if not connected:
+            ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Raise AvsrError unless something listens there; ray itself would try for minutes."""
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise AvsrError(f"'{address}' is no address of a Ray cluster: HOST:PORT, auto or local")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise AvsrError(f"no Ray cluster at '{address}' ({error})") from error
+
+
+def _call(function: Callable[[Any], Any], item: Any) -> Any:
+    return function(item)
+
+
+def _result(ray: Any, reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        raise AvsrError(f"the Ray cluster has failed: {' '.join(str(error).split())}") from error

@@ -1,0 +1,112 @@
+"""A dry run: everything is built and the largest batch of every stage is tried, nothing kept."""
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avsr.errors import ConfigError
+from avsr.model.network import AVSRModel
+from avsr.rates import FPS
+from avsr.training.batches import BatchPlan
+from avsr.training.collate import BatchMaker, Utterances
+from avsr.training.config import StageConfig, TrainConfig, read_config
+from avsr.training.run import gather, stage_plans
+from avsr.training.task import AVSRTask
+
+
+def rehearse(recipe: str | Path) -> None:
+    """Print balance, plan and estimated time of a recipe, on this machine's first device.
+
+    Raises what training would raise, and ConfigError for a batch that memory does not hold.
+    """
+    config = read_config(Path(recipe))
+    with tempfile.TemporaryDirectory() as folder:
+        material = gather(config, Path(folder))
+    model, data = material.model, material.data
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    total = 0.0
+    for number, stage in enumerate(config.stages):
+        plans = stage_plans(config, number, data, material.pool)
+        assert model.tokenizer is not None
+        seed = [config.seed, number, 7]
+        make = BatchMaker(data, model.tokenizer, material.noises, stage, seed, True, data.phone_ids)
+        data.visual = stand_in_features(model, data) if config.caches(stage) else None
+        counts = Counter(plan.modality for plan in plans)
+        seconds = 0.0
+        for modality, count in counts.items():
+            largest = max(
+                (plan for plan in plans if plan.modality == modality),
+                key=lambda plan: plan.num_frames(data.lengths),
+            )
+            seconds += count * try_batch(config, stage, model, make, largest)
+        total += seconds
+        print(describe(stage, plans, data, config.processes, seconds), flush=True)
+    print(f"about {_clock(total)} in all, if every batch took as long as the largest")
+
+
+def stand_in_features(model: AVSRModel, data: Utterances) -> list[np.ndarray]:
+    """Zeros in the shape of cache_visual_features with one variant."""
+    channels = model.encoder.frontend.out_dim
+    lengths = np.where(data.has_video, data.lengths, 0)
+    return [np.zeros((1, length, channels), np.float16) for length in lengths]
+
+
+def try_batch(
+    config: TrainConfig, stage: StageConfig, model: AVSRModel, make: BatchMaker, plan: BatchPlan
+) -> float:
+    """Seconds of one process for forward and backward passes of a plan; weights stay."""
+    task = AVSRTask(model, stage, config.label_smoothing, config.seed, len(make.phone_ids))
+    task.to(model.device)
+    task.set_modes()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    seconds = 0.0
+    try:
+        for _ in range(2):  # the first time warms up
+            start = time.perf_counter()
+            for number in range(config.passes):
+                batch = make(plan, number, config.parts).to(model.device)
+                with torch.autocast(model.device.type, torch.bfloat16, "bf16" in config.precision):
+                    loss = task.loss(batch)[0]
+                loss.total.backward()
+            if model.device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds = time.perf_counter() - start
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"stage {stage.name}: a batch of {len(plan.indices)} utterances ({plan.modality}) does "
+            "not fit into memory: lower batch_frames and video_batch_frames, or raise passes"
+        ) from error
+    finally:
+        task.teardown("fit")
+        model.zero_grad(set_to_none=True)
+        model.load_state_dict(state)  # batch statistics have moved
+    return seconds
+
+
+def describe(
+    stage: StageConfig,
+    plans: Sequence[BatchPlan],
+    data: Utterances,
+    processes: int,
+    seconds: float,
+) -> str:
+    """A line about a stage."""
+    utterances = sum(len(plan.indices) for plan in plans)
+    hours = sum(int(data.lengths[list(plan.indices)].sum()) for plan in plans) / FPS / 3600
+    return (
+        f"{stage.name}: {stage.updates} updates of {utterances / len(plans):.1f} utterances on "
+        f"{processes} device{'s' if processes > 1 else ''}, {hours:.1f} h of speech with "
+        f"repetitions, about {_clock(seconds)}"
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return (
+        f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes}:{rest:02} min"
+    )

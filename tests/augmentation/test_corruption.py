@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from avsr.augmentation.corruption import AMOUNTS, DRAWN, Corruption
+from avsr.errors import ConfigError
+from avsr.evaluation.noise import hashed_rng
+
+FRAMES = 40
+
+
+def mouths() -> np.ndarray:
+    """Frames of which each has its own grey, and a bright dot."""
+    crops = np.repeat(np.arange(FRAMES, dtype=np.uint8)[:, None, None], 96, 1).repeat(96, 2)
+    crops[:, 48, 48] = 255
+    return crops
+
+
+def damage(text: str, crops: np.ndarray | None = None) -> np.ndarray:
+    given = mouths() if crops is None else crops
+    before = given.copy()
+    out = Corruption.parse(text).damage(given, hashed_rng(1, "u", text))
+    np.testing.assert_array_equal(given, before)
+    assert out.shape == before.shape
+    assert out.dtype == np.uint8
+    return out
+
+
+def test_occlusion_covers_the_middle():
+    out = damage("occlusion:0.5")
+    assert len(np.unique(out[:, 24:72, 24:72])) == 1
+    np.testing.assert_array_equal(out[:, :24], mouths()[:, :24])
+
+
+def test_blur_spreads_a_dot():
+    out = damage("blur:2")
+    assert out[0, 48, 48] < 20
+    assert out[0, 48, 50] > 0
+    np.testing.assert_array_equal(damage("blur:0"), mouths())
+
+
+def test_resolution_leaves_few_values():
+    rng = np.random.default_rng(0)
+    crops = rng.integers(0, 255, (3, 96, 96), dtype=np.uint8)
+    out = damage("resolution:1", crops)
+    assert all(len(np.unique(frame)) == 1 for frame in out)
+    np.testing.assert_array_equal(damage("resolution:96", crops), crops)
+
+
+def test_dropped_frames_are_black():
+    out = damage("dropped:0.5")
+    black = (out == 0).all((1, 2))
+    assert 10 < black.sum() < 30
+    np.testing.assert_array_equal(out[~black], mouths()[~black])
+    assert not damage("dropped:1").any()
+
+
+def test_a_frozen_picture_stands_still():
+    greys = damage("frozen:1")[:, 0, 0]
+    assert greys.tolist() == [10 * (i // 10) for i in range(FRAMES)]
+    np.testing.assert_array_equal(damage("frozen:0"), mouths())
+
+
+@pytest.mark.parametrize("ms", [120, -120, 5000])
+def test_an_offset_moves_the_sound_only(ms):
+    clip = np.arange(1, 16_001, dtype=np.float32)
+    moved = Corruption("offset", ms).delay(clip)
+    shift = round(ms * 16)
+    assert len(moved) == len(clip)
+    for i in (0, 5000, 15_999):
+        source = i - shift
+        assert moved[i] == (clip[source] if 0 <= source < len(clip) else 0)
+    np.testing.assert_array_equal(damage(f"offset:{ms}"), mouths())
+    np.testing.assert_array_equal(Corruption("blur", 2).delay(clip), clip)
+
+
+def test_a_hash_decides():
+    text = "dropped:0.5"
+    np.testing.assert_array_equal(damage(text), damage(text))
+    other = Corruption.parse(text).damage(mouths(), hashed_rng(2, "u", text))
+    assert (other != damage(text)).any()
+
+
+def test_what_training_draws_is_within_bounds():
+    rng = np.random.default_rng(0)
+    drawn = [Corruption.draw(rng) for _ in range(200)]
+    assert {c.kind for c in drawn} == set(DRAWN) == set(AMOUNTS) - {"offset"}
+    assert all(Corruption.parse(str(c)).kind == c.kind for c in drawn)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fog:1", "the kinds are occlusion, blur"),
+        ("blur", "write blur:AMOUNT with 0 to 50"),
+        ("dropped:1.5", "0 to 1, the share of frames"),
+        ("offset:nan", "milliseconds"),
+    ],
+)
+def test_mistakes(text, message):
+    with pytest.raises(ConfigError, match=message):
+        Corruption.parse(text)

@@ -1,0 +1,161 @@
+"""Several models as one: which language wins, what is in memory, what is refused."""
+
+import gc
+import json
+import math
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+
+from avsr.cli import app as cli
+from avsr.decoder import DecoderConfig, Tokenizer
+from avsr.encoder import AVHubertConfig
+from avsr.errors import AvsrError, ConfigError, LanguageError, ModelError
+from avsr.model.network import PARTS, AVSRModel, ModelConfig, load_model
+from avsr.recognition import model_set as modelset
+from avsr.recognition.model_set import ModelSet
+from avsr.recognition.pipeline import TranscribeOptions, recognize_scored
+from avsr.recognition.recording import read_recording
+
+VIDEO = Path(__file__).parents[1] / "demo/examples/en.mp4"
+SURENESS = {"de": 0.0, "fr": 1.0, "es": 0.2}  # scale of the logits: 0 makes all tokens alike
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer.train(["ein kleiner satz", "a small sentence"] * 10, 20)
+
+
+def write_model(directory, tokenizer, languages, *, parts=("encoder", "decoder"), sureness=1.0):
+    torch.manual_seed(len(directory.name))
+    config = ModelConfig(
+        encoder=AVHubertConfig(
+            layers=1, dim=32, ffn_dim=48, heads=4, frontend_width=4, prompts=0, position_kernel=8
+        ),
+        decoder=DecoderConfig(layers=1, dim=32, ffn_dim=48, heads=4),
+        classifier_channels=8,
+        vocabulary_size=20,
+        languages=languages,
+        parts=parts,
+    )
+    model = AVSRModel(config, tokenizer).eval()
+    torch.nn.init.constant_(model.decoder.norm.weight, sureness)
+    if model.has("classifier"):  # knows nothing but how often a language is spoken
+        torch.nn.init.zeros_(model.classifier.out.weight)
+        model.classifier.out.bias.data = torch.tensor([3.0, 2.0, 1.0]).log()
+    model.save(directory, card="Licence: none\n")
+
+
+@pytest.fixture
+def folder(tmp_path, tokenizer):
+    """Three models, a language-ID model (en 1/2, es 1/3, de 1/6), and a file of each kind."""
+    for code, sureness in SURENESS.items():
+        write_model(tmp_path / f"models/{code}", tokenizer, (code,), sureness=sureness)
+    write_model(tmp_path / "lid", tokenizer, ("en", "es", "de"), parts=PARTS)
+    models = "models:\n" + "".join(f"  {code}: models/{code}\n" for code in SURENESS)
+    (tmp_path / "score.yaml").write_text(models)
+    (tmp_path / "lid.yaml").write_text(models + "language_id: lid\n")
+    return tmp_path
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """Names of the models in the order of their loading, and the most that were alive at once."""
+    seen = {"names": [], "most": 0}
+    alive = weakref.WeakSet()
+
+    def load(name, device, precision):
+        gc.collect()
+        model = load_model(name, device, precision)
+        alive.add(model)
+        seen["names"].append(Path(name).name)
+        seen["most"] = max(seen["most"], len(alive))
+        return model
+
+    monkeypatch.setattr(modelset, "load_model", load)
+    return seen
+
+
+def test_the_surest_candidate_wins(folder, loaded):
+    models = ModelSet(folder / "score.yaml", "cpu", max_loaded=3)
+    result = models.transcribe(VIDEO, modality="audio")
+    assert result.language == "fr"
+    recording = read_recording(VIDEO, "audio")
+    options = TranscribeOptions(modality="audio")
+    alone = load_model(folder / "models/fr", "cpu")
+    ((transcript, score),) = recognize_scored(alone, [recording], options)
+    assert result.text == transcript.text
+    assert list(result.language_probs) == ["fr", "es", "de"]
+    assert sum(result.language_probs.values()) == pytest.approx(1.0)
+    # The model for which all 20 tokens are alike gives each 1/20.
+    ratio = result.language_probs["de"] / result.language_probs["fr"]
+    assert ratio == pytest.approx(1 / 20 / math.exp(score), rel=1e-4)
+    assert sorted(loaded["names"]) == ["de", "es", "fr"]
+    models.transcribe(VIDEO, modality="audio")
+    assert len(loaded["names"]) == 3
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_memory_holds_no_more_models_than_allowed(folder, loaded, most):
+    models = ModelSet(folder / "score.yaml", "cpu", max_loaded=most)
+    for _ in range(2):
+        assert models.transcribe(VIDEO, modality="audio").language == "fr"
+    assert loaded["most"] == most
+    assert len(loaded["names"]) == 3 + (3 - most)  # what stayed was not loaded again
+
+
+def test_a_language_id_model_decides_among_the_sets_languages(folder, loaded):
+    models = ModelSet(folder / "lid.yaml", "cpu", max_loaded=1)
+    result = models.transcribe(VIDEO, modality="audio")
+    assert result.language == "es"
+    expected = {"es": 2 / 3, "de": 1 / 3, "fr": 0.0}
+    assert result.language_probs == pytest.approx(expected, abs=1e-3)
+    assert loaded["names"] == ["lid", "es"]
+    assert loaded["most"] == 1
+
+
+def test_a_given_language_loads_its_model_only(folder, loaded):
+    models = ModelSet(folder / "lid.yaml", "cpu")
+    assert models.transcribe(VIDEO, modality="audio", language="de").language == "de"
+    assert loaded["names"] == ["de"]
+    with pytest.raises(LanguageError, match="unknown language 'it'"):
+        models.transcribe(VIDEO, language="it")
+
+
+def test_the_command_takes_the_file(folder, capsys):
+    arguments = ["--models", str(folder / "lid.yaml"), "--max-loaded", "1", "--device", "cpu"]
+    assert cli.main(["transcribe", "--json", "--modality", "audio", *arguments, str(VIDEO)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["file"] == str(VIDEO)
+    assert result["language"] == "es"
+    assert cli.main(["transcribe", *arguments, "--model", "tiny", str(VIDEO)]) == 2
+    assert "exclude each other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "complaint"),
+    [
+        ("models: {}", ConfigError, "models must name a model for each language"),
+        ("models: [a]", ConfigError, "models must name a model for each language"),
+        ("models: {no: a}", ConfigError, "'False' is no ISO 639-1 code"),
+        ("models: {es: 3}", ConfigError, "a model must be named by a text"),
+        ("modles: {es: a}", ConfigError, "unknown key 'modles'; did you mean 'models'"),
+        ("models: {es: nowhere}", ModelError, "no model '.*nowhere'"),
+        ("models: {es: models/de}", ModelError, "the model for es, models/de, is for de"),
+        ("models: {fr: models/fr}\nlanguage_id: lid", ModelError, "knows none of fr"),
+        ("models: {fr: models/fr}\nlanguage_id: models/fr", ModelError, "no language classifier"),
+    ],
+)
+def test_a_wrong_file_is_one_line(folder, text, kind, complaint):
+    (folder / "wrong.yaml").write_text(text)
+    with pytest.raises(kind, match=complaint) as error:
+        ModelSet(folder / "wrong.yaml", "cpu").transcribe(VIDEO, modality="audio")
+    assert isinstance(error.value, AvsrError)
+    assert "\n" not in str(error.value)
+
+
+def test_no_room_for_a_model_is_refused(folder):
+    with pytest.raises(ConfigError, match="max_loaded must be 1 or more"):
+        ModelSet(folder / "score.yaml", max_loaded=0)

@@ -1,0 +1,58 @@
+"""Progress is told by the stages themselves, and what hears of it may stop them."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from avsr import load_model
+from avsr.runtime.progress import READING, WRITING, breathe, counted, report, telling
+
+EXAMPLE = Path(__file__).parents[1] / "demo/examples/es.mp4"
+
+
+class StoppedError(Exception):
+    pass
+
+
+def test_only_the_listener_of_the_block_is_told():
+    outer, inner = [], []
+    with telling(lambda *told: outer.append(told)):
+        report(1.0, 4.0, READING)
+        with telling(lambda *told: inner.append(told)):
+            assert list(counted("abc", 2.0)) == ["a", "b", "c"]
+        breathe()
+    report(2.0, 4.0, READING)
+    breathe()
+    assert outer == [(1.0, 4.0, READING)] * 2
+    assert inner == [(0.0, 2.0, READING), (0.04, 2.0, READING), (0.08, 2.0, READING)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(device="cpu")
+
+
+def test_a_transcription_is_told_of_frame_by_frame(model):
+    seen = []
+    result = model.transcribe(EXAMPLE, progress=lambda *told: seen.append(told))
+    stages = list(dict.fromkeys(doing for _, _, doing in seen))
+    assert stages == [READING, WRITING]
+    frames = {done for done, _, doing in seen if doing == READING}
+    assert len(frames) == pytest.approx(25 * result.duration, abs=1)
+    assert sum(doing == WRITING for *_, doing in seen) > 10, "the search passes by, step by step"
+
+
+@pytest.mark.parametrize("stage", [READING, WRITING])
+def test_what_a_listener_raises_stops_the_work(model, stage):
+    stopped = []
+
+    def stop(done, total, doing):
+        if doing == stage and done >= total / 2:
+            stopped.append(time.monotonic())
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        model.transcribe(EXAMPLE, progress=stop)
+    assert len(stopped) == 1
+    assert time.monotonic() - stopped[0] < 1

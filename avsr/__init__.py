@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from avsr.errors import AvsrError
-    from avsr.model.network import load_model
-    from avsr.recognition.language_id import detect_language
-    from avsr.recognition.pipeline import transcribe
+    from avsr.recognition.recognizer import Recognizer, detect_language, load_model, transcribe
     from avsr.transcript import Transcript
 
     __version__: str
 
 __all__ = [
     "AvsrError",
+    "Recognizer",
     "Transcript",
     "__version__",
     "detect_language",
@@ -31,9 +30,10 @@ __all__ = [
 _MODULES = {
     "AvsrError": "avsr.errors",
     "Transcript": "avsr.transcript",
-    "detect_language": "avsr.recognition.language_id",
-    "load_model": "avsr.model.network",
-    "transcribe": "avsr.recognition.pipeline",
+    "Recognizer": "avsr.recognition.recognizer",
+    "detect_language": "avsr.recognition.recognizer",
+    "load_model": "avsr.recognition.recognizer",
+    "transcribe": "avsr.recognition.recognizer",
 }
 
 

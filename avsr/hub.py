@@ -5,7 +5,9 @@ are huggingface_hub's: ``HF_HOME``, ``HF_ENDPOINT``, ``HF_HUB_OFFLINE=1``. Repos
 AV-HuBERT port are imported once, beside their download.
 """
 
+import functools
 import json
+import logging
 import os
 import re
 import sys
@@ -13,8 +15,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from avsr.errors import ModelError
+from avsr.interop.checkpoint_import import import_model
+from avsr.interop.onnx_model import load_onnx
 from avsr.languages import LANGUAGES
+from avsr.model.device import resolve_device
+from avsr.model.directory import ONNX, WEIGHTS, load_directory, read_config, read_licence
+from avsr.model.network import AVSRModel
+from avsr.model.quantization import Precision
+from avsr.model.weights import choose_precision
+
+logger = logging.getLogger("avsr.hub")
 
 BUNDLED = {"tiny": "tiny"}  # public name -> folder in avsr/assets
 DEFAULT_MODEL = "tiny"
@@ -89,17 +102,6 @@ def find_model(name: str | os.PathLike[str] | None = None) -> Path:
     return path
 
 
-def read_licence(directory: str | os.PathLike[str]) -> str:
-    """What the card of a model directory says in its line ``Licence: ...`` or ``license: ...``."""
-    card = Path(directory) / "README.md"
-    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-    found = re.search(r"^Licen[cs]e: *(\S.*)$", text, re.MULTILINE | re.IGNORECASE)
-    licence = found[1].strip() if found else "its card does not say"
-    if re.search(r"\bnc\b", licence, re.IGNORECASE) and "non-commercial" not in licence.lower():
-        licence += " (non-commercial use only)"
-    return licence
-
-
 def fetch(address: str) -> Path:
     """The model directory of ``hf://owner/name`` or ``hf://owner/name@revision``, downloaded once.
 
@@ -158,8 +160,6 @@ def _is_own(folder: Path) -> bool:
 def _import_once(snapshot: Path, name: str) -> Path:
     from huggingface_hub.constants import HF_HOME
 
-    from avsr.interop import import_model
-
     out = Path(HF_HOME) / "avsr" / name.replace("/", "--") / snapshot.name
     if not (out / "model.safetensors").is_file():  # which is written last
         language = name.rpartition("-")[2]
@@ -206,9 +206,7 @@ def _cached() -> Iterator[Listed]:
 
 
 def _listed(name: str, where: str, folder: Path) -> Listed:
-    from avsr.model.network import ModelConfig
-
-    config = ModelConfig.from_dict(json.loads((folder / "config.json").read_text("utf-8")))
+    config = read_config(folder)
     return Listed(
         name=name,
         where=where,
@@ -216,3 +214,45 @@ def _listed(name: str, where: str, folder: Path) -> Listed:
         languages=config.languages,
         licence=read_licence(folder),
     )
+
+
+def load_network(
+    name: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> AVSRModel:
+    """Load a network for inference, from wherever models come from.
+
+    Args:
+        name: As for ``find_model``: bundled (None: the default), a directory, ``hf://owner/name``.
+        device: ``cpu``, ``cuda`` or ``auto`` (a GPU if there is one).
+        precision: Number format for matrix products. ``bf16`` and ``int8`` (CPU only) are faster
+            and smaller and change results a little; ``auto`` is the format that is stored.
+
+    Returns:
+        The network in evaluation mode. It cannot be trained: its weights may be laid out for this
+        CPU. Its licence is logged at INFO level, once per process.
+
+    Raises:
+        ModelError: There is no such model, device or precision, or the model writes no text.
+    """
+    chosen = DEFAULT_MODEL if name is None else os.fspath(name)
+    path, place = find_model(name), resolve_device(device)
+    if (path / ONNX).is_file():
+        model, place = load_onnx(path, device, precision), torch.device("cpu")
+    else:
+        precision = choose_precision(precision, path / WEIGHTS, place)
+        model = load_directory(path, precision, packed=place.type == "cpu")
+    if not model.has("decoder"):
+        raise ModelError(
+            f"{chosen} is a pre-trained encoder, which writes no text: train it first, with "
+            f"'init: {chosen}' in the recipe of 'avsr train'"
+        )
+    log_licence(chosen, read_licence(path))
+    return model.to(place)
+
+
+@functools.cache
+def log_licence(name: str, licence: str) -> None:
+    """Log the licence of a model, once per process."""
+    logger.info("%s: licence: %s", name, licence)

@@ -35,9 +35,9 @@ def make_clips(folder: Path) -> list[str]:
 
 def measure(runs: int) -> dict[str, Any]:
     """Medians of several runs, alternating."""
-    from avsr.model.network import load_model
+    from avsr import load_model
     from avsr.recognition.batching import transcribe_batches
-    from avsr.recognition.pipeline import TranscribeOptions
+    from avsr.recognition.options import TranscribeOptions
 
     model = load_model(device="cpu")
     with tempfile.TemporaryDirectory() as name:

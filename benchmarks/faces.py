@@ -79,11 +79,11 @@ def measure(runs: int) -> dict[str, Any]:
 
 def measure_kind(kind: str) -> dict[str, Any]:
     """What the other head does: ``rest`` or ``mute``."""
-    from avsr.model.network import load_model
+    from avsr.hub import load_network
     from avsr.recognition.longform import transcribe_long
-    from avsr.recognition.pipeline import TranscribeOptions
+    from avsr.recognition.options import TranscribeOptions
 
-    model = load_model(device="cpu")
+    model = load_network(device="cpu")
     options = TranscribeOptions(beam_size=1, sync=False)  # the words do not matter here
     right = left = total = 0
     with tempfile.TemporaryDirectory() as folder:

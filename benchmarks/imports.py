@@ -23,7 +23,7 @@ import json, resource, sys, time
 from pathlib import Path
 import torch
 from avsr.interop import import_model
-from avsr.model import load_model
+from avsr import load_model
 from avsr.packing import PackedLinear
 source, out = Path(sys.argv[2]), Path(sys.argv[3])
 torch.set_num_threads(1)
@@ -52,7 +52,8 @@ def foreign_shapes(size: str) -> dict[str, tuple[int, ...]]:
     MuAViC's Large encoder with Base's decoder.
     """
     from avsr.interop.key_table import PREFIX, foreign_name
-    from avsr.model.network import PRESETS, AVSRModel
+    from avsr.model.config import PRESETS
+    from avsr.model.network import AVSRModel
 
     sizes = PRESETS["base" if size == "base" else "large"]
     if size == "muavic":
@@ -73,7 +74,7 @@ def write_checkpoint(size: str, folder: Path) -> Path:
     import torch
 
     from avsr.decoder import Tokenizer
-    from avsr.model.network import PRESETS
+    from avsr.model.config import PRESETS
 
     heads = PRESETS["base" if size == "base" else "large"].encoder.heads
     decoder_heads = 8 if size == "large" else 4

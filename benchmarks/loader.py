@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from avsr.model.directory import load_directory
+
 FRAMES = {"audio": 1600, "video": 800}  # of a batch
 BATCHES = 12
 UTTERANCES = 450
@@ -37,10 +39,10 @@ def rates(corpus: Path, modality: str, runs: int) -> tuple[float, float]:
 
     from avsr.hub import find_model
     from avsr.languages import LANGUAGES
-    from avsr.model.network import AVSRModel
     from avsr.training.batches import plan_batches
-    from avsr.training.collate import BatchMaker, TrainingBatches, read_utterances
+    from avsr.training.collate import BatchMaker, TrainingBatches
     from avsr.training.config import CorpusConfig, StageConfig
+    from avsr.training.dataset import read_utterances
     from avsr.training.noise_clips import make_noises
     from avsr.training.optimizer import make_optimizer
     from avsr.training.task import AVSRTask
@@ -50,7 +52,7 @@ def rates(corpus: Path, modality: str, runs: int) -> tuple[float, float]:
     plans = list(
         plan_batches(data.lengths, data.has_video, pool, stage.modalities, FRAMES, [1], 3 * BATCHES)
     )
-    model = AVSRModel.load(find_model(None))
+    model = load_directory(find_model(None))
     assert model.tokenizer is not None
     noises = make_noises(data, stage.noises, 1)
     make = BatchMaker(data, model.tokenizer, noises, stage, [1], True, data.phone_ids)

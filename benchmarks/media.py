@@ -84,9 +84,9 @@ def floors(seconds: int) -> dict[str, float]:
 def warm_up(clip: Path) -> None:
     """Import and read what the stages need, none of which is their work."""
     from avsr import face, media
-    from avsr.model.network import load_model
+    from avsr.hub import load_network
 
-    load_model(device="cpu")
+    load_network(device="cpu")
     face.track_faces(itertools.islice(media.read_pictures(clip), 2))
 
 
@@ -125,12 +125,12 @@ def filterbank(clip: Path) -> None:
 def together(clip: Path) -> None:
     """All of it as in a transcription: the parts that are spoken, ready for the encoder."""
     from avsr.audio import audio_features
+    from avsr.hub import load_network
     from avsr.media import probe
-    from avsr.model.network import load_model
-    from avsr.recognition.longform import read_parts
-    from avsr.recognition.pipeline import TranscribeOptions
+    from avsr.recognition.options import TranscribeOptions
+    from avsr.recognition.segmentation import read_parts
 
-    model = load_model(device="cpu")  # which only speaks where several faces do
+    model = load_network(device="cpu")  # which only speaks where several faces do
     for part in read_parts(model, clip, probe(clip), TranscribeOptions(), [], even=False):
         assert part.recording.waveform is not None
         audio_features(part.recording.waveform, part.recording.num_frames)

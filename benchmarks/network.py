@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from avsr.model.directory import load_directory
 from benchmarks.floor import product_rate, sum_rate, timed
 
 FRAMES = 250
@@ -47,7 +48,7 @@ letters = np.random.default_rng(1).integers(97, 123, (5000, 6), np.uint8)
 spoken = (bytes(row).decode() for row in letters)
 config = PRESETS[size]
 tokenizer = Tokenizer.train(spoken, config.vocabulary_size)
-AVSRModel(config, tokenizer).save(out / "fp32", card="Licence: none.\\n", half=False)
+save_directory(AVSRModel(config, tokenizer), out / "fp32", card="Licence: none.\\n", half=False)
 for kind in kinds:
     if kind in ("bf16", "int8"):
         convert_model(out / "fp32", out / kind, kind)
@@ -73,7 +74,7 @@ def examine(root: str, kind: str, threads: int, runs: int) -> dict[str, Any]:
     """Figures of one kind. What came out is left in the folder, to be compared with the plain."""
     import torch
 
-    from avsr.model.network import AVSRModel, load_model
+    from avsr.hub import load_network
     from avsr.search import SearchOptions
     from benchmarks import plain
 
@@ -93,7 +94,7 @@ def examine(root: str, kind: str, threads: int, runs: int) -> dict[str, Any]:
 
     before = resident()
     start = time.perf_counter()
-    model = AVSRModel.load(folder) if kind == "plain" else load_model(folder, "cpu")
+    model = load_directory(folder) if kind == "plain" else load_network(folder, "cpu")
     figures: dict[str, Any] = {"load_seconds": time.perf_counter() - start}
     if kind == "plain":
         plain.lay_out(model)
@@ -136,11 +137,10 @@ def of_floor(folder: Path, kind: str, figures: dict[str, Any]) -> dict[str, floa
     from torch import nn
     from torch.utils.flop_counter import FlopCounterMode
 
-    from avsr.model.network import AVSRModel
     from benchmarks import plain
 
     rate, bandwidth = product_rate("fp32" if kind in ("plain", "onnx") else kind), sum_rate()
-    model = AVSRModel.load(folder)
+    model = load_directory(folder)
     with FlopCounterMode(display=False) as counter:
         plain.encode(model, torch.randn(1, FRAMES, 104), torch.randn(1, FRAMES, 88, 88))
     layers, dim = model.decoder.layers, model.config.decoder.dim

@@ -19,7 +19,7 @@ import json, sys, time
 marks = [("start", time.perf_counter())]
 def mark(name):
     marks.append((name, time.perf_counter()))
-from avsr.model import load_model
+from avsr import load_model
 from avsr.pipeline import TranscribeOptions, recognize
 from avsr.recording import read_recording
 mark("import")

@@ -8,11 +8,11 @@ import avsr
 from avsr.corpus import read_manifest
 from avsr.corpus.manifest import resolve_media
 from avsr.evaluation import word_errors
-from avsr.hub import ASSETS, BUNDLED, DEFAULT_MODEL
+from avsr.hub import ASSETS, BUNDLED, DEFAULT_MODEL, load_network
 from avsr.languages import LANGUAGES
-from avsr.model.network import load_model
-from avsr.recognition.pipeline import TranscribeOptions, recognize
-from avsr.recognition.recording import read_recording
+from avsr.recognition.inference import recognize
+from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.reading import read_recording
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "demo" / "examples").glob("*.mp4"))
 RIGHT_LANGUAGES = 8  # of the nine examples
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model(device="cpu")
+    return load_network(device="cpu")
 
 
 def test_it_is_small_and_says_what_it_is():

@@ -7,8 +7,9 @@ import torch
 
 from avsr import load_model
 from avsr.recognition.batching import transcribe_batches
-from avsr.recognition.pipeline import TranscribeOptions, encode
-from avsr.recognition.recording import read_recording
+from avsr.recognition.inference import encode
+from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.reading import read_recording
 
 GPU = "cuda"
 EXAMPLES = Path(__file__).parents[1] / "demo/examples"

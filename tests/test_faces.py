@@ -16,8 +16,8 @@ from avsr.face import Cast, choose_face, track_faces
 from avsr.inspection import crops as cropping
 from avsr.rates import SAMPLES_PER_FRAME
 from avsr.recognition.longform import transcribe_long
-from avsr.recognition.pipeline import TranscribeOptions
-from avsr.recognition.recording import read_recording
+from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.reading import read_recording
 from avsr.transcript import FORMATS, write_transcript
 
 EXAMPLES = Path(__file__).parents[1] / "demo/examples"

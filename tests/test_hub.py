@@ -18,14 +18,16 @@ from avsr.encoder import AVHubertConfig
 from avsr.errors import ModelError
 from avsr.hub import fetch
 from avsr.interop.key_table import foreign_name
-from avsr.model.network import PARTS, AVSRModel, ModelConfig
+from avsr.model.config import PARTS, ModelConfig
+from avsr.model.directory import save_directory
+from avsr.model.network import AVSRModel
 
 LOAD = """
 import sys
 from avsr.errors import AvsrError
-from avsr.model import load_model
+from avsr.hub import load_network
 try:
-    model = load_model(sys.argv[1], "cpu")
+    model = load_network(sys.argv[1], "cpu")
     print(float(model.decoder.norm.bias[0]), *model.config.languages)
 except AvsrError as error:
     print(error)
@@ -57,7 +59,7 @@ def hub(tmp_path):
     for revision, bias in (("main", 1.0), ("v2", 2.0)):
         folders["me/own", revision] = tmp_path / "served" / revision
         card = "---\nlicense: cc-by-nc-4.0\n---\n# Own\n"
-        make_model(bias=bias).save(folders["me/own", revision], card=card)
+        save_directory(make_model(bias=bias), folders["me/own", revision], card=card)
     folders["me/AV-HuBERT-MuAViC-es", "main"] = port = tmp_path / "served/port"
     port.mkdir()
     model = make_model(("encoder", "decoder"), bias=3.0)

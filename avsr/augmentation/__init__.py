@@ -1,1 +1,1 @@
-"""TODO."""
+"""What training and evaluation do to clean clips: noise, masks, damaged pictures."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The command line ``avsr``: a file per group of commands."""

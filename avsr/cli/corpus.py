@@ -1,13 +1,12 @@
-"""The commands of the workshop: make corpora, train models."""
+"""The commands of corpora: synthesize, validate, balance, prepare."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from avsr.cli.options import complain, listed, show_progress
+from avsr.cli.display import complain, listed, show_progress
 from avsr.errors import AvsrError
 
 CLIP_MANIFESTS = ("test.jsonl", "valid_clips.jsonl")  # of whole clips, not in shards yet
@@ -165,26 +164,6 @@ def prepare(
             status = 1
             complain(f"{failure.utterance_id}: {failure.reason}")
     return status
-
-
-def train(
-    recipe: Annotated[Path, typer.Argument(help="YAML file, as recipes/synthetic/train.yaml.")],
-    workers: Annotated[int, typer.Option(min=0, help="Processes that make batches.")] = 1,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Try the largest batches and print the plan only.")
-    ] = False,
-) -> None:
-    """Train a model as a recipe says; run it again to go on after an interruption."""
-    if dry_run:
-        from avsr.training.dry_run import rehearse
-
-        rehearse(recipe)
-        return
-    from avsr.training.run import train as run
-
-    model = run(recipe, workers=workers)
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # else another process says so
-        print(model)
 
 
 def _numbers(text: str | None) -> list[float] | None:

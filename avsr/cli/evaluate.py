@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from avsr.cli.options import DeviceOption, ModelOption, complain, listed, show_progress
+from avsr.cli.display import complain, listed, show_progress
+from avsr.cli.options import DeviceOption, ModelOption
 
 Text = str | None
 LISTS = {

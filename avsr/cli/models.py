@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from avsr.cli.options import listed
+from avsr.cli.display import listed
 from avsr.errors import AvsrError
 
 

@@ -94,7 +94,7 @@ def plan_delivery(
 
     ``output`` is a file if it ends like one and there is no folder of that name, else a folder;
     files in it are named after the videos and are of ``file_format`` (default: SRT). ``places``
-    are those of ``avsr.cli.inputs``. Without ``overwrite`` the videos whose file is in the folder
+    are those of ``inputs.find_media``. Without ``overwrite`` the videos whose file is in the folder
     already are done. Raises ConfigError, in one line, for what cannot be meant.
     """
     if file_format is not None and output is None:
@@ -152,8 +152,8 @@ def name_files(
 ) -> dict[str, Path]:
     """A file in ``folder`` for each video, of its place and ``ending``; makes the folders.
 
-    ``places`` are those of ``avsr.cli.inputs``, by default the bare names. Raises ConfigError if two
-    videos have one place or a folder cannot be made.
+    ``places`` are those of ``inputs.find_media``, by default the bare names. Raises
+    ConfigError if two videos have one place or a folder cannot be made.
     """
     path = Path(folder)
     found: dict[str, Path] = {}

@@ -211,3 +211,8 @@ class VisualFrontend(nn.Module):
         bias = norm.bias - norm.running_mean * scale
         weight = (weight[:, 0] * scale[:, None, None, None]).to(weight.dtype)
         return weight.contiguous(memory_format=torch.channels_last), bias.to(weight.dtype)
+
+
+def shifted(frames: Tensor, late: int) -> Tensor:
+    """Frames (T, ...) that came ``late``, put right; the first or last one stands."""
+    return frames[(torch.arange(len(frames)) + late).clamp(0, len(frames) - 1)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from avsr.evaluation.clips import Clip
+from avsr.recognition.inference import time_hypothesis
 
 if TYPE_CHECKING:
     from avsr.model.network import AVSRModel
@@ -46,14 +47,14 @@ class ModelRecognizer:
     """A recogniser that is a model; ``options`` are those of TranscribeOptions (beam_size, ...)."""
 
     def __init__(self, model: "AVSRModel", **options: Any) -> None:
-        from avsr.recognition.pipeline import TranscribeOptions
+        from avsr.recognition.options import TranscribeOptions
 
         self.model = model
         self.options = TranscribeOptions(**options)
 
     def see(self, mouths: Sequence[np.ndarray]) -> list[Any]:
         """Outputs (T, C) of the visual front end."""
-        from avsr.recognition.lip_sync import see
+        from avsr.recognition.inference import see
 
         return [see(self.model, mouth) for mouth in mouths]
 
@@ -61,8 +62,8 @@ class ModelRecognizer:
         """See Recognizer."""
         import torch
 
+        from avsr.recognition.inference import decode, encode
         from avsr.recognition.lip_sync import all_in_step
-        from avsr.recognition.pipeline import decode, encode
         from avsr.recognition.recording import Recording
 
         codes = self.model.config.languages
@@ -92,8 +93,8 @@ class ModelRecognizer:
                 Heard(
                     self.model.tokenizer.decode(hypothesis.tokens),  # type: ignore[union-attr]
                     row,
-                    self.model.time_words(
-                        hypothesis, encoded.ctc_log_probs, i, int(encoded.lengths[i])
+                    time_hypothesis(
+                        self.model, hypothesis, encoded.ctc_log_probs, i, int(encoded.lengths[i])
                     ),
                 )
                 for i, (hypothesis, row) in enumerate(zip(best, probs, strict=True))

@@ -47,10 +47,10 @@ def _open(config: EvaluationConfig, device: str, threads: int) -> Workplace:
     """The workplace of a process of its own."""
     import torch
 
-    from avsr.model.network import load_model
+    from avsr.hub import load_network
 
     torch.set_num_threads(threads)
-    model = load_model(config.model, device, config.precision)
+    model = load_network(config.model, device, config.precision)
     options = {name: getattr(config, name) for name in SEARCH}
     return Workplace(config, ModelRecognizer(model, **options))
 
@@ -159,13 +159,14 @@ def _about_model(
     config: EvaluationConfig, records: Iterable[Record], recognizer: Recognizer | None
 ) -> dict[str, Any]:
     """Name, digest of the weights and search options; check that it knows the languages."""
-    from avsr.model.network import WEIGHTS, load_model
-    from avsr.model.quantization import stored_precision
+    from avsr.hub import load_network
+    from avsr.model.directory import WEIGHTS
+    from avsr.model.weights import stored_precision
 
     options = {name: getattr(config, name) for name in SEARCH}
     if recognizer is not None:
         return {"name": type(recognizer).__name__.lower(), "weights": None, **options}
-    model = load_model(config.model, "cpu", "fp32")
+    model = load_network(config.model, "cpu", "fp32")
     known = model.config.languages
     wrong = sorted({r.language for r in records} - set(known))
     if wrong:

@@ -6,10 +6,9 @@ Importing it loads no mediapipe: the models start with the first ``FaceFinder``.
 from avsr.face.active_speaker import Agree, is_covered, is_still
 from avsr.face.geometry import crop_matrices, crop_mouth
 from avsr.face.landmarks import Face, FaceFinder
+from avsr.face.reidentification import Cast
 from avsr.face.selection import (
     MIN_HEIGHT,
-    WISHES,
-    Cast,
     Turn,
     choose_face,
     find_turns,
@@ -18,14 +17,11 @@ from avsr.face.selection import (
 )
 from avsr.face.track import FaceTrack, FaceTracks, MouthTrack, join_parts
 from avsr.face.tracking import track_faces, track_mouth
-from avsr.inspection.quality import Diagnosis, diagnose
 
 __all__ = [
     "MIN_HEIGHT",
-    "WISHES",
     "Agree",
     "Cast",
-    "Diagnosis",
     "Face",
     "FaceFinder",
     "FaceTrack",
@@ -35,7 +31,6 @@ __all__ = [
     "choose_face",
     "crop_matrices",
     "crop_mouth",
-    "diagnose",
     "find_turns",
     "is_covered",
     "is_readable",

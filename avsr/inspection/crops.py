@@ -10,7 +10,7 @@ part is tracked in the same parts, and between them faces are known again but ge
 import functools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -22,19 +22,17 @@ from numpy.typing import NDArray
 
 from avsr import media
 from avsr.audio import Span, rms, speech_probs, speech_spans, vowel_level
-from avsr.cli.outputs import check_target, is_done, name_files
 from avsr.errors import MediaError
 from avsr.face import (
     Agree,
     Cast,
-    Diagnosis,
     FaceTrack,
     FaceTracks,
     MouthTrack,
     choose_face,
-    diagnose,
     track_faces,
 )
+from avsr.hub import load_network
 from avsr.inspection.overlay import (
     LONGER_SIDE,
     ContactSheet,
@@ -43,13 +41,14 @@ from avsr.inspection.overlay import (
     draw_landmarks,
     draw_overlay,
 )
-from avsr.inspection.quality import PROBLEMS
-from avsr.model.network import AVSRModel, load_model
+from avsr.inspection.quality import PROBLEMS, Diagnosis, diagnose
+from avsr.model.network import AVSRModel
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recognition.av_agreement import lips_agreement
-from avsr.recognition.longform import even_spans
-from avsr.recognition.pipeline import LONG_SECONDS
-from avsr.recognition.recording import SILENCE_RMS, check_seen
+from avsr.recognition.options import LONG_SECONDS
+from avsr.recognition.reading import check_seen
+from avsr.recognition.recording import SILENCE_RMS
+from avsr.recognition.segmentation import even_spans
 from avsr.runtime.atomic_files import replacing
 
 PART_FRAMES = round(LONG_SECONDS * FPS)  # tracked at a time; transcription takes no longer parts
@@ -88,29 +87,6 @@ class CropReport:
         )
 
 
-def plan_crops(
-    videos: Sequence[str], folder: str, places: Mapping[str, Path] | None = None
-) -> dict[str, Path]:
-    """The path of each video's files without their endings; makes the folders.
-
-    ``places`` are those of ``avsr.cli.inputs``. Raises ConfigError where two videos have one place or
-    a file cannot be written.
-    """
-    named = name_files(videos, folder, ENDINGS[-1], places)
-    stems = {
-        video: path.with_name(path.name.removesuffix(ENDINGS[-1])) for video, path in named.items()
-    }
-    for stem in stems.values():
-        for path in _paths(stem):
-            check_target(path, videos)
-    return stems
-
-
-def is_cropped(video: str, stem: Path) -> bool:
-    """Whether the files of ``crop_video`` were written after ``video``."""
-    return all(is_done(video, path) for path in _paths(stem))
-
-
 def crop_video(
     path: str | os.PathLike[str],
     stem: Path,
@@ -145,7 +121,7 @@ def _write(
     warn: media.Warn,
     progress: Callable[[float, float], None],
 ) -> CropReport:
-    mouth_path, overlay_path, sheet_path, json_path = _paths(stem)
+    mouth_path, overlay_path, sheet_path, json_path = crop_paths(stem)
     with ExitStack() as files:
         # Closed in reverse: where the diagnostics are, the rest is.
         rows = _Rows(files.enter_context(replacing(json_path)), files)
@@ -179,7 +155,7 @@ def _write(
     return report
 
 
-def _paths(stem: Path) -> list[Path]:
+def crop_paths(stem: Path) -> list[Path]:
     return [stem.with_name(stem.name + ending) for ending in ENDINGS]
 
 
@@ -241,7 +217,7 @@ class _Sound:
 
 @functools.cache
 def _bundled() -> AVSRModel:
-    return load_model()
+    return load_network()
 
 
 def _agreement(waveform: np.ndarray | None) -> Agree:

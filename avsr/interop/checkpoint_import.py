@@ -23,7 +23,9 @@ from avsr.interop.checkpoint_readers import (
 from avsr.interop.key_table import foreign_name, is_dropped, rename_keys
 from avsr.interop.vocabulary import arrange_pieces, read_dictionary
 from avsr.languages import LANGUAGES, check_language
-from avsr.model.network import AVSRModel, ModelConfig, write_model
+from avsr.model.config import ModelConfig
+from avsr.model.directory import write_directory
+from avsr.model.network import AVSRModel
 from avsr.model.weights import check_weights
 
 CHECKPOINT = "checkpoint_best.pt"  # of MuAViC's folders
@@ -115,7 +117,7 @@ def import_model(
         licence=found.licence or NON_COMMERCIAL,
     )
     try:
-        write_model(out, config, weights, made, _card(out.name, source, result))
+        write_directory(out, config, weights, made, _card(out.name, source, result))
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ModelError(f"cannot write {out}: {reason}") from error

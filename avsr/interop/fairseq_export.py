@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 
 from avsr.decoder import Tokenizer
 from avsr.errors import ModelError
-from avsr.hub import read_licence
 from avsr.interop.checkpoint_import import CHECKPOINT
 from avsr.interop.key_table import PREFIX, foreign_name
 from avsr.interop.vocabulary import SPECIAL
-from avsr.model.network import WEIGHTS, AVSRModel
-from avsr.model.quantization import stored_precision
+from avsr.model.directory import WEIGHTS, load_directory, read_licence
+from avsr.model.network import AVSRModel
+from avsr.model.weights import stored_precision
 from avsr.runtime.atomic_files import replace_bytes, replace_text, replacing
 
 LEFT_OUT = {
@@ -42,7 +42,7 @@ def export_fairseq(model_directory: Path, out: Path) -> Exported:
     settings that weights do not show. Weights keep the directory's precision. Raises ModelError for
     a model with prompts, which would be another one without them.
     """
-    model = AVSRModel.load(model_directory)  # checks it; its weights may be in another precision
+    model = load_directory(model_directory)  # checks it; its weights may be in another precision
     config = model.config
     if config.encoder.prompts:
         raise ModelError(

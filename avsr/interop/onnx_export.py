@@ -17,7 +17,8 @@ from torch.nn.utils import parametrize
 from avsr.decoder.transformer import FIRST_POSITION
 from avsr.errors import ModelError
 from avsr.interop.onnx_model import Graph
-from avsr.model.network import ONNX, WEIGHTS, AVSRModel, write_model
+from avsr.model.directory import ONNX, WEIGHTS, load_directory, write_directory
+from avsr.model.network import AVSRModel
 from avsr.rates import CROP_SIZE, FBANK_DIM
 from avsr.runtime.atomic_files import replacing
 
@@ -259,7 +260,7 @@ def export_onnx(model_directory: Path, out: Path) -> dict[str, float]:
         raise ModelError("to write ONNX install the extra: pip install avsr[onnx]") from error
     if (out / WEIGHTS).exists():
         raise ModelError(f"{out} is a model directory already: write into another one")
-    model = AVSRModel.load(model_directory)
+    model = load_directory(model_directory)
     for module in list(model.modules()):
         if parametrize.is_parametrized(module):  # its weight is worked out once and for all
             parametrize.remove_parametrizations(module, "weight")
@@ -267,7 +268,7 @@ def export_onnx(model_directory: Path, out: Path) -> dict[str, float]:
     text = card.read_text("utf-8") if card.is_file() else ""
     differences = {}
     try:
-        write_model(out, model.config, None, model.tokenizer, text, model.language_models)
+        write_directory(out, model.config, None, model.tokenizer, text, model.language_models)
         graphs = _graphs(model)
         graphs["encoder"] = graphs.pop("encoder")  # whose file says that all are there: the last
         for name, (graph, make, axes) in graphs.items():

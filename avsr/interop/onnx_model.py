@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from avsr.encoder import EncoderOutput
 from avsr.errors import ModelError
-from avsr.model.network import ONNX, AVSRModel
+from avsr.model.directory import ONNX, load_outline
+from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
 from avsr.rates import FBANK_DIM
 
@@ -220,7 +221,7 @@ def load_onnx(path: Path, device: str = "auto", precision: Precision = "auto") -
     """
     if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
         raise ModelError(f"{path} is in ONNX: it takes no other precision, and the CPU only")
-    model = AVSRModel.outline(path, ONNX)
+    model = load_outline(path, ONNX)
     config = model.config
     parts: dict[str, Any] = {"encoder": OnnxEncoder(path, 8 * config.encoder.frontend_width)}
     if model.has("classifier"):

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from avsr.errors import ModelError
-from avsr.model.network import WEIGHTS, AVSRModel, write_model
+from avsr.model.directory import WEIGHTS, load_directory, write_directory
 from avsr.model.quantization import SCALE, linear_layers, quantize
 
 KINDS = {"bf16": "bf16", "int8": "int8, with a scale for each output of a layer"}
@@ -21,7 +21,7 @@ def convert_model(model_directory: Path, out: Path, precision: Literal["bf16", "
     """
     if out.resolve() == model_directory.resolve():
         raise ModelError(f"{out} is the model itself: write into another directory")
-    model = AVSRModel.load(model_directory)
+    model = load_directory(model_directory)
     weights: dict[str, Tensor] = {
         name: weight
         for name, weight in load_file(model_directory / WEIGHTS).items()
@@ -39,6 +39,6 @@ def convert_model(model_directory: Path, out: Path, precision: Literal["bf16", "
     text = f"{card.read_text('utf-8').rstrip()}\n\n" if card.is_file() else ""
     text += f"The matrices of this directory are stored in {KINDS[precision]}.\n"
     try:
-        write_model(out, model.config, weights, model.tokenizer, text, model.language_models)
+        write_directory(out, model.config, weights, model.tokenizer, text, model.language_models)
     except OSError as error:
         raise ModelError(f"cannot write {out}: {error.strerror}") from error

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Building blocks of networks: attention, dropout, linear layers."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The network with its configuration, weights and directory on disk."""

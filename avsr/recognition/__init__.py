@@ -1,1 +1,1 @@
-"""TODO."""
+"""From a recording to a transcript: reading, segmentation, inference, language, lips."""

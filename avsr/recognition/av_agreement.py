@@ -19,6 +19,8 @@ import numpy as np
 
 from avsr.face import Agree, FaceTrack
 from avsr.face.active_speaker import MOST_LAG
+from avsr.recognition.inference import encode, see
+from avsr.recognition.recording import Recording
 
 if TYPE_CHECKING:
     from avsr.model.network import AVSRModel
@@ -34,9 +36,6 @@ def lips_agreement(model: "AVSRModel", waveform: np.ndarray | None) -> Agree | N
     """
     if waveform is None or not len(waveform) or not model.has("ctc"):
         return None
-    from avsr.recognition.lip_sync import see
-    from avsr.recognition.pipeline import encode
-    from avsr.recognition.recording import Recording
 
     heard: list[np.ndarray] = []
 

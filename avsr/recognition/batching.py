@@ -5,9 +5,12 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from avsr.model.network import AVSRModel
+from avsr.recognition.inference import recognize
 from avsr.recognition.lip_sync import all_in_step
-from avsr.recognition.pipeline import TranscribeOptions, is_long, recognize, transcribe_file
-from avsr.recognition.recording import Recording, read_recording
+from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.pipeline import is_long, transcribe_file
+from avsr.recognition.reading import read_recording
+from avsr.recognition.recording import Recording
 from avsr.runtime.prefetch import ahead_each
 from avsr.transcript import Transcript
 

@@ -4,17 +4,16 @@ The languages of its beginning and of its end tell whether there may be a change
 for where both sides are surest.
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from avsr.audio import vowel_level
-from avsr.rates import FPS, SAMPLES_PER_FRAME
-from avsr.recognition.recording import Recording
+from avsr.rates import FPS
+from avsr.recognition.inference import encode
+from avsr.recognition.recording import Recording, cut_recording
 
 if TYPE_CHECKING:
-    from avsr.face import MouthTrack
     from avsr.model.network import AVSRModel
 
 LEAST = FPS  # frames of a language; fewer are a word, or say nothing
@@ -35,14 +34,14 @@ def language_change(model: "AVSRModel", recording: Recording) -> int | None:
     if not model.has("classifier") or length < 2 * LEAST:
         return None
     end = min(max(LEAST, length // 4), MOST_AT_END)
-    ends = [_cut(recording, 0, end), _cut(recording, length - end, length)]
+    ends = [cut_recording(recording, 0, end), cut_recording(recording, length - end, length)]
     (first, _), (last, _) = _languages(model, ends)
     if first == last:
         return None
     step = max(STEP, -(-length // MOST_PLACES))
     places = list(range(LEAST, length - LEAST + 1, step))
-    before = _languages(model, [_cut(recording, 0, frame) for frame in places])
-    after = _languages(model, [_cut(recording, frame, length) for frame in places])
+    before = _languages(model, [cut_recording(recording, 0, frame) for frame in places])
+    after = _languages(model, [cut_recording(recording, frame, length) for frame in places])
     best = BOTH_SURE
     place: int | None = None
     for frame, left, right in zip(places, before, after, strict=True):
@@ -58,43 +57,6 @@ def language_change(model: "AVSRModel", recording: Recording) -> int | None:
 
 def _languages(model: "AVSRModel", recordings: list[Recording]) -> list[tuple[int, float]]:
     """The likeliest language of each recording and its probability."""
-    from avsr.recognition.pipeline import encode
 
     probs = encode(model, recordings, "auto").language_probs.max(-1)
     return list(zip(probs.indices.tolist(), probs.values.tolist(), strict=True))
-
-
-def split_recording(recording: Recording, frame: int) -> tuple[Recording, Recording]:
-    """The recording before ``frame``, and from there on."""
-    return _cut(recording, 0, frame), _cut(recording, frame, recording.num_frames)
-
-
-def _cut(recording: Recording, first: int, last: int) -> Recording:
-    sound, mouth, visual = recording.waveform, recording.mouth, recording.visual
-    if sound is not None:
-        until = len(sound) if last == recording.num_frames else last * SAMPLES_PER_FRAME
-        sound = sound[first * SAMPLES_PER_FRAME : until]
-    return replace(
-        recording,
-        waveform=sound,
-        mouth=None if mouth is None else mouth[first:last],
-        visual=None if visual is None else visual[first:last],
-        track=None if recording.track is None else _cut_track(recording.track, first, last),
-    )
-
-
-def _cut_track(track: "MouthTrack", first: int, last: int) -> "MouthTrack":
-    kept = track.tracks[first:last]
-    there, numbers = np.unique(kept[kept >= 0], return_inverse=True)
-    tracks = np.full_like(kept, -1)
-    tracks[kept >= 0] = numbers
-    return replace(
-        track,
-        mouth=track.mouth[first:last],
-        found=track.found[first:last],
-        boxes=track.boxes[first:last],
-        tracks=tracks,
-        landmarks=track.landmarks[first:last],
-        matrices=track.matrices[first:last],
-        faces=tuple(track.faces[number] for number in there) if track.faces else (),
-    )

@@ -10,16 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from avsr.encoder import fill_blank, normalize_mouth
+from avsr.encoder.frontend import shifted
 from avsr.rates import FPS, SAMPLES_PER_FRAME
-from avsr.recognition.threads import in_few_threads
+from avsr.recognition.inference import encode, see
+from avsr.recognition.recording import Recording
 
 if TYPE_CHECKING:
     from avsr.model.network import AVSRModel
-    from avsr.recognition.recording import Recording
 
 MOST_FRAMES = 5  # 200 ms, early or late
 EVEN_SHIFTS = range(-MOST_FRAMES + 1, MOST_FRAMES, 2)
@@ -92,19 +89,6 @@ def _note(late: int) -> str:
     return f"the lips come {abs(late) * 1000 // FPS} ms {when} the sound; they were put right"
 
 
-@in_few_threads
-@torch.inference_mode()
-def see(model: "AVSRModel", mouth: object) -> Tensor:
-    """Outputs (T, C) of the visual front end for mouth crops (T, 96, 96) uint8, on the CPU."""
-    crops = normalize_mouth(fill_blank(torch.as_tensor(mouth)))
-    return model.encoder.frontend(crops[None].to(model.device))[0].cpu()
-
-
-def shifted(frames: Tensor, late: int) -> Tensor:
-    """Frames (T, ...) that came ``late``, put right; the first or last one stands."""
-    return frames[(torch.arange(len(frames)) + late).clamp(0, len(frames) - 1)]
-
-
 def lips_delays(model: "AVSRModel", recordings: "Sequence[Recording]") -> list[int]:
     """Frames by which the lips of each recording, whose ``visual`` is known, come late.
 
@@ -131,7 +115,6 @@ def _entropies(
     model: "AVSRModel", recording: "Recording", shifts: Sequence[int]
 ) -> dict[int, float]:
     """Mean entropy, nats, of the CTC head for each shift of the lips."""
-    from avsr.recognition.pipeline import encode
 
     log_probs = encode(model, [_excerpt(recording, shift) for shift in shifts]).ctc_log_probs
     assert log_probs is not None

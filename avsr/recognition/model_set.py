@@ -13,17 +13,18 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from avsr.errors import ConfigError, ModelError
-from avsr.hub import BUNDLED
+from avsr.hub import BUNDLED, load_network
 from avsr.languages import check_language_option, check_languages, is_language_code
-from avsr.model.network import AVSRModel, load_model
+from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
+from avsr.recognition.inference import recognize_scored
 from avsr.recognition.language_id import language_probabilities
-from avsr.recognition.pipeline import LONG_SECONDS, TranscribeOptions, recognize_scored
-from avsr.recognition.recording import Recording, read_recording
+from avsr.recognition.options import LONG_SECONDS, TranscribeOptions
+from avsr.recognition.reading import read_recording
+from avsr.recognition.recording import Recording
 from avsr.runtime.progress import Progress, telling
 from avsr.settings import build_settings, read_settings
 from avsr.transcript import Transcript
@@ -69,7 +70,7 @@ class ModelSet:
         path = Path(file)
         self.settings = build_settings(ModelSetConfig, read_settings(path), str(path))
         self.folder = path.parent
-        self.config = SimpleNamespace(languages=tuple(self.settings.models))
+        self.languages = tuple(self.settings.models)
         self.device = device
         self.precision = precision
         self.max_loaded = max_loaded
@@ -82,7 +83,7 @@ class ModelSet:
                 self._loaded.popitem(last=False)
             outside = name in BUNDLED or name.startswith("hf://")
             place = name if outside else self.folder / name
-            self._loaded[name] = load_model(place, self.device, self.precision)
+            self._loaded[name] = load_network(place, self.device, self.precision)
         self._loaded.move_to_end(name)
         return self._loaded[name]
 
@@ -104,7 +105,7 @@ class ModelSet:
     def _transcribe_file(
         self, path: str | os.PathLike[str], asked: TranscribeOptions
     ) -> Transcript:
-        check_language_option(asked.language, self.config.languages)
+        check_language_option(asked.language, self.languages)
         if asked.face == "every":
             raise ConfigError("every face is transcribed by one model only: --model, not --models")
         recording = read_recording(path, asked.modality, asked.face)
@@ -113,7 +114,7 @@ class ModelSet:
             recording = dataclasses.replace(recording, warnings=(*recording.warnings, long))
         if not asked.detects:
             return self._transcribe(recording, asked, asked.language)[0]
-        among = self.config.languages
+        among = self.languages
         if asked.language != "auto":
             among = check_languages(asked.language, among)
         if self.settings.language_id is not None:

@@ -1,31 +1,20 @@
 """What is known of a recording before the network sees it: its sound, and the lips that speak."""
 
-import os
-from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from avsr import audio, face, media
-from avsr.audio import vowel_level
-from avsr.errors import ConfigError, MediaError
+from avsr import face
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.recognition.av_agreement import lips_agreement
-from avsr.runtime.prefetch import ahead
-from avsr.runtime.progress import counted
 from avsr.transcript import FaceSpan, Modality
 
 if TYPE_CHECKING:
-    from avsr.face import Cast, FaceTracks, MouthTrack
-    from avsr.model.network import AVSRModel
+    from avsr.face import MouthTrack
 
 SILENCE_RMS = 1e-4  # -80 dB of full scale; below it a recording holds no sound
-DECODED_AHEAD = 4  # pictures that wait while the ones before are searched for faces
 COVERED = "something covers the mouth"
-FEW_FACES = 0.8  # share of frames with a face below which the transcript says so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,135 +74,37 @@ class Recording:
         )
 
 
-def read_recording(
-    path: str | os.PathLike[str],
-    modality: Modality = "av",
-    wish: str = "auto",
-    model: "AVSRModel | None" = None,
-) -> Recording:
-    """Read sound and lips of a media file, falling back to the one that is there.
+def split_recording(recording: Recording, frame: int) -> tuple[Recording, Recording]:
+    """The recording before ``frame``, and from there on."""
+    return cut_recording(recording, 0, frame), cut_recording(recording, frame, recording.num_frames)
 
-    ``wish`` says whose lips, as ``TranscribeOptions.face``; ``model`` is asked who speaks where
-    several mouths move. Raises MediaError for a file that
-    cannot be read, has neither, or not the face that is asked for by its number.
-    """
-    path = Path(path)
-    info = media.probe(path)
-    notes: list[str] = []
-    waveform = track = None
-    modality = usable_modality(info, modality, notes)
-    if modality != "video":
-        waveform = _read_sound(path, info.has_audio, notes)
-    if modality != "audio" or (waveform is None and info.has_video):
-        track = _read_lips(path, info, waveform, wish, notes, model)
-        if track is None and waveform is None and modality == "video":
-            waveform = _read_sound(path, info.has_audio, notes)
-    if track is not None and waveform is not None and face.is_covered(track.mouth):
-        notes.append(COVERED)
-        track = None
-    if waveform is None and track is None:
-        raise MediaError(f"{path}: nothing to transcribe: {'; '.join(dict.fromkeys(notes))}")
-    if waveform is None and modality != "video":
-        notes.append("the lips are read without sound")
-    if track is None and modality != "audio":
-        notes.append("the sound is transcribed without lips")
-    return Recording(
-        name=os.fspath(path),
-        waveform=waveform,
-        mouth=None if track is None else track.mouth,
-        track=track,
-        warnings=tuple(dict.fromkeys(notes)),
+
+def cut_recording(recording: Recording, first: int, last: int) -> Recording:
+    sound, mouth, visual = recording.waveform, recording.mouth, recording.visual
+    if sound is not None:
+        until = len(sound) if last == recording.num_frames else last * SAMPLES_PER_FRAME
+        sound = sound[first * SAMPLES_PER_FRAME : until]
+    return replace(
+        recording,
+        waveform=sound,
+        mouth=None if mouth is None else mouth[first:last],
+        visual=None if visual is None else visual[first:last],
+        track=None if recording.track is None else _cut_track(recording.track, first, last),
     )
 
 
-def usable_modality(info: media.MediaInfo, asked: Modality, notes: list[str]) -> Modality:
-    """What is asked for, or the sense that the file has instead; ``notes`` are told why."""
-    if asked == "video" and not info.has_video:
-        notes.append("there is no picture, so the sound is transcribed")
-        return "audio"
-    if asked == "audio" and not info.has_audio:
-        notes.append("there is no sound track, so the lips are read")
-        return "video"
-    if info.sound_tracks > 1 and asked != "video":
-        notes.append(f"of {info.sound_tracks} sound tracks the default or first one is read")
-    return asked
-
-
-def _read_sound(path: Path, has_audio: bool, notes: list[str]) -> np.ndarray | None:
-    if not has_audio:
-        notes.append("there is no sound track")
-        return None
-    waveform = media.read_waveform(path, warn=notes.append)
-    if audio.rms(waveform) < SILENCE_RMS:
-        notes.append("the sound track is silent")
-        return None
-    return waveform
-
-
-def _read_lips(
-    path: Path,
-    info: media.MediaInfo,
-    waveform: np.ndarray | None,
-    wish: str,
-    notes: list[str],
-    model: "AVSRModel | None",
-) -> "MouthTrack | None":
-    if not info.has_video:
-        notes.append("there is no picture")
-        return None
-    cast = face.Cast()
-    with closing(ahead(media.read_pictures(path, warn=notes.append), DECODED_AHEAD)) as pictures:
-        faces = cast.number(face.track_faces(counted(pictures, info.duration)))
-    check_seen(path, wish, cast)
-    if waveform is None and info.has_audio and len(faces.tracks) > 1:
-        # What is not to be transcribed still tells who speaks.
-        waveform = _read_sound(path, info.has_audio, [])
-    level = None if waveform is None else vowel_level(waveform)
-    agree = None if model is None else lips_agreement(model, waveform)
-    track = face.choose_face(faces, wish, level, agree)
-    share = float(face.is_readable(track).mean()) if faces.num_frames else 0.0
-    if share == 0.0:
-        notes.append(why_no_lips(faces, wish))
-        return None
-    if share < FEW_FACES:
-        notes.append(f"a face was found in {share:.0%} of the frames only")
-    count = len({one.number for one in faces.tracks})
-    if count > 1 and wish == "auto":
-        read = sorted(set(track.faces))
-        listed = " and ".join(map(str, read))
-        how = "are read in turn; --face chooses one"
-        if len(read) == 1:
-            how = "is read; --face chooses another"
-        notes.append(f"of {count} faces, {listed} {how}")
-    return track
-
-
-def why_no_lips(faces: "FaceTracks", wish: str) -> str:
-    """What to say of a recording in which there is no face to be read."""
-    if not faces.tracks:
-        return "no face was found in any frame"
-    if wish.isdecimal():
-        return f"face {wish} is not in the picture"
-    if all(face.is_small(track) for track in faces.tracks):
-        return f"the face is too small to read its lips (under {face.MIN_HEIGHT:.0f} px tall)"
-    if any(face.is_still(track) for track in faces.tracks):
-        return "no mouth moves: the face is a still picture, or it does not speak"
-    return "the face is turned away"
-
-
-def check_seen(path: Path, wish: str, cast: "Cast") -> None:
-    """Raise MediaError if the face that is asked for by its number never came."""
-    count = cast.count
-    if wish.isdecimal() and int(wish) > count:
-        there = {0: "no face was found", 1: "the only face is 1"}
-        known = there.get(count, f"they are 1 to {count}")
-        raise MediaError(f"{path}: there is no face {wish}: {known}")
-
-
-def check_face(wish: str, modality: Modality = "av") -> None:
-    """Raise ConfigError for a face that nobody can choose."""
-    if wish not in face.WISHES and not (wish.isdecimal() and int(wish) > 0):
-        known = ", ".join(face.WISHES)
-        raise ConfigError(f"face '{wish}' must be one of {known}, or a number from 1 on")
-    if wish != "auto" and modality == "audio":
-        raise ConfigError("a face cannot be chosen where only the sound is transcribed")
+def _cut_track(track: "MouthTrack", first: int, last: int) -> "MouthTrack":
+    kept = track.tracks[first:last]
+    there, numbers = np.unique(kept[kept >= 0], return_inverse=True)
+    tracks = np.full_like(kept, -1)
+    tracks[kept >= 0] = numbers
+    return replace(
+        track,
+        mouth=track.mouth[first:last],
+        found=track.found[first:last],
+        boxes=track.boxes[first:last],
+        tracks=tracks,
+        landmarks=track.landmarks[first:last],
+        matrices=track.matrices[first:last],
+        faces=tuple(track.faces[number] for number in there) if track.faces else (),
+    )

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The machine: cores, workers, prefetching, interrupts, progress, atomic files, lazy imports."""

@@ -7,15 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from avsr.transcript import Transcript
-
-
-class Stopped(KeyboardInterrupt):
-    """Ctrl-C within a long recording; ``transcript`` has the parts that were finished."""
-
-    def __init__(self, transcript: "Transcript") -> None:
-        super().__init__("stopped")
-        self.transcript = transcript
+    pass
 
 
 @contextlib.contextmanager

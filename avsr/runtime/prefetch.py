@@ -43,8 +43,8 @@ class _Listener:
 def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     """``items``, drawn in a thread of their own, at most ``depth`` before they are asked for.
 
-    What drawing them raises is raised here. What it reports (``avsr.runtime.progress``) is told here while
-    this thread waits for it. Closing the generator ends the thread, at its next report or item.
+    What drawing them raises is raised here. What it reports is told here while this thread
+    waits for it. Closing the generator ends the thread, at its next report or item.
     """
     ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
     listener = _Listener()

@@ -5,7 +5,6 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,18 +12,16 @@ import torch
 from torch import Tensor
 
 from avsr.audio import audio_features, mix_at_snr
-from avsr.corpus import StoredSample, decode_audio, decode_mouth, open_shards
+from avsr.augmentation.masking import LIPS_MASK, mask_fbank
 from avsr.decoder import EOS, PAD, Tokenizer
 from avsr.encoder import fill_blank, normalize_mouth, random_crop_flip
-from avsr.errors import CorpusError
+from avsr.encoder.frontend import shifted
 from avsr.evaluation import Corruption
-from avsr.rates import FBANK_BINS, FBANK_STACK, FPS
-from avsr.recognition.lip_sync import shifted
+from avsr.rates import FPS
 from avsr.training.batches import BatchPlan
-from avsr.training.config import CorpusConfig, StageConfig
+from avsr.training.config import StageConfig
+from avsr.training.dataset import Utterances
 from avsr.training.losses import NO_TARGET
-
-LIPS_MASK = 10  # most frames of a mask over the lips
 
 
 @dataclass(frozen=True)
@@ -53,68 +50,6 @@ class Batch:
             if isinstance(value, Tensor)
         }
         return dataclasses.replace(self, **moved)
-
-
-class Utterances:
-    """All utterances of some corpora; sound and lips stay in their shards."""
-
-    def __init__(self, samples: Sequence[StoredSample], languages: Sequence[str]) -> None:
-        self.samples = samples
-        self.num_languages = len(languages)
-        self.language_ids = np.array([languages.index(s.record.language) for s in samples])
-        self.lengths = np.array([num_frames(s) for s in samples])
-        self.has_video = np.array([s.has_mouth for s in samples])
-        self.phone_ids = {
-            symbol: i
-            for i, symbol in enumerate(
-                sorted({p["phone"] for s in samples for p in s.record.phones or ()})
-            )
-        }
-        self.visual: list[np.ndarray] | None = None  # per utterance (variants, T, C) fp16
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def waveform(self, index: int) -> np.ndarray:
-        """(S,) float32 in [-1, 1]."""
-        sample = self.samples[index]
-        try:
-            waveform = decode_audio(sample.audio).astype(np.float32)
-        except CorpusError as error:
-            raise CorpusError(f"{sample.record.utterance_id}: {error}") from error
-        waveform /= 32768.0
-        return waveform
-
-    def mouth(self, index: int) -> Tensor:
-        """(T, 96, 96) uint8."""
-        encoded = self.samples[index].mouth
-        assert encoded is not None
-        return torch.from_numpy(decode_mouth(encoded)[: self.lengths[index]])
-
-
-def num_frames(sample: StoredSample) -> int:
-    """Video frames of an utterance, from its times."""
-    record = sample.record
-    return max(1, round((record.end - record.start) * FPS))
-
-
-def read_utterances(
-    corpora: Sequence[CorpusConfig], languages: Sequence[str]
-) -> tuple[Utterances, np.ndarray]:
-    """Read corpora and return them with the pool of indices that an epoch visits."""
-    samples: list[StoredSample] = []
-    pool: list[int] = []
-    for corpus in corpora:
-        first = len(samples)
-        samples += [
-            s
-            for s in open_shards(Path(corpus.path), corpus.split)
-            if s.record.language in languages
-        ]
-        if len(samples) == first:
-            raise CorpusError(f"{corpus.path} has no {corpus.split} utterances in {languages}")
-        pool += list(range(first, len(samples))) * corpus.repeat
-    return Utterances(samples, languages), np.array(pool)
 
 
 def phone_targets(
@@ -155,18 +90,6 @@ def token_spans(
         first = min(length - 1, max(0, math.floor(start * FPS) - 1))
         spans.append((first, min(length, max(first + 1, math.ceil(end * FPS) + 1))))
     return spans
-
-
-def mask_fbank(fbank: Tensor, generator: torch.Generator) -> Tensor:
-    """SpecAugment (Park et al. 2019): one mask in time, one in frequency; ``fbank`` (T, 104)."""
-    fbank = fbank.clone()
-    length = fbank.shape[0]
-    grid = fbank.view(length, FBANK_STACK, FBANK_BINS)
-    for limit, axis in ((min(8, length // 6), 0), (6, 2)):
-        width, start = torch.randint(0, 1 << 30, (2,), generator=generator).tolist()
-        width %= limit + 1
-        grid.narrow(axis, start % (grid.shape[axis] - width + 1), width).zero_()
-    return fbank
 
 
 class BatchMaker:

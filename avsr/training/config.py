@@ -6,7 +6,7 @@ from typing import Any
 
 from avsr.errors import ConfigError
 from avsr.languages import LANGUAGES, is_language_code
-from avsr.model.network import PRESETS
+from avsr.model.config import PRESETS
 from avsr.settings import build_settings, read_settings
 
 MODALITIES = ("av", "audio", "video")

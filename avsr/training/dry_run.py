@@ -13,8 +13,9 @@ from avsr.errors import ConfigError
 from avsr.model.network import AVSRModel
 from avsr.rates import FPS
 from avsr.training.batches import BatchPlan
-from avsr.training.collate import BatchMaker, Utterances
+from avsr.training.collate import BatchMaker
 from avsr.training.config import StageConfig, TrainConfig, read_config
+from avsr.training.dataset import Utterances
 from avsr.training.run import gather, stage_plans
 from avsr.training.task import AVSRTask
 

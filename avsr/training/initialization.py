@@ -10,11 +10,13 @@ import torch
 from avsr.audio import MAX_SECONDS
 from avsr.decoder import Tokenizer
 from avsr.errors import ConfigError
-from avsr.hub import find_model, read_licence
-from avsr.model.network import PARTS, PRESETS, AVSRModel
+from avsr.hub import find_model
+from avsr.model.config import PARTS, PRESETS
+from avsr.model.directory import load_directory, read_licence
+from avsr.model.network import AVSRModel
 from avsr.rates import FPS
-from avsr.training.collate import Utterances
 from avsr.training.config import TrainConfig
+from avsr.training.dataset import Utterances
 
 INHERITED = "as the weights it began with: "
 
@@ -25,7 +27,7 @@ def initial_model(config: TrainConfig, data: Utterances, out: Path) -> AVSRModel
     A new one gets a tokenizer trained on the training texts, kept in the run's folder.
     """
     if config.init is not None:
-        model = AVSRModel.load(find_model(config.init))
+        model = load_directory(find_model(config.init))
         if set(model.config.parts) != set(PARTS):
             return complete(model, config, data, out)
         if config.prompts is not None:
@@ -103,7 +105,7 @@ def take_over(model: AVSRModel, config: TrainConfig) -> None:
     """Copy encoder and visual front end from the models that ``config`` names for them."""
     encoder = model.encoder
     if config.init_encoder is not None:
-        source = AVSRModel.load(find_model(config.init_encoder)).encoder
+        source = load_directory(find_model(config.init_encoder)).encoder
         taken = source.state_dict() | {"transformer.prompts": encoder.transformer.prompts}
         try:
             encoder.load_state_dict(taken)
@@ -113,7 +115,7 @@ def take_over(model: AVSRModel, config: TrainConfig) -> None:
                 f"preset '{config.preset}'"
             ) from error
     if config.init_frontend is not None:
-        source = AVSRModel.load(find_model(config.init_frontend)).encoder
+        source = load_directory(find_model(config.init_frontend)).encoder
         try:
             encoder.frontend.load_state_dict(source.frontend.state_dict())
             encoder.video_proj.load_state_dict(source.video_proj.state_dict())

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from avsr.audio import make_babble, rms
+from avsr.augmentation.noise_sources import BABBLE_TALKERS
 from avsr.errors import ConfigError, MediaError
-from avsr.evaluation.noise import BABBLE_TALKERS
 from avsr.media import read_waveform
 from avsr.rates import SAMPLE_RATE
-from avsr.training.collate import Utterances
+from avsr.training.dataset import Utterances
 
 BABBLE, SPEECH = "babble", "speech"  # every other kind is a folder
 CLIP_SECONDS = 10

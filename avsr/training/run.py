@@ -18,12 +18,14 @@ from torch.utils.data import DataLoader
 
 from avsr.corpus import LanguageBalance, balance_table, language_balance, plot_balance
 from avsr.decoder import Tokenizer
+from avsr.model.directory import save_directory
 from avsr.model.network import AVSRModel
 from avsr.runtime.atomic_files import replace_text
 from avsr.training.batches import BatchPlan, length_batches, plan_batches
 from avsr.training.calibration import language_temperature
-from avsr.training.collate import Batch, BatchMaker, TrainingBatches, Utterances, read_utterances
+from avsr.training.collate import Batch, BatchMaker, TrainingBatches
 from avsr.training.config import StageConfig, TrainConfig, read_config
+from avsr.training.dataset import Utterances, read_utterances
 from avsr.training.distributed import first_process_first, share_batch_norms, whole
 from avsr.training.initialization import inherited_licence, initial_model, take_over
 from avsr.training.metrics_log import History, plot_curves, plot_languages, read_csv_table
@@ -89,7 +91,7 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
             card += inherited_licence(config)
             model.language_models = count_texts(config, model.tokenizer, train_data)
             calibrate(config, model.eval(), material)
-            model.save(out / "model", card=card)
+            save_directory(model, out / "model", card=card)
             origin = json.dumps(provenance(config), indent=2, ensure_ascii=False) + "\n"
             replace_text(out / "model" / "training.json", origin)
     return out / "model"

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from avsr.decoder import BOS, EOS, UNK, Tokenizer
 from avsr.errors import ConfigError
 from avsr.search import NgramModel
-from avsr.training.collate import Utterances
 from avsr.training.config import TrainConfig
+from avsr.training.dataset import Utterances
 
 
 def check_coverage(tokenizer: Tokenizer, data: Utterances) -> None:

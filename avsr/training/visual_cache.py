@@ -10,7 +10,8 @@ import torch
 
 from avsr.encoder import normalize_mouth, random_crop_flip
 from avsr.model.network import AVSRModel
-from avsr.training.collate import Utterances, damaged
+from avsr.training.collate import damaged
+from avsr.training.dataset import Utterances
 
 BATCH_FRAMES = 1000  # frames of one pass through the front end
 

@@ -159,3 +159,11 @@ class Transcript:
     def to_json(self) -> str:
         """``to_dict`` as one line of JSON, text as it is written in its language."""
         return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C within a long recording; ``transcript`` has the parts that were finished."""
+
+    def __init__(self, transcript: "Transcript") -> None:
+        super().__init__("stopped")
+        self.transcript = transcript

@@ -14,8 +14,8 @@ import numpy as np
 import soundfile
 
 from avsr.audio import make_babble, rms
+from avsr.augmentation.noise_sources import BABBLE_TALKERS
 from avsr.corpus import decode_audio, open_shard, read_manifest
-from avsr.evaluation.noise import BABBLE_TALKERS
 from avsr.rates import SAMPLE_RATE
 
 SECONDS = 30  # of the babble

@@ -22,8 +22,10 @@ from avsr.corpus import read_shards
 from avsr.decoder import Tokenizer
 from avsr.errors import ModelError
 from avsr.media import probe
-from avsr.model import network as model
-from avsr.recognition.pipeline import TranscribeOptions
+from avsr.model.directory import save_directory
+from avsr.model.network import AVSRModel
+from avsr.recognition import recognizer as model
+from avsr.recognition.options import TranscribeOptions
 
 Run = Callable[..., SimpleNamespace]
 
@@ -31,7 +33,7 @@ Run = Callable[..., SimpleNamespace]
 class KnowingModel:
     """Opens the file for real, then says what it was told to; remembers how it was asked."""
 
-    config = SimpleNamespace(languages=("en", "ru"))
+    languages = ("en", "ru")
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -222,7 +224,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         languages=("en", "ru"),
     )
     directory = tmp_path_factory.mktemp("models") / "untrained"
-    model.AVSRModel(config, tokenizer).eval().save(directory, card="# Untrained\n")
+    save_directory(AVSRModel(config, tokenizer).eval(), directory, card="# Untrained\n")
     return directory
 
 

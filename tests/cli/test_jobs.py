@@ -8,7 +8,8 @@ import pytest
 
 from avsr import Transcript
 from avsr.cli import app as cli
-from avsr.cli.jobs import Outcome, summary_table
+from avsr.cli.jobs import Outcome
+from avsr.cli.transcribe import summary_table
 
 EXAMPLES = Path(__file__).parents[1] / "demo/examples"
 

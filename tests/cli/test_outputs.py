@@ -15,9 +15,9 @@ from avsr import Transcript
 from avsr.cli import app as cli
 from avsr.errors import ConfigError
 from avsr.media import probe, read_frames
-from avsr.model import network as model
-from avsr.runtime.interrupts import Stopped
+from avsr.recognition import recognizer as model
 from avsr.transcript import FORMATS, Segment, Word
+from avsr.transcript.result import Interrupted
 
 Run = Callable[..., SimpleNamespace]
 TEXTS = {"arab": ("ar", "مرحبا بكم"), "chinese": ("zh", "你好")}
@@ -26,7 +26,7 @@ TEXTS = {"arab": ("ar", "مرحبا بكم"), "chinese": ("zh", "你好")}
 class Speaker:
     """Says two words in every file, in the language that its name tells; counts the files."""
 
-    config = SimpleNamespace(languages=("ar", "en", "zh"))
+    languages = ("ar", "en", "zh")
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -36,7 +36,7 @@ class Speaker:
         info = probe(path)
         self.heard.append(path)
         if Path(path).stem in self.interrupted:
-            raise Stopped(part_of(path, info.duration))
+            raise Interrupted(part_of(path, info.duration))
         language, text = TEXTS.get(Path(path).stem, ("en", "good morning"))
         return Transcript(
             file=path,

@@ -10,7 +10,9 @@ from avsr.corpus import Record, write_manifest
 from avsr.decoder import DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.evaluation import clips
-from avsr.model.network import AVSRModel, ModelConfig
+from avsr.model.config import ModelConfig
+from avsr.model.directory import save_directory
+from avsr.model.network import AVSRModel
 
 
 @pytest.fixture
@@ -61,5 +63,5 @@ def untrained(tmp_path_factory):
     )
     tokenizer = Tokenizer.train(["ein kleiner satz", "a small sentence"] * 10, 20)
     directory = tmp_path_factory.mktemp("models") / "untrained"
-    AVSRModel(config, tokenizer).eval().save(directory, card="# Untrained\n")
+    save_directory(AVSRModel(config, tokenizer).eval(), directory, card="# Untrained\n")
     return directory

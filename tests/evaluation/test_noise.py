@@ -8,16 +8,9 @@ import pytest
 import soundfile
 
 from avsr.audio import active_rms, mix_at_snr, rms
+from avsr.augmentation.noise_sources import find_noise, musan_split, read_piece
 from avsr.errors import ConfigError
-from avsr.evaluation.noise import (
-    Noise,
-    NoiseLibrary,
-    check_noise,
-    find_noise,
-    hashed_rng,
-    musan_split,
-    read_piece,
-)
+from avsr.evaluation.noise import Noise, NoiseLibrary, check_noise, hashed_rng
 
 RATE = 16_000
 

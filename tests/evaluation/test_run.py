@@ -21,7 +21,9 @@ from avsr.evaluation import (
     write_report,
 )
 from avsr.evaluation.clips import ClipReader
-from avsr.model.network import AVSRModel, load_model
+from avsr.hub import load_network
+from avsr.model.directory import save_directory
+from avsr.model.network import AVSRModel
 
 CLEAN = {"snr_db": ("clean",)}
 
@@ -271,9 +273,9 @@ def test_utterances_in_shards(manifest, tmp_path):
 
 
 def test_a_model_that_names_no_language_is_scored_for_its_words_only(manifest, untrained, tmp_path):
-    model = load_model(untrained, "cpu")
+    model = load_network(untrained, "cpu")
     plain = AVSRModel(replace(model.config, parts=("encoder", "decoder")), model.tokenizer)
-    plain.eval().save(tmp_path / "plain", card="")
+    save_directory(plain.eval(), tmp_path / "plain", card="")
     folder = evaluate(config(manifest, model=str(tmp_path / "plain")), device="cpu")
     cell = results(read_run(folder))["cells"]["audio-clean-auto"]
     assert cell["used"]["audio"] == 6

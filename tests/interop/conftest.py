@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from avsr.decoder import DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
-from avsr.model.network import AVSRModel, ModelConfig
+from avsr.model.config import ModelConfig
+from avsr.model.network import AVSRModel
 
 TEXTS = ["ein kleiner satz", "a small sentence", "noch ein langer satz", "more of them"] * 10
 ENCODER = {

@@ -18,10 +18,13 @@ from avsr.audio import audio_features
 from avsr.cli import app as cli
 from avsr.decoder import EOS, Tokenizer
 from avsr.errors import LanguageError, ModelError
+from avsr.hub import load_network
 from avsr.interop import export_fairseq, import_model
 from avsr.interop.key_table import foreign_name, is_dropped, own_name
 from avsr.interop.vocabulary import SPECIAL, arrange_pieces, read_dictionary
-from avsr.model.network import PARTS, PRESETS, AVSRModel, load_model
+from avsr.model.config import PARTS, PRESETS
+from avsr.model.directory import load_directory, save_directory
+from avsr.model.network import AVSRModel
 from avsr.search import SearchOptions
 
 FOX = ["the quick brown fox jumps", "over the lazy dog", "five dozen liquor jugs"] * 10
@@ -47,7 +50,7 @@ def same(actual, expected):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fine_tuned_model_comes_in_whole(foreign, tmp_path, kind):
     made = import_model(KINDS[kind](foreign), tmp_path / "out")
-    model = load_model(tmp_path / "out", "cpu")
+    model = load_network(tmp_path / "out", "cpu")
     assert same(model.state_dict(), foreign.model.state_dict())
     assert model.config == foreign.model.config == made.config
     assert model.tokenizer.encode("ein satz") == foreign.model.tokenizer.encode("ein satz")
@@ -58,7 +61,7 @@ def test_a_fine_tuned_model_comes_in_whole(foreign, tmp_path, kind):
 
 def test_the_imported_model_says_what_its_decoder_and_encoder_say(foreign, tmp_path):
     import_model(foreign.fairseq(), tmp_path / "out")
-    model = load_model(tmp_path / "out", "cpu")
+    model = load_network(tmp_path / "out", "cpu")
     fbank, mouth, tokens = torch.randn(1, 5, 104), torch.randn(1, 5, 88, 88), torch.tensor([[2, 7]])
     with torch.no_grad():
         one, other = (
@@ -72,16 +75,16 @@ def test_half_precision_stays_half_on_disk(foreign, tmp_path):
     import_model(foreign.fairseq(weights=half), tmp_path / "out")
     stored = load_file(tmp_path / "out/model.safetensors")
     assert stored["decoder.embedding.weight"].dtype == torch.float16
-    assert load_model(tmp_path / "out", "cpu").decoder.embedding.weight.dtype == torch.float32
+    assert load_network(tmp_path / "out", "cpu").decoder.embedding.weight.dtype == torch.float32
 
 
 def test_a_pre_trained_model_is_an_encoder(foreign, tmp_path):
     made = import_model(foreign.pretrained(), tmp_path / "out")
     assert "encoder.w2v_model.final_proj.bias" in made.dropped
-    encoder = AVSRModel.load(tmp_path / "out").encoder
+    encoder = load_directory(tmp_path / "out").encoder
     assert same(encoder.state_dict(), foreign.model.encoder.state_dict())
     with pytest.raises(ModelError, match=r"pre-trained encoder, .* 'init: .*out'"):
-        load_model(tmp_path / "out")
+        load_network(tmp_path / "out")
 
 
 def test_an_export_comes_back_bit_for_bit(foreign, tmp_path):
@@ -111,7 +114,7 @@ def test_an_export_names_what_it_leaves_out_and_refuses_prompts(foreign, tmp_pat
         replace(foreign.model.config, parts=PARTS),
         foreign.model.tokenizer,
     )
-    whole.save(tmp_path / "whole", card="")
+    save_directory(whole, tmp_path / "whole", card="")
     made = export_fairseq(tmp_path / "whole", tmp_path / "exported")
     assert set(made.left_out) == {
         "language classifier",
@@ -343,7 +346,7 @@ def test_an_import_transcribes_a_video_by_the_normal_command(foreign, tmp_path, 
 
 def test_an_import_ranks_hypotheses_by_the_mean_of_their_tokens(foreign, tmp_path):
     import_model(foreign.fairseq(), tmp_path / "out")
-    model = load_model(tmp_path / "out", "cpu")
+    model = load_network(tmp_path / "out", "cpu")
     # One token is always the likeliest and the end the next: each token costs the sum.
     embedding, norm = model.decoder.embedding.weight.data, model.decoder.norm
     norm.weight.data.zero_()
@@ -367,7 +370,7 @@ def test_an_import_ranks_hypotheses_by_the_mean_of_their_tokens(foreign, tmp_pat
 
 def test_a_model_of_many_languages_without_classifier_does_not_name_one(foreign, tmp_path):
     import_model(foreign.fairseq(), tmp_path / "out", languages=["de", "fr"])
-    model = load_model(tmp_path / "out", "cpu")
+    model = load_network(tmp_path / "out", "cpu")
     waveform = torch.randn(8000).numpy() * 0.1
     assert model.transcribe_arrays(waveform, None).language == "unknown"
     assert model.transcribe_arrays(waveform, None).language_probs == {}

@@ -14,10 +14,11 @@ from torch.nn.functional import cosine_similarity, linear
 from avsr.cli import app as cli
 from avsr.decoder import EOS, PAD, UNK
 from avsr.encoder import normalize_mouth
+from avsr.hub import load_network
 from avsr.interop import import_model
 from avsr.interop.key_table import PREFIX
 from avsr.interop.safe_unpickler import read_checkpoint
-from avsr.model.network import AVSRModel, load_model
+from avsr.model.directory import load_directory
 from avsr.search import SearchOptions, beam_search
 
 REFERENCE = os.environ.get("AVSR_REFERENCE")
@@ -33,7 +34,7 @@ def model(request, tmp_path_factory):
     heads = ["--encoder-heads", "4"] if request.param.endswith("asis") else []  # it does not say
     paths = [str(folder / f"{request.param}.pt"), str(folder / "model")]
     assert cli.main(["import", *paths, *heads]) == 0
-    return load_model(folder / "model", "cpu")
+    return load_network(folder / "model", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def pretrained(tmp_path_factory):
         f"{PREFIX}{k}": w
         for k, w in read_checkpoint(folder / "small_pretrained.pt")["model"].items()
     }
-    return AVSRModel.load(folder / "model").encoder, {name: theirs[name] for name in made.dropped}
+    return load_directory(folder / "model").encoder, {name: theirs[name] for name in made.dropped}
 
 
 def unit_logits(features, dropped):

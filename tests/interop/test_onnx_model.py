@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from avsr import load_model
 from avsr.cli import app as cli
 from avsr.decoder import DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ModelError
-from avsr.model.network import AVSRModel, ModelConfig
+from avsr.hub import load_network
+from avsr.model.config import ModelConfig
+from avsr.model.directory import load_directory, save_directory
+from avsr.model.network import AVSRModel
+from avsr.recognition.recognizer import Recognizer
 from avsr.search import SearchOptions
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -31,7 +34,9 @@ def pair(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models")
     tokenizer = Tokenizer.train(["ein kleiner satz", "a small sentence"] * 10, 20)
-    AVSRModel(CONFIG, tokenizer).eval().save(folder / "plain", card="Licence: none\n", half=False)
+    save_directory(
+        AVSRModel(CONFIG, tokenizer).eval(), folder / "plain", card="Licence: none\n", half=False
+    )
     export = ["export", str(folder / "plain"), str(folder / "onnx"), "--format", "onnx"]
     assert cli.main(export) == 0
     return folder / "plain", folder / "onnx"
@@ -58,7 +63,7 @@ def test_a_batch_gives_the_same_hypotheses(pair, modality):
     fbank, mouth, mask = inputs()
     found = []
     for directory in pair:
-        model = load_model(directory, "cpu")
+        model = load_network(directory, "cpu")
         encoded = model.encode(
             None if modality == "video" else fbank, None if modality == "audio" else mouth, mask
         )
@@ -80,7 +85,7 @@ def test_a_recording_gets_the_same_transcript(pair):
     waveform = rng.standard_normal(640 * 15).astype(np.float32) * 0.1
     mouth = rng.integers(0, 255, (15, 96, 96), np.uint8)
     for given in ((waveform, mouth), (waveform, None), (None, mouth)):
-        one, other = (load_model(d, "cpu").transcribe_arrays(*given) for d in pair)
+        one, other = (Recognizer(load_network(d, "cpu")).transcribe_arrays(*given) for d in pair)
         assert one.text == other.text
         assert one.language == other.language
         for own, theirs in zip(one.words, other.words, strict=True):
@@ -94,7 +99,7 @@ def test_rows_of_unequal_numbers_are_decoded_too(pair):
     found = []
     with torch.no_grad():
         for directory in pair:
-            model = load_model(directory, "cpu")
+            model = load_network(directory, "cpu")
             encoded = model.encode(fbank, mouth, mask)
             state = model.decoder.start(
                 encoded.memory, encoded.memory_padding_mask, torch.tensor([0, 1])
@@ -107,15 +112,15 @@ def test_rows_of_unequal_numbers_are_decoded_too(pair):
 def test_what_cannot_be_is_refused_in_a_line(pair, tmp_path):
     plain, onnx = pair
     with pytest.raises(ModelError, match="is in ONNX: it takes no other precision"):
-        load_model(onnx, "cpu", "int8")
+        load_network(onnx, "cpu", "int8")
     with pytest.raises(ModelError, match=r"it has no model\.safetensors"):
-        AVSRModel.load(onnx)
+        load_directory(onnx)
     assert cli.main(["export", str(plain), str(plain), "--format", "onnx"]) == 2
     for path in onnx.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "step.onnx").write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"step\.onnx cannot be opened by onnxruntime"):
-        load_model(tmp_path, "cpu")
+        load_network(tmp_path, "cpu")
 
 
 def test_a_graph_that_differs_is_no_model(pair, tmp_path, monkeypatch):
@@ -128,10 +133,10 @@ def test_a_graph_that_differs_is_no_model(pair, tmp_path, monkeypatch):
         lambda graph, inputs, axes, path: path.write_bytes((onnx / path.name).read_bytes()),
     )
     torch.manual_seed(1)
-    other = AVSRModel(CONFIG, AVSRModel.load(plain).tokenizer).eval()
-    other.save(tmp_path / "other", card="", half=False)
+    other = AVSRModel(CONFIG, load_directory(plain).tokenizer).eval()
+    save_directory(other, tmp_path / "other", card="", half=False)
     assert set(graphs.export_onnx(plain, tmp_path / "same")) >= {"frontend", "step"}
     with pytest.raises(ModelError, match=r"frontend\.onnx differs from torch by"):
         graphs.export_onnx(tmp_path / "other", tmp_path / "out")
     with pytest.raises(ModelError):
-        load_model(tmp_path / "out", "cpu")
+        load_network(tmp_path / "out", "cpu")

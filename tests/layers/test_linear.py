@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from avsr.hub import find_model
+from avsr.hub import find_model, load_network
 from avsr.layers.linear import ActiveLinear, PackedLinear, can_pack
-from avsr.model.network import AVSRModel, load_model
+from avsr.model.directory import load_directory
 
 pytestmark = pytest.mark.skipif(not can_pack(), reason="this PyTorch was built without oneDNN")
 
@@ -48,8 +48,8 @@ def test_its_state_is_that_of_the_layer_before_and_after_use():
 
 @torch.no_grad()
 def test_a_model_to_transcribe_with_is_packed_and_the_same():
-    plain = AVSRModel.load(find_model(None))
-    packed = load_model(device="cpu")
+    plain = load_directory(find_model(None))
+    packed = load_network(device="cpu")
     kinds = {name for name, module in packed.named_modules() if isinstance(module, nn.Linear)}
     assert not kinds
     fbank, mouth = torch.randn(1, 30, 104), torch.randn(1, 30, 88, 88)

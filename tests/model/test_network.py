@@ -10,7 +10,10 @@ from safetensors.torch import load_file, save_file
 from avsr.decoder import BOS, EOS, DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import AvsrError, ConfigError, ModelError
-from avsr.model.network import PRESETS, AVSRModel, ModelConfig, load_model, resolve_device
+from avsr.hub import load_network
+from avsr.model.config import PRESETS, ModelConfig
+from avsr.model.directory import load_directory, save_directory
+from avsr.model.network import AVSRModel, resolve_device
 from avsr.search import NgramModel
 
 CONFIG = ModelConfig(
@@ -27,7 +30,7 @@ def directory(tmp_path):
     torch.manual_seed(0)
     tokenizer = Tokenizer.train(["ein kleiner satz", "a small sentence"] * 10, 20)
     model = AVSRModel(CONFIG, tokenizer).eval()
-    model.save(tmp_path / "model", card="# card\n", half=False)
+    save_directory(model, tmp_path / "model", card="# card\n", half=False)
     return tmp_path / "model"
 
 
@@ -35,7 +38,7 @@ def directory(tmp_path):
 def test_a_saved_model_is_the_same_model(directory):
     torch.manual_seed(0)
     model = AVSRModel(CONFIG).eval()
-    loaded = load_model(directory, "cpu")
+    loaded = load_network(directory, "cpu")
     fbank = torch.randn(1, 6, 104)
     one, other = (m.language_logits(m.encode(fbank, None)) for m in (model, loaded))
     torch.testing.assert_close(one, other)
@@ -47,30 +50,30 @@ def test_a_saved_model_is_the_same_model(directory):
 
 @torch.no_grad()
 def test_half_precision_halves_the_file(directory, tmp_path):
-    model = load_model(directory, "cpu")
-    model.save(tmp_path / "half", card="", half=True)
+    model = load_network(directory, "cpu")
+    save_directory(model, tmp_path / "half", card="", half=True)
     sizes = [(d / "model.safetensors").stat().st_size for d in (directory, tmp_path / "half")]
     assert sizes[1] < 0.6 * sizes[0]
-    loaded = load_model(tmp_path / "half", "cpu").state_dict()
+    loaded = load_network(tmp_path / "half", "cpu").state_dict()
     for name, weight in model.state_dict().items():
         kept = weight.half().float() if weight.is_floating_point() else weight
         torch.testing.assert_close(loaded[name], kept, atol=0, rtol=0)  # in fp32 again
 
 
 def test_language_models_go_with_the_model(directory):
-    model = load_model(directory, "cpu")
+    model = load_network(directory, "cpu")
     count = NgramModel.train
     options = {"order": 2, "bos": BOS, "eos": EOS}
     lm = count([model.tokenizer.encode("a sentence")], vocabulary_size=20, **options)
     model.language_models = {"en": lm}
-    model.save(directory, card="")
-    read = load_model(directory, "cpu").language_models
+    save_directory(model, directory, card="")
+    read = load_network(directory, "cpu").language_models
     assert list(read) == ["en"]
     assert read["en"].log_prob([5, 6, EOS]) == lm.log_prob([5, 6, EOS])
     model.language_models = {"en": count([[5]], vocabulary_size=19, **options), "pt": lm}
-    model.save(directory, card="")
+    save_directory(model, directory, card="")
     with pytest.raises(ModelError, match=r"lm\.safetensors does not fit the model: en, pt"):
-        load_model(directory, "cpu")
+        load_network(directory, "cpu")
 
 
 def test_all_that_does_not_fit_is_named_together(directory):
@@ -80,30 +83,30 @@ def test_all_that_does_not_fit_is_named_together(directory):
     del weights["ctc.bias"]
     save_file(weights, directory / "model.safetensors")
     with pytest.raises(ModelError, match=r"missing ctc\.bias.*unexpected extra.*ctc\.weight has"):
-        load_model(directory)
+        load_network(directory)
 
 
 def test_broken_directories_are_refused_in_one_line(directory, tmp_path):
     cases = []
     with pytest.raises(ModelError) as error:
-        load_model(tmp_path / "nowhere")
+        load_network(tmp_path / "nowhere")
     cases.append(error)
     with pytest.raises(ModelError, match="it has no") as error:
-        load_model(tmp_path)
+        load_network(tmp_path)
     cases.append(error)
     config = json.loads((directory / "config.json").read_text())
     (directory / "config.json").write_text(json.dumps(config | {"colour": 1}))
     with pytest.raises(ConfigError, match="unknown key 'colour'") as error:
-        load_model(directory)
+        load_network(directory)
     cases.append(error)
     (directory / "config.json").write_text("{")
     with pytest.raises(ModelError, match="is broken") as error:
-        load_model(directory)
+        load_network(directory)
     cases.append(error)
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(ModelError, match="is broken") as error:
-        load_model(directory)
+        load_network(directory)
     cases.append(error)
     assert all("\n" not in str(case.value) for case in cases)
     assert all(isinstance(case.value, AvsrError) for case in cases)
@@ -117,7 +120,7 @@ def test_an_unknown_device_is_refused():
 
 def test_a_model_without_tokenizer_is_not_saved(tmp_path):
     with pytest.raises(ModelError, match="without tokenizer"):
-        AVSRModel(CONFIG).save(tmp_path / "m", card="")
+        save_directory(AVSRModel(CONFIG), tmp_path / "m", card="")
     assert not (tmp_path / "m").exists()
 
 
@@ -147,7 +150,7 @@ def test_a_skeleton_has_shapes_only_and_loads_no_compiler():
 
 
 def test_full_precision_is_mapped_and_not_read(directory):
-    model = AVSRModel.load(directory)
+    model = load_directory(directory)
     maps = Path("/proc/self/maps")
     if not maps.exists():
         pytest.skip("the system does not list mapped files")
@@ -160,11 +163,11 @@ def test_full_precision_is_mapped_and_not_read(directory):
 
 def test_the_licence_is_said_once(directory, capsys):
     (directory / "README.md").write_text("# Card\n\nLicence: for friends only\n")
-    load_model(directory, "cpu")
-    load_model(directory, "cpu")
+    load_network(directory, "cpu")
+    load_network(directory, "cpu")
     assert capsys.readouterr().err == f"avsr: {directory}: licence: for friends only\n"
     (directory / "README.md").unlink()
-    load_model(directory, "cpu")
+    load_network(directory, "cpu")
     assert "its card does not say" in capsys.readouterr().err
 
 

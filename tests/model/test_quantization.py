@@ -9,22 +9,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from avsr import load_model
 from avsr.cli import app as cli
 from avsr.decoder import DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ModelError
+from avsr.hub import load_network
 from avsr.interop import convert_model, export_fairseq
 from avsr.layers.linear import ActiveLinear, PackedLinear
-from avsr.model.network import AVSRModel, ModelConfig
-from avsr.model.quantization import (
-    BFloat16Linear,
-    Int8Linear,
-    choose_precision,
-    linear_layers,
-    quantize,
-    stored_precision,
-)
+from avsr.model.config import ModelConfig
+from avsr.model.directory import load_directory, save_directory
+from avsr.model.network import AVSRModel
+from avsr.model.quantization import BFloat16Linear, Int8Linear, linear_layers, quantize
+from avsr.model.weights import choose_precision, stored_precision
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ModelConfig(
@@ -42,7 +38,9 @@ def stored(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models")
     tokenizer = Tokenizer.train(["ein kleiner satz", "a small sentence"] * 10, 20)
-    AVSRModel(CONFIG, tokenizer).eval().save(folder / "fp32", card="# card\n", half=False)
+    save_directory(
+        AVSRModel(CONFIG, tokenizer).eval(), folder / "fp32", card="# card\n", half=False
+    )
     for precision in ("bf16", "int8"):
         folders = [str(folder / "fp32"), str(folder / precision)]
         assert cli.main(["export", *folders, "--precision", precision]) == 0
@@ -120,12 +118,12 @@ def test_what_comes_behind_a_layer_is_taken_along(activation):
 @pytest.mark.parametrize("held", ["fp32", "bf16", "int8"])
 def test_every_precision_computes_nearly_the_same(stored, held):
     assert stored_precision(stored / held / "model.safetensors") == held
-    right = answers(load_model(stored / "fp32", "cpu", "fp32"))
+    right = answers(load_network(stored / "fp32", "cpu", "fp32"))
     for precision in ("fp32", "bf16", "int8"):
-        model = load_model(stored / held, "cpu", precision)
+        model = load_network(stored / held, "cpu", precision)
         assert model.precision == precision
         if precision == "bf16":  # the way of GPUs
-            unpacked = AVSRModel.load(stored / held, precision)
+            unpacked = load_directory(stored / held, precision)
             for found, wanted in zip(answers(unpacked), answers(model), strict=True):
                 torch.testing.assert_close(found, wanted, atol=0.05, rtol=0.05)
         for found, wanted in zip(answers(model), right, strict=True):
@@ -133,13 +131,13 @@ def test_every_precision_computes_nearly_the_same(stored, held):
             error = float((found - wanted).norm() / wanted.norm())
             assert error <= (1e-6 if held == precision == "fp32" else 0.03), (precision, error)
             assert held == precision == "fp32" or error > 0
-    assert load_model(stored / held, "cpu").precision == held
+    assert load_network(stored / held, "cpu").precision == held
 
 
 def test_a_stored_model_is_what_a_conversion_gives(stored):
     for precision in ("bf16", "int8"):
-        stored_so = answers(load_model(stored / precision, "cpu"))
-        converted = answers(load_model(stored / "fp32", "cpu", precision))
+        stored_so = answers(load_network(stored / precision, "cpu"))
+        converted = answers(load_network(stored / "fp32", "cpu", precision))
         for one, other in zip(stored_so, converted, strict=True):
             assert torch.equal(one, other)
 
@@ -160,12 +158,13 @@ def test_int8_takes_a_byte_for_each_weight_and_says_so(stored):
 
 def test_what_cannot_be_is_refused_in_a_line(stored, tmp_path, capsys):
     with pytest.raises(ModelError, match="precision 'int4' is not known"):
-        load_model(stored / "fp32", "cpu", "int4")
+        load_network(stored / "fp32", "cpu", "int4")
     with pytest.raises(ModelError, match="cannot be saved: load it in fp32"):
-        load_model(stored / "int8", "cpu").save(tmp_path / "again", card="")
+        save_directory(load_network(stored / "int8", "cpu"), tmp_path / "again", card="")
     plain = tmp_path / "plain"
     encoder = dataclasses.replace(CONFIG.encoder, prompts=0)
-    AVSRModel(dataclasses.replace(CONFIG, encoder=encoder, parts=("encoder",))).save(plain, card="")
+    encoder_only = AVSRModel(dataclasses.replace(CONFIG, encoder=encoder, parts=("encoder",)))
+    save_directory(encoder_only, plain, card="")
     convert_model(plain, plain / "int8", "int8")
     with pytest.raises(ModelError, match="export the model that it was made from"):
         export_fairseq(plain / "int8", tmp_path / "out")
@@ -188,7 +187,7 @@ def test_a_matrix_without_its_scale_is_a_broken_file(stored, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     save_file(weights, tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match=r"ctc\.weight is in int8 and has no scale"):
-        load_model(tmp_path, "cpu")
+        load_network(tmp_path, "cpu")
 
 
 def test_the_bundled_model_says_the_same_in_every_precision(capsys):

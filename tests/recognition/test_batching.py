@@ -9,7 +9,7 @@ from avsr import load_model
 from avsr.errors import MediaError
 from avsr.recognition import batching as batch
 from avsr.recognition.batching import BATCH_FILES, transcribe_batches
-from avsr.recognition.pipeline import TranscribeOptions
+from avsr.recognition.options import TranscribeOptions
 
 EXAMPLES = Path(__file__).parents[1] / "demo/examples"
 CODES = ("de", "es", "en", "fr", "it")

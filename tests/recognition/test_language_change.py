@@ -8,8 +8,8 @@ import pytest
 from avsr import load_model
 from avsr.face.track import MouthTrack
 from avsr.rates import FPS, SAMPLES_PER_FRAME
-from avsr.recognition.language_change import language_change, split_recording
-from avsr.recognition.recording import Recording
+from avsr.recognition.language_change import language_change
+from avsr.recognition.recording import Recording, split_recording
 from avsr.synthetic import make_utterance
 
 JOINS = (("es", "de", 3), ("de", "es", 4), ("es", "de", 9))

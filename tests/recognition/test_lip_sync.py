@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from avsr import load_model
+from avsr.encoder.frontend import shifted
 from avsr.evaluation import word_errors
-from avsr.recognition.lip_sync import MOST_FRAMES, Synchronizer, in_step, shifted
-from avsr.recognition.pipeline import TranscribeOptions, recognize
-from avsr.recognition.recording import read_recording
+from avsr.recognition.inference import recognize
+from avsr.recognition.lip_sync import MOST_FRAMES, Synchronizer, in_step
+from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.reading import read_recording
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "demo/examples").glob("*.mp4"))
 

@@ -13,9 +13,9 @@ from avsr.errors import MediaError
 from avsr.evaluation import word_errors
 from avsr.rates import FPS, SAMPLES_PER_FRAME
 from avsr.recognition import longform
-from avsr.recognition.pipeline import TranscribeOptions
-from avsr.runtime.interrupts import Stopped
+from avsr.recognition.options import TranscribeOptions
 from avsr.runtime.progress import READING, WRITING
+from avsr.transcript.result import Interrupted
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "demo/examples").glob("*.mp4"))
 GAP = FPS  # frames of silence, the last picture standing
@@ -160,7 +160,7 @@ def test_ctrl_c_hands_back_the_finished_parts(model, talk):
     options = {"modality": "audio", "language": "de", "beam_size": 1}
     with pytest.raises(KeyboardInterrupt) as stop:
         model.transcribe(talk[0], progress=interrupt, **options)
-    assert isinstance(stop.value, Stopped)
+    assert isinstance(stop.value, Interrupted)
     result = stop.value.transcript
     assert len(result.segments) % longform.BATCH_SEGMENTS == 0
     end = result.segments[-1].end
@@ -176,7 +176,7 @@ def test_ctrl_c_before_anything_is_finished_is_an_ordinary_one(model, talk, monk
     )
     with pytest.raises(KeyboardInterrupt) as stop:
         longform.transcribe_long(model, talk[0], TranscribeOptions(modality="audio"))
-    assert not isinstance(stop.value, Stopped)
+    assert not isinstance(stop.value, Interrupted)
 
 
 def test_without_sound_the_lips_are_read_in_even_parts(model, talk, tmp_path):

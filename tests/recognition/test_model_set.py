@@ -13,11 +13,15 @@ from avsr.cli import app as cli
 from avsr.decoder import DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import AvsrError, ConfigError, LanguageError, ModelError
-from avsr.model.network import PARTS, AVSRModel, ModelConfig, load_model
+from avsr.hub import load_network
+from avsr.model.config import PARTS, ModelConfig
+from avsr.model.directory import save_directory
+from avsr.model.network import AVSRModel
 from avsr.recognition import model_set as modelset
+from avsr.recognition.inference import recognize_scored
 from avsr.recognition.model_set import ModelSet
-from avsr.recognition.pipeline import TranscribeOptions, recognize_scored
-from avsr.recognition.recording import read_recording
+from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.reading import read_recording
 
 VIDEO = Path(__file__).parents[1] / "demo/examples/en.mp4"
 SURENESS = {"de": 0.0, "fr": 1.0, "es": 0.2}  # scale of the logits: 0 makes all tokens alike
@@ -45,7 +49,7 @@ def write_model(directory, tokenizer, languages, *, parts=("encoder", "decoder")
     if model.has("classifier"):  # knows nothing but how often a language is spoken
         torch.nn.init.zeros_(model.classifier.out.weight)
         model.classifier.out.bias.data = torch.tensor([3.0, 2.0, 1.0]).log()
-    model.save(directory, card="Licence: none\n")
+    save_directory(model, directory, card="Licence: none\n")
 
 
 @pytest.fixture
@@ -68,13 +72,13 @@ def loaded(monkeypatch):
 
     def load(name, device, precision):
         gc.collect()
-        model = load_model(name, device, precision)
+        model = load_network(name, device, precision)
         alive.add(model)
         seen["names"].append(Path(name).name)
         seen["most"] = max(seen["most"], len(alive))
         return model
 
-    monkeypatch.setattr(modelset, "load_model", load)
+    monkeypatch.setattr(modelset, "load_network", load)
     return seen
 
 
@@ -84,7 +88,7 @@ def test_the_surest_candidate_wins(folder, loaded):
     assert result.language == "fr"
     recording = read_recording(VIDEO, "audio")
     options = TranscribeOptions(modality="audio")
-    alone = load_model(folder / "models/fr", "cpu")
+    alone = load_network(folder / "models/fr", "cpu")
     ((transcript, score),) = recognize_scored(alone, [recording], options)
     assert result.text == transcript.text
     assert list(result.language_probs) == ["fr", "es", "de"]

@@ -10,10 +10,14 @@ from avsr.encoder import AVHubertConfig
 from avsr.errors import ConfigError, LanguageError, MediaError
 from avsr.face import MouthTrack
 from avsr.media import write_video
-from avsr.model.network import AVSRModel, ModelConfig
+from avsr.model.config import ModelConfig
+from avsr.model.network import AVSRModel
+from avsr.recognition.inference import admit_doubt, recognize
 from avsr.recognition.language_id import detect_language
-from avsr.recognition.pipeline import TranscribeOptions, admit_doubt, recognize, transcribe
-from avsr.recognition.recording import Recording, read_recording
+from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.reading import read_recording
+from avsr.recognition.recognizer import transcribe
+from avsr.recognition.recording import Recording
 from avsr.transcript import Transcript
 
 TONE = np.sin(np.arange(32_000) * 0.05).astype(np.float32) * 0.3  # 2 s

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 import torch
 
+from avsr.augmentation.masking import mask_fbank
 from avsr.corpus import Record, ShardWriter, open_shards
 from avsr.decoder import EOS, PAD, Tokenizer
 from avsr.training.batches import BatchPlan
-from avsr.training.collate import BatchMaker, Utterances, damaged, mask_fbank, phone_targets
+from avsr.training.collate import BatchMaker, damaged, phone_targets
 from avsr.training.config import StageConfig
+from avsr.training.dataset import Utterances
 from avsr.training.losses import NO_TARGET
 
 STAGE = StageConfig(name="s", updates=1, noise_probability=0.0)

@@ -4,7 +4,7 @@ import soundfile
 
 from avsr.corpus import Record, ShardWriter, open_shards
 from avsr.errors import ConfigError
-from avsr.training.collate import Utterances
+from avsr.training.dataset import Utterances
 from avsr.training.noise_clips import CLIP_SECONDS, make_noises
 
 

@@ -17,7 +17,9 @@ from avsr.encoder import AVHubertConfig
 from avsr.evaluation.config import read_evaluation_config
 from avsr.languages import LANGUAGES
 from avsr.media import write_video
-from avsr.model.network import PRESETS, AVSRModel, ModelConfig
+from avsr.model.config import PRESETS, ModelConfig
+from avsr.model.directory import save_directory
+from avsr.model.network import AVSRModel
 from avsr.synthetic import synthesize
 from avsr.training.config import read_config
 
@@ -51,7 +53,7 @@ def save_model(folder, vocabulary_size=60, spoken=None):
         classifier_channels=8,
         vocabulary_size=vocabulary_size,
     )
-    AVSRModel(config, tokenizer).save(folder, card="small")
+    save_directory(AVSRModel(config, tokenizer), folder, card="small")
 
 
 @pytest.fixture

@@ -15,9 +15,12 @@ from avsr.corpus import Record, ShardWriter
 from avsr.decoder import EOS, DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ConfigError
+from avsr.hub import load_network
 from avsr.interop import export_fairseq, import_model
 from avsr.language import fit_temperature
-from avsr.model.network import PRESETS, AVSRModel, ModelConfig, load_model, write_model
+from avsr.model.config import PRESETS, ModelConfig
+from avsr.model.directory import load_directory, write_directory
+from avsr.model.network import AVSRModel
 from avsr.training import run
 from avsr.training.dry_run import rehearse
 from avsr.training.initialization import usual_seconds
@@ -88,7 +91,7 @@ def recipe(corpus, tmp_path, monkeypatch):
 
 
 def weights(directory):
-    return load_model(directory, "cpu").state_dict()
+    return load_network(directory, "cpu").state_dict()
 
 
 def stage(name="all", updates=4, **more):
@@ -118,7 +121,7 @@ def test_stages_train_what_they_name_and_a_run_can_start_from_a_model(recipe, tm
     }
     changed = {name for name in half if not torch.equal(half[name], before[name])}
     assert changed
-    model = load_model(second, "cpu")
+    model = load_network(second, "cpu")
     assert list(model.language_models) == list(TEXTS)
     for language, lm in model.language_models.items():
         own, other = (
@@ -169,7 +172,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(recipe, tmp_path, monkeyp
 
 def test_language_probabilities_are_calibrated_on_validation_data(recipe):
     path = recipe("run", [stage(modalities={"audio": 1.0})])
-    model = AVSRModel.load(run.train(path, workers=0))
+    model = load_directory(run.train(path, workers=0))
     config = run.read_config(path)
     data, _ = run.read_utterances(config.validation, config.languages)
     batches = run.validation_batches(config, config.stages[0], model.tokenizer, data, {})
@@ -205,7 +208,7 @@ def test_training_lowers_the_loss(recipe, tmp_path):
 def test_a_network_without_prompts_trains(recipe):
     made = run.train(recipe("plain", [stage(balance=False)], prompts=0), workers=0)
     assert weights(made)["encoder.transformer.prompts"].numel() == 0
-    result = load_model(made, "cpu").transcribe_arrays(np.zeros(6400, np.float32), None)
+    result = load_network(made, "cpu").transcribe_arrays(np.zeros(6400, np.float32), None)
     assert set(result.language_probs) == set(TEXTS)
 
 
@@ -337,7 +340,7 @@ def imported(request, tmp_path):
     torch.manual_seed(5)
     model = AVSRModel(config, tokenizer)
     card = "# Imported\n\nLicence: for nobody\n"
-    write_model(tmp_path / "own", config, model.state_dict(), tokenizer, card)
+    write_directory(tmp_path / "own", config, model.state_dict(), tokenizer, card)
     export_fairseq(tmp_path / "own", tmp_path / "checkpoint")
     import_model(tmp_path / "checkpoint", tmp_path / "imported")
     return tmp_path / "imported", model
@@ -347,9 +350,9 @@ def test_an_import_is_a_start(recipe, imported, tmp_path):
     directory, source = imported
     recipe_path = recipe("tuned", [stage("new", updates=2, train="prompts")], init=str(directory))
     made = run.train(recipe_path, workers=0)
-    model = load_model(made, "cpu")
+    model = load_network(made, "cpu")
     assert model.config.languages == tuple(TEXTS)
-    start = AVSRModel.load(directory).config
+    start = load_directory(directory).config
     assert model.config.encoder == dataclasses.replace(start.encoder, prompts=2)
     tuned = source.has("decoder")
     assert model.config.decoder == (start if tuned else SMALL).decoder

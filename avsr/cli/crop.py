@@ -1,0 +1,75 @@
+"""The command ``crop``: show what the model sees of a video."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avsr.cli.display import about, complain, describe, print_summary, show_status
+from avsr.cli.inputs import VIDEO_ENDINGS, find_media
+from avsr.cli.options import FaceOption, OverwriteOption, VideosArgument
+from avsr.cli.outputs import check_target, is_done, name_files
+from avsr.errors import AvsrError
+from avsr.recognition.options import check_face
+
+
+def plan_crops(
+    videos: Sequence[str], folder: str, places: Mapping[str, Path] | None = None
+) -> dict[str, Path]:
+    """The path of each video's files without their endings; makes the folders.
+
+    ``places`` are those of ``inputs.find_media``. Raises ConfigError where two videos have one
+    place or a file cannot be written.
+    """
+    from avsr.inspection.crops import ENDINGS, crop_paths
+
+    named = name_files(videos, folder, ENDINGS[-1], places)
+    stems = {
+        video: path.with_name(path.name.removesuffix(ENDINGS[-1])) for video, path in named.items()
+    }
+    for stem in stems.values():
+        for path in crop_paths(stem):
+            check_target(path, videos)
+    return stems
+
+
+def is_cropped(video: str, stem: Path) -> bool:
+    """Whether the files of ``crop_video`` were written after ``video``."""
+    from avsr.inspection.crops import crop_paths
+
+    return all(is_done(video, path) for path in crop_paths(stem))
+
+
+def crop(
+    videos: VideosArgument,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="DIR", help="Folder to write into.")
+    ],
+    face: FaceOption = "auto",
+    overwrite: OverwriteOption = False,
+) -> int:
+    """Show what the model sees: mouth and landmark videos, contact sheet, numbers per frame."""
+    from avsr.inspection.crops import crop_video
+
+    failed = 0
+    check_face(face)
+    if face == "every":
+        raise AvsrError("one face at a time is cropped: say which, with --face")
+    _, places = find_media(videos, VIDEO_ENDINGS)
+    stems = plan_crops(list(places), output, places)
+    videos = [video for video in places if overwrite or not is_cropped(video, stems[video])]
+    for number, video in enumerate(videos, 1):
+
+        def warn(message: str, video: str = video) -> None:
+            complain(about(video, f"warning: {message}"))
+
+        try:
+            with show_status(f"{video} ({number} of {len(videos)})") as at:
+                report = crop_video(video, stems[video], warn=warn, progress=at, wish=face)
+        except Exception as error:  # the other files are still to be done
+            failed += 1
+            complain(describe(video, error))
+            continue
+        print(f"{report.sheet}  {report}", flush=True)
+    return print_summary(len(videos) - failed, len(places) - len(videos), failed)

@@ -1,0 +1,105 @@
+"""What the commands show on stderr: status, progress, errors, summaries."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from avsr.errors import AvsrError
+
+Progress = Callable[[str, int, int], None]  # part of the work, items done, in all
+
+
+@contextlib.contextmanager
+def show_status(text: str) -> Iterator[Callable[..., None]]:
+    """Show what is being done while it is being done, on a terminal only.
+
+    Yields ``at(done, total, doing="")``, which adds the position in a recording, in seconds of it.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total, doing="": None
+        return
+    began = time.monotonic()
+    from rich.console import Console
+    from rich.markup import escape
+
+    with Console(stderr=True).status(escape(text)) as status:
+
+        def at(done: float, total: float, doing: str = "") -> None:
+            where = f"{text}: {doing}, " if doing else f"{text}: "
+            if done > 0:
+                left = (time.monotonic() - began) * max(0.0, total / done - 1)
+                where += f"{clock(done)} of {clock(total)}, {clock(left)} left"
+            status.update(escape(where.removesuffix(", ")))
+
+        yield at
+
+
+def clock(seconds: float) -> str:
+    """``75.2`` -> ``1:15``, ``3675`` -> ``1:01:15``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@contextlib.contextmanager
+def show_progress() -> Iterator[Progress]:
+    """A bar on stderr per part of the work: ``advance(part, done, total)``."""
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    bars = Bars(console=Console(stderr=True), redirect_stdout=False)
+    tasks: dict[str, TaskID] = {}
+
+    def advance(part: str, done: int, total: int) -> None:
+        bars.start()  # not earlier: before the first part an error should stand alone
+        if part not in tasks:
+            tasks[part] = bars.add_task(part, total=total)
+        bars.update(tasks[part], completed=done, total=total)
+
+    try:
+        yield advance
+    finally:
+        if tasks:
+            bars.stop()
+
+
+def complain(message: str) -> None:
+    """One line on stderr."""
+    print(f"avsr: {message}", file=sys.stderr, flush=True)
+
+
+def listed(text: str | None) -> list[str]:
+    """Names with commas or spaces between -> a list; empty for no text."""
+    return (text or "").replace(",", " ").split()
+
+
+def print_summary(done: int, skipped: int, failed: int) -> int:
+    """Say how several videos went; the exit status."""
+    if done + skipped + failed > 1 or skipped:
+        hint = " (--overwrite does them again)" if skipped else ""
+        complain(f"{done} done, {skipped} skipped{hint}, {failed} failed")
+    return 1 if failed else 0
+
+
+def describe(video: str, error: Exception) -> str:
+    """One line about a file that failed; a bug is raised again where AVSR_DEBUG asks for it."""
+    if isinstance(error, AvsrError):
+        return about(video, str(error))
+    if os.environ.get("AVSR_DEBUG"):
+        raise error
+    return about(video, f"{unexpected(error)}; AVSR_DEBUG=1 shows where")
+
+
+def about(video: str, message: str) -> str:
+    """The message with the file's name in front, unless it already names it."""
+    named = message.startswith((f"{video}:", f"{Path(video)}:"))
+    return message if named else f"{video}: {message}"
+
+
+def unexpected(error: Exception) -> str:
+    """One line about a bug."""
+    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"

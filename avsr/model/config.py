@@ -1,0 +1,82 @@
+"""The configuration of a model: everything that decides the shapes of the network, and presets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from avsr.decoder import DecoderConfig
+from avsr.encoder import AVHubertConfig
+from avsr.errors import ConfigError
+from avsr.languages import LANGUAGES
+from avsr.settings import build_settings
+
+PARTS = ("encoder", "classifier", "decoder", "ctc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Everything that decides the shapes of the network."""
+
+    encoder: AVHubertConfig = field(default_factory=AVHubertConfig)
+    """The audio-visual encoder."""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    """The attention decoder."""
+    classifier_channels: int = 256
+    """Channels of the language classifier's four convolutions."""
+    vocabulary_size: int = 1000
+    """Tokens V, the four special symbols included."""
+    languages: tuple[str, ...] = LANGUAGES
+    """Codes of the languages, in the order of the classifier's outputs."""
+    language_temperature: float = 1.0
+    """What the classifier's logits are divided by, so that its probabilities are those of being
+    right; fitted on validation data."""
+    segment_seconds: float = 20.0
+    """Longest stretch of speech to be given to it: about the longest that it was trained on."""
+    parts: tuple[str, ...] = PARTS
+    """What the network has. An AV-HuBERT that was fine-tuned elsewhere comes without ``classifier``
+    (nor vectors of languages in its decoder) and ``ctc``; a pre-trained one is an ``encoder``."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
+        """Build from ``config.json``'s content; raise ConfigError for unknown keys."""
+        values = dict(values)
+        values["encoder"] = build_settings(AVHubertConfig, values.get("encoder", {}), "encoder")
+        values["decoder"] = build_settings(DecoderConfig, values.get("decoder", {}), "decoder")
+        values["languages"] = tuple(values.get("languages", LANGUAGES))
+        values["parts"] = tuple(values.get("parts", PARTS))
+        return build_settings(cls, values, "model")
+
+    def __post_init__(self) -> None:
+        wrong = [part for part in self.parts if part not in PARTS]
+        if wrong or "encoder" not in self.parts:
+            raise ConfigError(f"model: parts must be an encoder and others of {', '.join(PARTS)}")
+        if not self.language_temperature > 0 or not self.segment_seconds >= 1:
+            raise ConfigError("model: language_temperature > 0 and segment_seconds >= 1 must hold")
+
+
+PRESETS = {
+    "tiny": ModelConfig(
+        encoder=AVHubertConfig(
+            layers=6,
+            dim=256,
+            ffn_dim=1024,
+            heads=4,
+            frontend_width=16,
+            position_kernel=32,
+            prompts=4,
+            dropout=0.0,
+            attention_dropout=0.0,
+            layerdrop=0.0,
+        ),
+        decoder=DecoderConfig(
+            layers=3, dim=256, ffn_dim=1024, heads=4, dropout=0.05, attention_dropout=0.0
+        ),
+        classifier_channels=128,
+        vocabulary_size=512,
+    ),
+    "base": ModelConfig(),
+    "large": ModelConfig(
+        encoder=AVHubertConfig(layers=24, dim=1024, ffn_dim=4096, heads=16),
+        decoder=DecoderConfig(layers=9, dim=1024, ffn_dim=4096, heads=8),
+    ),
+}

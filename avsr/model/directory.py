@@ -1,0 +1,161 @@
+"""A model directory on disk: written whole or not at all, read without unpickling anything.
+
+It holds ``config.json``, ``model.safetensors`` (fp16 or fp32; bf16 or int8 as ``avsr export``
+writes it), ``tokenizer.model``, ``README.md`` (the model card) and, with language models,
+``lm.safetensors``. Weights that are stored in the format in which they are computed with, fp32 and
+bf16, are mapped into memory instead of read.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from avsr.decoder import BOS, Tokenizer
+from avsr.errors import ModelError
+from avsr.model.config import ModelConfig
+from avsr.model.meta_init import garbage_waits
+from avsr.model.network import AVSRModel
+from avsr.model.quantization import Precision, lower
+from avsr.model.weights import load_weights
+from avsr.runtime.atomic_files import replace_bytes, replacing
+from avsr.search import NgramModel, load_ngrams, pack_ngrams
+
+WEIGHTS = "model.safetensors"
+ONNX = "encoder.onnx"  # stands with other graphs in place of WEIGHTS
+
+
+@garbage_waits()
+def load_directory(
+    directory: str | os.PathLike[str], precision: Precision = "fp32", *, packed: bool = False
+) -> AVSRModel:
+    """Read a model directory, in evaluation mode, on the CPU.
+
+    Args:
+        directory: Folder that ``save_directory`` or ``write_directory`` wrote.
+        precision: Number format for matrix products; ``auto`` takes the one that is stored.
+        packed: Lay the weights out for this CPU. The model is faster then and cannot be trained.
+
+    Raises:
+        ModelError: The directory is incomplete, broken, or does not fit its configuration.
+    """
+    path = Path(directory)
+    model = load_outline(path, WEIGHTS)
+    model.precision = load_weights(model, path / WEIGHTS, precision, packed=packed)
+    if packed and model.precision == "fp32":
+        model.encoder.frontend.laid_out = False  # done at first use, when the weights are read
+    else:
+        model.encoder.frontend.use_channels_last()
+    if model.precision != "fp32":
+        lower(model, attention=packed)
+    return model.eval()
+
+
+def load_outline(path: Path, required_file: str) -> AVSRModel:
+    """Read configuration, tokenizer and language models of a directory, but no weights.
+
+    Raises:
+        ModelError: The directory lacks ``config.json`` or ``required_file``, or one is broken.
+    """
+    for name in ("config.json", required_file):
+        if not (path / name).is_file():
+            raise ModelError(f"{path} is not a model directory: it has no {name}")
+    config = read_config(path)
+    tokenizer = None
+    if "decoder" in config.parts:
+        tokenizer = Tokenizer.load(path / "tokenizer.model")
+        if len(tokenizer) != config.vocabulary_size:
+            raise ModelError(
+                f"{path}: the tokenizer has {len(tokenizer)} tokens, "
+                f"config.json says {config.vocabulary_size}"
+            )
+    model = AVSRModel.skeleton(config, tokenizer)
+    if (path / "lm.safetensors").exists():
+        model.language_models = load_ngrams(path / "lm.safetensors", BOS)
+        unfit = [
+            code
+            for code, ngrams in model.language_models.items()
+            if ngrams.vocabulary_size != config.vocabulary_size or code not in config.languages
+        ]
+        if unfit:
+            raise ModelError(
+                f"{path / 'lm.safetensors'} does not fit the model: {', '.join(unfit)}"
+            )
+    return model
+
+
+def read_config(path: Path) -> ModelConfig:
+    """Read the ``config.json`` of a model directory; raise ModelError if it is broken."""
+    try:
+        return ModelConfig.from_dict(json.loads((path / "config.json").read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
+
+
+def save_directory(
+    model: AVSRModel, directory: str | os.PathLike[str], *, card: str, half: bool = True
+) -> None:
+    """Write a network as a model directory; each file appears when it is complete.
+
+    Args:
+        model: A network in fp32.
+        directory: Folder to write into; made if it does not exist.
+        card: Text of its ``README.md``.
+        half: Store the weights in fp16.
+
+    Raises:
+        ModelError: The model has a decoder and no tokenizer, or was loaded in bf16 or int8.
+    """
+    if model.precision != "fp32":
+        raise ModelError(f"a model in {model.precision} cannot be saved: load it in fp32")
+    weights = {
+        name: value.half() if half and value.is_floating_point() else value
+        for name, value in model.state_dict().items()
+    }
+    write_directory(directory, model.config, weights, model.tokenizer, card, model.language_models)
+
+
+def write_directory(
+    directory: str | os.PathLike[str],
+    config: ModelConfig,
+    weights: Mapping[str, Tensor] | None,
+    tokenizer: Tokenizer | None,
+    card: str,
+    language_models: Mapping[str, NgramModel] | None = None,
+) -> None:
+    """Write a model directory with weights as they are (None: none), each file whole or not at all.
+
+    Raises ModelError for a decoder without tokenizer.
+    """
+    if tokenizer is None and "decoder" in config.parts:
+        raise ModelError("a model without tokenizer cannot be saved as a model directory")
+    path = Path(directory)
+    path.mkdir(parents=True, exist_ok=True)
+    replace_bytes(path / "config.json", (json.dumps(asdict(config), indent=2) + "\n").encode())
+    if tokenizer is not None:
+        replace_bytes(path / "tokenizer.model", tokenizer.model)
+    replace_bytes(path / "README.md", card.encode())
+    if language_models:
+        replace_bytes(path / "lm.safetensors", pack_ngrams(language_models))
+    else:
+        (path / "lm.safetensors").unlink(missing_ok=True)  # of a model that stood there before
+    if weights is None:
+        return
+    with replacing(path / WEIGHTS) as temporary:
+        save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
+
+
+def read_licence(directory: str | os.PathLike[str]) -> str:
+    """What the card of a model directory says in its line ``Licence: ...`` or ``license: ...``."""
+    card = Path(directory) / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    found = re.search(r"^Licen[cs]e: *(\S.*)$", text, re.MULTILINE | re.IGNORECASE)
+    licence = found[1].strip() if found else "its card does not say"
+    if re.search(r"\bnc\b", licence, re.IGNORECASE) and "non-commercial" not in licence.lower():
+        licence += " (non-commercial use only)"
+    return licence

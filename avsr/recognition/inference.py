@@ -1,0 +1,215 @@
+"""One batch of recordings through the network: features, languages, hypotheses, transcripts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from avsr import audio
+from avsr.decoder.tokenizer import BLANK
+from avsr.encoder import EncoderOutput, fill_blank, normalize_mouth
+from avsr.language import SURE, UNKNOWN, probabilities
+from avsr.languages import check_language_option, check_languages
+from avsr.model.network import AVSRModel
+from avsr.rates import CROP_SIZE, FBANK_DIM
+from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.recording import Recording
+from avsr.recognition.threads import in_few_threads
+from avsr.search import Hypothesis
+from avsr.search.alignment import align
+from avsr.transcript import Transcript, Word
+from avsr.transcript.words import time_words
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the network says of a batch of recordings before anything is searched."""
+
+    output: EncoderOutput
+    ctc_log_probs: torch.Tensor | None
+    """(B, T, V); None for a model without CTC head."""
+    language_probs: torch.Tensor
+    """(B, languages), on the CPU; all the same for a model without classifier."""
+    lengths: torch.Tensor
+    """(B,) frames."""
+
+
+@in_few_threads
+@torch.inference_mode()
+def encode(model: AVSRModel, recordings: Sequence[Recording], language: str = "auto") -> Encoded:
+    """Encode recordings of one modality in one batch; ``language`` as in TranscribeOptions."""
+    if len({r.modality for r in recordings}) != 1:
+        raise ValueError("a batch must be of one modality")
+    fbank, mouth, visual, padding_mask = _batch(recordings, model.device)
+    output = model.encode(fbank, mouth, padding_mask, visual=visual)
+    return Encoded(
+        output=output,
+        ctc_log_probs=model.ctc_log_probs(output) if model.has("ctc") else None,
+        language_probs=_language_probs(model, output, language),
+        lengths=torch.tensor([r.num_frames for r in recordings], device=model.device),
+    )
+
+
+@in_few_threads
+@torch.inference_mode()
+def decode(
+    model: AVSRModel, encoded: Encoded, languages: torch.Tensor, options: TranscribeOptions
+) -> list[Hypothesis]:
+    """The best hypothesis of each recording, in the ``languages`` (B,) of the model's order."""
+    found = model.decode(
+        encoded.output,
+        languages.to(model.device),
+        encoded.lengths,
+        encoded.ctc_log_probs,
+        options.search(bool(model.language_models), model.has("ctc")),
+    )
+    return [hypotheses[0] for hypotheses in found]
+
+
+def recognize(
+    model: AVSRModel, recordings: Sequence[Recording], options: TranscribeOptions
+) -> list[Transcript]:
+    """Transcribe recordings of one modality in one batch."""
+    return [transcript for transcript, _ in recognize_scored(model, recordings, options)]
+
+
+@torch.inference_mode()
+def recognize_scored(
+    model: AVSRModel, recordings: Sequence[Recording], options: TranscribeOptions
+) -> list[tuple[Transcript, float]]:
+    """Like ``recognize``, each transcript with the decoder's mean natural-log probability of its
+    tokens.
+    """
+    languages = model.config.languages
+    check_language_option(options.language, languages)
+    encoded = encode(model, recordings, options.language)
+    told = [options.language] * len(recordings)
+    if options.detects:
+        told = [languages[best] for best in encoded.language_probs.argmax(-1).tolist()]
+    found = recognize_encoded(model, recordings, encoded, told, options)
+    return [(admit_doubt(transcript, options), score) for transcript, score in found]
+
+
+def admit_doubt(transcript: Transcript, options: TranscribeOptions) -> Transcript:
+    """Call the language unknown where it was found out and is not likely enough."""
+    code = transcript.language
+    if not options.detects or transcript.language_probs.get(code, 1.0) >= SURE:
+        return transcript
+    return replace(
+        transcript,
+        language=UNKNOWN,
+        warnings=(
+            *transcript.warnings,
+            f"the language is not sure; the words are in '{code}'",
+        ),
+    )
+
+
+def recognize_encoded(
+    model: AVSRModel,
+    recordings: Sequence[Recording],
+    encoded: Encoded,
+    languages: Sequence[str],
+    options: TranscribeOptions,
+) -> list[tuple[Transcript, float]]:
+    """Transcribe what was encoded, each recording in its language of ``languages``; with scores."""
+    codes = model.config.languages
+    chosen = torch.tensor([codes.index(code) for code in languages])
+    found = decode(model, encoded, chosen, options)
+    knows = model.names_languages
+    return [
+        (
+            _transcript(
+                model,
+                recording,
+                best,
+                time_hypothesis(model, best, encoded.ctc_log_probs, i, recording.num_frames),
+                dict(zip(codes, encoded.language_probs[i].tolist(), strict=True)) if knows else {},
+                languages[i] if knows or not options.detects else UNKNOWN,
+            ),
+            best.attention_score / max(1, len(best.token_scores)),
+        )
+        for i, (recording, best) in enumerate(zip(recordings, found, strict=True))
+    ]
+
+
+def _language_probs(model: AVSRModel, encoded: EncoderOutput, language: str) -> torch.Tensor:
+    """(B, languages) on the CPU; the same for every language where there is no classifier."""
+    known = model.config.languages
+    if not model.has("classifier"):
+        return torch.full((len(encoded.features), len(known)), 1 / len(known))
+    allowed = (
+        [known.index(c) for c in check_languages(language, known)] if "," in language else None
+    )
+    logits = model.language_logits(encoded)
+    return probabilities(logits, model.config.language_temperature, allowed).cpu()
+
+
+def _batch(
+    recordings: Sequence[Recording], device: torch.device
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+    """Filterbank, mouths or outputs of the visual front end, padding mask; None: not there."""
+    lengths = [r.num_frames for r in recordings]
+    longest = max(lengths)
+    fbank = mouth = visual = padding_mask = None
+    if recordings[0].waveform is not None:
+        fbank = torch.zeros(len(recordings), longest, FBANK_DIM)
+    seen = [r.visual for r in recordings if r.visual is not None]
+    if len(seen) == len(recordings):
+        visual = torch.nn.utils.rnn.pad_sequence(seen, batch_first=True)
+    elif recordings[0].mouth is not None:
+        mouth = torch.zeros(len(recordings), longest, CROP_SIZE, CROP_SIZE)
+    for i, (recording, length) in enumerate(zip(recordings, lengths, strict=True)):
+        if fbank is not None and recording.waveform is not None:
+            features = audio.audio_features(recording.waveform, length)
+            fbank[i, :length] = torch.from_numpy(features)
+        if mouth is not None and recording.mouth is not None:
+            mouth[i, :length] = normalize_mouth(fill_blank(torch.from_numpy(recording.mouth)))
+    if len(set(lengths)) > 1:
+        padding_mask = torch.arange(longest)[None] >= torch.tensor(lengths)[:, None]
+    tensors = (fbank, mouth, visual, padding_mask)
+    return tuple(None if t is None else t.to(device) for t in tensors)  # type: ignore[return-value]
+
+
+def _transcript(
+    model: AVSRModel,
+    recording: Recording,
+    best: Hypothesis,
+    words: tuple[Word, ...],
+    probs: dict[str, float],
+    language: str,
+) -> Transcript:
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+    return Transcript(
+        file=recording.name,
+        language=language,
+        language_probs=probs,
+        text=tokenizer.decode(best.tokens),
+        modality=recording.modality,
+        words=words,
+        warnings=recording.warnings,
+        duration=recording.duration,
+        faces=recording.faces(),
+        mouth=recording.track,
+    )
+
+
+@in_few_threads
+@torch.inference_mode()
+def see(model: "AVSRModel", mouth: object) -> Tensor:
+    """Outputs (T, C) of the visual front end for mouth crops (T, 96, 96) uint8, on the CPU."""
+    crops = normalize_mouth(fill_blank(torch.as_tensor(mouth)))
+    return model.encoder.frontend(crops[None].to(model.device))[0].cpu()
+
+
+def time_hypothesis(
+    model: AVSRModel, hypothesis: Hypothesis, ctc_log_probs: Tensor | None, index: int, length: int
+) -> tuple[Word, ...]:
+    """When the words of row ``index`` of a batch, of ``length`` frames, are said, if known."""
+    if ctc_log_probs is None:
+        return ()
+    spans = align(ctc_log_probs[index, :length], hypothesis.tokens, BLANK)
+    assert model.tokenizer is not None
+    return () if spans is None else time_words(model.tokenizer.pieces(hypothesis.tokens), spans)

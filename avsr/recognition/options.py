@@ -1,0 +1,69 @@
+"""What a caller may choose for a transcription. It loads neither torch nor mediapipe."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from avsr.errors import ConfigError
+from avsr.transcript import Modality
+
+if TYPE_CHECKING:
+    from avsr.search import SearchOptions
+
+LENGTH_BONUS = 0.5  # nats a token, against a language model's liking for short texts
+FACE_CHOICES = ("auto", "largest", "left", "right", "every")  # or the number of a face
+LONG_SECONDS = 20.0  # longer recordings are cut at pauses
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscribeOptions:
+    """What a caller may choose for a transcription."""
+
+    modality: Modality = "av"
+    """What to use where it is there: sound and lips, sound only, lips only."""
+    language: str = "auto"
+    """Code of the spoken language, codes with commas between for the classifier's choice among
+    these, or ``auto`` for its choice."""
+    beam_size: int = 5
+    """Hypotheses kept by the search."""
+    ctc_weight: float = 0.3
+    """Share of CTC in the search's score, 0 to 1."""
+    lm_weight: float = 0.4
+    """Weight of the model's language model, if it has one, on top of the others."""
+    sync: bool = True
+    """Whether lips that run before or behind the sound are put right."""
+    face: str = "auto"
+    """Whose lips are read: ``auto`` for the one that speaks, ``largest``, ``left`` or ``right`` in
+    the picture, the number of a face, or ``every`` for segments of each face."""
+
+    def __post_init__(self) -> None:
+        if self.modality not in ("av", "audio", "video"):
+            raise ConfigError(f"modality '{self.modality}' must be av, audio or video")
+        check_face(self.face, self.modality)
+        self.search()
+
+    @property
+    def detects(self) -> bool:
+        """Whether the language is to be found out."""
+        return self.language == "auto" or "," in self.language
+
+    def search(self, with_lm: bool = True, with_ctc: bool = True) -> "SearchOptions":
+        """Options of the beam search; an empty transcript is allowed."""
+        from avsr.search import SearchOptions  # loads torch
+
+        return SearchOptions(
+            beam_size=self.beam_size,
+            ctc_weight=self.ctc_weight,
+            lm_weight=self.lm_weight if with_lm else 0.0,
+            length_penalty=0.0 if with_ctc else 1.0,  # without CTC sums are best for short texts
+            length_bonus=LENGTH_BONUS if with_lm and self.lm_weight else 0.0,
+            min_len=0,
+        )
+
+
+def check_face(wish: str, modality: Modality = "av") -> None:
+    """Raise ConfigError for a face that nobody can choose."""
+    if wish not in FACE_CHOICES and not (wish.isdecimal() and int(wish) > 0):
+        known = ", ".join(FACE_CHOICES)
+        raise ConfigError(f"face '{wish}' must be one of {known}, or a number from 1 on")
+    if wish != "auto" and modality == "audio":
+        raise ConfigError("a face cannot be chosen where only the sound is transcribed")

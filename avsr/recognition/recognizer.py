@@ -1,0 +1,185 @@
+"""A network with everything around it: files and arrays in, transcripts and languages out."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from avsr.face import is_covered
+from avsr.hub import load_network
+from avsr.model.network import AVSRModel
+from avsr.model.quantization import Precision
+from avsr.recognition.inference import recognize
+from avsr.recognition.language_id import language_probabilities
+from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.pipeline import transcribe_file
+from avsr.recognition.reading import read_recording
+from avsr.recognition.recording import COVERED, Recording
+from avsr.runtime.progress import Progress, telling
+from avsr.transcript import Modality, Transcript
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+
+class Recognizer:
+    """Transcribes recordings with one network. ``avsr.load_model`` makes it."""
+
+    def __init__(self, network: AVSRModel) -> None:
+        """``network`` is in evaluation mode, as ``avsr.hub.load_network`` returns it."""
+        self.network = network
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes of the languages that the network knows."""
+        return self.network.config.languages
+
+    def transcribe(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Transcript:
+        """Transcribe a media file.
+
+        Args:
+            path: Media file in any format that FFmpeg reads.
+            progress: Called with (seconds done, seconds in all, what is being done). What it raises
+                cancels the work and reaches the caller.
+            options: Fields of ``TranscribeOptions``: ``modality``, ``language``, ``face``, ...
+
+        Returns:
+            The transcript, with language, words, times, warnings and segments.
+
+        Raises:
+            MediaError: The file cannot be read or holds nothing to transcribe.
+            LanguageError: ``language`` is not one that the network knows.
+            ConfigError: An option is out of bounds.
+            Interrupted: Ctrl-C within a long recording; it carries the finished segments.
+        """
+        with telling(progress):
+            return transcribe_file(self.network, path, TranscribeOptions(**options))
+
+    def transcribe_arrays(
+        self, waveform: "ndarray | None", mouth: "ndarray | None", **options: Any
+    ) -> Transcript:
+        """Transcribe sound, mouth crops, or both.
+
+        Args:
+            waveform: (S,) float32 in [-1, 1] at 16 kHz, or None.
+            mouth: (T, 96, 96) uint8 grey crops at 25 Hz, or None. A covered mouth is not read where
+                there is sound; a warning says so.
+            options: Fields of ``TranscribeOptions``.
+
+        Returns:
+            The transcript.
+
+        Raises:
+            LanguageError: ``language`` is not one that the network knows.
+            ConfigError: An option is out of bounds.
+        """
+        notes: tuple[str, ...] = ()
+        if waveform is not None and mouth is not None and is_covered(mouth):
+            mouth, notes = None, (COVERED, "the sound is transcribed without lips")
+        recording = Recording(name="", waveform=waveform, mouth=mouth, warnings=notes)
+        return recognize(self.network, [recording], TranscribeOptions(**options))[0]
+
+    def detect_language(
+        self, path: str | os.PathLike[str], *, modality: Modality = "av"
+    ) -> dict[str, float]:
+        """Probability of each language code in a media file, the most likely first.
+
+        Raises:
+            MediaError: The file cannot be read or holds nothing to judge by.
+            ModelError: The network has no language classifier.
+        """
+        recording = read_recording(path, modality, model=self.network)
+        return language_probabilities(self.network, recording)
+
+
+def load_model(
+    name: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> Recognizer:
+    """Load a model to transcribe with.
+
+    Args:
+        name: A bundled name (None: the default one), a model directory, or ``hf://owner/name``.
+        device: ``cpu``, ``cuda`` or ``auto`` (a GPU if there is one).
+        precision: Number format for matrix products: ``fp32``, ``bf16``, ``int8`` (CPU only), or
+            ``auto``, the format in which the model is stored.
+
+    Returns:
+        A recognizer; its ``network`` is the PyTorch module.
+
+    Raises:
+        ModelError: There is no such model, device or precision, or the model writes no text.
+
+    Example:
+        >>> import avsr
+        >>> model = avsr.load_model()
+        >>> model.transcribe("demo/examples/de.mp4").language
+        'de'
+    """
+    return Recognizer(load_network(name, device, precision))
+
+
+def as_recognizer(model: "Recognizer | str | os.PathLike[str] | None") -> Recognizer:
+    """``model`` itself if it is loaded, else the model of that name."""
+    return model if isinstance(model, Recognizer) else load_model(model)
+
+
+def transcribe(
+    path: str | os.PathLike[str],
+    *,
+    model: "Recognizer | str | os.PathLike[str] | None" = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Transcript:
+    """Transcribe one media file.
+
+    Args:
+        path: Media file in any format that FFmpeg reads.
+        model: A loaded model, or its name as for ``load_model``. Default: the bundled model.
+        progress: As for ``Recognizer.transcribe``.
+        options: Fields of ``TranscribeOptions``: ``modality``, ``language``, ``face``, ...
+
+    Returns:
+        The transcript, with language, words, times, warnings and segments.
+
+    Raises:
+        AvsrError: As for ``load_model`` and ``Recognizer.transcribe``.
+
+    Example:
+        >>> import avsr
+        >>> avsr.transcribe("demo/examples/de.mp4").text
+        'seine der wir der am'
+    """
+    return as_recognizer(model).transcribe(path, progress=progress, **options)
+
+
+def detect_language(
+    path: str | os.PathLike[str],
+    *,
+    model: "Recognizer | str | os.PathLike[str] | None" = None,
+    modality: Modality = "av",
+) -> dict[str, float]:
+    """Tell which language is spoken in a media file, without its words.
+
+    Args:
+        path: Media file in any format that FFmpeg reads.
+        model: A loaded model, or its name as for ``load_model``. Default: the bundled model.
+        modality: ``av`` (sound and lips), ``audio`` or ``video``.
+
+    Returns:
+        Probability of each language code, the most likely first.
+
+    Raises:
+        AvsrError: As for ``load_model`` and ``Recognizer.detect_language``.
+
+    Example:
+        >>> import avsr
+        >>> next(iter(avsr.detect_language("demo/examples/de.mp4")))
+        'de'
+    """
+    return as_recognizer(model).detect_language(path, modality=modality)

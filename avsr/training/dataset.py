@@ -1,0 +1,75 @@
+"""TODO."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avsr.corpus import StoredSample, decode_audio, decode_mouth, open_shards
+from avsr.errors import CorpusError
+from avsr.rates import FPS
+from avsr.training.config import CorpusConfig
+
+
+class Utterances:
+    """All utterances of some corpora; sound and lips stay in their shards."""
+
+    def __init__(self, samples: Sequence[StoredSample], languages: Sequence[str]) -> None:
+        self.samples = samples
+        self.num_languages = len(languages)
+        self.language_ids = np.array([languages.index(s.record.language) for s in samples])
+        self.lengths = np.array([num_frames(s) for s in samples])
+        self.has_video = np.array([s.has_mouth for s in samples])
+        self.phone_ids = {
+            symbol: i
+            for i, symbol in enumerate(
+                sorted({p["phone"] for s in samples for p in s.record.phones or ()})
+            )
+        }
+        self.visual: list[np.ndarray] | None = None  # per utterance (variants, T, C) fp16
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def waveform(self, index: int) -> np.ndarray:
+        """(S,) float32 in [-1, 1]."""
+        sample = self.samples[index]
+        try:
+            waveform = decode_audio(sample.audio).astype(np.float32)
+        except CorpusError as error:
+            raise CorpusError(f"{sample.record.utterance_id}: {error}") from error
+        waveform /= 32768.0
+        return waveform
+
+    def mouth(self, index: int) -> Tensor:
+        """(T, 96, 96) uint8."""
+        encoded = self.samples[index].mouth
+        assert encoded is not None
+        return torch.from_numpy(decode_mouth(encoded)[: self.lengths[index]])
+
+
+def num_frames(sample: StoredSample) -> int:
+    """Video frames of an utterance, from its times."""
+    record = sample.record
+    return max(1, round((record.end - record.start) * FPS))
+
+
+def read_utterances(
+    corpora: Sequence[CorpusConfig], languages: Sequence[str]
+) -> tuple[Utterances, np.ndarray]:
+    """Read corpora and return them with the pool of indices that an epoch visits."""
+    samples: list[StoredSample] = []
+    pool: list[int] = []
+    for corpus in corpora:
+        first = len(samples)
+        samples += [
+            s
+            for s in open_shards(Path(corpus.path), corpus.split)
+            if s.record.language in languages
+        ]
+        if len(samples) == first:
+            raise CorpusError(f"{corpus.path} has no {corpus.split} utterances in {languages}")
+        pool += list(range(first, len(samples))) * corpus.repeat
+    return Utterances(samples, languages), np.array(pool)

@@ -20,9 +20,9 @@ def run() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     gc.set_threshold(NEW_OBJECTS)
     if sys.argv[1:2] == ["train"]:
-        from avsr.runtime.malloc import keep_freed_memory
+        from avsr.runtime.malloc import disable_malloc_trim
 
-        keep_freed_memory()
+        disable_malloc_trim()
     status = main()
     gc.freeze()  # Python would look through all that is left, for half a second, before it ends
     sys.exit(status)

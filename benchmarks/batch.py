@@ -48,7 +48,7 @@ def measure(runs: int) -> dict[str, Any]:
             start = time.perf_counter()
             one_by_one = [model.transcribe(clip) for clip in clips]
             middle = time.perf_counter()
-            at_once = list(transcribe_batches(model, clips, TranscribeOptions()))
+            at_once = list(transcribe_batches(model.network, clips, TranscribeOptions()))
             together.append(time.perf_counter() - middle)
             alone.append(middle - start)
     texts = [getattr(result, "text", None) for result in at_once]

@@ -58,7 +58,7 @@ def foreign_shapes(size: str) -> dict[str, tuple[int, ...]]:
     sizes = PRESETS["base" if size == "base" else "large"]
     if size == "muavic":
         sizes = dataclasses.replace(sizes, decoder=PRESETS["base"].decoder)
-    own = AVSRModel.skeleton(sizes).state_dict()
+    own = AVSRModel.on_meta(sizes).state_dict()
     shapes = {PREFIX + "mask_emb": (104,), PREFIX + "label_embs_concat": (UNITS, 256)}
     for name, weight in own.items():
         theirs = foreign_name(name)

@@ -35,7 +35,9 @@ def run(corpus: str, out: str) -> dict[str, Any]:
 
     recipe = yaml.safe_load(RECIPE.read_text())
     stage = recipe["stages"][0] | {"updates": UPDATES}
-    kept = {name: recipe[name] for name in ("seed", "visual_variants", "visual_damage")}
+    kept = {
+        name: recipe[name] for name in ("seed", "visual_variants", "visual_corruption_probability")
+    }
     changed = {"out": out, "init": "tiny", "corpora": [{"path": corpus}], "stages": [stage]}
     path = Path(out) / "recipe.yaml"
     path.write_text(yaml.safe_dump(kept | changed))

@@ -18,16 +18,16 @@ import gradio as gr
 from avsr import AvsrError, Transcript, load_model
 from avsr.languages import language_name
 from avsr.model.quantization import Precision
-from avsr.runtime.progress import Progress, telling
+from avsr.runtime.progress import Progress, listen_progress
 from avsr.transcript import FORMATS, reads_right_to_left
 from demo.closeup import show_closely
-from demo.intake import Shelf, describe, examples_of, language_choices
-from demo.jobs import Desk, StoppedError, render_position
+from demo.intake import ModelRegistry, describe, examples_of, language_choices
+from demo.jobs import JobQueue, StoppedError, render_position
 from demo.laboratory import Reader, add_laboratory
 from demo.limits import Limits, check_upload, plainly, read_limits
 from demo.player import (
     SCRIPT,
-    Shown,
+    ResultView,
     edit_word,
     face_boxes,
     mouth_video,
@@ -93,8 +93,8 @@ def build_app(
     allowed = limits or Limits()
     transcriber: Transcriber = load_model() if model is None else model
     folder = Path(tempfile.gettempdir())
-    desk = Desk(allowed.jobs, allowed.waiting)
-    shelf = Shelf(transcriber, name)
+    desk = JobQueue(allowed.jobs, allowed.waiting)
+    shelf = ModelRegistry(transcriber, name)
 
     def transcribe(
         video: str, progress: Progress, chosen: str | None = None, **options: Any
@@ -147,7 +147,7 @@ def build_app(
         if result is None:
             return
         info = check_upload(chosen, allowed)
-        now = Shown(
+        now = ResultView(
             transcript=dataclasses.replace(result, mouth=None),
             video=chosen,
             mouth=mouth_video(seen(result), folder),
@@ -192,12 +192,12 @@ def build_app(
         return None
 
     def look_closer(
-        now: Shown, event: gr.EventData, request: gr.Request
+        now: ResultView, event: gr.EventData, request: gr.Request
     ) -> Iterator[dict[Any, Any]]:
         """Face and mouth of the part of a long recording that is playing."""
 
-        def work(progress: Progress) -> Shown:
-            with telling(progress):
+        def work(progress: Progress) -> ResultView:
+            with listen_progress(progress):
                 return show_closely(now, float(event.time), folder)
 
         closer = yield from follow(work, request.session_hash)
@@ -205,7 +205,7 @@ def build_app(
             player.temp_files.add(closer.mouth)
             yield {**idle(), shown: closer, player: render_player(closer)}
 
-    def show(now: Shown) -> dict[Any, Any]:
+    def show(now: ResultView) -> dict[Any, Any]:
         player.temp_files.update(path for path in (now.mouth,) if path)  # for gradio to remove
         files = text_files(now.transcript, now.video, folder)
         return {
@@ -214,7 +214,7 @@ def build_app(
             **{downloads[name]: str(files[name]) for name in OFFERED},
         }
 
-    def correct(now: Shown, event: gr.EventData) -> dict[Any, Any]:
+    def correct(now: ResultView, event: gr.EventData) -> dict[Any, Any]:
         """A word was edited."""
         try:
             transcript = edit_word(now.transcript, int(event.index), str(event.text))

@@ -9,11 +9,11 @@ import numpy as np
 
 from avsr import AvsrError
 from avsr.audio import vowel_level
-from avsr.face import Cast, MouthTrack, choose_face, track_faces
+from avsr.face import FaceRegistry, MouthTrack, choose_face, track_faces
 from avsr.media import MediaInfo, probe, read_pictures, stream_waveform
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.runtime.progress import counted
-from demo.player import Shown, face_boxes, mouth_video, part_at
+from avsr.runtime.progress import report_frames
+from demo.player import ResultView, face_boxes, mouth_video, part_at
 
 SECONDS = 8.0  # that are looked at in one go
 
@@ -33,8 +33,8 @@ class Closeup:
 
 
 @lru_cache(maxsize=4)
-def look_closely(path: str, start: float, wish: str, seconds: float = SECONDS) -> Closeup:
-    """A recording from ``start`` (s) on for at most ``seconds``; ``wish`` says whose mouth.
+def look_closely(path: str, start: float, choice: str, seconds: float = SECONDS) -> Closeup:
+    """A recording from ``start`` (s) on for at most ``seconds``; ``choice`` says whose mouth.
 
     What comes before is not decoded. Faces are numbered from the recording's beginning, so that
     later on a face that was wished for by its number is the one that speaks. Raises AvsrError
@@ -45,14 +45,14 @@ def look_closely(path: str, start: float, wish: str, seconds: float = SECONDS) -
         raise AvsrError("there is no picture")
     length = min(seconds, info.duration - start)
     frames = islice(read_pictures(path, start=start), round(length * FPS))
-    faces = Cast().number(track_faces(counted(frames, length)))
+    faces = FaceRegistry().number(track_faces(report_frames(frames, length)))
     waveform = level = None
     if info.has_audio:
         waveform = _hear(path, start, faces.num_frames)
         level = vowel_level(waveform)
-    if start and wish.isdecimal():
-        wish = "auto"
-    return Closeup(info, start, waveform, choose_face(faces, wish, level))
+    if start and choice.isdecimal():
+        choice = "auto"
+    return Closeup(info, start, waveform, choose_face(faces, choice, level))
 
 
 def _hear(path: str, start: float, num_frames: int) -> np.ndarray:
@@ -68,7 +68,7 @@ def _hear(path: str, start: float, num_frames: int) -> np.ndarray:
     return np.concatenate(kept)
 
 
-def show_closely(shown: Shown, time: float, folder: Path) -> Shown:
+def show_closely(shown: ResultView, time: float, folder: Path) -> ResultView:
     """A long result with face and mouth of the segment at ``time`` (s), or of its beginning.
 
     Raises AvsrError where no face speaks in it.

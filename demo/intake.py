@@ -15,7 +15,7 @@ import numpy as np
 
 from avsr import AvsrError, load_model
 from avsr.errors import MediaError
-from avsr.face import Face, FaceFinder
+from avsr.face import Face, FaceDetector
 from avsr.hub import DEFAULT_MODEL, Listed, list_models
 from avsr.languages import LANGUAGES, language_name
 from avsr.media import MediaInfo, read_frames
@@ -55,7 +55,7 @@ def _faces(path: Path) -> str:
     shown: np.ndarray | None = None
     most: list[Face] = []
     try:
-        with _looking, FaceFinder() as finder:
+        with _looking, FaceDetector() as finder:
             for frame in islice(read_frames(path, max_side=SIDE), 0, LOOKED_AT, STEP):
                 faces = finder.find(frame)
                 if len(faces) > len(most):
@@ -82,7 +82,7 @@ def _thumbnail(frame: np.ndarray, box: np.ndarray) -> str:
     return f'<img alt="face" src="data:image/jpeg;base64,{data}">'
 
 
-class Shelf:
+class ModelRegistry:
     """The models that a visitor may choose from, one in memory beside the one that is served."""
 
     def __init__(self, served: Any, name: str | None = None) -> None:
@@ -129,7 +129,7 @@ class Shelf:
         )
 
 
-def language_choices(shelf: Shelf, name: str) -> list[tuple[str, str]]:
+def language_choices(shelf: ModelRegistry, name: str) -> list[tuple[str, str]]:
     """What may be chosen as the spoken language of a model."""
     return [("Find out", "auto"), *((language_name(code), code) for code in shelf.languages(name))]
 

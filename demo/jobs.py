@@ -16,7 +16,7 @@ from avsr.errors import AvsrError
 from avsr.runtime.progress import Progress
 
 LOOK = 0.4  # s between two looks at a job; each costs the server and the browser some work
-TRUSTED = 0.1  # share of the work after which the time left is worth telling
+TRUSTED = 0.1  # share of the work after which the time left is worth listen_progress
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class Position:
 class Job(Generic[T]):
     """Work that waits, runs or is over."""
 
-    def __init__(self, work: Callable[[Progress], T], owner: object, desk: "Desk") -> None:
+    def __init__(self, work: Callable[[Progress], T], owner: object, desk: "JobQueue") -> None:
         self.owner = owner
         self.future: Future[T] = Future()
         self.began: float | None = None
@@ -104,7 +104,7 @@ class Job(Generic[T]):
             raise StoppedError from error
 
 
-class Desk:
+class JobQueue:
     """Takes jobs and has ``places`` of them done at a time; ``waiting`` more may wait."""
 
     def __init__(self, places: int = 1, waiting: int = 20) -> None:

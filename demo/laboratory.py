@@ -22,12 +22,12 @@ from avsr.evaluation import Corruption, Noise, NoiseLibrary, normalize_text, wor
 from avsr.media import write_video
 from avsr.rates import SAMPLE_RATE
 from avsr.recognition.recording import COVERED
-from avsr.runtime.progress import Progress, report, telling
+from avsr.runtime.progress import Progress, listen_progress, report
 from avsr.transcript import reads_right_to_left
 from demo.closeup import SECONDS, look_closely
-from demo.intake import Shelf
-from demo.jobs import Desk, StoppedError, render_position
-from demo.player import Shown, enlarge, file_address
+from demo.intake import ModelRegistry
+from demo.jobs import JobQueue, StoppedError, render_position
+from demo.player import ResultView, enlarge, file_address
 
 NOISES = [
     ("Many people talking", "babble"),
@@ -64,7 +64,7 @@ class Scene:
     mouth: np.ndarray
 
 
-def read_scene(shown: Shown) -> Scene:
+def read_scene(shown: ResultView) -> Scene:
     """The part that is shown closely. Raises AvsrError where sound or a face is missing."""
     part = look_closely(shown.video, shown.since, shown.face)
     if part.waveform is None:
@@ -136,7 +136,7 @@ def share_right(said: Transcript, understood: Transcript) -> float:
 
 
 def compare(
-    model: Reader, shown: Shown, kind: str, snr_db: float, picture: str, **options: Any
+    model: Reader, shown: ResultView, kind: str, snr_db: float, picture: str, **options: Any
 ) -> tuple[Scene, Transcript, dict[str, Transcript]]:
     """The spoilt scene, the reading in quiet, and the three readings of what is spoilt."""
     scene = read_scene(shown)
@@ -148,7 +148,7 @@ def compare(
 
 
 def sweep(
-    model: Reader, shown: Shown, kind: str, picture: str, **options: Any
+    model: Reader, shown: ResultView, kind: str, picture: str, **options: Any
 ) -> tuple[dict[str, list[float]], bool]:
     """Share of words that are right for each modality, at each of SNRS and, last, in quiet.
 
@@ -273,7 +273,7 @@ def render_sweep(found: Mapping[str, Sequence[float]], covered: bool = False) ->
 
 
 def add_laboratory(
-    shelf: Shelf, desk: Desk, shown: gr.State, choices: Sequence[Any], folder: Path
+    shelf: ModelRegistry, desk: JobQueue, shown: gr.State, choices: Sequence[Any], folder: Path
 ) -> None:
     """Put the laboratory on the page that is being built.
 
@@ -306,7 +306,7 @@ def add_laboratory(
 
     def follow(work: Callable[[], str], owner: object) -> Iterator[dict[Any, Any]]:
         def told(progress: Progress) -> str:
-            with telling(progress):
+            with listen_progress(progress):
                 return work()
 
         job = desk.take(told, owner)
@@ -329,7 +329,7 @@ def add_laboratory(
             raise
 
     def once(
-        now: Shown,
+        now: ResultView,
         kind: str,
         snr_db: float,
         picture: str,
@@ -350,7 +350,7 @@ def add_laboratory(
         yield from follow(work, request.session_hash)
 
     def often(
-        now: Shown,
+        now: ResultView,
         kind: str,
         picture: str,
         model: str,

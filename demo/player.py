@@ -32,7 +32,7 @@ BOX_UNITS = 1000  # a face's box is told in thousandths of the picture
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shown:
+class ResultView:
     """What is on the page: a transcript and where its videos are."""
 
     transcript: Transcript
@@ -113,7 +113,7 @@ def file_address(path: str) -> str:
     return f"gradio_api/file={quote(path)}"
 
 
-def render_player(shown: Shown) -> str:
+def render_player(shown: ResultView) -> str:
     """The whole result as HTML."""
     result = shown.transcript
     code = html.escape(result.language)

@@ -12,7 +12,7 @@ from avsr import load_model, media
 from avsr.audio import vowel_level
 from avsr.cli import app as cli
 from avsr.errors import ConfigError, MediaError
-from avsr.face import Cast, choose_face, track_faces
+from avsr.face import FaceRegistry, choose_face, track_faces
 from avsr.inspection import crops as cropping
 from avsr.rates import SAMPLES_PER_FRAME
 from avsr.recognition.longform import transcribe_long
@@ -77,10 +77,10 @@ def test_the_one_who_speaks_is_read_and_that_may_change(talk) -> None:
 
 
 def test_of_moving_mouths_the_one_that_is_heard_is_read(dubbed) -> None:
-    faces = Cast().number(track_faces(media.read_frames(dubbed)))
+    faces = FaceRegistry().number(track_faces(media.read_frames(dubbed)))
     level = vowel_level(media.read_waveform(dubbed))
-    for wish, face in [("auto", 3), ("left", 1), ("largest", 2), ("right", 3), ("2", 2)]:
-        assert choose_face(faces, wish, level).faces == (face,), wish
+    for choice, face in [("auto", 3), ("left", 1), ("largest", 2), ("right", 3), ("2", 2)]:
+        assert choose_face(faces, choice, level).faces == (face,), choice
 
 
 def test_crop_has_the_numbers_of_a_transcription(model, clips, tmp_path, monkeypatch) -> None:
@@ -110,13 +110,13 @@ def test_crop_has_the_numbers_of_a_transcription(model, clips, tmp_path, monkeyp
 
 def test_face_that_is_not_there_is_one_line() -> None:
     with pytest.raises(MediaError, match="there is no face 2: the only face is 1"):
-        read_recording(EXAMPLES / "de.mp4", wish="2")
+        read_recording(EXAMPLES / "de.mp4", choice="2")
 
 
 def test_every_face_says_its_own_words_in_every_format(model, talk, tmp_path) -> None:
     path, change = talk
     alone = [model.transcribe(EXAMPLES / f"{code}.mp4").text for code in ("de", "it")]
-    result = model.transcribe(path, face="every")
+    result = model.transcribe(path, face="all")
     first, second = result.segments
     assert [part.face for part in result.segments] == [1, 2]
     assert [part.speaker for part in result.segments] == ["Face 1", "Face 2"]
@@ -145,11 +145,11 @@ def test_wrong_faces_are_one_line(talk, capsys) -> None:
         (("--face", "middle"), "face 'middle' must be one of"),
         (("--face", "0"), "a number from 1 on"),
         (("--face", "left", "--modality", "audio"), "only the sound is transcribed"),
-        (("--face", "left", "--every-face"), "--every-face goes with neither"),
+        (("--face", "left", "--all-faces"), "--all-faces goes with neither"),
     ]:
         assert cli.main(["transcribe", path, *arguments]) == 2
         assert complaint in capsys.readouterr().err
-    assert cli.main(["crop", path, "-o", "out", "--face", "every"]) == 2
+    assert cli.main(["crop", path, "-o", "out", "--face", "all"]) == 2
     assert "one face at a time" in capsys.readouterr().err
     with pytest.raises(ConfigError):
         TranscribeOptions(face="nobody")

@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from avsr.cli import corpus, crop, demo, evaluate, models, train, transcribe
-from avsr.cli.display import complain, unexpected
+from avsr.cli.display import format_unexpected, print_error
 from avsr.errors import AvsrError
 
 app = typer.Typer(
@@ -31,20 +31,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = app(arguments or ["--help"], prog_name="avsr", standalone_mode=False)
     except TyperException as error:
         message = " ".join(error.format_message().replace("Value error, ", "").split())
-        complain(f"{message.rstrip('.')} (see 'avsr --help')")
+        print_error(f"{message.rstrip('.')} (see 'avsr --help')")
         return 2
     except AvsrError as error:
-        complain(str(error))
+        print_error(str(error))
         return 2
     except (KeyboardInterrupt, typer.Abort):
         status = 130
     except Exception as error:  # a bug: say so in one line, the whole story on demand
         if os.environ.get("AVSR_DEBUG"):
             raise
-        complain(f"{unexpected(error)}; AVSR_DEBUG=1 shows where")
+        print_error(f"{format_unexpected(error)}; AVSR_DEBUG=1 shows where")
         return 1
     if status == 130:
-        complain("stopped")
+        print_error("stopped")
     return 2 if not arguments else int(status or 0)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from avsr.cli.display import complain, listed, show_progress
+from avsr.cli.display import print_error, show_progress, split_list
 from avsr.errors import AvsrError
 
 CLIP_MANIFESTS = ("test.jsonl", "valid_clips.jsonl")  # of whole clips, not in shards yet
@@ -69,7 +69,7 @@ def validate(
     """Name every broken record of a manifest; exit 1 if there is one."""
     from avsr.corpus import validate_manifest
 
-    codes = listed(languages) or None
+    codes = split_list(languages) or None
     count, broken = validate_manifest(manifest, languages=codes, check_media=media)
     for entry in broken:
         name = f"record {entry.utterance_id} " if entry.utterance_id else ""
@@ -81,7 +81,7 @@ def validate(
 def balance(
     manifests: Annotated[list[Path], typer.Argument(help="JSON lines or CSV.")],
     split: Annotated[str, typer.Option(help="Split to weigh.")] = "train",
-    picture: Annotated[Path | None, typer.Option(help="PNG to draw the balance into.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG to draw the balance into.")] = None,
 ) -> None:
     """Show how a corpus is spread over its languages, and the weights of training."""
     from avsr.corpus import balance_table, language_balance, plot_balance, read_manifest
@@ -89,8 +89,8 @@ def balance(
     records = [record for manifest in manifests for record in read_manifest(manifest)]
     rows = language_balance(record for record in records if record.split == split)
     print(balance_table(rows), end="")
-    if picture is not None:
-        plot_balance(rows, picture)
+    if plot is not None:
+        plot_balance(rows, plot)
 
 
 def prepare(
@@ -128,7 +128,7 @@ def prepare(
     root = source.parent if kind == "manifest" else source
     reader: type[MediaReader] = CropReader if kind == "muavic" else MediaReader
     if kind == "grid":
-        held = [listed(speakers) for speakers in (valid_speakers, test_speakers)]
+        held = [split_list(speakers) for speakers in (valid_speakers, test_speakers)]
         records = read_grid(source, valid_speakers=held[0], test_speakers=held[1])
     elif kind == "lrs3":
         records = read_lrs3(source)
@@ -138,7 +138,7 @@ def prepare(
             raise AvsrError(f"{source} has no {' or '.join(CLIP_MANIFESTS)} of avsr synthesize")
         records = [record for path in clips for record in read_manifest(path)]
     elif kind == "muavic":
-        records = read_muavic(source, listed(languages) or None)
+        records = read_muavic(source, split_list(languages) or None)
     else:
         records = read_manifest(source)
     status = 0
@@ -162,14 +162,14 @@ def prepare(
         print(f"{name}  {len(made.records)} utterances")
         for failure in made.failures:
             status = 1
-            complain(f"{failure.utterance_id}: {failure.reason}")
+            print_error(f"{failure.utterance_id}: {failure.reason}")
     return status
 
 
 def _numbers(text: str | None) -> list[float] | None:
     """``"60, 40"`` -> [60.0, 40.0]."""
     try:
-        return [float(part) for part in listed(text)] or None
+        return [float(part) for part in split_list(text)] or None
     except ValueError as error:
         raise AvsrError(f"'{text}' is no list of numbers") from error
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from avsr.cli.display import about, complain, describe, print_summary, show_status
+from avsr.cli.display import format_error, prefix_file, print_error, print_summary, show_status
 from avsr.cli.inputs import VIDEO_ENDINGS, find_media
 from avsr.cli.options import FaceOption, OverwriteOption, VideosArgument
 from avsr.cli.outputs import check_target, is_done, name_files
@@ -54,7 +54,7 @@ def crop(
 
     failed = 0
     check_face(face)
-    if face == "every":
+    if face == "all":
         raise AvsrError("one face at a time is cropped: say which, with --face")
     _, places = find_media(videos, VIDEO_ENDINGS)
     stems = plan_crops(list(places), output, places)
@@ -62,14 +62,14 @@ def crop(
     for number, video in enumerate(videos, 1):
 
         def warn(message: str, video: str = video) -> None:
-            complain(about(video, f"warning: {message}"))
+            print_error(prefix_file(video, f"warning: {message}"))
 
         try:
             with show_status(f"{video} ({number} of {len(videos)})") as at:
-                report = crop_video(video, stems[video], warn=warn, progress=at, wish=face)
+                report = crop_video(video, stems[video], warn=warn, progress=at, choice=face)
         except Exception as error:  # the other files are still to be done
             failed += 1
-            complain(describe(video, error))
+            print_error(format_error(video, error))
             continue
         print(f"{report.sheet}  {report}", flush=True)
     return print_summary(len(videos) - failed, len(places) - len(videos), failed)

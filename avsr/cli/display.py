@@ -31,13 +31,14 @@ def show_status(text: str) -> Iterator[Callable[..., None]]:
             where = f"{text}: {doing}, " if doing else f"{text}: "
             if done > 0:
                 left = (time.monotonic() - began) * max(0.0, total / done - 1)
-                where += f"{clock(done)} of {clock(total)}, {clock(left)} left"
+                where += f"{format_seconds(done)} of {format_seconds(total)}, "
+                where += f"{format_seconds(left)} left"
             status.update(escape(where.removesuffix(", ")))
 
         yield at
 
 
-def clock(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """``75.2`` -> ``1:15``, ``3675`` -> ``1:01:15``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -67,12 +68,12 @@ def show_progress() -> Iterator[Progress]:
             bars.stop()
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """One line on stderr."""
     print(f"avsr: {message}", file=sys.stderr, flush=True)
 
 
-def listed(text: str | None) -> list[str]:
+def split_list(text: str | None) -> list[str]:
     """Names with commas or spaces between -> a list; empty for no text."""
     return (text or "").replace(",", " ").split()
 
@@ -81,25 +82,25 @@ def print_summary(done: int, skipped: int, failed: int) -> int:
     """Say how several videos went; the exit status."""
     if done + skipped + failed > 1 or skipped:
         hint = " (--overwrite does them again)" if skipped else ""
-        complain(f"{done} done, {skipped} skipped{hint}, {failed} failed")
+        print_error(f"{done} done, {skipped} skipped{hint}, {failed} failed")
     return 1 if failed else 0
 
 
-def describe(video: str, error: Exception) -> str:
+def format_error(video: str, error: Exception) -> str:
     """One line about a file that failed; a bug is raised again where AVSR_DEBUG asks for it."""
     if isinstance(error, AvsrError):
-        return about(video, str(error))
+        return prefix_file(video, str(error))
     if os.environ.get("AVSR_DEBUG"):
         raise error
-    return about(video, f"{unexpected(error)}; AVSR_DEBUG=1 shows where")
+    return prefix_file(video, f"{format_unexpected(error)}; AVSR_DEBUG=1 shows where")
 
 
-def about(video: str, message: str) -> str:
+def prefix_file(video: str, message: str) -> str:
     """The message with the file's name in front, unless it already names it."""
     named = message.startswith((f"{video}:", f"{Path(video)}:"))
     return message if named else f"{video}: {message}"
 
 
-def unexpected(error: Exception) -> str:
+def format_unexpected(error: Exception) -> str:
     """One line about a bug."""
     return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from avsr.cli.display import complain, listed, show_progress
+from avsr.cli.display import print_error, show_progress, split_list
 from avsr.cli.options import DeviceOption, ModelOption
 
 Text = str | None
@@ -85,7 +85,9 @@ def evaluate(
     changes: dict[str, Any] = {}
     for name, value in given.items():
         if name in LISTS:
-            changes[LISTS[name]] = tuple(_ratio(v) if name == "snr" else v for v in listed(value))
+            changes[LISTS[name]] = tuple(
+                _ratio(v) if name == "snr" else v for v in split_list(value)
+            )
         elif name not in options:
             changes[name] = value
     if source.suffix in (".yaml", ".yml"):
@@ -124,7 +126,7 @@ def _print_scores(cells: Sequence[Mapping[str, Any]]) -> bool:
             print(f"{title:{width}}{row['utterances']:10}{shown[0]:>8}{shown[1]:>8}{shown[2]:>10}")
         failed |= {entry["utterance_id"]: entry["reason"] for entry in cell["failed"]}
     for utterance_id, reason in failed.items():
-        complain(f"{utterance_id}: {reason}")
+        print_error(f"{utterance_id}: {reason}")
     return bool(failed)
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avsr.cli.display import complain, describe, show_status
+from avsr.cli.display import format_error, print_error, show_status
 from avsr.cli.outputs import Delivery
 from avsr.errors import AvsrError
 from avsr.languages import check_language_option
 from avsr.runtime.cores import usable_cores
-from avsr.runtime.progress import Progress, telling
+from avsr.runtime.progress import Progress, listen_progress
 from avsr.runtime.workers import cluster_map, process_map
 from avsr.transcript.result import Interrupted
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class TranscribeJob:
     """What is done with every file; goes to every process."""
 
     model: str | None
     """As in ``load_model``."""
-    models: Path | None
+    model_set: Path | None
     """YAML of a ModelSet instead."""
     max_loaded: int
     device: str
@@ -41,7 +41,7 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class FileResult:
     """What came of a file."""
 
     video: str
@@ -54,8 +54,8 @@ class Outcome:
 
 
 def transcribe_files(
-    job: Job, videos: Sequence[str], *, workers: int = 1, cluster: str | None = None
-) -> Iterator[Outcome]:
+    job: TranscribeJob, videos: Sequence[str], *, workers: int = 1, cluster: str | None = None
+) -> Iterator[FileResult]:
     """Transcribe files and write what is to be written; the outcomes are in the files' order.
 
     With several ``workers``, or a ``cluster`` (an address as in ``corpus.workers``), every process
@@ -64,7 +64,9 @@ def transcribe_files(
     AvsrError, before anything is done, if there is no such model, language or cluster.
     """
     with show_status("loading the model"):
-        network = load_recognizer(job.model, job.models, job.max_loaded, job.device, job.precision)
+        network = load_recognizer(
+            job.model, job.model_set, job.max_loaded, job.device, job.precision
+        )
     check_language_option(job.options["language"], network.languages)
     workers = min(workers, len(videos))
     if cluster is None and workers == 1:
@@ -81,8 +83,8 @@ def transcribe_files(
 
 
 def _in_turn(
-    job: Job, network: "Recognizer | ModelSet", videos: Sequence[str]
-) -> Iterator[Outcome]:
+    job: TranscribeJob, network: "Recognizer | ModelSet", videos: Sequence[str]
+) -> Iterator[FileResult]:
     """The outcome of each file, in this process."""
     from avsr.recognition.recognizer import Recognizer
 
@@ -98,28 +100,30 @@ def _in_turn(
             if results is None:
                 outcome = transcribe_one(job, network, video, at)
             else:
-                with telling(at):
+                with listen_progress(at):
                     outcome = _take(job, video, results)
         yield outcome
 
 
-def _take(job: Job, video: str, results: Iterator["Transcript | Exception"]) -> Outcome:
+def _take(
+    job: TranscribeJob, video: str, results: Iterator["Transcript | Exception"]
+) -> FileResult:
     """What became of the next file."""
     try:
         result = next(results)
     except Interrupted as stop:
         return _keep(job, video, stop.transcript)
     if isinstance(result, Exception):
-        return Outcome(video=video, error=describe(video, result))
+        return FileResult(video=video, error=format_error(video, result))
     return _deliver(job, video, result)
 
 
 def transcribe_one(
-    job: Job,
+    job: TranscribeJob,
     network: "Recognizer | ModelSet",
     video: str,
     progress: Progress | None = None,
-) -> Outcome:
+) -> FileResult:
     """Transcribe and write one file; an exception becomes its ``error``, unless AVSR_DEBUG is set.
 
     Raises KeyboardInterrupt at Ctrl-C, unless there is something to keep.
@@ -130,40 +134,40 @@ def transcribe_one(
     except Interrupted as stop:
         return _keep(job, video, stop.transcript)
     except Exception as error:  # the other files are still to be done
-        return Outcome(video=video, error=describe(video, error))
+        return FileResult(video=video, error=format_error(video, error))
     return _deliver(job, video, result)
 
 
-def _deliver(job: Job, video: str, result: "Transcript") -> Outcome:
+def _deliver(job: TranscribeJob, video: str, result: "Transcript") -> FileResult:
     """Write what is to be written of a file."""
     result = replace(result, mouth=None)  # large, and seen by nobody here
     try:
         job.delivery.write(video, result)
     except Exception as error:
-        return Outcome(video=video, transcript=result, error=describe(video, error))
-    return Outcome(video=video, transcript=result)
+        return FileResult(video=video, transcript=result, error=format_error(video, error))
+    return FileResult(video=video, transcript=result)
 
 
-def _keep(job: Job, video: str, transcript: "Transcript") -> Outcome:
+def _keep(job: TranscribeJob, video: str, transcript: "Transcript") -> FileResult:
     """Write the finished parts of a file that Ctrl-C has stopped."""
     try:
         part = job.delivery.write_part(video, transcript)
     except AvsrError as error:
-        complain(describe(video, error))
+        print_error(format_error(video, error))
         part = None
     done = f"{transcript.segments[-1].end:.1f} of {transcript.duration:.1f} s"
-    complain(f"{video}: stopped at {done}" + (f"; what is done is in {part}" if part else ""))
-    return Outcome(video=video, transcript=transcript, stopped=True)
+    print_error(f"{video}: stopped at {done}" + (f"; what is done is in {part}" if part else ""))
+    return FileResult(video=video, transcript=transcript, stopped=True)
 
 
 def load_recognizer(
-    model: str | None, models: Path | None, max_loaded: int, device: str, precision: "Precision"
+    model: str | None, model_set: Path | None, max_loaded: int, device: str, precision: "Precision"
 ) -> "Recognizer | ModelSet":
     """The model, or the set of models."""
-    if models is not None:
+    if model_set is not None:
         from avsr.recognition.model_set import ModelSet
 
-        return ModelSet(models, device, max_loaded=max_loaded, precision=precision)
+        return ModelSet(model_set, device, max_loaded=max_loaded, precision=precision)
 
     from avsr.recognition.recognizer import load_model
 
@@ -174,17 +178,17 @@ _network = functools.cache(load_recognizer)  # one in each process
 _interrupted = False  # this process; it has nothing more to do
 
 
-def _work(job: Job, folder: str, threads: int, video: str) -> Outcome:
+def _work(job: TranscribeJob, folder: str, threads: int, video: str) -> FileResult:
     """``transcribe_one`` in another process, from the same folder."""
     import torch
 
     torch.set_num_threads(threads)
     os.chdir(folder)
-    network = _network(job.model, job.models, job.max_loaded, job.device, job.precision)
+    network = _network(job.model, job.model_set, job.max_loaded, job.device, job.precision)
     return transcribe_one(job, network, video)
 
 
-def _work_until_stopped(job: Job, folder: str, threads: int, video: str) -> Outcome:
+def _work_until_stopped(job: TranscribeJob, folder: str, threads: int, video: str) -> FileResult:
     """``_work`` that is quiet at Ctrl-C, which comes to all processes, and has then finished."""
     global _interrupted
     if not _interrupted:
@@ -192,12 +196,12 @@ def _work_until_stopped(job: Job, folder: str, threads: int, video: str) -> Outc
         try:
             outcome = _work(job, folder, threads, video)
         except KeyboardInterrupt:
-            outcome = Outcome(video=video, stopped=True)
+            outcome = FileResult(video=video, stopped=True)
         finally:
             signal.signal(signal.SIGINT, _on_interrupt)
         _interrupted = _interrupted or outcome.stopped
         return outcome
-    return Outcome(video=video, stopped=True)
+    return FileResult(video=video, stopped=True)
 
 
 def _on_interrupt(*_: object) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from avsr.cli.display import listed
+from avsr.cli.display import split_list
 from avsr.errors import AvsrError
 
 
@@ -43,7 +43,7 @@ def import_model(
         out,
         dictionary=dictionary,
         tokenizer=tokenizer,
-        languages=listed(languages) or None,
+        languages=split_list(languages) or None,
         encoder_heads=encoder_heads,
     )
     print(f"{out}  {made.kind}  {', '.join(made.config.languages)}")

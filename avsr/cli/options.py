@@ -63,7 +63,7 @@ FormatOption = Annotated[
     FileFormat | None,
     typer.Option("--format", help="Of the files in a folder; srt if it is not said."),
 ]
-BurnOption = Annotated[
+BurnInOption = Annotated[
     str | None,
-    typer.Option("--burn", metavar="OUT.mp4", help="Write the video with subtitles in it."),
+    typer.Option("--burn-in", metavar="OUT.mp4", help="Write the video with subtitles in it."),
 ]

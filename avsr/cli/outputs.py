@@ -180,9 +180,9 @@ def name_files(
 def _burnt(videos: Sequence[str], burn: str, language: str) -> Path:
     path = Path(burn)
     if path.suffix.lower() != ".mp4":
-        raise ConfigError(f"{burn}: --burn writes MP4; give a name that ends with .mp4")
+        raise ConfigError(f"{burn}: --burn-in writes MP4; give a name that ends with .mp4")
     if len(videos) > 1:
-        raise ConfigError(f"{burn}: --burn writes one video, but there are {len(videos)}")
+        raise ConfigError(f"{burn}: --burn-in writes one video, but there are {len(videos)}")
     if language in RIGHT_TO_LEFT:
         from avsr.media import Caption, check_captions
 

@@ -16,9 +16,9 @@ def train(
 ) -> None:
     """Train a model as a recipe says; run it again to go on after an interruption."""
     if dry_run:
-        from avsr.training.dry_run import rehearse
+        from avsr.training.dry_run import dry_run as run_dry
 
-        rehearse(recipe)
+        run_dry(recipe)
         return
     from avsr.training.run import train as run
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avsr.cli.display import about, complain, print_summary
+from avsr.cli.display import prefix_file, print_error, print_summary
 from avsr.cli.inputs import find_media
-from avsr.cli.jobs import Job, Outcome, transcribe_files
+from avsr.cli.jobs import FileResult, TranscribeJob, transcribe_files
 from avsr.cli.options import (
     BeamOption,
-    BurnOption,
+    BurnInOption,
     CtcOption,
     DeviceOption,
     FaceOption,
@@ -39,11 +39,11 @@ WIDEST = 60  # characters of a cell of the table
 def transcribe(
     videos: VideosArgument,
     model: ModelOption = None,
-    models: Annotated[
+    model_set: Annotated[
         Path | None, typer.Option(help="YAML that names a model per language, instead of --model.")
     ] = None,
     max_loaded: Annotated[
-        int, typer.Option(min=1, help="Models of --models that are in memory at a time.")
+        int, typer.Option(min=1, help="Models of --model-set that are in memory at a time.")
     ] = 2,
     modality: ModalityOption = "av",
     language: Annotated[
@@ -58,8 +58,8 @@ def transcribe(
     lm_weight: LmOption = 0.4,
     sync: SyncOption = True,
     face: FaceOption = "auto",
-    every_face: Annotated[
-        bool, typer.Option("--every-face", help="Transcribe each face, in segments of its own.")
+    all_faces: Annotated[
+        bool, typer.Option("--all-faces", help="Transcribe each face, in segments of its own.")
     ] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -69,32 +69,32 @@ def transcribe(
     output: OutputOption = None,
     file_format: FormatOption = None,
     overwrite: OverwriteOption = False,
-    burn: BurnOption = None,
+    burn_in: BurnInOption = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with a model.")] = 1,
     cluster: Annotated[
         str | None, typer.Option(help="Ray cluster that works instead: HOST:PORT, auto or local.")
     ] = None,
 ) -> int:
     """Print language, probability and text of each video; write subtitles where asked to."""
-    if model is not None and models is not None:
-        raise AvsrError("--model and --models exclude each other")
-    if every_face and (face != "auto" or models is not None):
-        raise AvsrError("--every-face goes with neither --face nor --models")
-    face = "every" if every_face else face
+    if model is not None and model_set is not None:
+        raise AvsrError("--model and --model-set exclude each other")
+    if all_faces and (face != "auto" or model_set is not None):
+        raise AvsrError("--all-faces goes with neither --face nor --model-set")
+    face = "all" if all_faces else face
     if cluster is not None and workers > 1:
         raise AvsrError("--workers is of this machine: a cluster uses all its CPUs")
     every, places = find_media(videos)
     delivery = plan_delivery(
-        every, output, file_format, burn, language, places=places, overwrite=overwrite
+        every, output, file_format, burn_in, language, places=places, overwrite=overwrite
     )
     check_face(face, modality)
     videos = [video for video in every if video not in delivery.done]
     skipped = len(every) - len(videos)
     if not videos:
         return print_summary(0, skipped, 0)
-    job = Job(
+    job = TranscribeJob(
         model=model,
-        models=models,
+        model_set=model_set,
         max_loaded=max_loaded,
         device=device,
         precision=precision,
@@ -109,17 +109,17 @@ def transcribe(
         },
         delivery=delivery,
     )
-    outcomes: list[Outcome] = []
+    outcomes: list[FileResult] = []
     stopped = False
     try:
         for outcome in transcribe_files(job, videos, workers=workers, cluster=cluster):
             outcomes.append(outcome)
             if (result := outcome.transcript) is not None:
                 for warning in () if outcome.stopped else result.warnings:  # it was told why
-                    complain(about(outcome.video, f"warning: {warning}"))
+                    print_error(prefix_file(outcome.video, f"warning: {warning}"))
                 print(result.to_json() if json else _as_line(result), flush=True)
             if outcome.error is not None:
-                complain(outcome.error)
+                print_error(outcome.error)
             if outcome.stopped:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -145,7 +145,7 @@ def _as_line(result: "Transcript") -> str:
     return f"{result.file}  {result.language}{share}  {text}"
 
 
-def summary_table(outcomes: Sequence[Outcome]) -> list[str]:
+def summary_table(outcomes: Sequence[FileResult]) -> list[str]:
     """Lines: what came of each file, and all together."""
     rows = [("file", "language", "seconds", "modality", "words", "warnings")]
     seconds, words = 0.0, 0

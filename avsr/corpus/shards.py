@@ -30,7 +30,7 @@ from avsr.corpus.manifest import Record, is_file_stem, parse_record, write_manif
 from avsr.errors import CorpusError
 from avsr.rates import FPS, SAMPLE_RATE
 from avsr.runtime.atomic_files import replace_text
-from avsr.runtime.interrupts import hold_interrupt
+from avsr.runtime.interrupts import defer_sigint
 
 MOUTH_CRF = 18  # H.264 quality of mouth crops
 NEUTRAL = 128  # chroma of grey
@@ -142,7 +142,7 @@ def _brightness(frame: av.VideoFrame) -> np.ndarray:
 def encode_audio(waveform: np.ndarray) -> bytes:
     """Waveform (S,), float in [-1, 1] or int16 -> bytes of a 16-bit FLAC."""
     buffer = io.BytesIO()
-    with hold_interrupt():
+    with defer_sigint():
         soundfile.write(buffer, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
 
@@ -150,7 +150,7 @@ def encode_audio(waveform: np.ndarray) -> bytes:
 def decode_audio(encoded: bytes) -> np.ndarray:
     """The reverse of encode_audio: (S,) int16; raise CorpusError for another rate or no FLAC."""
     try:
-        with hold_interrupt():
+        with defer_sigint():
             waveform, rate = soundfile.read(io.BytesIO(encoded), dtype="int16")
     except soundfile.LibsndfileError as error:
         raise CorpusError(f"a FLAC cannot be decoded ({error})") from error

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from avsr.decoder.tokenizer import PAD
 from avsr.errors import ConfigError
-from avsr.layers.attention import Attending, Unpadded
+from avsr.layers.attention import MultiHeadAttention, PackedBatch
 from avsr.layers.dropout import Dropout
-from avsr.layers.linear import ActiveLinear, shared
+from avsr.layers.linear import LinearActivation, cast_once
 
 FIRST_POSITION = PAD + 1  # positions count on from the padding id, as in the public checkpoints
 MAX_POSITIONS = 2048
@@ -123,7 +123,7 @@ class DecoderState:
         return replace(self, past=past, paths=paths)
 
 
-class Attention(Attending):
+class Attention(MultiHeadAttention):
     """Multi-head attention whose keys and values may come from a memory of another width."""
 
     def __init__(self, dim: int, memory_dim: int, heads: int, dropout: float) -> None:
@@ -133,9 +133,9 @@ class Attention(Attending):
         self.value = nn.Linear(memory_dim, dim)
         self.out = nn.Linear(dim, dim)
 
-    def keys_values(self, memory: Tensor, rows: Unpadded | None = None) -> tuple[Tensor, Tensor]:
+    def keys_values(self, memory: Tensor, rows: PackedBatch | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values (B, heads, S, d) of a memory (B, S, D_memory), or of its ``rows``."""
-        memory = shared(memory, self.key)
+        memory = cast_once(memory, self.key)
         return self.split(self.key(memory), rows), self.split(self.value(memory), rows)
 
     def forward(
@@ -144,7 +144,7 @@ class Attention(Attending):
         keys: Tensor,
         values: Tensor,
         mask: Tensor | None,
-        rows: Unpadded | None = None,
+        rows: PackedBatch | None = None,
         *,
         causal: bool = False,
     ) -> Tensor:
@@ -164,7 +164,7 @@ class DecoderLayer(nn.Module):
         self.cross_norm = nn.LayerNorm(dim)
         self.cross_attention = Attention(dim, memory_dim, heads, dropout)
         self.ffn_norm = nn.LayerNorm(dim)
-        self.ffn_in = ActiveLinear(dim, config.ffn_dim, "relu")
+        self.ffn_in = LinearActivation(dim, config.ffn_dim, "relu")
         self.ffn_out = nn.Linear(config.ffn_dim, dim)
         self.dropout = Dropout(config.dropout)
 
@@ -177,14 +177,14 @@ class DecoderLayer(nn.Module):
         x: Tensor,
         memory: Tensor,
         memory_mask: Tensor | None,
-        rows: Unpadded | None = None,
-        memory_rows: Unpadded | None = None,
+        rows: PackedBatch | None = None,
+        memory_rows: PackedBatch | None = None,
     ) -> Tensor:
         """All positions at once, each seeing only earlier ones: (B, L, D) -> (B, L, D), or ``rows``
         of both; of ``memory`` (B, S, D_memory), too, there may be ``memory_rows``.
         """
         own, cross = self.self_attention, self.cross_attention
-        y = shared(self.self_norm(x), own.query)
+        y = cast_once(self.self_norm(x), own.query)
         x = x + self.dropout(own(y, *own.keys_values(y, rows), None, rows, causal=True))
         y = cross(self.cross_norm(x), *cross.keys_values(memory, memory_rows), memory_mask, rows)
         return self.feed_forward(x + self.dropout(y))
@@ -236,11 +236,11 @@ class AttentionDecoder(nn.Module):
         x = self.embedding(tokens) + self.positions[FIRST_POSITION:last]
         if languages is not None:
             x = x + F.pad(self.language_embedding(languages)[:, None], (0, 0, 0, x.shape[1] - 1))
-        rows, memory_rows = Unpadded.of(tokens != PAD), None
+        rows, memory_rows = PackedBatch.of(tokens != PAD), None
         if memory_padding_mask is not None:
-            memory_rows = Unpadded.of(~memory_padding_mask)
+            memory_rows = PackedBatch.of(~memory_padding_mask)
         memory = memory if memory_rows is None else memory_rows.pack(memory)
-        memory = shared(memory, self.layers[0].cross_attention.key)
+        memory = cast_once(memory, self.layers[0].cross_attention.key)
         x = self.dropout(x if rows is None else rows.pack(x))
         for layer in self.layers:
             x = layer(x, memory, mask, rows, memory_rows)
@@ -254,7 +254,7 @@ class AttentionDecoder(nn.Module):
         languages: Tensor | None = None,
     ) -> DecoderState:
         """State before the first token, one hypothesis per utterance; arguments as in forward."""
-        known = shared(memory, self.layers[0].cross_attention.key)
+        known = cast_once(memory, self.layers[0].cross_attention.key)
         cross = (layer.cross_attention.keys_values(known) for layer in self.layers)
         return DecoderState(
             cross=[(keys.contiguous(), values.contiguous()) for keys, values in cross],
@@ -284,7 +284,7 @@ class AttentionDecoder(nn.Module):
             own = own.scatter_(1, paths, True).view(groups, 1, per_group, -1)
         past = []
         for i, layer in enumerate(self.layers):
-            y = shared(layer.self_norm(x), layer.self_attention.query)
+            y = cast_once(layer.self_norm(x), layer.self_attention.query)
             keys, values = layer.self_attention.keys_values(y)
             if state.past:
                 keys = torch.cat([state.past[i][0], keys], dim=2)

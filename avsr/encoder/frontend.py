@@ -6,7 +6,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avsr.rates import CROP_SIZE, MOUTH_SIZE, PIXEL_MEAN, PIXEL_STD
-from avsr.runtime.progress import breathe
+from avsr.runtime.progress import check_cancelled
 
 CONTRAST = 8  # grey levels between the darkest and the brightest pixel of a picture, at least
 # Frames that go through the layers together in inference: so few that what one layer writes is
@@ -160,7 +160,7 @@ class VisualFrontend(nn.Module):
         if valid is not None:
             x = x[valid.reshape(-1)].contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
-            breathe()
+            check_cancelled()
             x = block(x)
         return x.mean((2, 3))
 
@@ -177,7 +177,7 @@ class VisualFrontend(nn.Module):
         done: list[Tensor] = []
         for row, clip in enumerate(windows):
             for first in range(0, len(clip), step):
-                breathe()
+                check_cancelled()
                 part = clip[first : first + step]
                 if valid is not None:
                     part = part[valid[row, first : first + step]]
@@ -213,6 +213,6 @@ class VisualFrontend(nn.Module):
         return weight.contiguous(memory_format=torch.channels_last), bias.to(weight.dtype)
 
 
-def shifted(frames: Tensor, late: int) -> Tensor:
+def shift_frames(frames: Tensor, late: int) -> Tensor:
     """Frames (T, ...) that came ``late``, put right; the first or last one stands."""
     return frames[(torch.arange(len(frames)) + late).clamp(0, len(frames) - 1)]

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from avsr.encoder.config import AVHubertConfig
-from avsr.layers.attention import Attending, Unpadded
+from avsr.layers.attention import MultiHeadAttention, PackedBatch
 from avsr.layers.dropout import Dropout
-from avsr.layers.linear import ActiveLinear, shared
-from avsr.runtime.progress import breathe
+from avsr.layers.linear import LinearActivation, cast_once
+from avsr.runtime.progress import check_cancelled
 
 
 class PositionalConv(nn.Module):
@@ -32,7 +32,7 @@ class PositionalConv(nn.Module):
         return F.gelu(y.transpose(1, 2).contiguous())
 
 
-class SelfAttention(Attending):
+class SelfAttention(MultiHeadAttention):
     """Multi-head self-attention with biases, scaled by head_dim ** -0.5."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
@@ -46,16 +46,16 @@ class SelfAttention(Attending):
         self,
         x: Tensor,
         key_mask: Tensor | None,
-        rows: Unpadded | None = None,
+        rows: PackedBatch | None = None,
         prompts: Tensor | None = None,
     ) -> Tensor:
         """(B, S, D) -> (B, S, D), or ``rows`` of both; ``key_mask`` (B, 1, 1, n + S), True = may be
         attended to. ``prompts`` (n, D) are attended to by all, but attend to nothing themselves.
         """
-        x = shared(x, self.query)
+        x = cast_once(x, self.query)
         q, k, v = (self.split(project(x), rows) for project in (self.query, self.key, self.value))
         if prompts is not None:
-            before = shared(prompts[None], self.query)
+            before = cast_once(prompts[None], self.query)
             k, v = (
                 torch.cat([self.split(project(before)).expand(y.shape[0], -1, -1, -1), y], dim=2)
                 for project, y in ((self.key, k), (self.value, v))
@@ -71,7 +71,7 @@ class EncoderLayer(nn.Module):
         self.attention_norm = nn.LayerNorm(config.dim)
         self.attention = SelfAttention(config.dim, config.heads, config.attention_dropout)
         self.ffn_norm = nn.LayerNorm(config.dim)
-        self.ffn_in = ActiveLinear(config.dim, config.ffn_dim, "gelu")
+        self.ffn_in = LinearActivation(config.dim, config.ffn_dim, "gelu")
         self.ffn_out = nn.Linear(config.ffn_dim, config.dim)
         self.dropout = Dropout(config.dropout)
 
@@ -79,7 +79,7 @@ class EncoderLayer(nn.Module):
         self,
         x: Tensor,
         key_mask: Tensor | None,
-        rows: Unpadded | None = None,
+        rows: PackedBatch | None = None,
         prompts: Tensor | None = None,
     ) -> Tensor:
         """(B, S, D) -> (B, S, D), or ``rows`` (N, D) of both; see SelfAttention.forward."""
@@ -115,7 +115,7 @@ class PromptedTransformer(nn.Module):
             x = x.masked_fill(padding_mask.unsqueeze(-1), 0.0)
             valid = F.pad(~padding_mask, (n, 0), value=True)
             key_mask = valid[:, None, None, :]
-            frames, rows = Unpadded.of(~padding_mask), Unpadded.of(valid, first=n)
+            frames, rows = PackedBatch.of(~padding_mask), PackedBatch.of(valid, first=n)
         x = x + self.position(x)
         x = self.dropout(x if frames is None else frames.pack(x))
         # Under autocast the residuals are summed in the precision of the prompts, not in bf16.
@@ -125,11 +125,11 @@ class PromptedTransformer(nn.Module):
             drawn = torch.rand(len(chosen)).tolist()
             chosen = [i for i in chosen if drawn[i] >= self.layerdrop]
         for i in chosen[:-1]:
-            breathe()
+            check_cancelled()
             x = self.layers[i](x, key_mask, frames, self.prompts[i])
         prompts = x.new_zeros(batch, n, x.shape[-1])
         for i in chosen[-1:]:
-            breathe()
+            check_cancelled()
             if rows is None:
                 before = self.prompts[i].expand(batch, -1, -1)
                 x = self.layers[i](torch.cat([before, x], dim=1), key_mask)

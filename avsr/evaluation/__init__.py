@@ -2,16 +2,16 @@
 
 from avsr.augmentation.corruption import Corruption
 from avsr.evaluation.compare import Difference, compare_runs, lips_gain
-from avsr.evaluation.config import Cell, EvaluationConfig, read_evaluation_config
+from avsr.evaluation.config import Condition, EvaluationConfig, read_evaluation_config
 from avsr.evaluation.noise import Noise, NoiseLibrary
-from avsr.evaluation.predictor import Heard, ModelRecognizer, Recognizer
+from avsr.evaluation.predictor import ModelRecognizer, Prediction, Recognizer
 from avsr.evaluation.report import write_report
 from avsr.evaluation.results import Run, read_run, results
 from avsr.evaluation.run import evaluate
 from avsr.evaluation.scores import (
     EditCounts,
     LanguageScore,
-    Outcome,
+    UtteranceResult,
     cer,
     char_errors,
     score,
@@ -22,19 +22,19 @@ from avsr.evaluation.text import NORMALIZATION_VERSION, normalize_text
 
 __all__ = [
     "NORMALIZATION_VERSION",
-    "Cell",
+    "Condition",
     "Corruption",
     "Difference",
     "EditCounts",
     "EvaluationConfig",
-    "Heard",
     "LanguageScore",
     "ModelRecognizer",
     "Noise",
     "NoiseLibrary",
-    "Outcome",
+    "Prediction",
     "Recognizer",
     "Run",
+    "UtteranceResult",
     "cer",
     "char_errors",
     "compare_runs",

@@ -9,7 +9,7 @@ import numpy as np
 from avsr.errors import ConfigError
 from avsr.evaluation.bootstrap import interval, rate_draws
 from avsr.evaluation.results import Run, error_counts
-from avsr.evaluation.scores import Outcome
+from avsr.evaluation.scores import UtteranceResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,9 @@ class Difference:
         }
 
 
-def paired_difference(name: str, first: list[Outcome], second: list[Outcome]) -> Difference:
+def paired_difference(
+    name: str, first: list[UtteranceResult], second: list[UtteranceResult]
+) -> Difference:
     """Compare two transcripts of the same utterances; raise ConfigError if they are not."""
     ids = [[o.utterance_id for o in side] for side in (first, second)]
     if ids[0] != ids[1]:

@@ -18,7 +18,7 @@ LISTS = ("languages", "modalities", "language_modes", "noises", "snr_db", "pictu
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class Condition:
     """One condition that a whole manifest is transcribed under."""
 
     modality: str
@@ -123,7 +123,7 @@ class EvaluationConfig:
         if not list(self.cells()):
             raise ConfigError("these modalities and pictures give no condition to test")
 
-    def cells(self) -> Iterator[Cell]:
+    def cells(self) -> Iterator[Condition]:
         """Every condition once."""
         for mode in self.language_modes:
             for modality in self.modalities:
@@ -132,7 +132,7 @@ class EvaluationConfig:
                         continue
                     for noise in self._noises(modality):
                         shown = None if picture == CLEAN else str(Corruption.parse(picture))
-                        yield Cell(modality=modality, noise=noise, picture=shown, mode=mode)
+                        yield Condition(modality=modality, noise=noise, picture=shown, mode=mode)
 
     def _noises(self, modality: str) -> Iterator[Noise | None]:
         if modality == "video" or CLEAN in self.snr_db:

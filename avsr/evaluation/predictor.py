@@ -17,7 +17,7 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True)
-class Heard:
+class Prediction:
     """What a recogniser says of a clip."""
 
     text: str
@@ -36,7 +36,7 @@ class Recognizer(Protocol):
 
     def listen(
         self, clips: Sequence[Clip], told: Sequence[Sequence[str]]
-    ) -> Sequence[Sequence[Heard]]:
+    ) -> Sequence[Sequence[Prediction]]:
         """Transcribe clips of one modality, once for each entry of ``told``.
 
         An entry has the language of each clip, ``auto`` where it is to be detected.
@@ -54,16 +54,18 @@ class ModelRecognizer:
 
     def see(self, mouths: Sequence[np.ndarray]) -> list[Any]:
         """Outputs (T, C) of the visual front end."""
-        from avsr.recognition.inference import see
+        from avsr.recognition.inference import extract_visual_features
 
-        return [see(self.model, mouth) for mouth in mouths]
+        return [extract_visual_features(self.model, mouth) for mouth in mouths]
 
-    def listen(self, clips: Sequence[Clip], told: Sequence[Sequence[str]]) -> list[list[Heard]]:
+    def listen(
+        self, clips: Sequence[Clip], told: Sequence[Sequence[str]]
+    ) -> list[list[Prediction]]:
         """See Recognizer."""
         import torch
 
         from avsr.recognition.inference import decode, encode
-        from avsr.recognition.lip_sync import all_in_step
+        from avsr.recognition.lip_sync import sync_all_lips
         from avsr.recognition.recording import Recording
 
         codes = self.model.config.languages
@@ -72,7 +74,7 @@ class ModelRecognizer:
             for c in clips
         ]
         if self.options.sync:
-            recordings = all_in_step(self.model, recordings)
+            recordings = sync_all_lips(self.model, recordings)
         encoded = encode(self.model, recordings)
         detected = encoded.language_probs.argmax(-1).tolist()
         probs = [
@@ -90,7 +92,7 @@ class ModelRecognizer:
         for languages in dict.fromkeys(chosen):  # those that were detected rightly come once
             best = decode(self.model, encoded, torch.tensor(languages), self.options)
             done[languages] = [
-                Heard(
+                Prediction(
                     self.model.tokenizer.decode(hypothesis.tokens),  # type: ignore[union-attr]
                     row,
                     time_hypothesis(

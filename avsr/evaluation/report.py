@@ -13,7 +13,7 @@ from avsr.evaluation.compare import Difference, lips_gain
 from avsr.evaluation.plots import NAMES, plot_confusion, plot_languages, plot_snr, svg
 from avsr.evaluation.published import paper_rows
 from avsr.evaluation.results import Run, read_run, results
-from avsr.evaluation.scores import Outcome, word_errors
+from avsr.evaluation.scores import UtteranceResult, word_errors
 from avsr.evaluation.text import normalize_text
 from avsr.evaluation.word_timing import NEAR_MS
 from avsr.runtime.atomic_files import replace_text
@@ -269,7 +269,7 @@ def worst_utterances(run: Run) -> Iterator[str]:
     name, outcomes = next(iter(run.cells.items()))
     media = clip_files(run)
 
-    def errors(outcome: Outcome) -> int:
+    def errors(outcome: UtteranceResult) -> int:
         said = normalize_text(outcome.reference, outcome.language)
         return word_errors(said, normalize_text(outcome.hypothesis, outcome.language)).errors
 

@@ -12,7 +12,7 @@ from avsr.evaluation.bootstrap import rate_intervals
 from avsr.evaluation.config import MODALITIES
 from avsr.evaluation.language_id import identification
 from avsr.evaluation.scores import (
-    Outcome,
+    UtteranceResult,
     char_errors,
     macro_average,
     score,
@@ -31,7 +31,7 @@ class Run:
     folder: Path
     about: dict[str, Any]
     """The content of ``run.json``."""
-    cells: dict[str, list[Outcome]]
+    cells: dict[str, list[UtteranceResult]]
     """Every utterance under each condition, in the order of ``about["cells"]``."""
 
     @property
@@ -53,7 +53,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
         if len(lines) < about["manifest"]["utterances"]:
             continue  # begun, not finished
-        cells[name] = [Outcome(**json.loads(line)) for line in lines]
+        cells[name] = [UtteranceResult(**json.loads(line)) for line in lines]
     return Run(folder=folder, about=about, cells=cells)
 
 
@@ -72,7 +72,7 @@ def results(run: Run) -> dict[str, Any]:
     }
 
 
-def cell_scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def cell_scores(outcomes: Sequence[UtteranceResult]) -> dict[str, Any]:
     """Scores of one condition, by language and on average."""
     rows: dict[str, dict[str, Any]] = {}
     errors = error_counts(outcomes)
@@ -101,7 +101,9 @@ def cell_scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def error_counts(outcomes: Iterable[Outcome]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+def error_counts(
+    outcomes: Iterable[UtteranceResult],
+) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """``wer`` and ``cer`` -> language -> (errors, length of the reference) of each utterance."""
     counts: dict[str, dict[str, list[tuple[float, float]]]] = {"wer": {}, "cer": {}}
     for outcome in outcomes:

@@ -25,12 +25,12 @@ from typing import Any
 from avsr.corpus import Record
 from avsr.errors import ConfigError, LanguageError
 from avsr.evaluation.clips import check_media
-from avsr.evaluation.config import Cell, EvaluationConfig
+from avsr.evaluation.config import Condition, EvaluationConfig
 from avsr.evaluation.noise import check_noise
 from avsr.evaluation.predictor import AUTO, ModelRecognizer, Recognizer
-from avsr.evaluation.scores import Outcome
+from avsr.evaluation.scores import UtteranceResult
 from avsr.evaluation.text import NORMALIZATION_VERSION
-from avsr.evaluation.worker import Task, Workplace, chosen_records, noise_library
+from avsr.evaluation.worker import EvaluationWorker, Task, chosen_records, noise_library
 from avsr.hub import find_model
 from avsr.runtime.atomic_files import replace_text
 from avsr.runtime.cores import usable_cores
@@ -43,7 +43,7 @@ Progress = Callable[[str, int, int], None]  # what, done, in all
 
 
 @lru_cache(maxsize=1)
-def _open(config: EvaluationConfig, device: str, threads: int) -> Workplace:
+def _open(config: EvaluationConfig, device: str, threads: int) -> EvaluationWorker:
     """The workplace of a process of its own."""
     import torch
 
@@ -52,7 +52,7 @@ def _open(config: EvaluationConfig, device: str, threads: int) -> Workplace:
     torch.set_num_threads(threads)
     model = load_network(config.model, device, config.precision)
     options = {name: getattr(config, name) for name in SEARCH}
-    return Workplace(config, ModelRecognizer(model, **options))
+    return EvaluationWorker(config, ModelRecognizer(model, **options))
 
 
 def _work(config: EvaluationConfig, device: str, threads: int, task: Task) -> Any:
@@ -115,7 +115,7 @@ def evaluate(
     if (folder / "timing.json").exists():
         seconds.update(_read_json(folder / "timing.json"))
     if recognizer is not None:
-        workers, work = 1, Workplace(config, recognizer).work
+        workers, work = 1, EvaluationWorker(config, recognizer).work
     else:
         threads = max(1, usable_cores() // workers)
         work = partial(_work, config, device, threads)
@@ -138,13 +138,13 @@ def evaluate(
 
 def _tasks(
     names: Sequence[str],
-    cells: Sequence[Cell],
-    kept: Mapping[str, Mapping[str, Outcome]],
+    cells: Sequence[Condition],
+    kept: Mapping[str, Mapping[str, UtteranceResult]],
     batch_size: int,
 ) -> Iterator[Task]:
     """What is missing: utterances that lack the same cells, ``batch_size`` at a time."""
 
-    def missing(index: int) -> tuple[Cell, ...]:
+    def missing(index: int) -> tuple[Condition, ...]:
         return tuple(cell for cell in cells if names[index] not in kept[cell.name])
 
     for lacking, group in groupby(range(len(names)), missing):
@@ -207,14 +207,14 @@ def _about_manifest(config: EvaluationConfig, records: Sequence[Record]) -> dict
     }
 
 
-def _read_cell(folder: Path, name: str) -> dict[str, Outcome]:
+def _read_cell(folder: Path, name: str) -> dict[str, UtteranceResult]:
     """Outcomes by utterance; a line that an interruption cut off is left out."""
     path = folder / "cells" / f"{name}.jsonl"
     found = {}
     if path.exists():
         for line in path.read_text("utf-8").splitlines():
             try:
-                outcome = Outcome(**json.loads(line))
+                outcome = UtteranceResult(**json.loads(line))
             except (json.JSONDecodeError, TypeError):
                 continue
             found[outcome.utterance_id] = outcome
@@ -222,16 +222,16 @@ def _read_cell(folder: Path, name: str) -> dict[str, Outcome]:
     return found
 
 
-def _lines(outcomes: Iterable[Outcome]) -> str:
+def _lines(outcomes: Iterable[UtteranceResult]) -> str:
     return "".join(json.dumps(asdict(o), ensure_ascii=False) + "\n" for o in outcomes)
 
 
-def _append(folder: Path, name: str, outcomes: Iterable[Outcome]) -> None:
+def _append(folder: Path, name: str, outcomes: Iterable[UtteranceResult]) -> None:
     with (folder / "cells" / f"{name}.jsonl").open("a", encoding="utf-8") as file:
         file.write(_lines(outcomes))
 
 
-def _write_cell(folder: Path, name: str, outcomes: Sequence[Outcome]) -> None:
+def _write_cell(folder: Path, name: str, outcomes: Sequence[UtteranceResult]) -> None:
     replace_text(folder / "cells" / f"{name}.jsonl", _lines(outcomes))
 
 

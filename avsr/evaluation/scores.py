@@ -70,7 +70,7 @@ def cer(references: Sequence[str], hypotheses: Sequence[str], language: str) -> 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class UtteranceResult:
     """One utterance and what was made of it."""
 
     utterance_id: str
@@ -96,11 +96,15 @@ class Outcome:
     """Why nothing was transcribed."""
 
 
-def _outcomes(references: Sequence[str], hypotheses: Sequence[str], language: str) -> list[Outcome]:
+def _outcomes(
+    references: Sequence[str], hypotheses: Sequence[str], language: str
+) -> list[UtteranceResult]:
     if not references:
         raise ValueError("an error rate needs at least one reference")
     return [
-        Outcome(utterance_id=str(i), language=language, reference=said, hypothesis=understood)
+        UtteranceResult(
+            utterance_id=str(i), language=language, reference=said, hypothesis=understood
+        )
         for i, (said, understood) in enumerate(zip(references, hypotheses, strict=True))
     ]
 
@@ -131,15 +135,15 @@ class LanguageScore:
         }
 
 
-def score(outcomes: Iterable[Outcome]) -> dict[str, LanguageScore]:
+def score(outcomes: Iterable[UtteranceResult]) -> dict[str, LanguageScore]:
     """Scores by language, in alphabetical order; each over all words of its language."""
-    by_language: dict[str, list[Outcome]] = {}
+    by_language: dict[str, list[UtteranceResult]] = {}
     for outcome in outcomes:
         by_language.setdefault(outcome.language, []).append(outcome)
     return {code: _score(code, by_language[code]) for code in sorted(by_language)}
 
 
-def _score(language: str, outcomes: Sequence[Outcome]) -> LanguageScore:
+def _score(language: str, outcomes: Sequence[UtteranceResult]) -> LanguageScore:
     words = characters = EditCounts()
     for outcome in outcomes:
         said = normalize_text(outcome.reference, language)

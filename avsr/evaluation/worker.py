@@ -15,10 +15,10 @@ from avsr.augmentation.corruption import Corruption
 from avsr.corpus import Record, read_manifest
 from avsr.errors import CorpusError, MediaError
 from avsr.evaluation.clips import Clip, ClipReader
-from avsr.evaluation.config import Cell, EvaluationConfig
+from avsr.evaluation.config import Condition, EvaluationConfig
 from avsr.evaluation.noise import NoiseLibrary, hashed_rng
-from avsr.evaluation.predictor import Heard, Recognizer
-from avsr.evaluation.scores import Outcome
+from avsr.evaluation.predictor import Prediction, Recognizer
+from avsr.evaluation.scores import UtteranceResult
 from avsr.evaluation.word_timing import boundary_errors
 from avsr.face import is_covered
 from avsr.rates import FPS, SAMPLE_RATE
@@ -29,11 +29,11 @@ class Task:
     """Utterances to transcribe under the same conditions."""
 
     indices: tuple[int, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[Condition, ...]
 
 
 @dataclass(frozen=True)
-class Workplace:
+class EvaluationWorker:
     """What one process needs; it is opened from the config alone."""
 
     config: EvaluationConfig
@@ -54,15 +54,15 @@ class Workplace:
         """Mixes their noise."""
         return noise_library(self.config)
 
-    def work(self, task: Task) -> tuple[dict[str, list[Outcome]], dict[str, float]]:
+    def work(self, task: Task) -> tuple[dict[str, list[UtteranceResult]], dict[str, float]]:
         """Outcomes of each cell, by its name, and seconds that each took; "" is what they share."""
         started = time.perf_counter()
         records = [self.records[i] for i in task.indices]
         clips = _Clips(self, records, task.cells)
         seconds = defaultdict(float, {"": time.perf_counter() - started})
-        found: dict[str, list[Outcome]] = {}
+        found: dict[str, list[UtteranceResult]] = {}
 
-        def condition(cell: Cell) -> tuple[str, ...]:
+        def condition(cell: Condition) -> tuple[str, ...]:
             return cell.modality, str(cell.noise), str(cell.picture)
 
         for _, group in groupby(sorted(task.cells, key=condition), condition):
@@ -73,7 +73,7 @@ class Workplace:
                 seconds[cell.name] += (time.perf_counter() - started) / len(cells)
         return found, dict(seconds)
 
-    def _listen(self, clips: "_Clips", cells: Sequence[Cell]) -> list[list[Outcome]]:
+    def _listen(self, clips: "_Clips", cells: Sequence[Condition]) -> list[list[UtteranceResult]]:
         """Outcomes of cells that differ in the language mode only."""
         usable: dict[int, Clip] = {}
         failures: dict[int, str] = {}
@@ -82,7 +82,7 @@ class Workplace:
                 usable[i] = clips.clip(i, cells[0])
             except MediaError as error:
                 failures[i] = " ".join(str(error).split())
-        heard: dict[tuple[int, int], Heard] = {}
+        heard: dict[tuple[int, int], Prediction] = {}
         order = sorted(usable, key=lambda i: usable[i].modality)
         for _, same in groupby(order, lambda i: usable[i].modality):
             members = list(same)
@@ -111,7 +111,9 @@ class Workplace:
 class _Clips:
     """Sound and lips of some records, read once, and what is done to them, done once."""
 
-    def __init__(self, place: Workplace, records: Sequence[Record], cells: Sequence[Cell]) -> None:
+    def __init__(
+        self, place: EvaluationWorker, records: Sequence[Record], cells: Sequence[Condition]
+    ) -> None:
         self.place, self.records = place, records
         heard = any(cell.modality != "video" for cell in cells)
         seen = any(cell.modality != "audio" for cell in cells)
@@ -138,7 +140,7 @@ class _Clips:
             shown[i] = crop, features  # type: ignore[assignment]
         return shown
 
-    def clip(self, i: int, cell: Cell) -> Clip:
+    def clip(self, i: int, cell: Condition) -> Clip:
         """Record ``i`` under the condition of a cell; raise MediaError if nothing is there."""
         sound = self.sounds[i] if cell.modality != "video" else None
         lips = self.lips[i] if cell.modality != "audio" else None
@@ -160,13 +162,13 @@ class _Clips:
         name = self.records[i].utterance_id
         return Clip(name=name, waveform=sound, mouth=mouth, visual=visual)  # type: ignore[arg-type]
 
-    def pieces(self, i: int, cell: Cell) -> list[dict[str, Any]]:
+    def pieces(self, i: int, cell: Condition) -> list[dict[str, Any]]:
         """Pieces of noise that record ``i`` hears in a cell."""
         if cell.noise is None or not isinstance(self.sounds[i], np.ndarray):
             return []
         return self._mixed(i, cell)[1]
 
-    def _mixed(self, i: int, cell: Cell) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    def _mixed(self, i: int, cell: Condition) -> tuple[np.ndarray, list[dict[str, Any]]]:
         key = i, str(cell.noise)
         if key not in self.noisy:
             assert cell.noise is not None
@@ -187,11 +189,11 @@ def _try(
 def _outcome(
     record: Record,
     clip: Clip | None,
-    heard: Heard | None,
+    heard: Prediction | None,
     failure: str | None,
     noise: Sequence[Mapping[str, Any]],
-) -> Outcome:
-    said = Outcome(
+) -> UtteranceResult:
+    said = UtteranceResult(
         utterance_id=record.utterance_id,
         language=record.language,
         reference=record.text,

@@ -1,12 +1,12 @@
 """Stage 2 of 8: frames -> landmarks -> tracks -> mouth crops.
 
-Importing it loads no mediapipe: the models start with the first ``FaceFinder``.
+Importing it loads no mediapipe: the models start with the first ``FaceDetector``.
 """
 
 from avsr.face.active_speaker import Agree, is_covered, is_still
 from avsr.face.geometry import crop_matrices, crop_mouth
-from avsr.face.landmarks import Face, FaceFinder
-from avsr.face.reidentification import Cast
+from avsr.face.landmarks import Face, FaceDetector
+from avsr.face.reidentification import FaceRegistry
 from avsr.face.selection import (
     MIN_HEIGHT,
     Turn,
@@ -21,9 +21,9 @@ from avsr.face.tracking import track_faces, track_mouth
 __all__ = [
     "MIN_HEIGHT",
     "Agree",
-    "Cast",
     "Face",
-    "FaceFinder",
+    "FaceDetector",
+    "FaceRegistry",
     "FaceTrack",
     "FaceTracks",
     "MouthTrack",

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from avsr.face.geometry import FloatArray, measure_opening
-from avsr.face.track import FaceTrack, Stretch
+from avsr.face.track import FaceTrack, TrackSegment
 from avsr.rates import FPS
 
 WINDOW = 2 * FPS + 1  # frames around each one that it is compared with
@@ -76,7 +76,7 @@ def choose_speaking(
     num_frames: int,
     level: FloatArray | None,
     agree: Agree | None = None,
-) -> list[Stretch]:
+) -> list[TrackSegment]:
     """The stretches of the faces that speak, at any time one, where there is one at all.
 
     ``level`` (T,) is the loudness of the sound (natural logarithm); without it the face whose
@@ -111,7 +111,7 @@ def choose_speaking(
     for row, run in groupby(path.tolist()):
         last = first + len(list(run))
         if row >= 0:
-            stretches.append(Stretch(moving[row], first, last))
+            stretches.append(TrackSegment(moving[row], first, last))
         first = last
     return stretches
 

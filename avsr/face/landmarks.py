@@ -139,7 +139,7 @@ def square_around(center: NDArray[np.float64], side: float) -> Square:
     return Square(round(center[0] - whole / 2), round(center[1] - whole / 2), whole)
 
 
-class FaceFinder:
+class FaceDetector:
     """Finds and follows faces in pictures. Close it, or use it in ``with``.
 
     It keeps nothing from picture to picture, so the same picture has the same faces always.
@@ -167,7 +167,7 @@ class FaceFinder:
             self._alone.place(nothing, np.array([0.5, 0.5]), 1.0, 0.0)
         self._chatty = True  # mediapipe has one more remark, at the first face
 
-    def __enter__(self) -> "FaceFinder":
+    def __enter__(self) -> "FaceDetector":
         return self
 
     def __exit__(
@@ -280,17 +280,19 @@ class FaceFinder:
         return faces
 
 
-_IDLE: list[FaceFinder] = []  # to start one takes 35 ms, as long as to follow a face for ten frames
+_IDLE: list[
+    FaceDetector
+] = []  # to start one takes 35 ms, as long as to follow a face for ten frames
 MOST_IDLE = 2
 
 
 @contextmanager
-def borrow_finder() -> Iterator[FaceFinder]:
+def borrow_finder() -> Iterator[FaceDetector]:
     """A finder that others used before and will use again, never two at a time."""
     try:
         finder = _IDLE.pop()
     except IndexError:
-        finder = FaceFinder()
+        finder = FaceDetector()
         atexit.register(_close_idle)
     try:
         yield finder

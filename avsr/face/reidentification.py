@@ -29,7 +29,7 @@ class _Known:
     look: FloatArray
 
 
-class Cast:
+class FaceRegistry:
     """Numbers the faces of one recording, part by part."""
 
     def __init__(self) -> None:

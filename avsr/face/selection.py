@@ -21,7 +21,7 @@ from avsr.face.track import (
     FaceTrack,
     FaceTracks,
     MouthTrack,
-    Stretch,
+    TrackSegment,
     join_tracks,
     rank_tracks,
 )
@@ -43,27 +43,29 @@ def is_readable(track: MouthTrack) -> NDArray[np.bool_]:
 
 
 def choose_face(
-    faces: FaceTracks, wish: str, level: FloatArray | None, agree: Agree | None = None
+    faces: FaceTracks, choice: str, level: FloatArray | None, agree: Agree | None = None
 ) -> MouthTrack:
     """The mouth of the face that is asked for, at any time one; ``level`` is of the sound.
 
-    ``wish`` is ``auto``, ``every`` (here the same), ``largest``, ``left``, ``right``, or a number
-    as text; ``agree`` is asked who speaks, if that is the wish and in doubt.
+    ``choice`` is ``auto``, ``all`` (here the same), ``largest``, ``left``, ``right``, or a number
+    as text; ``agree`` is asked who speaks, if that is the choice and in doubt.
     """
-    if wish in ("auto", "every"):
+    if choice in ("auto", "all"):
         stretches = _speaking(faces, level, agree)
-    elif wish.isdecimal():
-        named = [track for track in faces.tracks if track.number == int(wish)]
+    elif choice.isdecimal():
+        named = [track for track in faces.tracks if track.number == int(choice)]
         stretches = rank_tracks(named, lambda track: track.score)
-    elif wish == "largest":
+    elif choice == "largest":
         stretches = rank_tracks(faces.tracks, lambda track: track.score)
     else:
-        side = -1.0 if wish == "left" else 1.0
+        side = -1.0 if choice == "left" else 1.0
         stretches = rank_tracks(faces.tracks, lambda track: side * float(track.center[0]))
     return join_tracks(stretches, faces.num_frames)
 
 
-def _speaking(faces: FaceTracks, level: FloatArray | None, agree: Agree | None) -> list[Stretch]:
+def _speaking(
+    faces: FaceTracks, level: FloatArray | None, agree: Agree | None
+) -> list[TrackSegment]:
     large = [track for track in faces.tracks if not is_small(track)]
     return choose_speaking(large, faces.num_frames, level, agree)
 
@@ -106,20 +108,20 @@ def find_turns(
             last = first + len(list(frames))
             own = track.landmarks[max(0, first - track.start) : last - track.start]
             if silent and last - first >= JUDGED and measure_movement(own) >= TALKING:
-                turns.append(_turn([Stretch(track, first, last)], first, last, False))
+                turns.append(_turn([TrackSegment(track, first, last)], first, last, False))
             first = last
     return sorted(turns, key=lambda turn: (turn.first, turn.mouth.faces))
 
 
-def _by_face(stretches: list[Stretch]) -> list[list[Stretch]]:
+def _by_face(stretches: list[TrackSegment]) -> list[list[TrackSegment]]:
     """Neighbours of one face together (a cut does not end what it says)."""
     groups = groupby(stretches, key=lambda stretch: stretch.track.number)
     return [list(group) for _, group in groups]
 
 
-def _turn(run: list[Stretch], first: int, last: int, heard: bool) -> Turn:
+def _turn(run: list[TrackSegment], first: int, last: int, heard: bool) -> Turn:
     moved = [
-        Stretch(replace(s.track, start=s.track.start - first), s.first - first, s.last - first)
+        TrackSegment(replace(s.track, start=s.track.start - first), s.first - first, s.last - first)
         for s in run
     ]
     return Turn(first, last, join_tracks(moved, last - first), heard)

@@ -92,7 +92,7 @@ class FaceTracks:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class TrackSegment:
     """The frames ``first`` to ``last`` (left out) of the recording, in which ``track`` counts."""
 
     track: FaceTrack
@@ -100,16 +100,18 @@ class Stretch:
     last: int
 
 
-def rank_tracks(tracks: Iterable[FaceTrack], rank: Callable[[FaceTrack], float]) -> list[Stretch]:
+def rank_tracks(
+    tracks: Iterable[FaceTrack], rank: Callable[[FaceTrack], float]
+) -> list[TrackSegment]:
     """The track of the highest ``rank``, and in the time that it leaves the next that fit."""
     chosen: list[FaceTrack] = []
     for track in sorted(tracks, key=lambda track: -rank(track)):
         if all(track.end <= other.start or other.end <= track.start for other in chosen):
             chosen.append(track)
-    return [Stretch(track, track.start, track.end) for track in chosen]
+    return [TrackSegment(track, track.start, track.end) for track in chosen]
 
 
-def join_tracks(stretches: Sequence[Stretch], num_frames: int) -> MouthTrack:
+def join_tracks(stretches: Sequence[TrackSegment], num_frames: int) -> MouthTrack:
     """Lay stretches that do not overlap on one time axis; the rest repeats the nearest crop."""
     mouth = np.zeros((num_frames, MOUTH_SIZE, MOUTH_SIZE), np.uint8)
     found = np.zeros(num_frames, np.bool_)
@@ -150,5 +152,5 @@ def join_parts(parts: Iterable[tuple[int, MouthTrack]], num_frames: int) -> Mout
                 part.matrices[own],
                 number,
             )
-            stretches.append(Stretch(track, start + first, start + last))
+            stretches.append(TrackSegment(track, start + first, start + last))
     return join_tracks(stretches, num_frames)

@@ -28,7 +28,7 @@ from avsr.face.geometry import (
     reduction_for,
     warp,
 )
-from avsr.face.landmarks import EYES, MAX_FACES, Face, FaceFinder, Frame, borrow_finder
+from avsr.face.landmarks import EYES, MAX_FACES, Face, FaceDetector, Frame, borrow_finder
 from avsr.face.track import FaceTrack, FaceTracks, MouthTrack, join_tracks, rank_tracks
 from avsr.media import Picture, as_picture
 from avsr.rates import FPS
@@ -149,20 +149,20 @@ def track_faces(frames: Iterable[Frame]) -> FaceTracks:
     faces are followed at a time, the largest ones.
     """
     with borrow_finder() as finder:
-        follower = _Follower(finder)
+        follower = FaceTracker(finder)
         for frame in map(as_picture, frames):
             follower.add(frame)
         return follower.finish()
 
 
-class _Follower:
+class FaceTracker:
     """Takes one frame after the other.
 
     While the only face hardly moves, the mesh looks at every second frame; in the frame between,
     which is held back, the face is half-way between where it was and where it is then.
     """
 
-    def __init__(self, finder: FaceFinder) -> None:
+    def __init__(self, finder: FaceDetector) -> None:
         self.finder = finder
         self.num_frames = 0
         self.active: list[_Track] = []

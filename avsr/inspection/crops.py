@@ -25,7 +25,7 @@ from avsr.audio import Span, rms, speech_probs, speech_spans, vowel_level
 from avsr.errors import MediaError
 from avsr.face import (
     Agree,
-    Cast,
+    FaceRegistry,
     FaceTrack,
     FaceTracks,
     MouthTrack,
@@ -49,7 +49,7 @@ from avsr.recognition.options import LONG_SECONDS
 from avsr.recognition.reading import check_seen
 from avsr.recognition.recording import SILENCE_RMS
 from avsr.recognition.segmentation import even_spans
-from avsr.runtime.atomic_files import replacing
+from avsr.runtime.atomic_files import atomic_write
 
 PART_FRAMES = round(LONG_SECONDS * FPS)  # tracked at a time; transcription takes no longer parts
 MOUTH_CRF = 12  # nearly lossless: the blur to be judged is the crop's, not the encoder's
@@ -93,12 +93,12 @@ def crop_video(
     *,
     warn: media.Warn,
     progress: Callable[[float, float], None] = lambda done, total: None,
-    wish: str = "auto",
+    choice: str = "auto",
 ) -> CropReport:
     """Write the mouth video, overlay video, contact sheet and diagnostics of one video.
 
     ``stem`` is the path of the four files without their endings (``ENDINGS``). ``progress`` gets
-    seconds done and in all; ``wish`` is the face, as in ``TranscribeOptions.face``. The files
+    seconds done and in all; ``choice`` is the face, as in ``TranscribeOptions.face``. The files
     appear at the end, when all are complete. Raises MediaError if the video cannot be read, has no
     picture, or no such face, or a file cannot be written.
     """
@@ -107,7 +107,7 @@ def crop_video(
     if not info.has_video:
         raise MediaError(f"{path}: has no video")
     try:
-        return _write(path, info, stem, wish, warn, progress)
+        return _write(path, info, stem, choice, warn, progress)
     except OSError as error:
         name = error.filename2 or error.filename or stem
         raise MediaError(f"{name}: cannot be written ({error.strerror})") from error
@@ -117,20 +117,20 @@ def _write(
     path: Path,
     info: media.MediaInfo,
     stem: Path,
-    wish: str,
+    choice: str,
     warn: media.Warn,
     progress: Callable[[float, float], None],
 ) -> CropReport:
     mouth_path, overlay_path, sheet_path, json_path = crop_paths(stem)
     with ExitStack() as files:
         # Closed in reverse: where the diagnostics are, the rest is.
-        rows = _Rows(files.enter_context(replacing(json_path)), files)
-        sheet_part = files.enter_context(replacing(sheet_path))
+        rows = _Rows(files.enter_context(atomic_write(json_path)), files)
+        sheet_part = files.enter_context(atomic_write(sheet_path))
         add_overlay = files.enter_context(media.open_video(overlay_path))
         add_mouth = files.enter_context(media.open_video(mouth_path, crf=MOUTH_CRF))
         sheet = ContactSheet()
         shown = media.read_frames(path, max_side=LONGER_SIDE, warn=lambda message: None)
-        for part in _tracked(path, info, wish, warn):
+        for part in _tracked(path, info, choice, warn):
             track = part.track
             rows.begin(path, part.size)
             found = diagnose(track)
@@ -231,14 +231,14 @@ def _agreement(waveform: np.ndarray | None) -> Agree:
     return agree
 
 
-def _tracked(path: Path, info: media.MediaInfo, wish: str, warn: media.Warn) -> Iterator[_Part]:
+def _tracked(path: Path, info: media.MediaInfo, choice: str, warn: media.Warn) -> Iterator[_Part]:
     """The faces of each part of the recording.
 
     Tracks are numbered on through all of them. Where nobody speaks the largest face is shown.
     """
     frames = media.read_pictures(path, warn=warn)
     sound = _Sound(media.stream_waveform(path, warn=warn) if info.has_audio else iter(()))
-    cast = Cast()
+    cast = FaceRegistry()
     before, last, position = -1, -1, 0  # the face at the end of the part before, and its track
     for part in _stretches(path, info):
         own = islice(frames, part.num_frames)
@@ -254,8 +254,8 @@ def _tracked(path: Path, info: media.MediaInfo, wish: str, warn: media.Warn) -> 
         if waveform is not None and rms(waveform) < SILENCE_RMS:
             waveform = None
         level = None if waveform is None else vowel_level(waveform)
-        track = choose_face(faces, wish, level, _agreement(waveform))
-        if wish == "auto" and not track.found.any():
+        track = choose_face(faces, choice, level, _agreement(waveform))
+        if choice == "auto" and not track.found.any():
             track = choose_face(faces, "largest", None)
         numbers = track.faces or (0,) * (int(track.tracks.max(initial=-1)) + 1)
         goes_on = track.tracks[0] >= 0 and before == numbers[0] > 0
@@ -266,7 +266,7 @@ def _tracked(path: Path, info: media.MediaInfo, wish: str, warn: media.Warn) -> 
         yield _Part(size, replace(track, tracks=numbered), named, faces)
         before = numbers[-1] if track.tracks[-1] >= 0 else -1
         last = max(last, int(numbered.max()))
-    check_seen(path, wish, cast)
+    check_seen(path, choice, cast)
 
 
 def _faces_at(faces: FaceTracks, index: int) -> dict[int, NDArray[np.float32]]:

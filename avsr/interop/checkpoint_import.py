@@ -107,7 +107,7 @@ def import_model(
     weights["encoder.transformer.prompts"] = torch.empty(encoder.layers, 0, encoder.dim)
     if found.has_decoder:
         weights["decoder.language_embedding.weight"] = torch.empty(0, config.decoder.dim)
-    model = AVSRModel.skeleton(config, made)
+    model = AVSRModel.on_meta(config, made)
     check_weights(model, weights, str(source), lambda name: foreign_name(name) or name)
     training = "fine-tuned" if found.has_decoder else "pre-trained"
     result = Imported(

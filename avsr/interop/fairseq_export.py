@@ -16,7 +16,7 @@ from avsr.interop.vocabulary import SPECIAL
 from avsr.model.directory import WEIGHTS, load_directory, read_licence
 from avsr.model.network import AVSRModel
 from avsr.model.weights import stored_precision
-from avsr.runtime.atomic_files import replace_bytes, replace_text, replacing
+from avsr.runtime.atomic_files import atomic_write, replace_bytes, replace_text
 
 LEFT_OUT = {
     "classifier": "language classifier",
@@ -106,7 +106,7 @@ def _write(
 ) -> tuple[Path, ...]:
     out.mkdir(parents=True, exist_ok=True)
     files = [out / CHECKPOINT]
-    with replacing(files[0]) as temporary:
+    with atomic_write(files[0]) as temporary:
         torch.save(content, temporary)
     if tokenizer is not None:
         files += [out / f"dict.{languages[0] if len(languages) == 1 else 'x'}.txt"]

@@ -20,7 +20,7 @@ from avsr.interop.onnx_model import Graph
 from avsr.model.directory import ONNX, WEIGHTS, load_directory, write_directory
 from avsr.model.network import AVSRModel
 from avsr.rates import CROP_SIZE, FBANK_DIM
-from avsr.runtime.atomic_files import replacing
+from avsr.runtime.atomic_files import atomic_write
 
 TOLERANCE = 1e-3  # of the largest difference to torch, for outputs that are about 1 to 10
 OPSET = 18
@@ -291,7 +291,7 @@ def _write(graph: nn.Module, inputs: tuple[Any, ...], axes: tuple[Any, ...], pat
             graph, inputs, dynamo=True, dynamic_shapes=axes, opset_version=OPSET, verbose=False
         )
     assert program is not None
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         program.save(temporary)
         beside = temporary.with_name(f"{temporary.name}.data")
         if beside.exists():  # from 1.5 GB on

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 UNKNOWN = "unknown"  # instead of a code, where no language is likely enough
-SURE = 0.5  # calibrated probability below which a language is more likely wrong than right
+MIN_CONFIDENCE = (
+    0.5  # calibrated probability below which a language is more likely wrong than right
+)
 
 
 def probabilities(logits: Tensor, temperature: float, allowed: list[int] | None = None) -> Tensor:

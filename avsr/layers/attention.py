@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from avsr.layers.dropout import dropout as drop
 
 
-class Unpadded:
+class PackedBatch:
     """The places of a padded batch (B, S) that are no padding, as N rows.
 
     What treats every place by itself, all but attention and convolutions, need not treat padding.
@@ -26,7 +26,7 @@ class Unpadded:
         self.absent = absent.nonzero()[:, 0]
 
     @classmethod
-    def of(cls, valid: Tensor, first: int = 0) -> "Unpadded | None":
+    def of(cls, valid: Tensor, first: int = 0) -> "PackedBatch | None":
         """Those of ``valid`` (B, S), False = padding; those of the ``first`` places of each of the
         B come before all others.
 
@@ -56,7 +56,7 @@ class _Pack(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Unpadded) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rows: PackedBatch) -> Tensor:
         ctx.rows = rows
         return x.flatten(0, 1).index_select(0, rows.places)
 
@@ -69,7 +69,7 @@ class _Pack(torch.autograd.Function):
 
 class _Unpack(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Unpadded) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rows: PackedBatch) -> Tensor:
         ctx.rows = rows
         return x.index_select(0, rows.sources).unflatten(0, rows.shape)
 
@@ -78,7 +78,7 @@ class _Unpack(torch.autograd.Function):
         return grad.flatten(0, 1).index_select(0, ctx.rows.places), None
 
 
-class Attending(nn.Module):
+class MultiHeadAttention(nn.Module):
     """What layers of attention have in common: heads, and what they are computed in."""
 
     def __init__(self, heads: int, dropout: float) -> None:
@@ -86,7 +86,7 @@ class Attending(nn.Module):
         self.heads, self.dropout = heads, dropout
         self.dtype: torch.dtype | None = None  # of queries, keys and values; None: as they come
 
-    def split(self, x: Tensor, rows: Unpadded | None = None) -> Tensor:
+    def split(self, x: Tensor, rows: PackedBatch | None = None) -> Tensor:
         """(B, L, D), or ``rows`` (N, D) of it -> (B, heads, L, D / heads)."""
         x = x if self.dtype is None else x.to(self.dtype)
         x = x if rows is None else rows.unpack(x)
@@ -98,7 +98,7 @@ class Attending(nn.Module):
         keys: Tensor,
         values: Tensor,
         mask: Tensor | None,
-        rows: Unpadded | None = None,
+        rows: PackedBatch | None = None,
         *,
         causal: bool = False,
     ) -> Tensor:

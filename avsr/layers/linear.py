@@ -22,7 +22,7 @@ def can_pack() -> bool:
     )
 
 
-class ActiveLinear(nn.Linear):
+class LinearActivation(nn.Linear):
     """A linear layer and what comes behind it, ``gelu`` or ``relu``."""
 
     def __init__(self, in_features: int, out_features: int, activation: str) -> None:
@@ -34,7 +34,7 @@ class ActiveLinear(nn.Linear):
         return ACTIVATIONS[self.activation](super().forward(x))
 
 
-def shared(x: Any, layer: nn.Module) -> Any:
+def cast_once(x: Any, layer: nn.Module) -> Any:
     """What several layers like ``layer`` may be given instead of ``x``: it is brought to their
     precision once, not by each of them.
     """
@@ -47,11 +47,11 @@ def shared(x: Any, layer: nn.Module) -> Any:
 
 def activation_of(layer: nn.Linear) -> str:
     """What comes behind a layer, of ACTIVATIONS."""
-    return layer.activation if isinstance(layer, ActiveLinear) else "none"
+    return layer.activation if isinstance(layer, LinearActivation) else "none"
 
 
 class PackedLinear(nn.Module):
-    """An ``nn.Linear`` or ActiveLinear that cannot be trained. Its state has the same names.
+    """An ``nn.Linear`` or LinearActivation that cannot be trained. Its state has the same names.
 
     The weight is put in order when it is first used and the given one is let go, so that a mapped
     file is not read before, and its pages are free again afterwards.
@@ -76,7 +76,7 @@ class PackedLinear(nn.Module):
         self.bias = None if bias is None else bias.detach().to(dtype)
 
     def prepare(self, x: Tensor) -> Tensor:
-        """See ``shared``."""
+        """See ``cast_once``."""
         return x.to(self.dtype)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,18 +19,18 @@ from torch import Tensor
 from avsr.decoder import BOS, Tokenizer
 from avsr.errors import ModelError
 from avsr.model.config import ModelConfig
-from avsr.model.meta_init import garbage_waits
+from avsr.model.meta_init import gc_paused
 from avsr.model.network import AVSRModel
-from avsr.model.quantization import Precision, lower
+from avsr.model.quantization import Precision, use_bf16_kernels
 from avsr.model.weights import load_weights
-from avsr.runtime.atomic_files import replace_bytes, replacing
+from avsr.runtime.atomic_files import atomic_write, replace_bytes
 from avsr.search import NgramModel, load_ngrams, pack_ngrams
 
 WEIGHTS = "model.safetensors"
 ONNX = "encoder.onnx"  # stands with other graphs in place of WEIGHTS
 
 
-@garbage_waits()
+@gc_paused()
 def load_directory(
     directory: str | os.PathLike[str], precision: Precision = "fp32", *, packed: bool = False
 ) -> AVSRModel:
@@ -52,7 +52,7 @@ def load_directory(
     else:
         model.encoder.frontend.use_channels_last()
     if model.precision != "fp32":
-        lower(model, attention=packed)
+        use_bf16_kernels(model, attention=packed)
     return model.eval()
 
 
@@ -74,7 +74,7 @@ def load_outline(path: Path, required_file: str) -> AVSRModel:
                 f"{path}: the tokenizer has {len(tokenizer)} tokens, "
                 f"config.json says {config.vocabulary_size}"
             )
-    model = AVSRModel.skeleton(config, tokenizer)
+    model = AVSRModel.on_meta(config, tokenizer)
     if (path / "lm.safetensors").exists():
         model.language_models = load_ngrams(path / "lm.safetensors", BOS)
         unfit = [
@@ -146,7 +146,7 @@ def write_directory(
         (path / "lm.safetensors").unlink(missing_ok=True)  # of a model that stood there before
     if weights is None:
         return
-    with replacing(path / WEIGHTS) as temporary:
+    with atomic_write(path / WEIGHTS) as temporary:
         save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
 
 

@@ -37,13 +37,13 @@ class _Skeletons(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def skeletons() -> AbstractContextManager[object]:
+def init_on_meta() -> AbstractContextManager[object]:
     """While it is entered modules are built without memory."""
     return _Skeletons()
 
 
 @contextlib.contextmanager
-def garbage_waits() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """While it is entered, or in a function that it decorates, no garbage is collected.
 
     Thousands of tensors made at a go set the collector off, which then looks through all of

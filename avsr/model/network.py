@@ -14,7 +14,7 @@ from avsr.decoder import BLANK, EOS, PAD, UNK, AttentionDecoder, Tokenizer
 from avsr.encoder import AVHubertEncoder, EncoderOutput
 from avsr.language import LanguageClassifier
 from avsr.model.config import ModelConfig
-from avsr.model.meta_init import skeletons
+from avsr.model.meta_init import init_on_meta
 from avsr.model.quantization import Precision
 from avsr.search import Hypothesis, NgramModel, SearchOptions, beam_search
 
@@ -42,9 +42,9 @@ class AVSRModel(nn.Module):
             self.ctc = nn.Linear(dim, config.vocabulary_size)
 
     @classmethod
-    def skeleton(cls, config: ModelConfig, tokenizer: Tokenizer | None = None) -> "AVSRModel":
+    def on_meta(cls, config: ModelConfig, tokenizer: Tokenizer | None = None) -> "AVSRModel":
         """A network whose weights have shapes but neither memory nor values, in no time."""
-        with skeletons():
+        with init_on_meta():
             return cls(config, tokenizer)
 
     def has(self, part: str) -> bool:

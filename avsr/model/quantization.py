@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avsr.encoder import VisualFrontend
-from avsr.layers.attention import Attending
+from avsr.layers.attention import MultiHeadAttention
 from avsr.layers.linear import ACTIVATIONS, activation_of
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
@@ -25,8 +25,14 @@ Precision = Literal["auto", "fp32", "bf16", "int8"]
 SCALE = "_scale"  # behind the name of an int8 weight (N, K): (N,) fp32, what its rows are times
 # Beginnings of the names of layers that stay in fp32: small ones whose errors all that follows has,
 # or whose result is the last.
-SPARED = ("classifier.", "ctc.", "encoder.audio_proj", "encoder.video_proj", "encoder.fusion_proj")
-LEVELS = 127  # of int8, on each side of 0
+FP32_MODULES = (
+    "classifier.",
+    "ctc.",
+    "encoder.audio_proj",
+    "encoder.video_proj",
+    "encoder.fusion_proj",
+)
+INT8_MAX = 127  # of int8, on each side of 0
 SMALLEST = 1e-12  # peak of a row, so that zeros are divided by something
 
 
@@ -86,7 +92,7 @@ class Int8Linear(nn.Module):
         self.bias = torch.zeros(rows) if bias is None else bias.detach().float()
         self.zeros = torch.zeros(rows, dtype=torch.int64)
         # Without VNNI pairs of products are summed in 16 bits: inputs of 8 bits would overflow.
-        levels = LEVELS if "vnni" in cpu_features() else LEVELS // 2
+        levels = INT8_MAX if "vnni" in cpu_features() else INT8_MAX // 2
         self.levels = torch.tensor(float(levels))
         self.step = torch.tensor(1.0 / levels)
         self.middle = torch.tensor(levels + 1)  # the unsigned byte that stands for 0
@@ -150,18 +156,18 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not name.startswith(SPARED)
+        if isinstance(module, nn.Linear) and not name.startswith(FP32_MODULES)
     }
 
 
 def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, K) -> int8 (N, K), and scales (N,) fp32 that make each row's largest LEVELS."""
+    """(N, K) -> int8 (N, K), and scales (N,) fp32 that make each row's largest INT8_MAX."""
     weight = weight.float()
-    scale = (weight.abs().amax(1) / LEVELS).clamp_(min=SMALLEST)
+    scale = (weight.abs().amax(1) / INT8_MAX).clamp_(min=SMALLEST)
     return weight.div(scale[:, None]).round_().to(torch.int8), scale
 
 
-def lower(model: nn.Module, attention: bool) -> None:
+def use_bf16_kernels(model: nn.Module, attention: bool) -> None:
     """Compute the visual front end's convolutions in bf16, and ``attention`` too if that is said,
     where this CPU is made for it.
     """
@@ -170,7 +176,7 @@ def lower(model: nn.Module, attention: bool) -> None:
     for module in model.modules():
         if isinstance(module, VisualFrontend):
             _lower_convolutions(module)
-        elif isinstance(module, Attending) and attention:
+        elif isinstance(module, MultiHeadAttention) and attention:
             module.dtype = torch.bfloat16
 
 

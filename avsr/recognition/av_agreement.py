@@ -19,7 +19,7 @@ import numpy as np
 
 from avsr.face import Agree, FaceTrack
 from avsr.face.active_speaker import MOST_LAG
-from avsr.recognition.inference import encode, see
+from avsr.recognition.inference import encode, extract_visual_features
 from avsr.recognition.recording import Recording
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def lips_agreement(model: "AVSRModel", waveform: np.ndarray | None) -> Agree | N
         if not heard:
             heard.append(letters(Recording(name="", waveform=waveform, mouth=None)))
         (sound,) = heard
-        visual = see(model, track.mouth)
+        visual = extract_visual_features(model, track.mouth)
         lips = letters(Recording(name="", waveform=None, mouth=track.mouth, visual=visual))
         lips /= lips.mean(axis=0) + RAREST
         frames = track.start + np.arange(len(lips))

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from avsr.model.network import AVSRModel
 from avsr.recognition.inference import recognize
-from avsr.recognition.lip_sync import all_in_step
+from avsr.recognition.lip_sync import sync_all_lips
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.pipeline import is_long, transcribe_file
 from avsr.recognition.reading import read_recording
 from avsr.recognition.recording import Recording
-from avsr.runtime.prefetch import ahead_each
+from avsr.runtime.prefetch import prefetch_map
 from avsr.transcript import Transcript
 
 BATCH_FILES = 8  # that the model takes at a time, and that wait for it
@@ -45,7 +45,7 @@ def transcribe_batches(
     def read_one(video: str) -> _Read:
         return _read(model, video, options, check)
 
-    with closing(ahead_each(read_one, videos, BATCH_FILES, READERS)) as reading:
+    with closing(prefetch_map(read_one, videos, BATCH_FILES, READERS)) as reading:
         for read in reading:
             recording = read.recording
             full = len(batch) == BATCH_FILES
@@ -79,7 +79,7 @@ def _recognize(
     """A batch; if that fails each one alone, so that only the failing one has no transcript."""
     try:
         if options.sync:
-            batch = all_in_step(model, batch)
+            batch = sync_all_lips(model, batch)
         return [*recognize(model, batch, options)] if batch else []
     except Exception as error:
         if len(batch) == 1:

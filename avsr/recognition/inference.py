@@ -9,7 +9,7 @@ from torch import Tensor
 from avsr import audio
 from avsr.decoder.tokenizer import BLANK
 from avsr.encoder import EncoderOutput, fill_blank, normalize_mouth
-from avsr.language import SURE, UNKNOWN, probabilities
+from avsr.language import MIN_CONFIDENCE, UNKNOWN, probabilities
 from avsr.languages import check_language_option, check_languages
 from avsr.model.network import AVSRModel
 from avsr.rates import CROP_SIZE, FBANK_DIM
@@ -88,13 +88,13 @@ def recognize_scored(
     if options.detects:
         told = [languages[best] for best in encoded.language_probs.argmax(-1).tolist()]
     found = recognize_encoded(model, recordings, encoded, told, options)
-    return [(admit_doubt(transcript, options), score) for transcript, score in found]
+    return [(mark_uncertain(transcript, options), score) for transcript, score in found]
 
 
-def admit_doubt(transcript: Transcript, options: TranscribeOptions) -> Transcript:
+def mark_uncertain(transcript: Transcript, options: TranscribeOptions) -> Transcript:
     """Call the language unknown where it was found out and is not likely enough."""
     code = transcript.language
-    if not options.detects or transcript.language_probs.get(code, 1.0) >= SURE:
+    if not options.detects or transcript.language_probs.get(code, 1.0) >= MIN_CONFIDENCE:
         return transcript
     return replace(
         transcript,
@@ -198,7 +198,7 @@ def _transcript(
 
 @in_few_threads
 @torch.inference_mode()
-def see(model: "AVSRModel", mouth: object) -> Tensor:
+def extract_visual_features(model: "AVSRModel", mouth: object) -> Tensor:
     """Outputs (T, C) of the visual front end for mouth crops (T, 96, 96) uint8, on the CPU."""
     crops = normalize_mouth(fill_blank(torch.as_tensor(mouth)))
     return model.encoder.frontend(crops[None].to(model.device))[0].cpu()

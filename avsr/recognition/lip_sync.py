@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from avsr.encoder.frontend import shifted
+from avsr.encoder.frontend import shift_frames
 from avsr.rates import FPS, SAMPLES_PER_FRAME
-from avsr.recognition.inference import encode, see
+from avsr.recognition.inference import encode, extract_visual_features
 from avsr.recognition.recording import Recording
 
 if TYPE_CHECKING:
@@ -51,21 +51,21 @@ class Synchronizer:
             return recording
         visual = recording.visual
         if visual is None:
-            visual = see(self.model, recording.mouth)
+            visual = extract_visual_features(self.model, recording.mouth)
         if len(self.found) < ESTIMATES:
-            self.found += lips_delays(self.model, [replace(recording, visual=visual)])
+            self.found += estimate_lip_delays(self.model, [replace(recording, visual=visual)])
         if self.frames:
-            visual = shifted(visual, self.frames)
+            visual = shift_frames(visual, self.frames)
         return replace(recording, visual=visual)
 
 
-def in_step(model: "AVSRModel", recording: "Recording") -> "Recording":
+def sync_lips(model: "AVSRModel", recording: "Recording") -> "Recording":
     """The recording with its lips where the sound is, and a warning where they were not."""
-    return all_in_step(model, [recording])[0]
+    return sync_all_lips(model, [recording])[0]
 
 
-def all_in_step(model: "AVSRModel", recordings: "Sequence[Recording]") -> "list[Recording]":
-    """Recordings, each as ``in_step`` has it; the network takes them together."""
+def sync_all_lips(model: "AVSRModel", recordings: "Sequence[Recording]") -> "list[Recording]":
+    """Recordings, each as ``sync_lips`` has it; the network takes them together."""
     both = [
         i
         for i, recording in enumerate(recordings)
@@ -74,13 +74,13 @@ def all_in_step(model: "AVSRModel", recordings: "Sequence[Recording]") -> "list[
     found = list(recordings)
     for i in both:
         if found[i].visual is None:
-            found[i] = replace(found[i], visual=see(model, found[i].mouth))
-    for i, late in zip(both, lips_delays(model, [found[i] for i in both]), strict=True):
+            found[i] = replace(found[i], visual=extract_visual_features(model, found[i].mouth))
+    for i, late in zip(both, estimate_lip_delays(model, [found[i] for i in both]), strict=True):
         if late:
             visual = found[i].visual
             assert visual is not None
             warnings = (*found[i].warnings, _note(late))
-            found[i] = replace(found[i], visual=shifted(visual, late), warnings=warnings)
+            found[i] = replace(found[i], visual=shift_frames(visual, late), warnings=warnings)
     return found
 
 
@@ -89,7 +89,7 @@ def _note(late: int) -> str:
     return f"the lips come {abs(late) * 1000 // FPS} ms {when} the sound; they were put right"
 
 
-def lips_delays(model: "AVSRModel", recordings: "Sequence[Recording]") -> list[int]:
+def estimate_lip_delays(model: "AVSRModel", recordings: "Sequence[Recording]") -> list[int]:
     """Frames by which the lips of each recording, whose ``visual`` is known, come late.
 
     5 at most; negative: early; 0 where no shift is clearly better. Odd shifts are looked at where
@@ -133,5 +133,5 @@ def _excerpt(recording: "Recording", shift: int) -> "Recording":
         recording,
         waveform=sound[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME],
         mouth=None if recording.mouth is None else recording.mouth[first:last],
-        visual=shifted(visual, shift)[first:last],
+        visual=shift_frames(visual, shift)[first:last],
     )

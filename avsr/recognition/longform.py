@@ -10,7 +10,7 @@ from pathlib import Path
 
 from avsr import face, media
 from avsr.errors import MediaError
-from avsr.language import SURE, UNKNOWN, smooth_languages
+from avsr.language import MIN_CONFIDENCE, UNKNOWN, smooth_languages
 from avsr.model.network import AVSRModel
 from avsr.rates import FPS
 from avsr.recognition.inference import encode, recognize_encoded
@@ -19,7 +19,7 @@ from avsr.recognition.lip_sync import Synchronizer
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.recording import split_recording
 from avsr.recognition.segmentation import Part, read_parts
-from avsr.runtime.prefetch import ahead
+from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import WRITING, report
 from avsr.transcript import Segment, Transcript, Word
 from avsr.transcript.result import Interrupted
@@ -46,14 +46,14 @@ def transcribe_long(
     history: list[dict[str, float]] = []
     synchronizer = Synchronizer(model) if options.sync else None
     mouths: list[tuple[int, face.MouthTrack]] = []
-    shown = info.duration <= SHOWN_SECONDS and options.face != "every"
+    shown = info.duration <= SHOWN_SECONDS and options.face != "all"
     stopped = False
     try:
         for even in (False, True):
             if even and info.has_audio:
                 notes.append("no speech was found in the sound, so it is cut into even parts")
             # While the model works on a part the next ones are read.
-            read = ahead(read_parts(model, path, info, options, notes, even), PARTS_AHEAD)
+            read = prefetch(read_parts(model, path, info, options, notes, even), PARTS_AHEAD)
             with closing(read):
                 for batch in _batches(_aligned(synchronizer, read)):
                     report(batch[-1].end, info.duration, WRITING)
@@ -194,7 +194,7 @@ def _admit_doubts(segments: Sequence[Segment]) -> list[Segment]:
     found: list[Segment] = []
     for code, group in groupby(segments, lambda segment: segment.language):
         run = list(group)
-        sure = any(segment.language_probs.get(code, 1.0) >= SURE for segment in run)
+        sure = any(segment.language_probs.get(code, 1.0) >= MIN_CONFIDENCE for segment in run)
         found += run if sure else [replace(segment, language=UNKNOWN) for segment in run]
     return found
 

@@ -25,7 +25,7 @@ from avsr.recognition.language_id import language_probabilities
 from avsr.recognition.options import LONG_SECONDS, TranscribeOptions
 from avsr.recognition.reading import read_recording
 from avsr.recognition.recording import Recording
-from avsr.runtime.progress import Progress, telling
+from avsr.runtime.progress import Progress, listen_progress
 from avsr.settings import build_settings, read_settings
 from avsr.transcript import Transcript
 
@@ -99,15 +99,17 @@ class ModelSet:
         token. ``language_probs`` are the language-ID model's, or the normalised exponentials of
         these means, which are no calibrated probabilities.
         """
-        with telling(progress):
+        with listen_progress(progress):
             return self._transcribe_file(path, TranscribeOptions(**options))
 
     def _transcribe_file(
         self, path: str | os.PathLike[str], asked: TranscribeOptions
     ) -> Transcript:
         check_language_option(asked.language, self.languages)
-        if asked.face == "every":
-            raise ConfigError("every face is transcribed by one model only: --model, not --models")
+        if asked.face == "all":
+            raise ConfigError(
+                "every face is transcribed by one model only: --model, not --model-set"
+            )
         recording = read_recording(path, asked.modality, asked.face)
         if recording.duration > LONG_SECONDS:
             long = f"the recording is longer than {LONG_SECONDS:.0f} s; accuracy falls with length"

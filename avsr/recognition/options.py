@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from avsr.search import SearchOptions
 
 LENGTH_BONUS = 0.5  # nats a token, against a language model's liking for short texts
-FACE_CHOICES = ("auto", "largest", "left", "right", "every")  # or the number of a face
+FACE_CHOICES = ("auto", "largest", "left", "right", "all")  # or the number of a face
 LONG_SECONDS = 20.0  # longer recordings are cut at pauses
 
 
@@ -33,7 +33,7 @@ class TranscribeOptions:
     """Whether lips that run before or behind the sound are put right."""
     face: str = "auto"
     """Whose lips are read: ``auto`` for the one that speaks, ``largest``, ``left`` or ``right`` in
-    the picture, the number of a face, or ``every`` for segments of each face."""
+    the picture, the number of a face, or ``all`` for segments of each face."""
 
     def __post_init__(self) -> None:
         if self.modality not in ("av", "audio", "video"):
@@ -60,10 +60,10 @@ class TranscribeOptions:
         )
 
 
-def check_face(wish: str, modality: Modality = "av") -> None:
+def check_face(choice: str, modality: Modality = "av") -> None:
     """Raise ConfigError for a face that nobody can choose."""
-    if wish not in FACE_CHOICES and not (wish.isdecimal() and int(wish) > 0):
+    if choice not in FACE_CHOICES and not (choice.isdecimal() and int(choice) > 0):
         known = ", ".join(FACE_CHOICES)
-        raise ConfigError(f"face '{wish}' must be one of {known}, or a number from 1 on")
-    if wish != "auto" and modality == "audio":
+        raise ConfigError(f"face '{choice}' must be one of {known}, or a number from 1 on")
+    if choice != "auto" and modality == "audio":
         raise ConfigError("a face cannot be chosen where only the sound is transcribed")

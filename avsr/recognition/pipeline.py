@@ -7,7 +7,7 @@ from avsr import media
 from avsr.languages import check_language_option
 from avsr.model.network import AVSRModel
 from avsr.recognition.inference import recognize
-from avsr.recognition.lip_sync import in_step
+from avsr.recognition.lip_sync import sync_lips
 from avsr.recognition.longform import transcribe_long
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import read_recording
@@ -18,7 +18,7 @@ from avsr.transcript import Transcript
 def is_long(model: AVSRModel, path: str | os.PathLike[str], options: TranscribeOptions) -> bool:
     """Whether a file is transcribed part by part. Raises MediaError if it cannot be read."""
     longest = model.config.segment_seconds
-    return options.face == "every" or media.probe(Path(path)).duration > longest
+    return options.face == "all" or media.probe(Path(path)).duration > longest
 
 
 def transcribe_file(
@@ -35,5 +35,5 @@ def transcribe_file(
     recording = read_recording(path, options.modality, options.face, model)
     report(recording.duration, recording.duration, WRITING)
     if options.sync:
-        recording = in_step(model, recording)
+        recording = sync_lips(model, recording)
     return recognize(model, [recording], options)[0]

@@ -12,12 +12,12 @@ from avsr.audio import vowel_level
 from avsr.errors import MediaError
 from avsr.recognition.av_agreement import lips_agreement
 from avsr.recognition.recording import COVERED, SILENCE_RMS, Recording
-from avsr.runtime.prefetch import ahead
-from avsr.runtime.progress import counted
+from avsr.runtime.prefetch import prefetch
+from avsr.runtime.progress import report_frames
 from avsr.transcript import Modality
 
 if TYPE_CHECKING:
-    from avsr.face import Cast, FaceTracks, MouthTrack
+    from avsr.face import FaceRegistry, FaceTracks, MouthTrack
     from avsr.model.network import AVSRModel
 
 DECODED_AHEAD = 4  # pictures that wait while the ones before are searched for faces
@@ -27,12 +27,12 @@ FEW_FACES = 0.8  # share of frames with a face below which the transcript says s
 def read_recording(
     path: str | os.PathLike[str],
     modality: Modality = "av",
-    wish: str = "auto",
+    choice: str = "auto",
     model: "AVSRModel | None" = None,
 ) -> Recording:
     """Read sound and lips of a media file, falling back to the one that is there.
 
-    ``wish`` says whose lips, as ``TranscribeOptions.face``; ``model`` is asked who speaks where
+    ``choice`` says whose lips, as ``TranscribeOptions.face``; ``model`` is asked who speaks where
     several mouths move. Raises MediaError for a file that
     cannot be read, has neither, or not the face that is asked for by its number.
     """
@@ -44,7 +44,7 @@ def read_recording(
     if modality != "video":
         waveform = _read_sound(path, info.has_audio, notes)
     if modality != "audio" or (waveform is None and info.has_video):
-        track = _read_lips(path, info, waveform, wish, notes, model)
+        track = _read_lips(path, info, waveform, choice, notes, model)
         if track is None and waveform is None and modality == "video":
             waveform = _read_sound(path, info.has_audio, notes)
     if track is not None and waveform is not None and face.is_covered(track.mouth):
@@ -93,31 +93,31 @@ def _read_lips(
     path: Path,
     info: media.MediaInfo,
     waveform: np.ndarray | None,
-    wish: str,
+    choice: str,
     notes: list[str],
     model: "AVSRModel | None",
 ) -> "MouthTrack | None":
     if not info.has_video:
         notes.append("there is no picture")
         return None
-    cast = face.Cast()
-    with closing(ahead(media.read_pictures(path, warn=notes.append), DECODED_AHEAD)) as pictures:
-        faces = cast.number(face.track_faces(counted(pictures, info.duration)))
-    check_seen(path, wish, cast)
+    cast = face.FaceRegistry()
+    with closing(prefetch(media.read_pictures(path, warn=notes.append), DECODED_AHEAD)) as pictures:
+        faces = cast.number(face.track_faces(report_frames(pictures, info.duration)))
+    check_seen(path, choice, cast)
     if waveform is None and info.has_audio and len(faces.tracks) > 1:
         # What is not to be transcribed still tells who speaks.
         waveform = _read_sound(path, info.has_audio, [])
     level = None if waveform is None else vowel_level(waveform)
     agree = None if model is None else lips_agreement(model, waveform)
-    track = face.choose_face(faces, wish, level, agree)
+    track = face.choose_face(faces, choice, level, agree)
     share = float(face.is_readable(track).mean()) if faces.num_frames else 0.0
     if share == 0.0:
-        notes.append(why_no_lips(faces, wish))
+        notes.append(why_no_lips(faces, choice))
         return None
     if share < FEW_FACES:
         notes.append(f"a face was found in {share:.0%} of the frames only")
     count = len({one.number for one in faces.tracks})
-    if count > 1 and wish == "auto":
+    if count > 1 and choice == "auto":
         read = sorted(set(track.faces))
         listed = " and ".join(map(str, read))
         how = "are read in turn; --face chooses one"
@@ -127,12 +127,12 @@ def _read_lips(
     return track
 
 
-def why_no_lips(faces: "FaceTracks", wish: str) -> str:
+def why_no_lips(faces: "FaceTracks", choice: str) -> str:
     """What to say of a recording in which there is no face to be read."""
     if not faces.tracks:
         return "no face was found in any frame"
-    if wish.isdecimal():
-        return f"face {wish} is not in the picture"
+    if choice.isdecimal():
+        return f"face {choice} is not in the picture"
     if all(face.is_small(track) for track in faces.tracks):
         return f"the face is too small to read its lips (under {face.MIN_HEIGHT:.0f} px tall)"
     if any(face.is_still(track) for track in faces.tracks):
@@ -140,10 +140,10 @@ def why_no_lips(faces: "FaceTracks", wish: str) -> str:
     return "the face is turned away"
 
 
-def check_seen(path: Path, wish: str, cast: "Cast") -> None:
+def check_seen(path: Path, choice: str, cast: "FaceRegistry") -> None:
     """Raise MediaError if the face that is asked for by its number never came."""
     count = cast.count
-    if wish.isdecimal() and int(wish) > count:
+    if choice.isdecimal() and int(choice) > count:
         there = {0: "no face was found", 1: "the only face is 1"}
         known = there.get(count, f"they are 1 to {count}")
-        raise MediaError(f"{path}: there is no face {wish}: {known}")
+        raise MediaError(f"{path}: there is no face {choice}: {known}")

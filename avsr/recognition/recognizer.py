@@ -13,7 +13,7 @@ from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.pipeline import transcribe_file
 from avsr.recognition.reading import read_recording
 from avsr.recognition.recording import COVERED, Recording
-from avsr.runtime.progress import Progress, telling
+from avsr.runtime.progress import Progress, listen_progress
 from avsr.transcript import Modality, Transcript
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Recognizer:
             ConfigError: An option is out of bounds.
             Interrupted: Ctrl-C within a long recording; it carries the finished segments.
         """
-        with telling(progress):
+        with listen_progress(progress):
             return transcribe_file(self.network, path, TranscribeOptions(**options))
 
     def transcribe_arrays(

@@ -16,8 +16,8 @@ from avsr.recognition.av_agreement import lips_agreement
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import DECODED_AHEAD, check_seen, usable_modality, why_no_lips
 from avsr.recognition.recording import COVERED, SILENCE_RMS, Recording
-from avsr.runtime.prefetch import ahead
-from avsr.runtime.progress import counted
+from avsr.runtime.prefetch import prefetch
+from avsr.runtime.progress import report_frames
 
 EVEN_SECONDS = 10.0  # length of the parts of a file in which no pauses are known
 FEW_FACES = 0.5  # share of a part's frames with a face below which its lips are not read
@@ -105,13 +105,13 @@ class _Frames:
     """The frames of a file, read once from the first to the last, and the faces in them."""
 
     def __init__(
-        self, model: AVSRModel, path: Path, duration: float, wish: str, notes: list[str]
+        self, model: AVSRModel, path: Path, duration: float, choice: str, notes: list[str]
     ) -> None:
-        self.model, self.wish, self.notes = model, wish, notes
-        pictures = ahead(media.read_pictures(path, warn=notes.append), DECODED_AHEAD)
-        self.frames = counted(pictures, duration)
+        self.model, self.choice, self.notes = model, choice, notes
+        pictures = prefetch(media.read_pictures(path, warn=notes.append), DECODED_AHEAD)
+        self.frames = report_frames(pictures, duration)
         self.position = 0
-        self.cast = face.Cast()
+        self.cast = face.FaceRegistry()
 
     def parts(
         self, start: float, end: float, waveform: np.ndarray | None, sound: np.ndarray | None
@@ -129,12 +129,12 @@ class _Frames:
         self.position += faces.num_frames
         level = None if waveform is None else vowel_level(waveform)
         agree = lips_agreement(self.model, waveform)
-        turns = face.find_turns(faces, level, agree) if self.wish == "every" else []
+        turns = face.find_turns(faces, level, agree) if self.choice == "all" else []
         if not turns:
-            track = face.choose_face(faces, self.wish, level, agree)
+            track = face.choose_face(faces, self.choice, level, agree)
             recording = self._recording(track, sound, last - first)
             if recording.mouth is None and sound is not None:
-                why = COVERED if face.is_covered(track.mouth) else why_no_lips(faces, self.wish)
+                why = COVERED if face.is_covered(track.mouth) else why_no_lips(faces, self.choice)
                 self.notes.append(f"parts are without lips: {why}")
             return [Part(start, end, recording)]
         found = []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary name to write to; where that went well, it becomes ``path`` at the end.
 
     The file gets the usual permissions, whatever its writer thinks of them.
@@ -26,7 +26,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def replace_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file; an old one of that name stays until the new one is complete."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def hold_interrupt() -> Iterator[None]:
+def defer_sigint() -> Iterator[None]:
     """Let Ctrl-C wait for the end of the block, then act as usual.
 
     In C code that calls Python back the exception would be lost without a trace.

@@ -6,7 +6,7 @@ import platform
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 
 
-def keep_freed_memory() -> bool:
+def disable_malloc_trim() -> bool:
     """Have this process keep what it frees, if its C library is glibc; gives whether it does.
 
     By default large blocks go back to the system, which fills them with zeros when they are taken

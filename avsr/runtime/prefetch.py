@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
-from avsr.runtime.progress import report, telling
+from avsr.runtime.progress import listen_progress, report
 
 LOOK = 0.1  # s between two looks at how far the thread is, while there is nothing to hand out
 
@@ -40,7 +40,7 @@ class _Listener:
             report(*self._told)
 
 
-def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
+def prefetch(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     """``items``, drawn in a thread of their own, at most ``depth`` before they are asked for.
 
     What drawing them raises is raised here. What it reports is told here while this thread
@@ -52,7 +52,7 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     def draw() -> None:
         drawn = iter(items)
         try:
-            with telling(listener):
+            with listen_progress(listener):
                 for item in drawn:
                     ready.put((item, None))
                     if listener.unwanted.is_set():
@@ -86,18 +86,18 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
         thread.join()
 
 
-def ahead_each(
+def prefetch_map(
     function: Callable[[Item], Made], items: Iterable[Item], depth: int, threads: int
 ) -> Generator[Made, None, None]:
     """``function`` of each item, in order, worked out in ``threads`` threads.
 
-    It is ``ahead`` else: at most ``depth`` before they are asked for, reports are told here, and
+    It is ``prefetch`` else: at most ``depth`` before they are asked for, reports are told here, and
     closing the generator ends the threads, at their next reports.
     """
     listener = _Listener()
 
     def work(item: Item) -> Made:
-        with telling(listener):
+        with listen_progress(listener):
             return function(item)
 
     def result(future: Future[Made]) -> Made:

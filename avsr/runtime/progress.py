@@ -33,7 +33,7 @@ _told: ContextVar[_Told | None] = ContextVar("avsr_progress", default=None)
 
 
 @contextmanager
-def telling(listener: Progress | None) -> Iterator[None]:
+def listen_progress(listener: Progress | None) -> Iterator[None]:
     """Within the block ``listener`` is told; None: nobody is."""
     token = _told.set(None if listener is None else _Told(listener))
     try:
@@ -50,14 +50,14 @@ def report(done: float, total: float, doing: str) -> None:
         told.listener(*told.last)
 
 
-def breathe() -> None:
+def check_cancelled() -> None:
     """Tell the same once more: a moment in which the work may be stopped."""
     told = _told.get()
     if told is not None:
         told.listener(*told.last)
 
 
-def counted(frames: Iterable[Frame], total: float) -> Iterator[Frame]:
+def report_frames(frames: Iterable[Frame], total: float) -> Iterator[Frame]:
     """``frames`` at 25 Hz as they are, each of them reported; ``total`` seconds in all."""
     for number, frame in enumerate(frames):
         report(number / FPS, total, READING)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from avsr.errors import ConfigError
-from avsr.runtime.progress import breathe
+from avsr.runtime.progress import check_cancelled
 from avsr.search.constraints import NEG_INF, Constraints
 from avsr.search.ctc_prefix import CtcPrefixes
 from avsr.search.ngram import NgramModel, NgramPrefixes
@@ -129,7 +129,7 @@ def beam_search(
     max_lengths = max_lengths.to(device)
     done = [False] * len(limits)
     for length in range(max(limits) + 1):
-        breathe()
+        check_cancelled()
         log_probs, state = step(last_tokens, state)
         if constraints is not None:
             log_probs = constraints.apply(log_probs, beams.tokens, beams.utterance)

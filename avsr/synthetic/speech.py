@@ -22,7 +22,7 @@ from scipy.signal import firwin, resample_poly
 from avsr.errors import AvsrError
 from avsr.languages import check_language
 from avsr.rates import SAMPLE_RATE
-from avsr.runtime.interrupts import hold_interrupt
+from avsr.runtime.interrupts import defer_sigint
 from avsr.synthetic.voices import VARIANTS, Voice
 
 ESPEAK_RATE = 22_050  # Hz, of every espeak-ng voice without MBROLA
@@ -148,7 +148,7 @@ class _Espeak:
         ):
             library.espeak_SetParameter(parameter, value, 0)
         data = text.encode() + b"\0"
-        with hold_interrupt():
+        with defer_sigint():
             status = library.espeak_Synth(
                 data, ctypes.c_size_t(len(data)), 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None
             )

@@ -15,7 +15,7 @@ from avsr.audio import audio_features, mix_at_snr
 from avsr.augmentation.masking import LIPS_MASK, mask_fbank
 from avsr.decoder import EOS, PAD, Tokenizer
 from avsr.encoder import fill_blank, normalize_mouth, random_crop_flip
-from avsr.encoder.frontend import shifted
+from avsr.encoder.frontend import shift_frames
 from avsr.evaluation import Corruption
 from avsr.rates import FPS
 from avsr.training.batches import BatchPlan
@@ -151,7 +151,7 @@ class BatchMaker:
         if self.augment and rng.random() < self.stage.offset_probability:
             most = round(self.stage.offset_ms / 1000 * FPS)
             shift = int(rng.integers(-most, most + 1))
-            lips = shifted(lips, shift)
+            lips = shift_frames(lips, shift)
         return lips
 
     def masked(self, lips: Tensor, rng: np.random.Generator) -> Tensor:

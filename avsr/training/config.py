@@ -145,13 +145,13 @@ class TrainConfig:
     frame and variant at the full width); false sends the pixels through it every time."""
     visual_variants: int = 2
     """Random crops and flips of each clip that a frozen front end computes, beside the centre."""
-    visual_damage: float = 0.0
+    visual_corruption_probability: float = 0.0
     """Share of clips whose picture is damaged (covered, blurred, coarse, black or still at times),
     so that lips are trusted as far as they can be read; of those computed once, the centre crop is
     spared."""
     average_checkpoints: int = 1
     """A stage ends with the mean of its last so many checkpoints."""
-    keep_best: bool = False
+    select_best: bool = False
     """A stage ends with the weights of the validation with the lowest word error rate (search of
     one beam, mean over modalities and languages) instead of its last."""
     checkpoint_every: int = 500
@@ -194,12 +194,12 @@ class TrainConfig:
             problems.append("a language stands twice")
         if min(self.devices, self.num_nodes, self.passes, self.average_checkpoints) < 1:
             problems.append("devices, num_nodes, passes and average_checkpoints must be 1 or more")
-        if self.keep_best and not self.validation:
-            problems.append("keep_best needs validation data")
-        if self.keep_best and self.average_checkpoints > 1:
-            problems.append("keep_best and average_checkpoints exclude each other")
-        if self.keep_best and any(s.updates < self.validate_every for s in self.stages):
-            problems.append("keep_best needs stages of at least validate_every updates")
+        if self.select_best and not self.validation:
+            problems.append("select_best needs validation data")
+        if self.select_best and self.average_checkpoints > 1:
+            problems.append("select_best and average_checkpoints exclude each other")
+        if self.select_best and any(s.updates < self.validate_every for s in self.stages):
+            problems.append("select_best needs stages of at least validate_every updates")
         if self.sharding and any(stage.optimizer == "muon" for stage in self.stages):
             problems.append("sharding cuts the matrices that muon needs whole: take adamw")
         for corpus in (*self.corpora, *self.validation):

@@ -19,7 +19,7 @@ def num_processes() -> int:
 
 
 @contextlib.contextmanager
-def first_process_first() -> Iterator[bool]:
+def rank_zero_first() -> Iterator[bool]:
     """Run the body in the first process, then in the others; gives whether this is the first."""
     is_first = num_processes() == 1 or dist.get_rank() == 0
     if not is_first:

@@ -16,18 +16,18 @@ from avsr.training.batches import BatchPlan
 from avsr.training.collate import BatchMaker
 from avsr.training.config import StageConfig, TrainConfig, read_config
 from avsr.training.dataset import Utterances
-from avsr.training.run import gather, stage_plans
+from avsr.training.run import prepare_run, stage_plans
 from avsr.training.task import AVSRTask
 
 
-def rehearse(recipe: str | Path) -> None:
+def dry_run(recipe: str | Path) -> None:
     """Print balance, plan and estimated time of a recipe, on this machine's first device.
 
     Raises what training would raise, and ConfigError for a batch that memory does not hold.
     """
     config = read_config(Path(recipe))
     with tempfile.TemporaryDirectory() as folder:
-        material = gather(config, Path(folder))
+        material = prepare_run(config, Path(folder))
     model, data = material.model, material.data
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     total = 0.0

@@ -101,7 +101,7 @@ def train_tokenizer(config: TrainConfig, data: Utterances, out: Path) -> Tokeniz
     return tokenizer
 
 
-def take_over(model: AVSRModel, config: TrainConfig) -> None:
+def copy_pretrained(model: AVSRModel, config: TrainConfig) -> None:
     """Copy encoder and visual front end from the models that ``config`` names for them."""
     encoder = model.encoder
     if config.init_encoder is not None:

@@ -41,7 +41,7 @@ def make_optimizer(model: nn.Module, kind: str, learning_rate: float) -> torch.o
     others = AdamW([decayed, plain], lr=learning_rate, betas=(0.9, 0.98), foreach=True)
     if not groups["layers"]:
         return others
-    return Together(
+    return CombinedOptimizer(
         MuonByShape(
             groups["layers"],
             lr=MUON_FACTOR * learning_rate,
@@ -97,7 +97,9 @@ class MuonByShape(Muon):
             for first in range(0, len(indices), size):
                 part = indices[first : first + size]
                 wide = torch.stack([_wide(updates[i]).bfloat16() for i in part])
-                made = orthogonal(wide, group["ns_coefficients"], group["ns_steps"], group["eps"])
+                made = newton_schulz(
+                    wide, group["ns_coefficients"], group["ns_steps"], group["eps"]
+                )
                 for i, update in zip(part, made, strict=True):
                     tall = trained[i].shape[0] > trained[i].shape[1]
                     trained[i].add_(update.T if tall else update, alpha=-rate)
@@ -107,7 +109,7 @@ def _wide(matrix: Tensor) -> Tensor:
     return matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
 
 
-def orthogonal(
+def newton_schulz(
     matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float
 ) -> Tensor:
     """(N, m, n), m <= n, each with its singular values brought near to one.
@@ -136,7 +138,7 @@ def orthogonal(
     return x
 
 
-class Together(torch.optim.Optimizer):
+class CombinedOptimizer(torch.optim.Optimizer):
     """Several optimizers, each with parameters of its own, that step as one."""
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:

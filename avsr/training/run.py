@@ -26,8 +26,8 @@ from avsr.training.calibration import language_temperature
 from avsr.training.collate import Batch, BatchMaker, TrainingBatches
 from avsr.training.config import StageConfig, TrainConfig, read_config
 from avsr.training.dataset import Utterances, read_utterances
-from avsr.training.distributed import first_process_first, share_batch_norms, whole
-from avsr.training.initialization import inherited_licence, initial_model, take_over
+from avsr.training.distributed import rank_zero_first, share_batch_norms, whole
+from avsr.training.initialization import copy_pretrained, inherited_licence, initial_model
 from avsr.training.metrics_log import History, plot_curves, plot_languages, read_csv_table
 from avsr.training.noise_clips import make_noises
 from avsr.training.provenance import provenance
@@ -48,9 +48,9 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     lightning.seed_everything(config.seed, verbose=False)
-    material = gather(config, out)
+    material = prepare_run(config, out)
     model, train_data, valid_data = material.model, material.data, material.valid_data
-    with first_process_first() as is_first:
+    with rank_zero_first() as is_first:
         if is_first:
             replace_text(out / "balance.txt", balance_table(material.balance))
             plot_balance(material.balance, out / "balance.png")
@@ -69,22 +69,22 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
             if data is not None:
                 data.visual = None
                 if config.caches(stage):
-                    with first_process_first():
+                    with rank_zero_first():
                         data.visual = cache_visual_features(
                             model,
                             data,
                             out / split,
                             variants=variants,
                             seed=config.seed,
-                            damage=config.visual_damage,
+                            damage=config.visual_corruption_probability,
                         )
         run_stage(config, number, material, folder, workers)
-        with first_process_first() as is_first:
+        with rank_zero_first() as is_first:
             if is_first:
                 temporary = final.with_suffix(".part")
                 torch.save(model.state_dict(), temporary)
                 os.replace(temporary, final)
-    with first_process_first() as is_first:
+    with rank_zero_first() as is_first:
         if is_first:
             plot_history(config, out)
             card = f"# {out.name}\n\nTrained from `{recipe}` with seed {config.seed}.\n"
@@ -109,7 +109,7 @@ def plot_history(config: TrainConfig, out: Path) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class RunInputs:
     """What a run works on."""
 
     data: Utterances
@@ -121,7 +121,7 @@ class Material:
     model: AVSRModel
 
 
-def gather(config: TrainConfig, out: Path) -> Material:
+def prepare_run(config: TrainConfig, out: Path) -> RunInputs:
     """Open the corpora, print their balance, build the network that the first stage starts with."""
     data, pool = read_utterances(config.corpora, config.languages)
     valid_data = None
@@ -133,10 +133,10 @@ def gather(config: TrainConfig, out: Path) -> Material:
     model = initial_model(config, data, out)
     assert model.tokenizer is not None
     check_coverage(model.tokenizer, data)
-    take_over(model, config)
+    copy_pretrained(model, config)
     kinds = [k for stage in config.stages if stage.noise_probability for k in stage.noises]
     noises = make_noises(data, kinds, config.seed)
-    return Material(
+    return RunInputs(
         data=data, pool=pool, balance=balance, valid_data=valid_data, noises=noises, model=model
     )
 
@@ -165,7 +165,7 @@ def stage_plans(
 def run_stage(
     config: TrainConfig,
     number: int,
-    material: Material,
+    material: RunInputs,
     folder: Path,
     workers: int,
 ) -> None:
@@ -186,7 +186,7 @@ def run_stage(
     )
     history = History(folder / METRICS)
     callbacks = [history, checkpoints, RichProgressBar(refresh_rate=20)]
-    if config.keep_best:
+    if config.select_best:
         best = ModelCheckpoint(
             folder, "best", "valid/wer", enable_version_counter=False, save_on_train_epoch_end=False
         )
@@ -221,7 +221,7 @@ def run_stage(
         [*seed, 7],
         True,
         data.phone_ids,
-        config.visual_damage,
+        config.visual_corruption_probability,
     )
     loader = DataLoader(
         TrainingBatches(
@@ -248,7 +248,7 @@ def run_stage(
         raise KeyboardInterrupt
     if config.sharding:
         model.load_state_dict({name: whole(v) for name, v in trained.state_dict().items()})
-    if config.keep_best:
+    if config.select_best:
         model.load_state_dict(mean_of_checkpoints([folder / "best.ckpt"]))
     elif config.average_checkpoints > 1:
         model.load_state_dict(mean_of_checkpoints(sorted(folder.glob("step=*.ckpt"))))
@@ -264,7 +264,7 @@ def strategy(config: TrainConfig) -> Strategy | str:
     return "ddp_find_unused_parameters_true"
 
 
-def calibrate(config: TrainConfig, model: AVSRModel, material: Material) -> None:
+def calibrate(config: TrainConfig, model: AVSRModel, material: RunInputs) -> None:
     """Fit the temperature of the language probabilities, where there is validation data."""
     if material.valid_data is None:
         return

@@ -8,7 +8,7 @@ import pytest
 
 from avsr import Transcript
 from avsr.cli import app as cli
-from avsr.cli.jobs import Outcome
+from avsr.cli.jobs import FileResult
 from avsr.cli.transcribe import summary_table
 
 EXAMPLES = Path(__file__).parents[1] / "demo/examples"
@@ -22,10 +22,12 @@ def transcript(file: str, **changes: object) -> Transcript:
 def test_the_table_has_a_line_for_each_file_and_one_for_all() -> None:
     name = "talks/" + "x" * 70 + ".mp4"
     outcomes = [
-        Outcome(video="a.mp4", transcript=transcript("a.mp4")),
-        Outcome(video=name, transcript=transcript(name, warnings=("one", "two", "three"))),
-        Outcome(video="bad.mp4", error="bad.mp4: is empty (0 bytes)"),
-        Outcome(video="c.wav", transcript=transcript("c.wav", text=""), error="c.wav: disk full"),
+        FileResult(video="a.mp4", transcript=transcript("a.mp4")),
+        FileResult(video=name, transcript=transcript(name, warnings=("one", "two", "three"))),
+        FileResult(video="bad.mp4", error="bad.mp4: is empty (0 bytes)"),
+        FileResult(
+            video="c.wav", transcript=transcript("c.wav", text=""), error="c.wav: disk full"
+        ),
     ]
     lines = summary_table(outcomes)
     assert lines[0].split() == ["file", "language", "seconds", "modality", "words", "warnings"]

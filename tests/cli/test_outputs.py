@@ -1,4 +1,4 @@
-"""``avsr transcribe -o, --format and --burn``: what is written where, and what is refused."""
+"""``avsr transcribe -o, --format and --burn-in``: what is written where, and what is refused."""
 
 import json
 import os
@@ -251,11 +251,11 @@ def test_wrong_use_is_told_before_anything_is_done(
         ((tmp_path / "*.avi", talk, "-o", out), "no file is named like this"),
         ((f"@{tmp_path / 'none.txt'}",), "the list cannot be read"),
         ((talk, "-o", out, "--format", "doc"), "'doc' is not one of"),
-        ((talk, "--burn", tmp_path / "a.avi"), "ends with .mp4"),
-        ((talk, other, "--burn", tmp_path / "a.mp4"), "there are 2"),
-        ((talk, "--burn", talk), "is the video itself"),
-        ((talk, "--burn", tmp_path / "folder.mp4"), "is a folder"),
-        ((talk, "--burn", tmp_path / "nowhere" / "a.mp4"), "there is no folder"),
+        ((talk, "--burn-in", tmp_path / "a.avi"), "ends with .mp4"),
+        ((talk, other, "--burn-in", tmp_path / "a.mp4"), "there are 2"),
+        ((talk, "--burn-in", talk), "is the video itself"),
+        ((talk, "--burn-in", tmp_path / "folder.mp4"), "is a folder"),
+        ((talk, "--burn-in", tmp_path / "nowhere" / "a.mp4"), "there is no folder"),
     ]:
         got = run(*arguments)
         assert got.status == 2, arguments
@@ -302,7 +302,7 @@ def test_a_file_that_cannot_be_written_is_named_and_the_others_are_done(
 
 def test_burning_and_a_file_at_once(run: Run, talk: Path, tmp_path: Path) -> None:
     out = tmp_path / "burnt.mp4"
-    got = run(talk, "--burn", out, "-o", tmp_path / "talk.srt")
+    got = run(talk, "--burn-in", out, "-o", tmp_path / "talk.srt")
     assert (got.status, got.err) == (0, "")
     assert got.out == f"{talk}  en (0.98)  good morning\n"
     assert (tmp_path / "talk.srt").exists()
@@ -315,7 +315,7 @@ def test_sound_alone_cannot_be_burnt(
     run: Run, speaker: Speaker, make_clip: Callable[..., Path], tmp_path: Path
 ) -> None:
     sound = make_clip("sound.mka", video_codec=None)
-    got = run(sound, "--burn", tmp_path / "a.mp4")
+    got = run(sound, "--burn-in", tmp_path / "a.mp4")
     assert (got.status, got.out) == (1, "")
     assert got.err == f"avsr: {sound}: has no picture to write subtitles into\n"
     assert speaker.heard == []
@@ -326,9 +326,9 @@ def test_arabic_without_shaping_is_refused(
 ) -> None:
     monkeypatch.setattr(features, "check", lambda name: False)
     arab = talk.rename(talk.with_name("arab.mp4"))
-    early = run(arab, "--language", "ar", "--burn", tmp_path / "a.mp4")
+    early = run(arab, "--language", "ar", "--burn-in", tmp_path / "a.mp4")
     assert (early.status, early.out, speaker.heard) == (2, "", [])
-    late = run(arab, "--burn", tmp_path / "a.mp4")
+    late = run(arab, "--burn-in", tmp_path / "a.mp4")
     assert late.status == 1
     for got in (early, late):
         assert "cannot draw Arabic" in got.err
@@ -340,7 +340,7 @@ def test_letters_that_cannot_be_drawn_fail_the_burning_only(
     run: Run, talk: Path, tmp_path: Path
 ) -> None:
     chinese = talk.rename(talk.with_name("chinese.mp4"))
-    got = run(chinese, "--burn", tmp_path / "a.mp4", "-o", tmp_path / "a.srt")
+    got = run(chinese, "--burn-in", tmp_path / "a.mp4", "-o", tmp_path / "a.srt")
     assert got.status == 1
     assert "你好" in got.out
     assert got.err.startswith(f"avsr: {chinese}: cannot draw '你好'")

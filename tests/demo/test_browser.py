@@ -18,7 +18,7 @@ import pytest
 
 from avsr.hub import ASSETS, BUNDLED, DEFAULT_MODEL
 from demo.app import EXAMPLES, LOOK, build_app
-from demo.jobs import Desk
+from demo.jobs import JobQueue
 from demo.limits import Limits
 from demo.server import Server, bind, create_app
 from demo.store import open_store
@@ -115,9 +115,9 @@ def test_stop_ends_the_work_within_two_seconds(
     facts = visitor.see("#facts", "no face").inner_text()
     assert facts.split("\n")[:3] == ["2.0 s", "64 × 48", "25 pictures a second"]
     told = []
-    stop = Desk.stop
+    stop = JobQueue.stop
     monkeypatch.setattr(
-        Desk, "stop", lambda desk, owner: (told.append(time.monotonic()), stop(desk, owner))
+        JobQueue, "stop", lambda desk, owner: (told.append(time.monotonic()), stop(desk, owner))
     )
     transcriber.seconds = 600.0
     visitor.see("#begin").click()

@@ -10,7 +10,7 @@ from avsr.face import track_mouth
 from avsr.media import probe, read_frames, read_waveform
 from avsr.transcript import Segment
 from demo.closeup import look_closely, show_closely
-from demo.player import Shown, part_at, render_player
+from demo.player import ResultView, part_at, render_player
 
 CLIP = Path(__file__).parents[2] / "demo" / "examples" / "en.mp4"
 FIRST = 10  # frame at which the part begins
@@ -50,7 +50,7 @@ def test_a_long_result_shows_the_part_at_a_time(tmp_path: Path) -> None:
     assert part_at(result, 0.55) == (0.6, 1.2)
     assert part_at(result, 9.0) == (0.6, 1.2)
     shown = show_closely(
-        Shown(transcript=result, video=str(CLIP), mouth=None, closer=True), 0.7, tmp_path
+        ResultView(transcript=result, video=str(CLIP), mouth=None, closer=True), 0.7, tmp_path
     )
     assert (shown.since, shown.until) == pytest.approx((0.6, 1.2))
     assert shown.mouth is not None
@@ -64,6 +64,8 @@ def test_a_long_result_shows_the_part_at_a_time(tmp_path: Path) -> None:
 
 def test_a_part_without_a_face_says_so(make_clip: object, tmp_path: Path) -> None:
     clip = make_clip("talk.mp4", duration=1.0)  # type: ignore[operator]
-    shown = Shown(transcript=long_result([(0.0, 1.0)]), video=str(clip), mouth=None, closer=True)
+    shown = ResultView(
+        transcript=long_result([(0.0, 1.0)]), video=str(clip), mouth=None, closer=True
+    )
     with pytest.raises(AvsrError, match="no face that speaks was found here"):
         show_closely(shown, 0.0, tmp_path)

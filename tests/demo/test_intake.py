@@ -8,7 +8,7 @@ import pytest
 from avsr import AvsrError
 from avsr.media import probe
 from demo import limits
-from demo.intake import Shelf, describe
+from demo.intake import ModelRegistry, describe
 from demo.limits import Limits, check_upload
 
 EXAMPLES = Path(__file__).parents[2] / "demo" / "examples"
@@ -68,11 +68,11 @@ def test_the_packets_of_a_file_are_counted_once(
 
 def test_models_are_chosen_by_name_and_shown_with_their_licence() -> None:
     served = object()
-    shelf = Shelf(served)
+    shelf = ModelRegistry(served)
     assert shelf.names[0] == "tiny"
     assert shelf.get("tiny") is shelf.get(None) is served
     assert "Apache-2.0" in shelf.about("tiny")
     assert "Portuguese" in shelf.about("tiny")
     with pytest.raises(AvsrError, match="no model '/etc' on this server"):
         shelf.get("/etc")
-    assert Shelf(served, "models/own").names[:2] == ["models/own", "tiny"]
+    assert ModelRegistry(served, "models/own").names[:2] == ["models/own", "tiny"]

@@ -5,13 +5,13 @@ import threading
 import pytest
 
 from avsr.errors import AvsrError
-from demo.jobs import Desk, Position, StoppedError, render_position
+from demo.jobs import JobQueue, Position, StoppedError, render_position
 
 PATIENCE = 10.0  # s
 
 
 def test_jobs_are_done_in_order_and_told_their_place() -> None:
-    desk, go, done = Desk(), threading.Event(), []
+    desk, go, done = JobQueue(), threading.Event(), []
     desk.take(lambda report: (go.wait(PATIENCE), done.append(1)))
     second = desk.take(lambda report: done.append(2))
     third = desk.take(lambda report: done.append(3))
@@ -23,7 +23,7 @@ def test_jobs_are_done_in_order_and_told_their_place() -> None:
 
 
 def test_a_full_line_takes_nobody_until_one_is_done() -> None:
-    desk, go = Desk(places=1, waiting=1), threading.Event()
+    desk, go = JobQueue(places=1, waiting=1), threading.Event()
     jobs = [desk.take(lambda report: go.wait(PATIENCE)) for _ in range(3)]
     assert list(jobs[2].positions()) == []
     with pytest.raises(AvsrError, match="2 videos are waiting already"):
@@ -34,7 +34,7 @@ def test_a_full_line_takes_nobody_until_one_is_done() -> None:
 
 
 def test_who_leaves_the_line_is_not_served() -> None:
-    desk, go, done = Desk(), threading.Event(), []
+    desk, go, done = JobQueue(), threading.Event(), []
     first = desk.take(lambda report: go.wait(PATIENCE))
     second = desk.take(lambda report: done.append(2))
     look = second.positions()
@@ -49,7 +49,7 @@ def test_who_leaves_the_line_is_not_served() -> None:
 
 
 def test_a_running_job_stops_at_its_next_report_and_the_next_one_begins() -> None:
-    desk, reported = Desk(), threading.Event()
+    desk, reported = JobQueue(), threading.Event()
 
     def work(report: object) -> None:
         for step in range(10_000_000):

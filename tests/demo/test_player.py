@@ -8,7 +8,7 @@ import pytest
 
 from avsr import Transcript
 from avsr.transcript import Segment, Word, transcript_cues
-from demo.player import Shown, edit_word, render_player
+from demo.player import ResultView, edit_word, render_player
 
 WORDS = tuple(Word(text, float(i), i + 0.8, 0.9) for i, text in enumerate(["uno", "dos", "tres"]))
 
@@ -67,7 +67,7 @@ def test_a_word_that_is_not_there_is_refused(index: int) -> None:
 
 def test_words_are_no_markup_and_subtitles_are_in_the_page() -> None:
     hostile = edit_word(transcript(), 1, "<script>alert(1)</script>")
-    page = render_player(Shown(transcript=hostile, video="/up/a b.mp4", mouth=None))
+    page = render_player(ResultView(transcript=hostile, video="/up/a b.mp4", mouth=None))
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert 'src="gradio_api/file=/up/a%20b.mp4"' in page
@@ -77,6 +77,6 @@ def test_words_are_no_markup_and_subtitles_are_in_the_page() -> None:
 
 
 def test_the_time_line_has_every_part() -> None:
-    page = render_player(Shown(transcript=transcript(), video="a.mp4", mouth=None))
+    page = render_player(ResultView(transcript=transcript(), video="a.mp4", mouth=None))
     assert re.findall(r'class="part tint0" style="left:([\d.]+)%', page) == ["0.000", "66.667"]
     assert page.count('class="word"') == 3

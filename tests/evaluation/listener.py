@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from avsr.evaluation import Heard
+from avsr.evaluation import Prediction
 
 RATE = 16_000
 
@@ -39,6 +39,6 @@ class Listener:
         if clip.name in self.wrong:
             true = "fr"
         if code not in ("auto", true):
-            return Heard("nothing at all", {true: 0.7, code: 0.3})
+            return Prediction("nothing at all", {true: 0.7, code: 0.3})
         text = "nothing at all" if clip.name in self.wrong else f"word {clip.name[1:]}"
-        return Heard(text, {true: 0.8, "xx": 0.2})
+        return Prediction(text, {true: 0.8, "xx": 0.2})

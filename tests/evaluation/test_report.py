@@ -12,7 +12,7 @@ from avsr.corpus import read_manifest, write_manifest
 from avsr.errors import ConfigError
 from avsr.evaluation import (
     EvaluationConfig,
-    Outcome,
+    UtteranceResult,
     compare_runs,
     evaluate,
     lips_gain,
@@ -82,7 +82,7 @@ def test_the_papers_average_is_the_papers():
 
 def outcomes(hypotheses):
     return [
-        Outcome(utterance_id=str(i), language="de", reference="a b c d", hypothesis=text)
+        UtteranceResult(utterance_id=str(i), language="de", reference="a b c d", hypothesis=text)
         for i, text in enumerate(hypotheses)
     ]
 

@@ -3,12 +3,12 @@ import random
 
 import pytest
 
-from avsr.evaluation import EditCounts, Outcome, cer, char_errors, score, wer, word_errors
+from avsr.evaluation import EditCounts, UtteranceResult, cer, char_errors, score, wer, word_errors
 from avsr.evaluation.scores import macro_average
 
 
 def outcome(language: str, reference: str, hypothesis: str, detected: str | None = None):
-    return Outcome(
+    return UtteranceResult(
         utterance_id="u",
         language=language,
         reference=reference,

@@ -13,7 +13,7 @@ from avsr.face import landmarks as lm
 
 @pytest.fixture(scope="module")
 def finder():
-    with lm.FaceFinder() as finder:
+    with lm.FaceDetector() as finder:
         yield finder
 
 
@@ -86,7 +86,7 @@ def test_square_off_the_picture_is_black() -> None:
 
 
 def test_models_start_in_silence(draw_face, capfd) -> None:
-    with lm.FaceFinder() as finder:
+    with lm.FaceDetector() as finder:
         assert finder.find(draw_face(200, 640, 360))
     assert capfd.readouterr().err == ""
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from planted import level_of, plant, rest, syllables
 
-from avsr.face import Cast, FaceTrack, FaceTracks, choose_face, find_turns, is_readable
+from avsr.face import FaceRegistry, FaceTrack, FaceTracks, choose_face, find_turns, is_readable
 from avsr.face.selection import MIN_HEIGHT
 
 
@@ -17,7 +17,7 @@ def numbers(faces: FaceTracks) -> list[int]:
 
 
 def test_faces_are_numbered_from_left_to_right_and_as_they_come() -> None:
-    cast = Cast()
+    cast = FaceRegistry()
     right, left = plant(rest(60), 500, look=1), plant(rest(58), 100, start=2, look=2)
     late = plant(rest(20), 300, start=40, look=3)
     assert numbers(cast.number(part(60, right, left, late))) == [2, 1, 3]
@@ -25,7 +25,7 @@ def test_faces_are_numbered_from_left_to_right_and_as_they_come() -> None:
 
 
 def test_face_keeps_its_number_over_parts_and_absences() -> None:
-    cast = Cast()
+    cast = FaceRegistry()
     cast.number(part(50, plant(rest(50), 100, look=1), plant(rest(50), 500, look=2)))
     again = cast.number(part(50, plant(rest(50), 510, height=110, look=2)))
     assert numbers(again) == [2]
@@ -41,20 +41,20 @@ def test_face_keeps_its_number_over_parts_and_absences() -> None:
     ],
 )
 def test_another_face_gets_a_new_number(other: dict) -> None:
-    cast = Cast()
+    cast = FaceRegistry()
     cast.number(part(50, plant(rest(50), 100, look=1)))
     assert numbers(cast.number(part(50, plant(rest(50), **{"x": 100.0, **other})))) == [2]
 
 
 def test_two_faces_at_a_time_are_never_one() -> None:
-    cast = Cast()
+    cast = FaceRegistry()
     cast.number(part(50, plant(rest(50), 100, look=1)))
     twins = part(50, plant(rest(50), 100, look=1), plant(rest(50), 130, look=1))
     assert sorted(numbers(cast.number(twins))) == [1, 2]
 
 
 def test_number_of_known_faces_is_bounded() -> None:
-    cast = Cast()
+    cast = FaceRegistry()
     for i in range(250):
         cast.number(part(1, plant(rest(1), 300.0 * i, look=1)))
     assert cast.count == 250
@@ -63,7 +63,7 @@ def test_number_of_known_faces_is_bounded() -> None:
 
 def test_face_that_is_asked_for_is_chosen() -> None:
     own = syllables(60, 1)
-    faces = Cast().number(
+    faces = FaceRegistry().number(
         part(
             60,
             plant(rest(60), 100, height=90, look=1),
@@ -72,9 +72,9 @@ def test_face_that_is_asked_for_is_chosen() -> None:
         )
     )
     level = level_of(own)
-    for wish, number in [("auto", 2), ("largest", 3), ("left", 1), ("right", 3), ("1", 1)]:
-        track = choose_face(faces, wish, level)
-        assert track.faces == (number,), wish
+    for choice, number in [("auto", 2), ("largest", 3), ("left", 1), ("right", 3), ("1", 1)]:
+        track = choose_face(faces, choice, level)
+        assert track.faces == (number,), choice
         assert track.spans() == [(number, 0, 60)]
     assert not choose_face(faces, "7", level).found.any()
 
@@ -82,22 +82,22 @@ def test_face_that_is_asked_for_is_chosen() -> None:
 def test_small_face_is_read_only_where_it_is_asked_for() -> None:
     own = syllables(60, 1)
     tiny = plant(own, height=MIN_HEIGHT - 1)
-    faces = Cast().number(part(60, tiny))
+    faces = FaceRegistry().number(part(60, tiny))
     assert not choose_face(faces, "auto", level_of(own)).found.any()
     assert choose_face(faces, "left", level_of(own)).found.all()
-    large = Cast().number(part(60, plant(own, height=MIN_HEIGHT + 1)))
+    large = FaceRegistry().number(part(60, plant(own, height=MIN_HEIGHT + 1)))
     assert choose_face(large, "auto", level_of(own)).found.all()
 
 
 def test_still_face_is_read_only_where_it_is_asked_for() -> None:
-    faces = Cast().number(part(60, plant(np.full(60, 0.1))))
+    faces = FaceRegistry().number(part(60, plant(np.full(60, 0.1))))
     assert not choose_face(faces, "auto", None).found.any()
     assert choose_face(faces, "largest", None).found.all()
 
 
 @pytest.mark.parametrize(("yaw", "readable"), [(0, True), (35, True), (-60, False), (60, False)])
 def test_face_in_profile_is_not_readable(yaw: float, readable: bool) -> None:
-    faces = Cast().number(part(30, plant(syllables(30, 1), yaw=yaw)))
+    faces = FaceRegistry().number(part(30, plant(syllables(30, 1), yaw=yaw)))
     track = choose_face(faces, "auto", None)
     assert track.found.all()
     assert (is_readable(track) == readable).all()
@@ -105,7 +105,7 @@ def test_face_in_profile_is_not_readable(yaw: float, readable: bool) -> None:
 
 def test_each_face_has_its_turns() -> None:
     first, second, third = syllables(75, 1), syllables(75, 2), syllables(150, 3)
-    faces = Cast().number(
+    faces = FaceRegistry().number(
         part(
             150,
             plant(np.concatenate([first, rest(75)]), 100, look=1),
@@ -126,6 +126,8 @@ def test_each_face_has_its_turns() -> None:
 
 
 def test_without_sound_nobody_is_heard() -> None:
-    faces = Cast().number(part(60, plant(syllables(60, 1), look=1), plant(rest(60), 400, look=2)))
+    faces = FaceRegistry().number(
+        part(60, plant(syllables(60, 1), look=1), plant(rest(60), 400, look=2))
+    )
     (turn,) = find_turns(faces, None)
     assert (turn.mouth.faces, turn.heard) == ((1,), False)

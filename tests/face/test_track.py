@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from avsr.face import Face, FaceFinder, track_mouth
+from avsr.face import Face, FaceDetector, track_mouth
 from avsr.face import geometry as g
 from avsr.media import Picture
 
@@ -44,7 +44,7 @@ def test_stream_equals_the_geometry_on_the_whole_clip(draw_face) -> None:
     other = draw_face(150, 900, 350)  # with two faces none is taken to be half-way
     frames = [draw_face(170, 300 + 5 * i, 300, on=other) for i in range(16)]
     track = track_mouth(iter(frames))
-    with FaceFinder() as finder:
+    with FaceDetector() as finder:
         face = finder.find(frames[0])[0]
         points = [face.points]
         for frame in frames[1:]:
@@ -61,17 +61,17 @@ def test_a_face_that_hardly_moves_is_looked_at_in_every_second_frame(
     draw_face, monkeypatch, step: float, looks: int
 ) -> None:
     frames = [draw_face(200, 300 + step * i, 300) for i in range(25)]
-    follow, seen = FaceFinder.follow, []
+    follow, seen = FaceDetector.follow, []
 
-    def count(self: FaceFinder, frame: Picture, last: Face, *, sure: bool = False) -> Face | None:
+    def count(self: FaceDetector, frame: Picture, last: Face, *, sure: bool = False) -> Face | None:
         seen.append(frame)
         return follow(self, frame, last, sure=sure)
 
-    monkeypatch.setattr(FaceFinder, "follow", count)
+    monkeypatch.setattr(FaceDetector, "follow", count)
     track = track_mouth(frames)
     assert len(set(map(id, seen))) == len(seen) == looks
     assert track.found.all()
-    with FaceFinder() as finder:
+    with FaceDetector() as finder:
         for frame, points in zip(frames, track.landmarks, strict=True):
             np.testing.assert_allclose(points, finder.find(frame)[0].points, atol=2.5)
 

@@ -6,12 +6,12 @@ mediapipe's graph held the mesh, by the function that it calls, and the mesh hel
 import gc
 import weakref
 
-from avsr.face import FaceFinder
+from avsr.face import FaceDetector
 
 
 def test_a_closed_finder_leaves_no_mesh() -> None:
-    FaceFinder().close()  # the first import of mediapipe keeps hold of whoever asks for it
-    with FaceFinder() as finder:
+    FaceDetector().close()  # the first import of mediapipe keeps hold of whoever asks for it
+    with FaceDetector() as finder:
         mesh = weakref.ref(finder._alone)
     del finder
     gc.collect()

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from avsr.hub import find_model, load_network
-from avsr.layers.linear import ActiveLinear, PackedLinear, can_pack
+from avsr.layers.linear import LinearActivation, PackedLinear, can_pack
 from avsr.model.directory import load_directory
 
 pytestmark = pytest.mark.skipif(not can_pack(), reason="this PyTorch was built without oneDNN")
@@ -25,7 +25,7 @@ def test_it_is_the_same_layer(layer, dtype):
 
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 def test_what_comes_behind_it_is_taken_along(activation):
-    layer = ActiveLinear(24, 40, activation)
+    layer = LinearActivation(24, 40, activation)
     x = torch.randn(7, 24)
     expected = getattr(nn.functional, activation)(nn.functional.linear(x, layer.weight, layer.bias))
     assert torch.equal(layer(x), expected)

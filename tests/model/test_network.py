@@ -136,14 +136,14 @@ def test_presets_have_the_papers_size(preset, millions):
 def test_a_skeleton_has_shapes_only_and_loads_no_compiler():
     code = (
         "import sys; from avsr.model.network import AVSRModel, PRESETS\n"
-        "model = AVSRModel.skeleton(PRESETS['base'])\n"
+        "model = AVSRModel.on_meta(PRESETS['base'])\n"
         "assert {w.device.type for w in model.state_dict().values()} == {'meta'}\n"
         "assert not model.decoder.positions.is_meta\n"
         "print('torch._dynamo' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
-    whole, skeleton = AVSRModel(CONFIG).state_dict(), AVSRModel.skeleton(CONFIG).state_dict()
+    whole, skeleton = AVSRModel(CONFIG).state_dict(), AVSRModel.on_meta(CONFIG).state_dict()
     assert {n: (w.shape, w.dtype) for n, w in whole.items()} == {
         n: (w.shape, w.dtype) for n, w in skeleton.items()
     }

@@ -15,7 +15,7 @@ from avsr.encoder import AVHubertConfig
 from avsr.errors import ModelError
 from avsr.hub import load_network
 from avsr.interop import convert_model, export_fairseq
-from avsr.layers.linear import ActiveLinear, PackedLinear
+from avsr.layers.linear import LinearActivation, PackedLinear
 from avsr.model.config import ModelConfig
 from avsr.model.directory import load_directory, save_directory
 from avsr.model.network import AVSRModel
@@ -105,7 +105,7 @@ def test_an_int8_layer_computes_what_integers_do(few_rows):
 @torch.no_grad()
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 def test_what_comes_behind_a_layer_is_taken_along(activation):
-    layer = ActiveLinear(24, 40, activation)
+    layer = LinearActivation(24, 40, activation)
     x = torch.randn(7, 24, generator=torch.Generator().manual_seed(0))
     for low in (
         Int8Linear(layer, layer.weight, None, layer.bias),
@@ -145,7 +145,7 @@ def test_a_stored_model_is_what_a_conversion_gives(stored):
 def test_int8_takes_a_byte_for_each_weight_and_says_so(stored):
     plain = load_file(stored / "fp32/model.safetensors")
     weights = load_file(stored / "int8/model.safetensors")
-    layers = linear_layers(AVSRModel.skeleton(CONFIG))
+    layers = linear_layers(AVSRModel.on_meta(CONFIG))
     assert "encoder.transformer.layers.1.ffn_in" in layers
     assert {"decoder.layers.0.cross_attention.key", "ctc"} <= set(layers)
     assert not any(name.startswith("classifier") for name in layers)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from avsr import load_model
-from avsr.encoder.frontend import shifted
+from avsr.encoder.frontend import shift_frames
 from avsr.evaluation import word_errors
 from avsr.recognition.inference import recognize
-from avsr.recognition.lip_sync import MOST_FRAMES, Synchronizer, in_step
+from avsr.recognition.lip_sync import MOST_FRAMES, Synchronizer, sync_lips
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import read_recording
 
@@ -36,8 +36,8 @@ def late(recording, frames):
 
 
 def test_frames_move_and_the_edge_stands():
-    assert shifted(torch.arange(5), 2).tolist() == [2, 3, 4, 4, 4]
-    assert shifted(torch.arange(5), -2).tolist() == [0, 0, 0, 1, 2]
+    assert shift_frames(torch.arange(5), 2).tolist() == [2, 3, 4, 4, 4]
+    assert shift_frames(torch.arange(5), -2).tolist() == [0, 0, 0, 1, 2]
 
 
 @pytest.mark.parametrize("frames", [0, 3, -4])
@@ -55,7 +55,7 @@ def test_transcripts_of_late_lips_are_mended_and_the_warning_says_so(model, reco
     errors = {"late": 0, "mended": 0}
     for recording in recordings:
         behind = late(recording, 4)
-        mended = in_step(model, behind)
+        mended = sync_lips(model, behind)
         for note in mended.warnings:
             assert re.fullmatch(r"the lips come \d+ ms after the sound; they were put right", note)
         (plain,), (wrong,), (told,) = (
@@ -76,7 +76,7 @@ def test_without_lips_or_sound_nothing_is_moved(model, recordings):
 
 def test_an_offset_is_that_of_the_recording_not_of_a_part(model, recordings, monkeypatch):
     answers = iter([3, -MOST_FRAMES, 3])
-    monkeypatch.setattr("avsr.recognition.lip_sync.lips_delays", lambda *_: [next(answers)])
+    monkeypatch.setattr("avsr.recognition.lip_sync.estimate_lip_delays", lambda *_: [next(answers)])
     synchronizer = Synchronizer(model)
     for _ in range(5):  # no more than three are asked for
         aligned = synchronizer.align(recordings[0])

@@ -129,7 +129,7 @@ def test_a_given_language_loads_its_model_only(folder, loaded):
 
 
 def test_the_command_takes_the_file(folder, capsys):
-    arguments = ["--models", str(folder / "lid.yaml"), "--max-loaded", "1", "--device", "cpu"]
+    arguments = ["--model-set", str(folder / "lid.yaml"), "--max-loaded", "1", "--device", "cpu"]
     assert cli.main(["transcribe", "--json", "--modality", "audio", *arguments, str(VIDEO)]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["file"] == str(VIDEO)

@@ -12,7 +12,7 @@ from avsr.face import MouthTrack
 from avsr.media import write_video
 from avsr.model.config import ModelConfig
 from avsr.model.network import AVSRModel
-from avsr.recognition.inference import admit_doubt, recognize
+from avsr.recognition.inference import mark_uncertain, recognize
 from avsr.recognition.language_id import detect_language
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import read_recording
@@ -174,12 +174,12 @@ def test_an_unsure_language_is_unknown_and_the_words_are_there():
     transcript = Transcript(
         file="x", language="de", language_probs={"de": 0.49, "en": 0.3}, text="ja", modality="av"
     )
-    doubted = admit_doubt(transcript, options)
+    doubted = mark_uncertain(transcript, options)
     assert (doubted.language, doubted.text) == ("unknown", "ja")
     assert doubted.warnings == ("the language is not sure; the words are in 'de'",)
     told = TranscribeOptions(language="de")
-    assert admit_doubt(transcript, told) is transcript
-    assert admit_doubt(transcript, TranscribeOptions(language="de,en")) == doubted
+    assert mark_uncertain(transcript, told) is transcript
+    assert mark_uncertain(transcript, TranscribeOptions(language="de,en")) == doubted
 
 
 def test_options_are_checked():

@@ -3,12 +3,12 @@ import signal
 
 import pytest
 
-from avsr.runtime.interrupts import hold_interrupt
+from avsr.runtime.interrupts import defer_sigint
 
 
 def test_ctrl_c_waits_for_the_end_of_the_block():
     done = []
-    with pytest.raises(KeyboardInterrupt), hold_interrupt():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), defer_sigint():  # noqa: PT012
         os.kill(os.getpid(), signal.SIGINT)
         done.append("the rest of the block")
     assert done
@@ -16,6 +16,6 @@ def test_ctrl_c_waits_for_the_end_of_the_block():
 
 
 def test_without_ctrl_c_nothing_happens():
-    with hold_interrupt():
+    with defer_sigint():
         pass
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

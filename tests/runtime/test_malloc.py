@@ -8,16 +8,16 @@ COMMAND_LINE = """
 import sys
 import avsr.runtime.malloc as memory
 from avsr import __main__
-memory.keep_freed_memory = lambda: print("kept")
+memory.disable_malloc_trim = lambda: print("kept")
 __main__.main = lambda: 0
 __main__.run()
 """
 SCRIPT = """
 import sys
 import torch
-from avsr.training.memory import keep_freed_memory
+from avsr.training.memory import disable_malloc_trim
 if "keep" in sys.argv:
-    assert keep_freed_memory()
+    assert disable_malloc_trim()
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 before = resident()

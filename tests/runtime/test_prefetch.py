@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from avsr.runtime.prefetch import ahead, ahead_each
-from avsr.runtime.progress import READING, report, telling
+from avsr.runtime.prefetch import prefetch, prefetch_map
+from avsr.runtime.progress import READING, listen_progress, report
 
 
 def test_items_come_in_order_from_another_thread():
@@ -17,7 +17,7 @@ def test_items_come_in_order_from_another_thread():
             threads.add(threading.get_ident())
             yield number
 
-    assert list(ahead(items(), 3)) == list(range(50))
+    assert list(prefetch(items(), 3)) == list(range(50))
     assert len(threads) == 1
     assert threading.get_ident() not in threads
 
@@ -33,7 +33,7 @@ def test_it_is_no_further_ahead_than_asked_for():
             drawn.release()
             yield number
 
-    taken = ahead(items(), 2)
+    taken = prefetch(items(), 2)
     assert next(taken) == 0
     for _ in range(4):  # the one taken, two that wait, one in the thread's hand
         assert drawn.acquire(timeout=5)
@@ -47,7 +47,7 @@ def test_errors_come_after_the_items_before_them():
         yield 1
         raise ValueError("broken")
 
-    taken = ahead(items(), 5)
+    taken = prefetch(items(), 5)
     assert next(taken) == 1
     with pytest.raises(ValueError, match="broken"):
         next(taken)
@@ -64,7 +64,7 @@ def test_leaving_early_ends_the_thread_and_closes_the_items_in_it():
             closed.append(threading.get_ident())
 
     before = threading.active_count()
-    taken = ahead(items(), 2)
+    taken = prefetch(items(), 2)
     next(taken)
     taken.close()
     assert threading.active_count() == before
@@ -88,8 +88,8 @@ def test_what_is_reported_in_the_thread_is_told_to_the_listener_who_may_stop_it(
         assert threading.current_thread() is threading.main_thread()
         raise KeyError
 
-    with pytest.raises(KeyError), telling(stop):
-        next(ahead(items(), 1))
+    with pytest.raises(KeyError), listen_progress(stop):
+        next(prefetch(items(), 1))
     assert stopped.is_set()
 
 
@@ -102,7 +102,7 @@ def test_what_is_made_of_each_item_comes_in_order_from_several_threads():
         time.sleep(0.001 * (number % 3))
         return number, threading.get_ident()
 
-    found = list(ahead_each(make, range(20), 3, 2))
+    found = list(prefetch_map(make, range(20), 3, 2))
     assert [number for number, _ in found] == list(range(20))
     assert len({thread for _, thread in found}) == 2
     assert threading.get_ident() not in {thread for _, thread in found}
@@ -110,7 +110,7 @@ def test_what_is_made_of_each_item_comes_in_order_from_several_threads():
 
 def test_no_more_is_made_than_asked_for():
     made = []
-    taken = ahead_each(lambda number: made.append(number), range(100), 3, 2)
+    taken = prefetch_map(lambda number: made.append(number), range(100), 3, 2)
     next(taken)
     time.sleep(0.1)
     taken.close()
@@ -121,7 +121,7 @@ def test_what_making_raises_comes_in_its_place():
     def make(number):
         return 1 / (2 - number)
 
-    taken = ahead_each(make, range(5), 3, 2)
+    taken = prefetch_map(make, range(5), 3, 2)
     assert (next(taken), next(taken)) == (0.5, 1.0)
     with pytest.raises(ZeroDivisionError):
         next(taken)
@@ -142,7 +142,7 @@ def test_a_listener_may_stop_what_is_made():
         raise KeyError
 
     before = threading.active_count()
-    with pytest.raises(KeyError), telling(stop):
-        next(ahead_each(make, [1], 1, 2))
+    with pytest.raises(KeyError), listen_progress(stop):
+        next(prefetch_map(make, [1], 1, 2))
     assert stopped.is_set()
     assert threading.active_count() == before

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from avsr import load_model
-from avsr.runtime.progress import READING, WRITING, breathe, counted, report, telling
+from avsr.runtime.progress import (
+    READING,
+    WRITING,
+    check_cancelled,
+    listen_progress,
+    report,
+    report_frames,
+)
 
 EXAMPLE = Path(__file__).parents[1] / "demo/examples/es.mp4"
 
@@ -17,13 +24,13 @@ class StoppedError(Exception):
 
 def test_only_the_listener_of_the_block_is_told():
     outer, inner = [], []
-    with telling(lambda *told: outer.append(told)):
+    with listen_progress(lambda *told: outer.append(told)):
         report(1.0, 4.0, READING)
-        with telling(lambda *told: inner.append(told)):
-            assert list(counted("abc", 2.0)) == ["a", "b", "c"]
-        breathe()
+        with listen_progress(lambda *told: inner.append(told)):
+            assert list(report_frames("abc", 2.0)) == ["a", "b", "c"]
+        check_cancelled()
     report(2.0, 4.0, READING)
-    breathe()
+    check_cancelled()
     assert outer == [(1.0, 4.0, READING)] * 2
     assert inner == [(0.0, 2.0, READING), (0.04, 2.0, READING), (0.08, 2.0, READING)]
 

@@ -95,7 +95,7 @@ def recipe(tmp_path_factory):
         "corpora": [{"path": "data"}],
         "validation": [{"path": "data", "split": "valid"}],
         "validate_every": 1,
-        "keep_best": True,
+        "select_best": True,
         "stages": [{"name": "all", "updates": 2, "modalities": {"audio": 1.0}}],
     }
 

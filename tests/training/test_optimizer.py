@@ -8,10 +8,10 @@ from torch import nn
 from avsr.training import optimizer as optimizer_module
 from avsr.training.optimizer import (
     MUON_FACTOR,
+    CombinedOptimizer,
     MuonByShape,
-    Together,
     make_optimizer,
-    orthogonal,
+    newton_schulz,
     parameter_groups,
 )
 
@@ -71,7 +71,7 @@ def test_a_muon_step_turns_the_weights_by_an_orthogonal_matrix():
 def test_both_parts_learn_and_follow_one_schedule():
     network = Network()
     optimizer = make_optimizer(network, "muon", 0.01)
-    assert isinstance(optimizer, Together)
+    assert isinstance(optimizer, CombinedOptimizer)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5)
     rates = {group["lr"] for part in optimizer.parts for group in part.param_groups}
     assert rates == {0.005, 0.005 * MUON_FACTOR}
@@ -137,8 +137,8 @@ def test_chained_steps_are_the_plain_ones_but_for_rounding():
         for _ in range(steps):
             gram = plain @ plain.mT
             plain = a * plain + (b * gram + c * gram @ gram) @ plain
-        torch.testing.assert_close(orthogonal(matrices, coefficients, steps, eps), plain)
-        rounded = orthogonal(matrices.bfloat16(), coefficients, steps, eps).double()
+        torch.testing.assert_close(newton_schulz(matrices, coefficients, steps, eps), plain)
+        rounded = newton_schulz(matrices.bfloat16(), coefficients, steps, eps).double()
         assert (rounded - plain).norm() < 0.1 * plain.norm()
 
 

@@ -65,7 +65,7 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def rehearse(recipe, capsys):
+def dry_run(recipe, capsys):
     assert cli.main(["train", str(RECIPES / recipe), "--dry-run"]) == 0
     return capsys.readouterr().out
 
@@ -97,7 +97,7 @@ def test_muavic(folder, home, muavic, capsys):
                 muavic.write_segment(home / "muavic", language, split, name)
     save_model(home / "models/avhubert-large")
     assert cli.main(["prepare", "muavic", "muavic", "data/muavic"]) == 0
-    shown = rehearse(f"{folder}/train.yaml", capsys)
+    shown = dry_run(f"{folder}/train.yaml", capsys)
     assert "joint: " in shown
     assert not (home / "runs").exists()
 
@@ -125,7 +125,7 @@ def test_grid(home, capsys):
     save_model(home / "avsr/assets/tiny")
     held = ["--valid-speakers", "s2,s22", "--test-speakers", "s1,s20,s33,s34"]
     assert cli.main(["prepare", "grid", "grid", "data/grid", *held]) == 0
-    assert "joint: 8000 updates" in rehearse("grid/train.yaml", capsys)
+    assert "joint: 8000 updates" in dry_run("grid/train.yaml", capsys)
 
 
 def test_synthetic(home, capsys):
@@ -144,7 +144,7 @@ def test_synthetic(home, capsys):
         save_model(home / "runs" / run / "model", 200, [record.text for record in records])
     for recipe in sorted((RECIPES / "synthetic").glob("*.yaml")):
         if recipe.name != "evaluate.yaml":
-            assert "updates of" in rehearse(f"synthetic/{recipe.name}", capsys)
+            assert "updates of" in dry_run(f"synthetic/{recipe.name}", capsys)
 
 
 def test_the_ablation_changes_one_thing_at_a_time(tmp_path):

@@ -22,7 +22,7 @@ from avsr.model.config import PRESETS, ModelConfig
 from avsr.model.directory import load_directory, write_directory
 from avsr.model.network import AVSRModel
 from avsr.training import run
-from avsr.training.dry_run import rehearse
+from avsr.training.dry_run import dry_run
 from avsr.training.initialization import usual_seconds
 from avsr.training.metrics_log import read_csv_table
 
@@ -238,7 +238,7 @@ def test_the_best_validation_is_kept(recipe, tmp_path, monkeypatch):
         }
 
     monkeypatch.setattr(run.AVSRTask, "on_validation_epoch_end", score)
-    path = recipe("best", [stage(updates=6, modalities={"audio": 1.0})], keep_best=True)
+    path = recipe("best", [stage(updates=6, modalities={"audio": 1.0})], select_best=True)
     best = weights(run.train(path, workers=0))
     name = "decoder.layers.0.ffn_in.weight"
     assert torch.equal(best[name], kept[0.2][name])
@@ -291,7 +291,7 @@ def test_a_batch_that_does_not_fit_is_found_before_training(recipe, monkeypatch)
 
     monkeypatch.setattr(run.AVSRTask, "loss", out_of_memory)
     with pytest.raises(ConfigError, match=r"stage all: .* does not fit into memory: lower"):
-        rehearse(recipe("dry", [stage()]))
+        dry_run(recipe("dry", [stage()]))
 
 
 def test_a_stage_ends_with_the_mean_of_its_last_checkpoints(recipe, tmp_path):

@@ -1,5 +1,6 @@
 """Two people in one picture: whose lips are read, and what each of them says, with real clips."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from avsr.errors import ConfigError, MediaError
 from avsr.face import FaceRegistry, choose_face, track_faces
 from avsr.inspection import crops as cropping
 from avsr.rates import SAMPLES_PER_FRAME
-from avsr.recognition.longform import transcribe_long
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import read_recording
 from avsr.transcript import FORMATS, write_transcript
@@ -95,9 +95,11 @@ def test_crop_has_the_numbers_of_a_transcription(model, clips, tmp_path, monkeyp
     rest = [np.zeros(n * SAMPLES_PER_FRAME, np.float32) for n in (length, PAUSE)]
     sound = np.concatenate([first, rest[0], second, rest[1]])
     media.write_video(path, pictures, waveform=sound, crf=18)
-    said = transcribe_long(model, path, TranscribeOptions(beam_size=1)).segments
+    short = dataclasses.replace(model.network.config, segment_seconds=1.0)
+    monkeypatch.setattr(model.network, "config", short)
+    said = model.transcribe(path, beam_size=1).segments
     assert [part.face for part in said] == [1, 2]
-    monkeypatch.setattr(cropping, "LONG_SECONDS", 1.0)
+    monkeypatch.setattr(cropping, "MAX_SEGMENT_SECONDS", 1.0)
     report = cropping.crop_video(path, tmp_path / "talk", warn=print)
     assert report.num_frames == len(pictures)
     rows = json.loads((tmp_path / "talk.json").read_text("utf-8"))["frames"]

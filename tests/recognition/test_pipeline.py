@@ -13,10 +13,9 @@ from avsr.media import write_video
 from avsr.model.config import ModelConfig
 from avsr.model.network import AVSRModel
 from avsr.recognition.inference import mark_uncertain, recognize
-from avsr.recognition.language_id import detect_language
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import read_recording
-from avsr.recognition.recognizer import transcribe
+from avsr.recognition.recognizer import Recognizer, detect_language, transcribe
 from avsr.recognition.recording import Recording
 from avsr.transcript import Transcript
 
@@ -35,7 +34,8 @@ def model():
         vocabulary_size=20,
         languages=("de", "en"),
     )
-    return AVSRModel(config, Tokenizer.train(["ein kleiner satz", "a small sentence"], 20)).eval()
+    network = AVSRModel(config, Tokenizer.train(["ein kleiner satz", "a small sentence"], 20))
+    return Recognizer(network.eval())
 
 
 @pytest.fixture(scope="module")

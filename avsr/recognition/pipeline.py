@@ -22,7 +22,7 @@ from avsr.recognition.language_change import language_change
 from avsr.recognition.lip_sync import Synchronizer
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.recording import split_recording
-from avsr.recognition.segmentation import MediaSegment, read_segments
+from avsr.recognition.segmentation import MediaSegment, is_one_segment, read_segments
 from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import WRITING, report
 from avsr.transcript import Segment, Transcript, Word
@@ -53,7 +53,9 @@ def transcribe_file(
     is_whole = is_interrupted = False
     duration = info.duration
     try:
-        reader = prefetch(read_segments(model, path, info, options, warnings), PREFETCHED_SEGMENTS)
+        reader = read_segments(model, path, info, options, warnings)
+        if not is_one_segment(model, info, options):
+            reader = prefetch(reader, PREFETCHED_SEGMENTS)
         with closing(reader):
             for batch in _batches(_synchronize(synchronizer, reader)):
                 if batch[0].whole:

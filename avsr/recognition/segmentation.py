@@ -5,7 +5,7 @@ where there is no speech to cut at, so that memory does not grow with its length
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -56,7 +56,7 @@ def read_segments(
     info: media.MediaInfo,
     options: TranscribeOptions,
     warnings: list[str],
-) -> Iterator[MediaSegment]:
+) -> Generator[MediaSegment, None, None]:
     """Read the segments of a media file, in order of time.
 
     Args:

@@ -211,9 +211,9 @@ def test_batch_equals_one_by_one(model, modality):
         for frames in (40, 12, 25)
     ]
     options = TranscribeOptions(beam_size=3)
-    together = recognize(model, recordings, options)
+    together = recognize(model.network, recordings, options)
     for recording, result in zip(recordings, together, strict=True):
-        alone = recognize(model, [recording], options)[0]
+        alone = recognize(model.network, [recording], options)[0]
         assert (alone.text, alone.language) == (result.text, result.language)
         assert alone.language_probs == pytest.approx(result.language_probs, abs=1e-5)
 

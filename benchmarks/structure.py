@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VAGUE = frozenset(
-    "found told made given kept there own shown seen heard places chosen rest".split(" ")
+    {"found", "told", "made", "given", "kept", "there", "own", "shown", "seen", "heard"}
+    | {"places", "chosen", "rest"}
 )
 """Names that say how a value came about, not what it is."""
 

@@ -15,16 +15,16 @@ from avsr.recognition.options import check_face
 
 
 def plan_crops(
-    videos: Sequence[str], folder: str, places: Mapping[str, Path] | None = None
+    videos: Sequence[str], folder: str, relative_paths: Mapping[str, Path] | None = None
 ) -> dict[str, Path]:
-    """The path of each video's files without their endings; makes the folders.
+    """Return the path of each video's files without their endings, and make the folders.
 
-    ``places`` are those of ``inputs.find_media``. Raises ConfigError where two videos have one
-    place or a file cannot be written.
+    ``relative_paths`` come from ``find_media``. Raises ConfigError if two videos would get the same
+    files or a file cannot be written.
     """
     from avsr.inspection.crops import ENDINGS, crop_paths
 
-    named = name_files(videos, folder, ENDINGS[-1], places)
+    named = name_files(videos, folder, ENDINGS[-1], relative_paths)
     stems = {
         video: path.with_name(path.name.removesuffix(ENDINGS[-1])) for video, path in named.items()
     }
@@ -49,16 +49,19 @@ def crop(
     face: FaceOption = "auto",
     overwrite: OverwriteOption = False,
 ) -> int:
-    """Show what the model sees: mouth and landmark videos, contact sheet, numbers per frame."""
+    """Show what the model sees of a video: mouth, landmarks, contact sheet, figures per frame.
+
+    Example: avsr crop talk.mp4 -o crops
+    """
     from avsr.inspection.crops import crop_video
 
     failed = 0
     check_face(face)
     if face == "all":
-        raise AvsrError("one face at a time is cropped: say which, with --face")
-    _, places = find_media(videos, VIDEO_ENDINGS)
-    stems = plan_crops(list(places), output, places)
-    videos = [video for video in places if overwrite or not is_cropped(video, stems[video])]
+        raise AvsrError("one face at a time is cropped: name it with --face")
+    _, relative_paths = find_media(videos, VIDEO_ENDINGS)
+    stems = plan_crops(list(relative_paths), output, relative_paths)
+    videos = [video for video in relative_paths if overwrite or not is_cropped(video, stems[video])]
     for number, video in enumerate(videos, 1):
 
         def warn(message: str, video: str = video) -> None:
@@ -72,4 +75,4 @@ def crop(
             print_error(format_error(video, error))
             continue
         print(f"{report.sheet}  {report}", flush=True)
-    return print_summary(len(videos) - failed, len(places) - len(videos), failed)
+    return print_summary(len(videos) - failed, len(relative_paths) - len(videos), failed)

@@ -31,7 +31,10 @@ def demo(
         str, typer.Option(help="Path or address at which a proxy shows the page, such as /avsr.")
     ] = "",
 ) -> None:
-    """Serve the web page."""
+    """Serve the web page, by default at http://127.0.0.1:7860.
+
+    Example: avsr demo --port 8000
+    """
     if not DEMO.is_file():
         raise AvsrError(
             "the demo is not in the installed package: clone the repository and run 'make demo'"

@@ -1,4 +1,4 @@
-"""Videos as they are named on the command line: files, folders, patterns and lists of them."""
+"""Inputs as they are named on the command line: files, folders, patterns and lists."""
 
 import glob
 import os
@@ -12,16 +12,16 @@ _PICTURES = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm w
 _SOUNDS = "aac flac m4a mka mp3 oga ogg opus wav wma"
 VIDEO_ENDINGS = frozenset(f".{name}" for name in _PICTURES.split(" "))
 MEDIA_ENDINGS = VIDEO_ENDINGS | {f".{name}" for name in _SOUNDS.split(" ")}
-"""Of the files that are taken from a folder; a file that is named may have any ending."""
+"""Endings of the files that are taken from a folder. A file that is named may have any."""
 
 OWN_ENDINGS = (".mouth.mp4", ".overlay.mp4")
-"""Of what ``avsr crop`` writes: no recordings, though they may lie among them."""
+"""Endings of what ``avsr crop`` writes: these are skipped in folders."""
 
 
 def find_media(
     names: Sequence[str], endings: Collection[str] = MEDIA_ENDINGS
 ) -> tuple[list[str], dict[str, Path]]:
-    """The files that ``names`` mean, in order, and the place of each, without ending.
+    """Expand ``names`` to files, in order, with the relative path of each, without ending.
 
     A name is a file; a folder, for the files in it and below that have one of ``endings`` and are
     not hidden; a pattern (``talks/**/*.mp4``, quoted, for shells that do not expand it); or
@@ -29,29 +29,29 @@ def find_media(
     where empty lines and those after ``#`` do not count. A file that begins with ``@`` is named
     ``./@...``.
 
-    The place is where the results belong in a folder of results: below a folder or the fixed part
-    of a pattern as the file itself, else its bare name. Raises ConfigError, in one line, for a name
+    The relative path says where results go in a folder of results: as below the folder or the fixed
+    part of the pattern, else the bare name. Raises ConfigError, in one line, for a name
     of nothing, a folder, pattern or list with nothing in it, or a list that cannot be read. A file
     of a list that is not there is left to be reported: it may be one of thousands.
     """
     files: list[str] = []
-    places: dict[str, Path] = {}
+    relative_paths: dict[str, Path] = {}
     missing = [name for name in names if _is_missing(name)]
     if missing:
         more = f" ({len(missing)} are missing)" if len(missing) > 1 else ""
         raise ConfigError(f"{missing[0]}: there is no such file{more}")
     for name in names:
         several = _read_list(name[1:], endings) if name.startswith("@") else _expand(name, endings)
-        for file, place in several:
+        for file, relative_path in several:
             # Who names a file twice gets it twice; a folder only adds what is not there yet.
-            if file == name or file not in places:
+            if file == name or file not in relative_paths:
                 files.append(file)
-            places.setdefault(file, place)
-    return files, places
+            relative_paths.setdefault(file, relative_path)
+    return files, relative_paths
 
 
 def _is_missing(name: str) -> bool:
-    """Whether ``name`` is no list and no pattern, and nothing is there."""
+    """Whether ``name`` is neither a list nor a pattern, and does not exist."""
     return not name.startswith("@") and not glob.has_magic(name) and not os.path.exists(name)
 
 
@@ -71,7 +71,7 @@ def _read_list(name: str, endings: Collection[str]) -> Iterator[tuple[str, Path]
 
 
 def _expand(name: str, endings: Collection[str]) -> Iterator[tuple[str, Path]]:
-    """(file, its place) of one name that is no list."""
+    """Yield (file, relative path) for one name that is not a list."""
     path = Path(name)
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if _is_recording(file, path, endings))

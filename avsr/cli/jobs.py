@@ -1,4 +1,4 @@
-"""Many files: in batches, side by side in processes, or on the machines of a Ray cluster."""
+"""Transcribe many files: in batches, in several processes, or on a Ray cluster."""
 
 import functools
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avsr.cli.display import format_error, print_error, show_status
-from avsr.cli.outputs import Delivery
+from avsr.cli.outputs import OutputPlan
 from avsr.errors import AvsrError
 from avsr.languages import check_language_option
 from avsr.runtime.cores import usable_cores
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TranscribeJob:
-    """What is done with every file; goes to every process."""
+    """What to do with every file; it is sent to every process."""
 
     model: str | None
     """As in ``load_model``."""
@@ -37,31 +37,33 @@ class TranscribeJob:
     precision: "Precision"
     options: Mapping[str, Any]
     """Fields of TranscribeOptions."""
-    delivery: Delivery
+    outputs: OutputPlan
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileResult:
-    """What came of a file."""
+    """The result for one file."""
 
     video: str
     transcript: "Transcript | None" = None
-    """Not there if it failed; with an ``error`` it is there, but could not be written."""
+    """None if it failed. With an ``error`` beside it, it could not be written."""
     error: str | None = None
     """One line."""
     stopped: bool = False
-    """By Ctrl-C; the transcript has what was finished."""
+    """Whether Ctrl-C stopped it; the transcript has the finished segments."""
 
 
 def transcribe_files(
     job: TranscribeJob, videos: Sequence[str], *, workers: int = 1, cluster: str | None = None
 ) -> Iterator[FileResult]:
-    """Transcribe files and write what is to be written; the outcomes are in the files' order.
+    """Transcribe files, write their outputs, and yield the results in the files' order.
 
-    With several ``workers``, or a ``cluster`` (an address as in ``corpus.workers``), every process
-    has a model and a file at a time, and the processes of a machine share its cores. A cluster's
-    machines need files, model and the folder of the results under the same paths. Raises
-    AvsrError, before anything is done, if there is no such model, language or cluster.
+    With several ``workers``, or a ``cluster`` (an address as for ``cluster_map``), every process
+    has a model and works on one file at a time; the processes of a machine share its cores. The
+    machines of a cluster need files, model and output folder under the same paths.
+
+    Raises:
+        AvsrError: There is no such model, language or cluster; raised before anything is done.
     """
     with show_status("loading the model"):
         network = load_recognizer(
@@ -85,7 +87,7 @@ def transcribe_files(
 def _in_turn(
     job: TranscribeJob, network: "Recognizer | ModelSet", videos: Sequence[str]
 ) -> Iterator[FileResult]:
-    """The outcome of each file, in this process."""
+    """Transcribe the files in this process."""
     from avsr.recognition.recognizer import Recognizer
 
     results: Iterator[Transcript | Exception] | None = None
@@ -94,7 +96,7 @@ def _in_turn(
         from avsr.recognition.options import TranscribeOptions
 
         options = TranscribeOptions(**job.options)
-        results = transcribe_batches(network.network, videos, options, job.delivery.check)
+        results = transcribe_batches(network.network, videos, options, job.outputs.check)
     for number, video in enumerate(videos, 1):
         with show_status(f"{video} ({number} of {len(videos)})") as at:
             if results is None:
@@ -108,7 +110,7 @@ def _in_turn(
 def _take(
     job: TranscribeJob, video: str, results: Iterator["Transcript | Exception"]
 ) -> FileResult:
-    """What became of the next file."""
+    """The result for the next file."""
     try:
         result = next(results)
     except Interrupted as stop:
@@ -124,12 +126,12 @@ def transcribe_one(
     video: str,
     progress: Progress | None = None,
 ) -> FileResult:
-    """Transcribe and write one file; an exception becomes its ``error``, unless AVSR_DEBUG is set.
+    """Transcribe and write one file; an exception becomes ``error``, unless AVSR_DEBUG is set.
 
-    Raises KeyboardInterrupt at Ctrl-C, unless there is something to keep.
+    Raises KeyboardInterrupt at Ctrl-C if no segment is finished.
     """
     try:
-        job.delivery.check(video)
+        job.outputs.check(video)
         result = network.transcribe(video, progress=progress, **job.options)
     except Interrupted as stop:
         return _keep(job, video, stop.transcript)
@@ -139,19 +141,19 @@ def transcribe_one(
 
 
 def _deliver(job: TranscribeJob, video: str, result: "Transcript") -> FileResult:
-    """Write what is to be written of a file."""
-    result = replace(result, mouth=None)  # large, and seen by nobody here
+    """Write the outputs of a file."""
+    result = replace(result, mouth=None)  # large, and not needed any more
     try:
-        job.delivery.write(video, result)
+        job.outputs.write(video, result)
     except Exception as error:
         return FileResult(video=video, transcript=result, error=format_error(video, error))
     return FileResult(video=video, transcript=result)
 
 
 def _keep(job: TranscribeJob, video: str, transcript: "Transcript") -> FileResult:
-    """Write the finished parts of a file that Ctrl-C has stopped."""
+    """Write the finished segments of a file that Ctrl-C has stopped."""
     try:
-        part = job.delivery.write_part(video, transcript)
+        part = job.outputs.write_part(video, transcript)
     except AvsrError as error:
         print_error(format_error(video, error))
         part = None
@@ -163,7 +165,7 @@ def _keep(job: TranscribeJob, video: str, transcript: "Transcript") -> FileResul
 def load_recognizer(
     model: str | None, model_set: Path | None, max_loaded: int, device: str, precision: "Precision"
 ) -> "Recognizer | ModelSet":
-    """The model, or the set of models."""
+    """Load the model, or the set of models."""
     if model_set is not None:
         from avsr.recognition.model_set import ModelSet
 
@@ -174,8 +176,8 @@ def load_recognizer(
     return load_model(model, device, precision)
 
 
-_network = functools.cache(load_recognizer)  # one in each process
-_interrupted = False  # this process; it has nothing more to do
+_network = functools.cache(load_recognizer)  # one per process
+_interrupted = False  # whether this process was; then it does nothing more
 
 
 def _work(job: TranscribeJob, folder: str, threads: int, video: str) -> FileResult:
@@ -189,7 +191,7 @@ def _work(job: TranscribeJob, folder: str, threads: int, video: str) -> FileResu
 
 
 def _work_until_stopped(job: TranscribeJob, folder: str, threads: int, video: str) -> FileResult:
-    """``_work`` that is quiet at Ctrl-C, which comes to all processes, and has then finished."""
+    """As ``_work``; Ctrl-C, which reaches all processes, ends it quietly and for good."""
     global _interrupted
     if not _interrupted:
         signal.signal(signal.SIGINT, signal.default_int_handler)

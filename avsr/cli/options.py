@@ -1,4 +1,4 @@
-"""What the commands share: options, progress and complaints on stderr."""
+"""Options that several commands share."""
 
 from typing import Annotated, Literal
 
@@ -11,40 +11,74 @@ Modality = Literal["av", "audio", "video"]
 VideosArgument = Annotated[
     list[str],
     typer.Argument(
-        metavar="VIDEO...", help="Media files, folders, quoted patterns, or @LIST: a name a line."
+        metavar="VIDEO...",
+        help="Media files, folders, quoted patterns ('talk*.mp4'), or @LIST, a file of names.",
     ),
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", help="Directory, hf://owner/name or bundled name; default: bundled."),
+    typer.Option(
+        "--model",
+        help="Model directory, hf://owner/name, or bundled name. Default: the bundled model.",
+    ),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="'cpu', 'cuda' or 'auto'.")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device", help="Where to compute: 'cpu', 'cuda', or 'auto' for a GPU if there is one."
+    ),
+]
 PrecisionOption = Annotated[
     Literal["auto", "fp32", "bf16", "int8"],
-    typer.Option("--precision", help="Of matrix products; 'auto': as the model is stored."),
+    typer.Option(
+        "--precision",
+        help="Number format for matrix products. 'auto': the format in which the model is stored.",
+    ),
 ]
 ModalityOption = Annotated[
-    Modality, typer.Option("--modality", help="Sound and lips, sound only, or lips only.")
+    Modality,
+    typer.Option(
+        "--modality",
+        help="What to use: sound and lips (av), sound only (audio), or lips only (video).",
+    ),
 ]
 BeamOption = Annotated[
-    int, typer.Option("--beam-size", min=1, help="Hypotheses that the search keeps.")
+    int,
+    typer.Option(
+        "--beam-size",
+        min=1,
+        help="Number of hypotheses that the beam search keeps. More is slower and a little better.",
+    ),
 ]
 CtcOption = Annotated[
-    float, typer.Option("--ctc-weight", min=0.0, max=1.0, help="Share of CTC in the score.")
+    float,
+    typer.Option(
+        "--ctc-weight",
+        min=0.0,
+        max=1.0,
+        help="Share of the CTC score in the search, 0 to 1; the rest is the attention decoder's.",
+    ),
 ]
 SyncOption = Annotated[
-    bool, typer.Option(help="Put lips right that run before or behind the sound.")
+    bool,
+    typer.Option(help="Move lips that run up to 200 ms before or behind the sound to where it is."),
 ]
 FaceOption = Annotated[
     str,
     typer.Option(
         "--face",
         metavar="WHICH",
-        help="Whose lips: 'auto' (who speaks), 'largest', 'left', 'right', or the face's number.",
+        help="Whose lips to read: 'auto' (the face that speaks), 'largest', 'left', 'right', or the "
+        "number of a face, as 'avsr crop' shows it.",
     ),
 ]
 LmOption = Annotated[
-    float, typer.Option("--lm-weight", min=0.0, help="Weight of the model's language model.")
+    float,
+    typer.Option(
+        "--lm-weight",
+        min=0.0,
+        help="Weight of the model's n-gram language model in the search; 0 leaves it out.",
+    ),
 ]
 OutputOption = Annotated[
     str | None,
@@ -52,18 +86,23 @@ OutputOption = Annotated[
         "--output",
         "-o",
         metavar="PATH",
-        help="Write a .srt, .vtt, .ass, .json, .tsv or .txt file; or a folder for several videos.",
+        help="Write subtitles or text: a file such as talk.srt, or a folder for several.",
     ),
 ]
 OverwriteOption = Annotated[
     bool,
-    typer.Option("--overwrite", help="Do videos again whose files are in the folder already."),
+    typer.Option(
+        "--overwrite",
+        help="Do videos again whose files are in the folder already. Default: skip them.",
+    ),
 ]
 FormatOption = Annotated[
     FileFormat | None,
-    typer.Option("--format", help="Of the files in a folder; srt if it is not said."),
+    typer.Option("--format", help="Format of the files in a folder. Default: srt."),
 ]
 BurnInOption = Annotated[
     str | None,
-    typer.Option("--burn-in", metavar="OUT.mp4", help="Write the video with subtitles in it."),
+    typer.Option(
+        "--burn-in", metavar="OUT.mp4", help="Also write the video with the subtitles burnt in."
+    ),
 ]

@@ -1,6 +1,6 @@
-"""Where transcripts go besides stdout: a file for each video, and a video with subtitles in it.
+"""The files that a command writes: subtitles or text of each video, and a subtitled video.
 
-Everything that can be wrong with the names is found before anything is transcribed.
+Every problem with their names is found before anything is transcribed.
 """
 
 import os
@@ -26,8 +26,8 @@ ENDINGS: dict[str, FileFormat] = {f".{name}": name for name in FORMATS}
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """What is to be written for each video of a command."""
+class OutputPlan:
+    """The files to write for each video of a command."""
 
     files: dict[str, Path]
     """The file of each video, by the video's name on the command line; none without ``-o``."""
@@ -37,7 +37,7 @@ class Delivery:
     """The video with subtitles in it; with one video only."""
 
     def check(self, video: str) -> None:
-        """Raise MediaError for a video that cannot have what is wanted of it."""
+        """Raise MediaError if subtitles are to be burnt into a video that has no picture."""
         if self.burn is None:
             return
         from avsr.media import probe
@@ -59,14 +59,14 @@ class Delivery:
                 Caption(cue.start, cue.end, cue.lines, reads_right_to_left(cue.text, cue.language))
                 for cue in transcript_cues(transcript)
             ]
-            # Reading told its warnings already.
+            # The warnings of reading were shown when it was transcribed.
             burn_captions(video, self.burn, captions, warn=lambda message: None)
 
     def write_part(self, video: str, transcript: "Transcript") -> Path | None:
-        """Write what was finished of a video before Ctrl-C as ``NAME.partial.ENDING``; its path.
+        """Write what was finished before Ctrl-C as ``NAME.partial.ENDING`` and return its path.
 
-        A file of the whole stays as it is, and the video does not count as done. None where
-        nothing is to be written.
+        A complete file of an earlier run stays, and the video does not count as done. None if no
+        file was asked for.
         """
         path = self.files.get(video)
         part = None if path is None else self._part(path)
@@ -75,50 +75,58 @@ class Delivery:
         return part
 
     def _part(self, path: Path) -> Path | None:
-        """Where a part of what belongs into ``path`` goes; None if that is another video's file."""
+        """Path of the partial file beside ``path``; None if that is another video's file."""
         part = path.with_name(f"{path.stem}.partial{path.suffix}")
         return None if part in self.files.values() else part
 
 
-def plan_delivery(
+def plan_outputs(
     videos: Sequence[str],
     output: str | None,
     file_format: FileFormat | None = None,
     burn: str | None = None,
     language: str = "auto",
     *,
-    places: Mapping[str, Path] | None = None,
+    relative_paths: Mapping[str, Path] | None = None,
     overwrite: bool = False,
-) -> Delivery:
-    """Decide on the files of ``videos``; make the folder where ``output`` is one.
+) -> OutputPlan:
+    """Decide which files to write, and make the folder if there is one.
 
-    ``output`` is a file if it ends like one and there is no folder of that name, else a folder;
-    files in it are named after the videos and are of ``file_format`` (default: SRT). ``places``
-    are those of ``inputs.find_media``. Without ``overwrite`` the videos whose file is in the folder
-    already are done. Raises ConfigError, in one line, for what cannot be meant.
+    Args:
+        videos: The videos, as they are named on the command line.
+        output: A file if it has an ending and is no existing folder, else a folder; files in it are
+            named after the videos.
+        file_format: Format of the files in a folder. Default: SRT.
+        burn: The MP4 file to write with subtitles, of one video only.
+        language: As given on the command line; burning right-to-left text needs a library.
+        relative_paths: Paths within the folder, from ``find_media``.
+        overwrite: Do videos again whose file is in the folder already.
+
+    Raises:
+        ConfigError: The options contradict each other, or a file cannot be written.
     """
     if file_format is not None and output is None:
-        raise ConfigError("--format is of files in a folder: name the folder with -o")
+        raise ConfigError("--format is for files in a folder: name the folder with -o")
     if overwrite and output is None:
-        raise ConfigError("--overwrite is of files in a folder: name the folder with -o")
-    files, many = {}, False
+        raise ConfigError("--overwrite is for files in a folder: name the folder with -o")
+    files, in_folder = {}, False
     if output is not None:
-        many = _is_folder(output)
-        if many:
-            files = name_files(videos, output, f".{file_format or 'srt'}", places)
+        in_folder = _is_folder(output)
+        if in_folder:
+            files = name_files(videos, output, f".{file_format or 'srt'}", relative_paths)
         else:
             files = _one_file(videos, output, file_format)
-    target = None if burn is None else _burnt(videos, burn, language)
+    target = None if burn is None else _burn_target(videos, burn, language)
     for path in [*files.values(), *([target] if target else [])]:
         check_target(path, videos)
     done = frozenset[str]()
-    if many and target is None and not overwrite:
+    if in_folder and target is None and not overwrite:
         done = frozenset(video for video in videos if is_done(video, files[video]))
-    return Delivery(files, done, target)
+    return OutputPlan(files, done, target)
 
 
 def is_done(video: str, file: Path) -> bool:
-    """Whether ``file`` was written after ``video``: files are there only when they are complete."""
+    """Whether ``file`` was written after ``video``; files appear only when they are complete."""
     try:
         return file.stat().st_mtime >= os.stat(video).st_mtime
     except OSError:
@@ -148,36 +156,39 @@ def _one_file(
 
 
 def name_files(
-    videos: Sequence[str], folder: str, ending: str, places: Mapping[str, Path] | None = None
+    videos: Sequence[str],
+    folder: str,
+    ending: str,
+    relative_paths: Mapping[str, Path] | None = None,
 ) -> dict[str, Path]:
-    """A file in ``folder`` for each video, of its place and ``ending``; makes the folders.
+    """Name a file with ``ending`` in ``folder`` for each video, and make the folders.
 
-    ``places`` are those of ``inputs.find_media``, by default the bare names. Raises
-    ConfigError if two videos have one place or a folder cannot be made.
+    ``relative_paths`` come from ``find_media``; default: the bare names. Raises ConfigError if two
+    videos would get the same file or a folder cannot be made.
     """
     path = Path(folder)
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     taken: dict[str, str] = {}
     for video in videos:
-        place = Path(Path(video).stem) if places is None else places[video]
-        file = path / place.with_name(f"{place.name}{ending}")
-        # Some file systems take small and capital letters for the same.
+        relative = Path(Path(video).stem) if relative_paths is None else relative_paths[video]
+        file = path / relative.with_name(f"{relative.name}{ending}")
+        # Some file systems do not tell small from capital letters.
         first = taken.setdefault(str(file).casefold(), video)
         if os.path.realpath(first) != os.path.realpath(video):
             raise ConfigError(
                 f"{first} and {video} would both be written to {file};"
                 " rename one, or use two folders"
             )
-        found[video] = file
+        files[video] = file
     try:
-        for parent in {path, *(file.parent for file in found.values())}:
+        for parent in {path, *(file.parent for file in files.values())}:
             parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{folder}: is no folder and cannot become one") from error
-    return found
+        raise ConfigError(f"{folder}: is not a folder and cannot be made one") from error
+    return files
 
 
-def _burnt(videos: Sequence[str], burn: str, language: str) -> Path:
+def _burn_target(videos: Sequence[str], burn: str, language: str) -> Path:
     path = Path(burn)
     if path.suffix.lower() != ".mp4":
         raise ConfigError(f"{burn}: --burn-in writes MP4; give a name that ends with .mp4")

@@ -26,7 +26,7 @@ from avsr.cli.options import (
     SyncOption,
     VideosArgument,
 )
-from avsr.cli.outputs import plan_delivery
+from avsr.cli.outputs import plan_outputs
 from avsr.errors import AvsrError
 from avsr.recognition.options import check_face
 
@@ -40,17 +40,18 @@ def transcribe(
     videos: VideosArgument,
     model: ModelOption = None,
     model_set: Annotated[
-        Path | None, typer.Option(help="YAML that names a model per language, instead of --model.")
+        Path | None,
+        typer.Option(help="YAML file with a model per language, instead of --model."),
     ] = None,
     max_loaded: Annotated[
-        int, typer.Option(min=1, help="Models of --model-set that are in memory at a time.")
+        int, typer.Option(min=1, help="Number of models of --model-set in memory at a time.")
     ] = 2,
     modality: ModalityOption = "av",
     language: Annotated[
         str,
         typer.Option(
-            help="Code of the spoken language, 'auto' to detect it, or codes with commas "
-            "between to detect which of these."
+            help="Code of the spoken language, for example 'de'; 'auto' to detect it; or codes with "
+            "commas, 'de,fr', to detect which of these it is."
         ),
     ] = "auto",
     beam_size: BeamOption = 5,
@@ -59,37 +60,54 @@ def transcribe(
     sync: SyncOption = True,
     face: FaceOption = "auto",
     all_faces: Annotated[
-        bool, typer.Option("--all-faces", help="Transcribe each face, in segments of its own.")
+        bool,
+        typer.Option(
+            "--all-faces",
+            help="Transcribe every face in segments of its own, with a label.",
+        ),
     ] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON object per file and line on stdout.")
+        bool, typer.Option("--json", help="Print one JSON object per file and line.")
     ] = False,
     output: OutputOption = None,
     file_format: FormatOption = None,
     overwrite: OverwriteOption = False,
     burn_in: BurnInOption = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, each with a model.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Number of processes, each with a model of its own.")
+    ] = 1,
     cluster: Annotated[
-        str | None, typer.Option(help="Ray cluster that works instead: HOST:PORT, auto or local.")
+        str | None, typer.Option(help="Ray cluster to use instead: HOST:PORT, 'auto' or 'local'.")
     ] = None,
 ) -> int:
-    """Print language, probability and text of each video; write subtitles where asked to."""
+    """Transcribe videos: print language and text; write subtitles with -o.
+
+    Example: avsr transcribe talk.mp4 -o talk.srt
+    """
     if model is not None and model_set is not None:
-        raise AvsrError("--model and --model-set exclude each other")
+        raise AvsrError("--model and --model-set exclude each other: give one of them")
     if all_faces and (face != "auto" or model_set is not None):
-        raise AvsrError("--all-faces goes with neither --face nor --model-set")
+        raise AvsrError("--all-faces cannot be combined with --face or --model-set")
     face = "all" if all_faces else face
     if cluster is not None and workers > 1:
-        raise AvsrError("--workers is of this machine: a cluster uses all its CPUs")
-    every, places = find_media(videos)
-    delivery = plan_delivery(
-        every, output, file_format, burn_in, language, places=places, overwrite=overwrite
+        raise AvsrError(
+            "--workers is for this machine; a cluster uses all its CPUs: leave one of them out"
+        )
+    files, relative_paths = find_media(videos)
+    outputs = plan_outputs(
+        files,
+        output,
+        file_format,
+        burn_in,
+        language,
+        relative_paths=relative_paths,
+        overwrite=overwrite,
     )
     check_face(face, modality)
-    videos = [video for video in every if video not in delivery.done]
-    skipped = len(every) - len(videos)
+    videos = [video for video in files if video not in outputs.done]
+    skipped = len(files) - len(videos)
     if not videos:
         return print_summary(0, skipped, 0)
     job = TranscribeJob(
@@ -107,36 +125,44 @@ def transcribe(
             "sync": sync,
             "face": face,
         },
-        delivery=delivery,
+        outputs=outputs,
     )
-    outcomes: list[FileResult] = []
-    stopped = False
+    results: list[FileResult] = []
+    is_stopped = False
     try:
-        for outcome in transcribe_files(job, videos, workers=workers, cluster=cluster):
-            outcomes.append(outcome)
-            if (result := outcome.transcript) is not None:
-                for warning in () if outcome.stopped else result.warnings:  # it was told why
-                    print_error(prefix_file(outcome.video, f"warning: {warning}"))
-                print(result.to_json() if json else _as_line(result), flush=True)
-            if outcome.error is not None:
-                print_error(outcome.error)
-            if outcome.stopped:
+        for result in transcribe_files(job, videos, workers=workers, cluster=cluster):
+            results.append(result)
+            _print_result(result, as_json=json)
+            if result.stopped:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
-        stopped = True
-    if len(outcomes) > 1:
-        for line in summary_table(outcomes):
+        is_stopped = True
+    if len(results) > 1:
+        for line in summary_table(results):
             print(line, file=sys.stderr)
-    failed = sum(outcome.error is not None for outcome in outcomes)
-    done = sum(outcome.error is None and not outcome.stopped for outcome in outcomes)
+    failed = sum(result.error is not None for result in results)
+    done = sum(result.error is None and not result.stopped for result in results)
     status = print_summary(done, skipped, failed)
-    return 130 if stopped else status
+    return 130 if is_stopped else status
+
+
+def _print_result(result: FileResult, *, as_json: bool) -> None:
+    """The transcript on stdout, warnings and error on stderr."""
+    transcript = result.transcript
+    if transcript is not None:
+        if not result.stopped:  # then the warning was printed already
+            for warning in transcript.warnings:
+                print_error(prefix_file(result.video, f"warning: {warning}"))
+        print(transcript.to_json() if as_json else _as_line(transcript), flush=True)
+    if result.error is not None:
+        print_error(result.error)
 
 
 def _as_line(result: "Transcript") -> str:
-    named = result.language_probs.get(result.language)
-    share = "" if named is None else f" ({named:.2f})"
-    if named is None and result.language_probs:
+    """File, language with its probability, and text."""
+    probability = result.language_probs.get(result.language)
+    share = "" if probability is None else f" ({probability:.2f})"
+    if probability is None and result.language_probs:
         code, probability = next(iter(result.language_probs.items()))
         share = f" ({code} {probability:.2f})"
     text = result.text
@@ -145,31 +171,31 @@ def _as_line(result: "Transcript") -> str:
     return f"{result.file}  {result.language}{share}  {text}"
 
 
-def summary_table(outcomes: Sequence[FileResult]) -> list[str]:
-    """Lines: what came of each file, and all together."""
+def summary_table(results: Sequence[FileResult]) -> list[str]:
+    """Lines of a table: the result for each file, and the sums."""
     rows = [("file", "language", "seconds", "modality", "words", "warnings")]
     seconds, words = 0.0, 0
-    for outcome in outcomes:
-        result = outcome.transcript
-        error = outcome.error and outcome.error.removeprefix(f"{outcome.video}: ")
-        if result is None:
-            rows.append((outcome.video, "-", "-", "-", "-", error or "stopped"))
+    for result in results:
+        transcript = result.transcript
+        error = result.error and result.error.removeprefix(f"{result.video}: ")
+        if transcript is None:
+            rows.append((result.video, "-", "-", "-", "-", error or "stopped"))
             continue
-        count = len(result.text.split())
-        seconds, words = seconds + result.duration, words + count
-        more = len(result.warnings) - 1
-        note = result.warnings[0] + (f" (and {more} more)" if more else "") if more >= 0 else ""
+        count = len(transcript.text.split())
+        seconds, words = seconds + transcript.duration, words + count
+        more = len(transcript.warnings) - 1
+        note = transcript.warnings[0] + (f" (and {more} more)" if more else "") if more >= 0 else ""
         rows.append(
             (
-                outcome.video,
-                result.language,
-                f"{result.duration:.1f}",
-                result.modality,
+                result.video,
+                transcript.language,
+                f"{transcript.duration:.1f}",
+                transcript.modality,
                 str(count),
                 error or note,
             )
         )
-    rows.append((f"{len(outcomes)} files", "", f"{seconds:.1f}", "", str(words), ""))
+    rows.append((f"{len(results)} files", "", f"{seconds:.1f}", "", str(words), ""))
     rows = [(_end(row[0]), *row[1:]) for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     return [
@@ -182,5 +208,5 @@ def summary_table(outcomes: Sequence[FileResult]) -> list[str]:
 
 
 def _end(name: str) -> str:
-    """The last part of a name is what tells files apart."""
+    """The end of a long name, which is what tells files apart."""
     return name if len(name) <= WIDEST else f"...{name[3 - WIDEST :]}"

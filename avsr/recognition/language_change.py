@@ -52,7 +52,7 @@ def language_change(model: "AVSRModel", recording: Recording) -> int | None:
     level = vowel_level(recording.waveform)
     start = max(MIN_FRAMES, change - SNAP_FRAMES)
     nearby = level[start : max(start + 1, min(length - MIN_FRAMES, change + SNAP_FRAMES) + 1)]
-    return start + int(np.argmin(nearby)) if len(nearby) else place
+    return start + int(np.argmin(nearby)) if len(nearby) else change
 
 
 def _languages(model: "AVSRModel", recordings: list[Recording]) -> list[tuple[int, float]]:

@@ -22,14 +22,14 @@ def talks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "talks"
 
 
-def places(*names: str) -> dict[str, str]:
+def relative_paths(*names: str) -> dict[str, str]:
     files, found = find_media(names)
     assert files == list(found)
     return {file: str(place) for file, place in found.items()}
 
 
 def test_a_folder_has_its_media_files_and_those_below(talks: Path) -> None:
-    assert places("talks") == {
+    assert relative_paths("talks") == {
         "talks/a.MKV": "a",
         "talks/b.mp4": "b",
         "talks/deep/er/c.wav": "deep/er/c",
@@ -46,22 +46,22 @@ def test_a_folder_may_be_searched_for_pictures_only(talks: Path) -> None:
 def test_a_list_in_this_very_folder(talks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(talks)
     (talks / "list.txt").write_text("b.mp4\r\na.MKV\r\n")
-    assert places("@list.txt") == {"b.mp4": "b", "a.MKV": "a"}
+    assert relative_paths("@list.txt") == {"b.mp4": "b", "a.MKV": "a"}
 
 
 def test_a_named_file_is_taken_whatever_it_is_called(talks: Path) -> None:
     names = ["talks/notes.txt", "talks/a.mouth.mp4", "talks/.hidden.mp4"]
-    assert places(*names) == dict(zip(names, ["notes", "a.mouth", ".hidden"], strict=True))
+    assert relative_paths(*names) == dict(zip(names, ["notes", "a.mouth", ".hidden"], strict=True))
 
 
 def test_a_pattern_has_what_the_shell_would_give(talks: Path) -> None:
-    assert places("talks/*.mp4") == {
+    assert relative_paths("talks/*.mp4") == {
         "talks/a.mouth.mp4": "a.mouth",
         "talks/a.overlay.mp4": "a.overlay",
         "talks/b.mp4": "b",
         "talks/e.part.mp4": "e.part",
     }
-    assert places("talks/**/[ce].w*") == {
+    assert relative_paths("talks/**/[ce].w*") == {
         "talks/deep/er/c.wav": "deep/er/c",
         "talks/dir.mp4/e.webm": "dir.mp4/e",
     }
@@ -69,7 +69,7 @@ def test_a_pattern_has_what_the_shell_would_give(talks: Path) -> None:
 
 def test_a_file_with_a_name_like_a_pattern_is_itself(talks: Path) -> None:
     (talks / "[1].mp4").touch()
-    assert places("talks/[1].mp4") == {"talks/[1].mp4": "[1]"}
+    assert relative_paths("talks/[1].mp4") == {"talks/[1].mp4": "[1]"}
 
 
 def test_a_list_is_relative_to_its_folder(talks: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_list_is_relative_to_its_folder(talks: Path) -> None:
         "\ufeff# my talks\n\n  b.mp4 \ndeep\n*.MKV\n" + str(talks / "x.mp4") + "\ngone.mp4\n",
         "utf-8",
     )
-    assert places("@talks/list.txt") == {
+    assert relative_paths("@talks/list.txt") == {
         "talks/b.mp4": "b",
         "talks/deep/er/c.wav": "er/c",
         "talks/a.MKV": "a",
@@ -88,7 +88,7 @@ def test_a_list_is_relative_to_its_folder(talks: Path) -> None:
 
 def test_a_file_whose_name_begins_with_at(talks: Path) -> None:
     Path("@b.mp4").touch()
-    assert places("./@b.mp4") == {"./@b.mp4": "@b"}
+    assert relative_paths("./@b.mp4") == {"./@b.mp4": "@b"}
 
 
 def test_what_is_named_twice_is_there_twice_but_not_what_is_found_twice(talks: Path) -> None:

@@ -270,11 +270,11 @@ def test_wrong_use_is_told_before_anything_is_done(
 def test_a_folder_that_cannot_be_written_to(
     talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from avsr.cli.outputs import plan_delivery
+    from avsr.cli.outputs import plan_outputs
 
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
     with pytest.raises(ConfigError, match="cannot be written to"):
-        plan_delivery([str(talk)], str(tmp_path / "a.srt"))
+        plan_outputs([str(talk)], str(tmp_path / "a.srt"))
 
 
 def test_a_file_that_cannot_be_written_is_named_and_the_others_are_done(

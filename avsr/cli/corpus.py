@@ -144,10 +144,6 @@ def prepare(
     status = 0
     for name in [split] if split else sorted({record.split for record in records}):
         with show_progress() as progress:
-
-            def advance(done: int, failed: int, total: int, part: str = name) -> None:
-                progress(part, done, total)
-
             made = make(
                 records,
                 root,
@@ -157,7 +153,7 @@ def prepare(
                 reader=reader,
                 workers=workers,
                 cluster=cluster,
-                progress=advance,
+                progress=progress,
             )
         print(f"{name}  {len(made.records)} utterances")
         for failure in made.failures:

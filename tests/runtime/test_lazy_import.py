@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-BEGIN = "import sys\nfrom avsr.runtime.lazy_import import postponed\n"
+BEGIN = "import sys\nfrom avsr.runtime.lazy_import import defer_import\n"
 
 
 def run(code: str, **environment: str) -> str:
@@ -18,7 +18,7 @@ def run(code: str, **environment: str) -> str:
 
 def test_what_is_not_used_is_not_imported() -> None:
     code = """
-with postponed("json", "tool"):
+with defer_import("json", "tool"):
     import json.tool as kept
 print(*(name for name in sys.modules if name.startswith("json")))
 """
@@ -28,7 +28,7 @@ print(*(name for name in sys.modules if name.startswith("json")))
 @pytest.mark.parametrize("inside", [True, False])
 def test_what_is_used_is_the_real_one(inside: bool) -> None:
     code = f"""
-with postponed("json", "tool"):
+with defer_import("json", "tool"):
     import json.tool as kept
     import json as package
     if {inside}:
@@ -45,7 +45,7 @@ print(json.tool is kept, type(json).__name__, type(json.tool).__name__, json.dec
 
 def test_another_module_of_the_package_may_be_imported_meanwhile() -> None:
     code = """
-with postponed("json", "tool"):
+with defer_import("json", "tool"):
     import json.decoder
     print(json.decoder.JSONDecoder.__name__)
 """
@@ -55,7 +55,7 @@ with postponed("json", "tool"):
 def test_what_is_there_already_stays() -> None:
     code = """
 import json
-with postponed("json", "tool"):
+with defer_import("json", "tool"):
     import json.tool
 print(json.tool.main.__name__, sys.modules["json"] is json)
 """

@@ -153,8 +153,8 @@ def test_mistakes(tmp_path, changes, message):
 
 
 def test_unknown_language(tmp_path):
-    with pytest.raises(LanguageError, match="unknown language 'eng'"):
-        small(tmp_path, languages=("eng",))
+    with pytest.raises(LanguageError, match="unknown language 'xyz'"):
+        small(tmp_path, languages=("xyz",))
 
 
 def test_texts_keep_to_the_most_frequent_words(tmp_path):

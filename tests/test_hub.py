@@ -176,7 +176,11 @@ def test_a_repository_of_the_port_is_imported_on_the_way(hub):
         ("hf://me/none", "0", "cannot get hf://me/none: there is no such repository"),
         ("hf://me/own", "1", "cannot get hf://me/own: it is not in the cache, and the hub cannot"),
         ("hf://me", "0", "'hf://me' is no address: write hf://owner/name"),
-        ("hf://me/other", "0", "is no model of the Hugging Face port: it has no model.safetensors"),
+        (
+            "hf://me/other",
+            "0",
+            "is not a model of the Hugging Face port: it has no model.safetensors",
+        ),
     ],
 )
 def test_what_cannot_be_had_is_one_line(hub, address, offline, message):

@@ -1,4 +1,4 @@
-"""Log filterbank as AV-HuBERT uses it: 26 mel bins at 100 Hz, four stacked to 104 at 25 Hz."""
+"""Log filterbank of AV-HuBERT: 26 mel bins at 100 Hz, four frames stacked to 104 at 25 Hz."""
 
 import functools
 
@@ -16,20 +16,20 @@ from avsr.rates import (
 
 PREEMPHASIS = 0.97
 FFT_SIZE = 512
-INT16_SCALE = 32768.0  # the energies are those of 16-bit samples
-SILENCE = np.finfo(np.float64).eps  # stands for an energy of 0, whose logarithm is not finite
+INT16_SCALE = 32768.0  # energies are computed on the scale of 16-bit samples
+SILENCE = np.finfo(np.float64).eps  # replaces an energy of 0, whose logarithm is not finite
 LAYER_NORM_EPS = 1e-5
-BLOCK = 3000  # frames (30 s) transformed at a time, so that an hour needs no gigabytes
+BLOCK = 3000  # frames (30 s) transformed at a time; an hour at once would need gigabytes
 
 
 def hz_to_mel(hz: float) -> float:
-    """Mel scale of O'Shaughnessy (1987): 2595 log10(1 + f / 700)."""
+    """Convert Hz to the mel scale of O'Shaughnessy (1987): 2595 log10(1 + f / 700)."""
     return float(2595.0 * np.log10(1.0 + hz / 700.0))
 
 
 @functools.cache
 def mel_filters() -> np.ndarray:
-    """(257, 26) float32 triangles from 0 Hz to half the sample rate, edges on whole FFT bins."""
+    """Return triangular filters (257, 26) float32 from 0 Hz to 8 kHz, edges on whole FFT bins."""
     mels = np.linspace(hz_to_mel(0), hz_to_mel(SAMPLE_RATE / 2), FBANK_BINS + 2)
     hz = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
     edges = np.floor((FFT_SIZE + 1) * hz / SAMPLE_RATE)
@@ -44,10 +44,19 @@ def mel_filters() -> np.ndarray:
 
 
 def compute_fbank(waveform: np.ndarray) -> np.ndarray:
-    """Natural-log filterbank energies (N, 26) float32 at 100 Hz of ``waveform`` (S,) in [-1, 1].
+    """Compute natural-log mel filterbank energies at 100 Hz.
 
     Pre-emphasis 0.97, rectangular windows of 25 ms every 10 ms, 512-point power spectrum; the
-    last window is filled with zeros. An empty waveform gives no frames.
+    last window is padded with zeros.
+
+    Args:
+        waveform: (S,) float in [-1, 1] at 16 kHz.
+
+    Returns:
+        (N, 26) float32; no frames for an empty waveform.
+
+    Raises:
+        ValueError: If ``waveform`` has another shape or type.
     """
     if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating):
         raise ValueError(f"waveform must be (S,) float, got {waveform.shape} {waveform.dtype}")
@@ -67,32 +76,39 @@ def compute_fbank(waveform: np.ndarray) -> np.ndarray:
 
 
 def _windows(waveform: np.ndarray, first: int, num_frames: int) -> np.ndarray:
-    """Windows of the pre-emphasised sound from window ``first`` on, (num_frames, 400) float32."""
+    """Return windows of the pre-emphasised waveform from ``first`` on, (num_frames, 400)."""
     begin = first * FBANK_HOP
     length = (num_frames - 1) * FBANK_HOP + FBANK_WINDOW
     samples = waveform[begin : begin + length].astype(np.float64)
-    before = waveform[max(0, begin - 1) : begin + len(samples) - 1]
-    samples[len(samples) - len(before) :] -= PREEMPHASIS * before
+    previous = waveform[max(0, begin - 1) : begin + len(samples) - 1]
+    samples[len(samples) - len(previous) :] -= PREEMPHASIS * previous
     padded = np.zeros(length, np.float32)
     padded[: len(samples)] = samples * INT16_SCALE
     return np.lib.stride_tricks.sliding_window_view(padded, FBANK_WINDOW)[::FBANK_HOP]
 
 
 def stack_fbank(fbank: np.ndarray) -> np.ndarray:
-    """Stack four frames of 10 ms, ``fbank`` (N, 26) -> (ceil(N / 4), 104), zeros at the end."""
-    return _filled(fbank, -len(fbank) % FBANK_STACK).reshape(-1, FBANK_DIM)
+    """Stack four frames of 10 ms to one of 40 ms.
+
+    Args:
+        fbank: (N, 26).
+
+    Returns:
+        (ceil(N / 4), 104); the last frame is padded with zeros.
+    """
+    return _pad_frames(fbank, -len(fbank) % FBANK_STACK).reshape(-1, FBANK_DIM)
 
 
-def _filled(frames: np.ndarray, missing: int) -> np.ndarray:
-    """Frames (N, D) with ``missing`` of zeros behind them."""
+def _pad_frames(frames: np.ndarray, missing: int) -> np.ndarray:
+    """Append ``missing`` frames of zeros to frames (N, D)."""
     return np.concatenate([frames, np.zeros((missing, frames.shape[1]), frames.dtype)])
 
 
 def normalize_frames(stacked: np.ndarray) -> np.ndarray:
-    """Layer norm without weights over the 104 values of each frame, (T, 104) -> (T, 104) float32.
+    """Apply layer norm without weights to each frame, (T, 104) -> (T, 104) float32.
 
-    Scale and shift have single precision, as in torch's own layer norm: what little is left of a
-    constant frame (digital silence, 1e-4) then agrees with models trained on its outputs.
+    Scale and shift have single precision as in torch's layer norm, so that the rounding errors in
+    constant frames (digital silence, 1e-4) agree with those that models are trained on.
     """
     exact = stacked.astype(np.float64)
     variance = exact.var(axis=1, keepdims=True).astype(np.float32)
@@ -102,12 +118,17 @@ def normalize_frames(stacked: np.ndarray) -> np.ndarray:
 
 
 def audio_features(waveform: np.ndarray, num_frames: int | None = None) -> np.ndarray:
-    """What the encoder hears: (T, 104) float32 at 25 Hz, normalised per frame.
+    """Compute the audio input of the encoder: stacked filterbank, normalised per frame.
 
-    ``waveform`` (S,) in [-1, 1] at 16 kHz. With ``num_frames`` (the length of the video) the
-    stacked filterbank is cut, or filled with zeros, to that many frames before it is normalised.
+    Args:
+        waveform: (S,) float in [-1, 1] at 16 kHz.
+        num_frames: Length of the video. The stacked filterbank is cut or padded with zeros to it
+            before it is normalised. Default: as many frames as the sound has.
+
+    Returns:
+        (T, 104) float32 at 25 Hz.
     """
     stacked = stack_fbank(compute_fbank(waveform))
     if num_frames is not None:
-        stacked = _filled(stacked[:num_frames], max(0, num_frames - len(stacked)))
+        stacked = _pad_frames(stacked[:num_frames], max(0, num_frames - len(stacked)))
     return normalize_frames(stacked)

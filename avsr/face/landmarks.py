@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from avsr.face.geometry import POINT_IDS, STABLE_IDS
 from avsr.face.mesh import Mesh, read_vertices
 from avsr.media import Picture, as_picture
-from avsr.runtime.lazy_import import postponed
+from avsr.runtime.lazy_import import defer_import
 
 # The one table: 68-point landmark -> vertex of mediapipe's face mesh that stands in for it.
 # "Right" and "left" are the person's; the numbers run along the contours as in the 68-point set.
@@ -148,7 +148,7 @@ class FaceDetector:
     def __init__(self, max_faces: int = MAX_FACES) -> None:
         self.max_faces = max_faces
         with _quiet_mediapipe():
-            with postponed("matplotlib", "pyplot"):  # for drawing, which nobody asks it for
+            with defer_import("matplotlib", "pyplot"):  # for drawing, which nobody asks it for
                 from mediapipe.python.solutions import face_detection, face_mesh
 
             # The mesh projects its points rightly in square pictures only: it gets no others.

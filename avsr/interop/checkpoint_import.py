@@ -1,4 +1,4 @@
-"""``avsr import``: a foreign AV-HuBERT -> a model directory."""
+"""``avsr import``: convert an AV-HuBERT checkpoint to a model directory."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from avsr.decoder import DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ConfigError, ModelError
 from avsr.interop.checkpoint_readers import (
+    DECODER_ANCHOR,
     DECODER_HEADS,
     ENCODER_HEADS,
     Source,
@@ -28,13 +29,13 @@ from avsr.model.directory import write_directory
 from avsr.model.network import AVSRModel
 from avsr.model.weights import check_weights
 
-CHECKPOINT = "checkpoint_best.pt"  # of MuAViC's folders
+CHECKPOINT = "checkpoint_best.pt"  # file name in MuAViC's folders
 TOKENIZER_NAMES = ("tokenizer.model", "sentencepiece.bpe.model", "spm*.model", "*.model")
 DICTIONARY_NAMES = ("dict.*.txt", "dict.txt", "vocab.json")
 NON_COMMERCIAL = (
     "non-commercial use only (AV-HuBERT's own terms; MuAViC's models are CC BY-NC 4.0 on top)"
 )
-# Settings that the weights do not show, their defaults in fairseq, and what this project builds.
+# Settings that the weights do not reveal: name -> (default in fairseq, value of this network).
 ENCODER_SETTINGS: dict[str, tuple[Any, Any]] = {
     "layer_norm_first": (False, True),
     "activation_fn": ("gelu", "gelu"),
@@ -52,14 +53,16 @@ DECODER_SETTINGS: dict[str, tuple[Any, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """What an import made."""
+    """The result of an import."""
 
     kind: str
-    """What it came from, in words."""
+    """Description of the source, such as "fine-tuned AV-HuBERT, fairseq checkpoint"."""
     config: ModelConfig
+    """Configuration of the new model directory."""
     dropped: tuple[str, ...]
-    """Weights left out on purpose: pre-training's, which nothing uses."""
+    """Names of weights that were left out because only pre-training uses them."""
     licence: str
+    """Licence of the source."""
 
 
 def import_model(
@@ -71,53 +74,65 @@ def import_model(
     languages: Sequence[str] | None = None,
     encoder_heads: int | None = None,
 ) -> Imported:
-    """Write the model directory ``out`` from a fairseq ``.pt`` or a directory of the port.
+    """Convert an AV-HuBERT checkpoint to a model directory.
 
-    ``dictionary`` and ``tokenizer`` are looked for in the file, then beside it; ``languages`` in
-    its names. ``encoder_heads`` is for files of unusual width that do not say how many they have.
-    Weights keep their precision. Nothing in a file is run. Raises ModelError or LanguageError, in
-    one line, for what cannot be read, is of another architecture, or does not fit together.
+    Weights keep their precision. No code in the checkpoint is run.
+
+    Args:
+        source: A fairseq ``.pt`` file, a folder with ``checkpoint_best.pt``, or a directory of the
+            Hugging Face port.
+        out: Model directory to write.
+        dictionary: fairseq's ``dict.txt``. Default: the one inside the checkpoint or beside it.
+        tokenizer: The sentencepiece model. Default: the one inside the checkpoint or beside it.
+        languages: Codes of the languages. Default: as the checkpoint says, or as the file names
+            suggest.
+        encoder_heads: Number of attention heads, for encoders of unusual width whose checkpoint
+            does not say it.
+
+    Returns:
+        What was imported, and which weights were left out.
+
+    Raises:
+        ModelError: If a file cannot be read or written, the architecture differs, or checkpoint,
+            dictionary and tokenizer do not belong together.
+        LanguageError: For an unknown language.
     """
     if source.is_dir() and (source / CHECKPOINT).is_file():
         source = source / CHECKPOINT
-    found = read_hugging_face(source) if source.is_dir() else read_fairseq(source)
-    folder = source if source.is_dir() else source.parent
-    weights = rename_keys(found.weights)
-    encoder = _encoder_config(source, found, weights, encoder_heads)
-    made: Tokenizer | None = None
-    if found.has_decoder:
-        dictionary = dictionary or _beside(folder, DICTIONARY_NAMES, found.symbols is None)
-        tokenizer = tokenizer or _beside(folder, TOKENIZER_NAMES, found.pieces is None)
-        made = _make_tokenizer(source, found, dictionary, tokenizer)
-        rows = len(weights["decoder.embedding.weight"])
-        if rows != len(made):
-            raise ModelError(
-                f"{source} has {rows} tokens, its vocabulary {len(made)} ({tokenizer or 'inside'}, "
-                f"{dictionary or 'inside'}): name the right ones with --tokenizer and --dictionary"
-            )
-    codes = languages or found.languages or _guess_languages(source, dictionary)
+    checkpoint = read_hugging_face(source) if source.is_dir() else read_fairseq(source)
+    weights = rename_keys(checkpoint.weights)
+    encoder = _encoder_config(source, checkpoint, weights, encoder_heads)
+    text_tokenizer: Tokenizer | None = None
+    decoder = DecoderConfig()
+    if checkpoint.has_decoder:
+        folder = source if source.is_dir() else source.parent
+        dictionary = dictionary or _beside(folder, DICTIONARY_NAMES, checkpoint.symbols is None)
+        tokenizer = tokenizer or _beside(folder, TOKENIZER_NAMES, checkpoint.pieces is None)
+        text_tokenizer = _make_tokenizer(source, checkpoint, dictionary, tokenizer)
+        decoder = _decoder_config(source, checkpoint, weights)
+    codes = languages or checkpoint.languages or _guess_languages(source, dictionary)
     config = ModelConfig(
         encoder=encoder,
-        decoder=_decoder_config(source, found, weights) if found.has_decoder else DecoderConfig(),
-        vocabulary_size=len(made) if made else ModelConfig.vocabulary_size,
+        decoder=decoder,
+        vocabulary_size=len(text_tokenizer) if text_tokenizer else ModelConfig.vocabulary_size,
         languages=tuple(check_language(code) for code in codes),
-        parts=("encoder", "decoder") if found.has_decoder else ("encoder",),
+        parts=("encoder", "decoder") if checkpoint.has_decoder else ("encoder",),
     )
-    # The plain AV-HuBERT in the project's terms: no prompts, no vectors of languages.
+    # AV-HuBERT has neither language prompts nor language embeddings: here they have length 0.
     weights["encoder.transformer.prompts"] = torch.empty(encoder.layers, 0, encoder.dim)
-    if found.has_decoder:
+    if checkpoint.has_decoder:
         weights["decoder.language_embedding.weight"] = torch.empty(0, config.decoder.dim)
-    model = AVSRModel.on_meta(config, made)
+    model = AVSRModel.on_meta(config, text_tokenizer)
     check_weights(model, weights, str(source), lambda name: foreign_name(name) or name)
-    training = "fine-tuned" if found.has_decoder else "pre-trained"
+    training = "fine-tuned" if checkpoint.has_decoder else "pre-trained"
     result = Imported(
-        kind=f"{training} AV-HuBERT, {found.kind}",
+        kind=f"{training} AV-HuBERT, {checkpoint.kind}",
         config=config,
-        dropped=tuple(name for name in found.weights if is_dropped(name)),
-        licence=found.licence or NON_COMMERCIAL,
+        dropped=tuple(name for name in checkpoint.weights if is_dropped(name)),
+        licence=checkpoint.licence or NON_COMMERCIAL,
     )
     try:
-        write_directory(out, config, weights, made, _card(out.name, source, result))
+        write_directory(out, config, weights, text_tokenizer, _card(out.name, source, result))
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ModelError(f"cannot write {out}: {reason}") from error
@@ -125,18 +140,19 @@ def import_model(
 
 
 def _encoder_config(
-    source: Path, found: Source, weights: Mapping[str, Tensor], heads: int | None
+    source: Path, checkpoint: Source, weights: Mapping[str, Tensor], heads: int | None
 ) -> AVHubertConfig:
+    """Infer the sizes of the encoder from its weights and settings."""
     position = _weight(source, weights, "encoder.transformer.position.conv", ".original1")
     dim = position.shape[0]
-    if found.encoder:
-        _check_settings(source, found.encoder, ENCODER_SETTINGS)
-        heads = heads or found.encoder.get("encoder_attention_heads", ENCODER_HEADS[768])
+    if checkpoint.encoder:
+        _check_settings(source, checkpoint.encoder, ENCODER_SETTINGS)
+        heads = heads or checkpoint.encoder.get("encoder_attention_heads", ENCODER_HEADS[768])
     heads = heads or ENCODER_HEADS.get(dim)
     if heads is None:
         raise ModelError(
             f"{source} does not say how many attention heads its encoder of width {dim} has: "
-            "name their number with --encoder-heads"
+            "give their number with --encoder-heads"
         )
     try:
         return AVHubertConfig(
@@ -153,15 +169,18 @@ def _encoder_config(
         raise ModelError(f"{source} is of another architecture: {error}") from error
 
 
-def _decoder_config(source: Path, found: Source, weights: Mapping[str, Tensor]) -> DecoderConfig:
+def _decoder_config(
+    source: Path, checkpoint: Source, weights: Mapping[str, Tensor]
+) -> DecoderConfig:
+    """Infer the sizes of the decoder from its weights and settings."""
     embedding = weights["decoder.embedding.weight"]
     if embedding.dim() != 2:
-        raise ModelError(f"{source} is of another architecture: its embedding is no matrix")
+        raise ModelError(f"{source} is of another architecture: its embedding is not a matrix")
     dim = embedding.shape[1]
     heads = DECODER_HEADS.get(dim, 4)
-    if found.decoder:
-        _check_settings(source, found.decoder, DECODER_SETTINGS)
-        heads = found.decoder.get("decoder_attention_heads", 4)
+    if checkpoint.decoder:
+        _check_settings(source, checkpoint.decoder, DECODER_SETTINGS)
+        heads = checkpoint.decoder.get("decoder_attention_heads", 4)
     try:
         return DecoderConfig(
             layers=_count_layers(weights, "decoder"),
@@ -176,7 +195,7 @@ def _decoder_config(source: Path, found: Source, weights: Mapping[str, Tensor]) 
 def _weight(
     source: Path, weights: Mapping[str, Tensor], module: str, ending: str = ".weight"
 ) -> Tensor:
-    """A weight that gives away a size; raise ModelError where it is missing."""
+    """Return a weight from which a size is inferred; raise ModelError if it is missing."""
     name = module + (".parametrizations.weight" + ending if ending != ".weight" else ending)
     if name not in weights:
         raise ModelError(f"{source} is of another architecture: it has no {foreign_name(name)}")
@@ -192,6 +211,7 @@ def _count_layers(weights: Mapping[str, Tensor], module: str) -> int:
 def _check_settings(
     source: Path, settings: Mapping[str, Any], expected: Mapping[str, tuple[Any, Any]]
 ) -> None:
+    """Raise ModelError for settings with which another network would be built."""
     wrong = [
         f"{name} is {settings.get(name, default)}, not {built}"
         for name, (default, built) in expected.items()
@@ -202,15 +222,19 @@ def _check_settings(
 
 
 def _beside(folder: Path, names: Sequence[str], needed: bool) -> Path | None:
-    """The first file of a folder that has one of these names, if one is needed."""
+    """Return the first file of a folder that matches one of the names, if one is needed."""
     paths = (path for name in names for path in sorted(folder.glob(name)) if path.is_file())
     return next(paths, None) if needed else None
 
 
 def _make_tokenizer(
-    source: Path, found: Source, dictionary: Path | None, tokenizer: Path | None
+    source: Path, checkpoint: Source, dictionary: Path | None, tokenizer: Path | None
 ) -> Tokenizer:
-    pieces = found.pieces
+    """Return a tokenizer with one token per row of the embedding, from the files or the checkpoint.
+
+    Raises ModelError if one is missing or they do not belong together.
+    """
+    pieces = checkpoint.pieces
     if tokenizer is not None:
         try:
             pieces = tokenizer.read_bytes()
@@ -218,14 +242,21 @@ def _make_tokenizer(
             raise ModelError(f"cannot read {tokenizer}: {error.strerror}") from error
     if pieces is None:
         raise ModelError(
-            f"no sentencepiece model in {source} or beside it: name it with --tokenizer"
+            f"no sentencepiece model in {source} or beside it: give it with --tokenizer"
         )
-    symbols = found.symbols if dictionary is None else read_dictionary(dictionary)
-    return arrange_pieces(pieces, symbols, str(tokenizer or source))
+    symbols = checkpoint.symbols if dictionary is None else read_dictionary(dictionary)
+    arranged = arrange_pieces(pieces, symbols, str(tokenizer or source))
+    rows = len(checkpoint.weights[DECODER_ANCHOR])
+    if rows != len(arranged):
+        raise ModelError(
+            f"{source} has {rows} tokens, its vocabulary {len(arranged)} ({tokenizer or 'inside'}, "
+            f"{dictionary or 'inside'}): give the right ones with --tokenizer and --dictionary"
+        )
+    return arranged
 
 
 def _guess_languages(source: Path, dictionary: Path | None) -> tuple[str, ...]:
-    """Languages by the names that MuAViC's models have; AV-HuBERT's own are for English."""
+    """Guess the languages from the file names of MuAViC; AV-HuBERT's own models are for English."""
     names = [dictionary.name if dictionary else "", *reversed(source.absolute().parts[-3:])]
     for name in names:
         match = re.fullmatch(r"dict\.(\w+)\.txt|(\w+)_avsr|.*AV-HuBERT-MuAViC-(\w+)", name)
@@ -238,6 +269,7 @@ def _guess_languages(source: Path, dictionary: Path | None) -> tuple[str, ...]:
 
 
 def _card(name: str, source: Path, result: Imported) -> str:
+    """Return the README of the model directory."""
     dropped = f"\nLeft out: {', '.join(result.dropped)}.\n" if result.dropped else ""
     return (
         f"# {name}\n\nImported from `{source.name}` ({result.kind}).\n{dropped}\n"

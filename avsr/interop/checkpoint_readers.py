@@ -1,4 +1,4 @@
-"""What a foreign model says of itself: weights, settings, vocabulary, wherever it keeps them."""
+"""Read weights, settings and vocabulary of AV-HuBERT checkpoints, fairseq or Hugging Face."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,53 +16,53 @@ from avsr.interop.safe_unpickler import StandIn, read_checkpoint
 
 ANCHOR = PREFIX + "feature_extractor_audio.proj.weight"  # every AV-HuBERT has it
 DECODER_ANCHOR = "decoder.embed_tokens.weight"
-# Attention heads of the published sizes by width, for files that do not say them.
+# Width -> attention heads of the published sizes, for files that do not say them.
 ENCODER_HEADS = {768: 12, 1024: 16}
 DECODER_HEADS = {768: 4, 1024: 8}
-NAMED = 3  # weights of an alien checkpoint that an error names
+NAMED = 3  # weights of an unknown checkpoint that an error message lists
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A foreign model, read but not yet judged."""
+    """The content of a checkpoint, not validated yet."""
 
     kind: str
-    """How it is stored, for people."""
+    """File format, for messages."""
     weights: Mapping[str, Tensor]
-    """Under the names of a fine-tuned fairseq checkpoint."""
+    """Weights under the names of a fine-tuned fairseq checkpoint."""
     encoder: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of the encoder; empty where it does not say them."""
+    """fairseq's settings of the encoder; empty if the checkpoint has none."""
     decoder: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of the decoder."""
+    """fairseq's settings of the decoder; empty if the checkpoint has none."""
     symbols: Sequence[str] | None = None
-    """The dictionary inside it."""
+    """Dictionary inside the checkpoint."""
     pieces: bytes | None = None
-    """The sentencepiece model inside it."""
+    """Sentencepiece model inside the checkpoint."""
     languages: Sequence[str] | None = None
-    """Codes of its languages, if it says them."""
+    """Language codes, if the checkpoint has them."""
     licence: str | None = None
-    """What it says of its licence."""
+    """Licence, if the checkpoint has one."""
 
     @property
     def has_decoder(self) -> bool:
-        """Whether it was fine-tuned to write text."""
+        """Whether the model is fine-tuned (has a text decoder)."""
         return DECODER_ANCHOR in self.weights
 
 
 def read_fairseq(path: Path) -> Source:
-    """A fairseq checkpoint of AV-HuBERT, pre-trained or fine-tuned, with ``cfg`` or ``args``.
+    """Read a fairseq checkpoint of AV-HuBERT, pre-trained or fine-tuned, with ``cfg`` or ``args``.
 
-    Raises ModelError for a file that is no such thing.
+    Raises ModelError for any other file.
     """
     content = read_checkpoint(path)
     weights = content.get("model")
     if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
-        raise ModelError(f"{path} is no fairseq checkpoint: it has no weights called 'model'")
+        raise ModelError(f"{path} is not a fairseq checkpoint: it has no weights called 'model'")
     if ANCHOR.removeprefix(PREFIX) in weights:
         weights = add_prefix(weights)
     _check_anchor(path, weights)
     settings = _mapping(plain(content.get("cfg") or content.get("args")))
-    # Newer files keep the model's settings in a section, older ones all in one.
+    # Newer files have a section for the model's settings, older ones a single namespace.
     model = _mapping(settings.get("model")) or settings
     inner = _mapping(plain(model.get("w2v_args")))
     task = _mapping(plain(content.get("task_state")))
@@ -81,10 +81,10 @@ def read_fairseq(path: Path) -> Source:
 
 
 def read_hugging_face(folder: Path) -> Source:
-    """A directory of the Hugging Face port; raise ModelError for one that is something else."""
+    """Read a directory of the Hugging Face port; raise ModelError for any other directory."""
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
-            raise ModelError(f"{folder} is no model of the Hugging Face port: it has no {name}")
+            raise ModelError(f"{folder} is not a model of the Hugging Face port: it has no {name}")
     try:
         settings = _mapping(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         weights = load_file(folder / "model.safetensors")
@@ -94,9 +94,9 @@ def read_hugging_face(folder: Path) -> Source:
         raise ModelError(f"{folder / 'config.json'} is broken: {error}") from error
     renamed = from_hugging_face(weights)
     _check_anchor(folder / "model.safetensors", renamed)
-    # The port has one kind of layers, without settings to say so; the numbers of heads among its
-    # settings may be the defaults of transformers, so that known widths go before them.
-    always: dict[str, Any] = {
+    # The port has one kind of layer and no settings for it. Its numbers of heads may be defaults of
+    # transformers, so published widths take precedence over them.
+    overrides: dict[str, Any] = {
         "layer_norm_first": True,
         "decoder_normalize_before": True,
         "share_decoder_input_output_embed": True,
@@ -107,17 +107,17 @@ def read_hugging_face(folder: Path) -> Source:
     ]:
         width = renamed[anchor].shape[side] if anchor in renamed else None
         if width in heads:
-            always[key] = heads[width]
+            overrides[key] = heads[width]
     return Source(
         kind="Hugging Face directory",
         weights=renamed,
-        encoder=settings | always,
-        decoder=settings | always,
+        encoder=settings | overrides,
+        decoder=settings | overrides,
     )
 
 
 def plain(value: Any) -> Any:
-    """Stand-ins of settings objects as the containers that they stood for."""
+    """Replace stand-ins of settings objects by plain dicts and lists, recursively."""
     if isinstance(value, StandIn):
         state = value.state
         if not isinstance(state, dict):
@@ -134,31 +134,33 @@ def plain(value: Any) -> Any:
 
 
 def _texts(value: Any) -> list[str] | None:
-    """A list of texts of one line each; None for anything else."""
+    """Return ``value`` if it is a list of one-line texts, else None."""
     fits = isinstance(value, list) and all(isinstance(v, str) and "\n" not in v for v in value)
     return value if fits else None
 
 
 def _mapping(value: Any) -> dict[str, Any]:
+    """Return ``value`` if it is a dict, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def _find_pieces(value: Any) -> bytes | None:
-    """The first sentencepiece model in a tree of containers and stand-ins."""
+    """Return the first sentencepiece model in a tree of containers and stand-ins."""
     if isinstance(value, StandIn):
         state = value.state
-        if type(value).__name__ == "SentencePieceProcessor":  # the model, or settings with it
+        if type(value).__name__ == "SentencePieceProcessor":  # model, or dict with it
             model = state.get("model_proto") if isinstance(state, dict) else state
             return model if isinstance(model, bytes) else None
         value = state
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return next((found for found in map(_find_pieces, inside) if found is not None), None)
+    return next((model for model in map(_find_pieces, inside) if model is not None), None)
 
 
 def _check_anchor(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Raise ModelError unless these are weights of an AV-HuBERT."""
     if ANCHOR not in weights:
         first = ", ".join([*weights][:NAMED])
         raise ModelError(
-            f"{path} is no AV-HuBERT: it has no {ANCHOR}; its {len(weights)} weights begin with "
-            f"{first or 'nothing'}"
+            f"{path} is not an AV-HuBERT: it has no {ANCHOR}; its {len(weights)} weights begin "
+            f"with {first or 'nothing'}"
         )

@@ -1,4 +1,4 @@
-"""``avsr export``: a model directory -> a folder as MuAViC's are, for other programs."""
+"""``avsr export``: convert a model directory to a fairseq checkpoint in the layout of MuAViC."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -21,39 +21,50 @@ from avsr.runtime.atomic_files import atomic_write, replace_bytes, replace_text
 LEFT_OUT = {
     "classifier": "language classifier",
     "ctc": "CTC head",
-    "decoder": "the decoder's vectors of languages",
+    "decoder": "language embedding of the decoder",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What an export made."""
+    """The result of an export."""
 
     files: tuple[Path, ...]
+    """The files written, the checkpoint first."""
     left_out: tuple[str, ...]
-    """Parts that fairseq's layout has no place for."""
+    """Parts of the model that fairseq's layout cannot hold."""
 
 
 def export_fairseq(model_directory: Path, out: Path) -> Exported:
     """Write ``checkpoint_best.pt``, ``dict.<language>.txt`` and ``tokenizer.model`` into ``out``.
 
-    The checkpoint holds tensors in plain containers: ``model`` under the names of AV-HuBERT's
-    fine-tuned models (without what an import leaves out: pre-training's parts), ``cfg`` with the
-    settings that weights do not show. Weights keep the directory's precision. Raises ModelError for
-    a model with prompts, which would be another one without them.
+    The checkpoint holds tensors in plain containers: ``model`` with the weight names of AV-HuBERT's
+    fine-tuned models (without parts of pre-training, which an import drops), and ``cfg`` with the
+    settings that weights do not reveal. Weights keep their stored precision.
+
+    Args:
+        model_directory: Model to export.
+        out: Folder to write to.
+
+    Returns:
+        The files, and the parts of the model that were left out.
+
+    Raises:
+        ModelError: For an int8 model, a model with language prompts (it would behave differently
+            without them), or a folder that cannot be written.
     """
-    model = load_directory(model_directory)  # checks it; its weights may be in another precision
+    model = load_directory(model_directory)  # validates it; the weights below keep their precision
     config = model.config
     if config.encoder.prompts:
         raise ModelError(
             f"{model_directory} has {config.encoder.prompts} language prompts in every layer, for "
-            "which fairseq's layout has no place"
+            "which fairseq's layout cannot hold"
         )
     if stored_precision(model_directory / WEIGHTS) == "int8":
         raise ModelError(f"{model_directory} is in int8: export the model that it was made from")
     stored = load_file(model_directory / WEIGHTS)
-    named = {name: foreign_name(name) for name in stored}
-    weights = OrderedDict((their, stored[own].clone()) for own, their in named.items() if their)
+    names = {name: foreign_name(name) for name in stored}
+    weights = OrderedDict((foreign, stored[n].clone()) for n, foreign in names.items() if foreign)
     if model.has("decoder"):
         weights["decoder.embed_positions._float_tensor"] = torch.zeros(1)
     else:
@@ -69,13 +80,13 @@ def export_fairseq(model_directory: Path, out: Path) -> Exported:
         files = _write(out, content, model.tokenizer, config.languages)
     except OSError as error:
         raise ModelError(f"cannot write {out}: {error.strerror}") from error
-    lost = [name for name, their in named.items() if their is None and stored[name].numel()]
-    kinds = dict.fromkeys(LEFT_OUT[name.split(".")[0]] for name in lost)
-    return Exported(files=files, left_out=tuple(kinds))
+    dropped = [name for name, foreign in names.items() if not foreign and stored[name].numel()]
+    left_out = dict.fromkeys(LEFT_OUT[name.split(".")[0]] for name in dropped)
+    return Exported(files=files, left_out=tuple(left_out))
 
 
 def _settings(model: AVSRModel) -> dict[str, Any]:
-    """What fairseq calls the sizes, and the choices that weights do not show."""
+    """Return the sizes and settings of a model under fairseq's names."""
     encoder, decoder = model.config.encoder, model.config.decoder
     inner = {
         "_name": "av_hubert",

@@ -1,7 +1,7 @@
-"""Names of the public AV-HuBERT checkpoints (fairseq layout) <-> names of ``AVSRModel``.
+"""Weight names of the public AV-HuBERT checkpoints (fairseq) <-> weight names of ``AVSRModel``.
 
-``KEY_TABLE`` is read in both directions: a row is a foreign name and ours, in which ``{i}`` stands
-for the number of a layer and ``{w}`` for what comes last (weight, bias, running_mean, ...).
+``KEY_TABLE`` is used in both directions: each row is a foreign name and ours. ``{i}`` stands for
+the number of a layer and ``{w}`` for the last component (weight, bias, running_mean, ...).
 """
 
 import re
@@ -10,9 +10,8 @@ from functools import cache
 
 from torch import Tensor
 
-PREFIX = (
-    "encoder.w2v_model."  # of the encoder in a fine-tuned checkpoint; a pre-trained one has none
-)
+# Prefix of the encoder's weights in a fine-tuned checkpoint; a pre-trained one has no prefix.
+PREFIX = "encoder.w2v_model."
 _VIDEO = PREFIX + "feature_extractor_video."
 _LAYER, _OWN_LAYER = PREFIX + "encoder.layers.{i}.", "encoder.transformer.layers.{i}."
 _POSITION = "encoder.transformer.position.conv."
@@ -73,7 +72,7 @@ KEY_TABLE: list[tuple[str, str]] = [
     ("decoder.layer_norm.{w}", "decoder.norm.{w}"),
 ]
 
-# What is left out on purpose: pre-training's parts, and a buffer of uninitialised memory.
+# Left out on purpose: parts of pre-training, and a buffer of uninitialised memory.
 DROPPED = [
     PREFIX + "mask_emb",
     PREFIX + "label_embs_concat",
@@ -82,8 +81,8 @@ DROPPED = [
     "decoder.version",
 ]
 
-# How the Hugging Face port should begin its names: those of transformers' speech-to-text models
-# around AV-HuBERT's own. Its sinusoids are computed, its output layer is the embedding.
+# Prefixes of the Hugging Face port (names of transformers' speech-to-text models around those of
+# AV-HuBERT). Its sinusoids are computed, its output layer is the embedding.
 HUGGING_FACE_PREFIXES = [
     (r"model\.encoder\.(?:w2v_model\.|avhubert\.)?", PREFIX),
     (r"model\.decoder\.", "decoder."),
@@ -109,37 +108,36 @@ def _translate(name: str, table: Sequence[tuple[str, str]]) -> str | None:
 
 
 def own_name(foreign: str) -> str | None:
-    """Our name of a weight of a fine-tuned checkpoint; None if no row of the table has it."""
+    """Return our name of a weight of a fine-tuned checkpoint; None if the table has no such row."""
     return _translate(foreign, KEY_TABLE)
 
 
 def foreign_name(own: str) -> str | None:
-    """The name of one of our weights in a fine-tuned checkpoint; None if it has none there."""
+    """Return the name of one of our weights in a fine-tuned checkpoint; None if it has none."""
     return _translate(own, [(ours, theirs) for theirs, ours in KEY_TABLE])
 
 
 def is_dropped(foreign: str) -> bool:
-    """Whether a weight is left out on purpose."""
+    """Return whether a weight is left out on purpose."""
     return any(_pattern(template).fullmatch(foreign) for template in DROPPED)
 
 
 def rename_keys(foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a fine-tuned AV-HuBERT under this project's names, pre-training parts dropped.
+    """Rename the weights of a fine-tuned AV-HuBERT to our names and drop parts of pre-training.
 
-    A key that no row of the table knows keeps its name, so that the check against the model
-    reports it as unexpected.
+    A key that is not in the table keeps its name, so that the check against the model reports it
+    as unexpected.
     """
-    kept = {key: value for key, value in foreign.items() if not is_dropped(key)}
-    return {own_name(key) or key: value for key, value in kept.items()}
+    return {own_name(key) or key: v for key, v in foreign.items() if not is_dropped(key)}
 
 
 def add_prefix(pretrained: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a pre-trained checkpoint under the names that a fine-tuned one gives them."""
+    """Rename the weights of a pre-trained checkpoint to the names of a fine-tuned one."""
     return {PREFIX + key: value for key, value in pretrained.items()}
 
 
 def from_hugging_face(port: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of the Hugging Face port under the names of a fine-tuned fairseq checkpoint."""
+    """Rename the weights of the Hugging Face port to the names of a fine-tuned checkpoint."""
     renamed = {}
     for key, value in port.items():
         for pattern, prefix in HUGGING_FACE_PREFIXES:
@@ -148,7 +146,7 @@ def from_hugging_face(port: Mapping[str, Tensor]) -> dict[str, Tensor]:
             key = re.sub(rf"{pattern}\Z", ending, key)
         renamed[key] = value
     renamed.pop("decoder.embed_positions.weights", None)
-    head = renamed.pop("lm_head.weight", None)  # of two names for one tensor either may be stored
+    head = renamed.pop("lm_head.weight", None)  # tied to the embedding: either may be stored
     if head is not None:
         renamed.setdefault("decoder.embed_tokens.weight", head)
     return renamed

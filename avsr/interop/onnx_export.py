@@ -1,4 +1,4 @@
-"""``avsr export --format onnx``: every part of a network as a graph, checked as it is made."""
+"""``avsr export --format onnx``: write the parts of a network as graphs and check them."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ from avsr.model.network import AVSRModel
 from avsr.rates import CROP_SIZE, FBANK_DIM
 from avsr.runtime.atomic_files import atomic_write
 
-TOLERANCE = 1e-3  # of the largest difference to torch, for outputs that are about 1 to 10
+TOLERANCE = 1e-3  # largest absolute difference to torch; outputs are about 1 to 10
 OPSET = 18
 
 
@@ -38,7 +38,7 @@ class FrontendGraph(nn.Module):
 
 
 class EncoderGraph(nn.Module):
-    """AVHubertEncoder behind its front end; ``present`` (2,): 1 for sound, for lips; 0 for none."""
+    """AVHubertEncoder after its front end; ``present`` (2,) is 1 where there is (audio, video)."""
 
     def __init__(self, model: AVSRModel) -> None:
         super().__init__()
@@ -51,11 +51,11 @@ class EncoderGraph(nn.Module):
         video = self.part.video_proj(visual) * present[1]
         fused = self.part.fusion_norm(torch.cat([audio, video], -1))
         prompts, features = self.part.transformer(self.part.fusion_proj(fused), padding)
-        return prompts, features.masked_fill(padding[..., None], 0.0)  # any numbers else
+        return prompts, features.masked_fill(padding[..., None], 0.0)  # otherwise arbitrary
 
 
 class ClassifierGraph(nn.Module):
-    """LanguageClassifier in evaluation mode, without picking frames by the mask."""
+    """LanguageClassifier in evaluation mode; masks frames instead of selecting them."""
 
     def __init__(self, model: AVSRModel) -> None:
         super().__init__()
@@ -100,9 +100,9 @@ class MemoryGraph(nn.Module):
 class StepGraph(nn.Module):
     """AttentionDecoder.step for N hypotheses, N / U of each of U utterances.
 
-    ``tokens`` (N,), ``position`` () tokens so far, ``languages`` (N,), ``padding`` (U, S),
-    ``cross`` as MemoryGraph gives it, ``past`` keys and values (N, heads, L, d); returns
-    log-probabilities (N, V), and keys and values of L + 1 tokens.
+    Inputs: ``tokens`` (N,), ``position`` () number of tokens so far, ``languages`` (N,),
+    ``padding`` (U, S), ``cross`` as returned by MemoryGraph, ``past`` keys and values
+    (N, heads, L, d). Outputs: log-probabilities (N, V), and keys and values of L + 1 tokens.
     """
 
     def __init__(self, model: AVSRModel) -> None:
@@ -124,7 +124,7 @@ class StepGraph(nn.Module):
         if self.told:
             x = x + part.language_embedding(languages) * (position == 0)
         else:
-            x = x + 0.0 * languages[:, None]  # an input in any case
+            x = x + 0.0 * languages[:, None]  # keeps it an input of the graph
         seen = ~padding[:, None, None]
         after: list[Tensor] = []
         for i, layer in enumerate(part.layers):
@@ -156,23 +156,23 @@ def _join(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes that a graph is tried with."""
+    """Sizes of inputs with which a graph is tested."""
 
     batch: int
     frames: int
     rows: int
     """Hypotheses of each utterance."""
     tokens: int
-    """That they have already."""
+    """Length of each hypothesis so far."""
 
 
 TRACED = Shape(batch=2, frames=7, rows=3, tokens=2)
 TRIED = (TRACED, Shape(batch=1, frames=11, rows=1, tokens=0), Shape(3, 1, 2, 5))
-Made = tuple[nn.Module, Callable[[Shape], tuple[Any, ...]], tuple[Any, ...]]
+GraphSpec = tuple[nn.Module, Callable[[Shape], tuple[Any, ...]], tuple[Any, ...]]
 
 
-def _graphs(model: AVSRModel) -> dict[str, Made]:
-    """By name: the graph, what makes inputs of a shape for it, and its axes of any length."""
+def _graphs(model: AVSRModel) -> dict[str, GraphSpec]:
+    """Return by name: the graph, a function that makes its inputs, and its dynamic axes."""
     config, generator = model.config, torch.Generator().manual_seed(0)
     dim, prompts, sizes = config.encoder.dim, config.encoder.prompts, config.decoder
     batch, frames = torch.export.Dim("batch"), torch.export.Dim("frames")
@@ -183,7 +183,7 @@ def _graphs(model: AVSRModel) -> dict[str, Made]:
 
     def padding(shape: Shape, more: int = 0) -> Tensor:
         mask = torch.zeros(shape.batch, shape.frames + more, dtype=torch.bool)
-        mask[0, more + (shape.frames + 1) // 2 :] = shape.batch > 1  # of the first one only
+        mask[0, more + (shape.frames + 1) // 2 :] = shape.batch > 1  # pads the first utterance only
         return mask
 
     def encoder(shape: Shape) -> tuple[Any, ...]:
@@ -207,7 +207,7 @@ def _graphs(model: AVSRModel) -> dict[str, Made]:
         )
 
     clip, place = {0: batch, 1: frames}, {0: batch, 1: places}
-    graphs: dict[str, Made] = {
+    graphs: dict[str, GraphSpec] = {
         "frontend": (
             FrontendGraph(model),
             lambda shape: (random(shape.batch, shape.frames, CROP_SIZE, CROP_SIZE),),
@@ -247,22 +247,29 @@ def _graphs(model: AVSRModel) -> dict[str, Made]:
 
 
 def export_onnx(model_directory: Path, out: Path) -> dict[str, float]:
-    """Write a directory that ``avsr transcribe --model`` runs by onnxruntime.
+    """Write a model directory of ONNX files, which ``avsr transcribe --model`` runs.
 
-    Returns the largest difference to torch by graph, over several sizes of batch and clip. Raises
-    ModelError for what is no model directory, for a difference above TOLERANCE, where a package of
-    the extra ``onnx`` is missing, or if ``out`` cannot be written.
+    Args:
+        model_directory: Model to export.
+        out: Directory to write.
+
+    Returns:
+        Largest absolute difference to torch of each graph, over several sizes of batch and clip.
+
+    Raises:
+        ModelError: If ``model_directory`` is not a model directory, a difference exceeds
+            TOLERANCE, a package of the extra ``onnx`` is missing, or ``out`` cannot be written.
     """
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ModelError("to write ONNX install the extra: pip install avsr[onnx]") from error
+        raise ModelError("to write ONNX, install the extra: pip install avsr[onnx]") from error
     if (out / WEIGHTS).exists():
         raise ModelError(f"{out} is a model directory already: write into another one")
     model = load_directory(model_directory)
     for module in list(model.modules()):
-        if parametrize.is_parametrized(module):  # its weight is worked out once and for all
+        if parametrize.is_parametrized(module):  # store the computed weight
             parametrize.remove_parametrizations(module, "weight")
     card = model_directory / "README.md"
     text = card.read_text("utf-8") if card.is_file() else ""
@@ -270,7 +277,7 @@ def export_onnx(model_directory: Path, out: Path) -> dict[str, float]:
     try:
         write_directory(out, model.config, None, model.tokenizer, text, model.language_models)
         graphs = _graphs(model)
-        graphs["encoder"] = graphs.pop("encoder")  # whose file says that all are there: the last
+        graphs["encoder"] = graphs.pop("encoder")  # last: its file marks the directory as complete
         for name, (graph, make, axes) in graphs.items():
             path = out / f"{name}.onnx"
             _write(graph.eval(), make(TRACED), axes, path)
@@ -294,27 +301,26 @@ def _write(graph: nn.Module, inputs: tuple[Any, ...], axes: tuple[Any, ...], pat
     with atomic_write(path) as temporary:
         program.save(temporary)
         beside = temporary.with_name(f"{temporary.name}.data")
-        if beside.exists():  # from 1.5 GB on
+        if beside.exists():  # torch writes one from 1.5 GB on
             beside.unlink()
             raise ModelError(f"{path} would be too large for a single file")
 
 
 @torch.inference_mode()
 def _difference(graph: nn.Module, inputs: tuple[Any, ...], path: Path) -> float:
-    """The largest one between a graph and its file, of any number of any output."""
+    """Return the largest absolute difference between the outputs of a graph and of its file."""
     flat: list[Tensor] = []
     for value in inputs:
         flat += value if isinstance(value, list) else [value]
-    wanted = graph(*inputs)
-    wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-    found = Graph(path)(*flat)
-    pairs = zip(wanted, found, strict=True)
+    expected = graph(*inputs)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    pairs = zip(expected, Graph(path)(*flat), strict=True)
     return max(float((one - other).abs().max()) for one, other in pairs)
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """The exporter's remarks concern its own deprecated insides."""
+    """Suppress the exporter's warnings, which concern its own deprecated code."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

@@ -1,8 +1,8 @@
-"""A model directory of ONNX files, run by onnxruntime on the CPU.
+"""Run a model directory of ONNX files with onnxruntime on the CPU.
 
-``avsr export --format onnx`` writes it: instead of ``model.safetensors`` a graph for each part of
-the network, called as the part. Here each graph stands where the part was in an AVSRModel, so that
-everything else stays the same.
+``avsr export --format onnx`` writes such a directory: instead of ``model.safetensors`` it has one
+graph per part of the network, named after the part. Here each graph replaces the part in an
+AVSRModel, so that all other code is the same.
 """
 
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ class Graph:
     """An ONNX file as a function of tensors."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ModelError if onnxruntime is not installed or the file is missing or broken."""
+        """Open a file; raise ModelError if it is missing or broken, or without onnxruntime."""
         try:
             import onnxruntime
         except ImportError as error:
             raise ModelError(
-                f"{path.parent} needs onnxruntime, which is not here: pip install avsr[onnx]"
+                f"{path.parent} needs onnxruntime, which is not installed: pip install avsr[onnx]"
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
@@ -39,39 +39,39 @@ class Graph:
             self.session = onnxruntime.InferenceSession(
                 path, options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # its families are not public
+        except Exception as error:  # onnxruntime's exception classes are not public
             reason = " ".join(str(error).split())
             raise ModelError(f"{path} cannot be opened by onnxruntime: {reason}") from error
         self.inputs = [value.name for value in self.session.get_inputs()]
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
-        """Tensors in the order of the graph's inputs -> its outputs."""
+        """Run the graph on tensors in the order of its inputs; return its outputs."""
         arrays = (tensor.detach().contiguous().numpy() for tensor in tensors)
-        found = self.session.run(None, dict(zip(self.inputs, arrays, strict=True)))
-        return [torch.from_numpy(array) for array in found]
+        outputs = self.session.run(None, dict(zip(self.inputs, arrays, strict=True)))
+        return [torch.from_numpy(array) for array in outputs]
 
 
 class OnnxFrontend(nn.Module):
-    """Stands for VisualFrontend."""
+    """Replaces VisualFrontend."""
 
     def __init__(self, folder: Path, out_dim: int) -> None:
         super().__init__()
         self.graph, self.out_dim = Graph(folder / "frontend.onnx"), out_dim
 
     def forward(self, mouth: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """(B, T, 88, 88) -> (B, T, 8 * width); padded frames come out zero."""
+        """(B, T, 88, 88) -> (B, T, 8 * width); padded frames are zero."""
         visual = self.graph(mouth)[0]
         return visual if padding_mask is None else visual.masked_fill(padding_mask[..., None], 0)
 
 
 class OnnxEncoder(nn.Module):
-    """Stands for AVHubertEncoder."""
+    """Replaces AVHubertEncoder."""
 
     def __init__(self, folder: Path, frontend_dim: int) -> None:
         super().__init__()
         self.frontend = OnnxFrontend(folder, frontend_dim)
         self.graph = Graph(folder / ONNX)
-        self.register_buffer("place", torch.empty(0))  # where the model says that it is
+        self.register_buffer("place", torch.empty(0))  # from which the model reads its device
 
     def forward(
         self,
@@ -99,7 +99,7 @@ class OnnxEncoder(nn.Module):
 
 
 class OnnxClassifier(nn.Module):
-    """Stands for LanguageClassifier."""
+    """Replaces LanguageClassifier."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class OnnxClassifier(nn.Module):
 
 
 class OnnxCtc(nn.Module):
-    """Stands for the CTC head."""
+    """Replaces the CTC head."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class OnnxCtc(nn.Module):
 
 @dataclass
 class OnnxState:
-    """Cached keys and values of N hypotheses, those of an utterance together and equally many."""
+    """Key/value cache of N hypotheses, grouped by utterance, equally many per utterance."""
 
     cross: Sequence[Tensor]
     """Keys and values (U, heads, S, d) of the memory of U utterances, layer by layer in turn."""
@@ -133,7 +133,7 @@ class OnnxState:
     utterance: Tensor
     """(N,) the utterance of each hypothesis, in 0 .. U - 1."""
     languages: Tensor
-    """(U,) ids; 0 where the decoder is told none."""
+    """(U,) language ids; 0 if the decoder has no language embedding."""
     past: Sequence[Tensor]
     """Keys and values (N, heads, L, d) of the tokens so far, layer by layer in turn."""
     length: int = 0
@@ -150,9 +150,9 @@ class OnnxState:
         )
 
     def grouped(self) -> "OnnxState":
-        """The same with the utterances in order and none without hypotheses."""
+        """Return an equal state in which every utterance, in order, has hypotheses."""
         left, counts = self.utterance.unique_consecutive(return_counts=True)
-        if len(counts.unique()) > 1:  # then every hypothesis has a copy of its utterance
+        if len(counts.unique()) > 1:  # unequal: every hypothesis gets a copy of its utterance
             left, counts = self.utterance, torch.ones_like(self.utterance)
         if torch.equal(left, torch.arange(len(self.padding))):
             return self
@@ -167,7 +167,7 @@ class OnnxState:
 
 
 class OnnxDecoder(nn.Module):
-    """Stands for AttentionDecoder; it cannot be trained, hence has no ``forward``."""
+    """Replaces AttentionDecoder; it has no ``forward``, which only training needs."""
 
     def __init__(self, folder: Path, heads: int, width: int) -> None:
         super().__init__()
@@ -216,11 +216,12 @@ def _padding(memory: Tensor, padding_mask: Tensor | None) -> Tensor:
 
 
 def load_onnx(path: Path, device: str = "auto", precision: Precision = "auto") -> AVSRModel:
-    """Read a directory of ONNX files; raise ModelError, also where ``load_model`` is asked for
-    another device or precision than it has.
+    """Load a directory of ONNX files as a model.
+
+    Raises ModelError for a broken directory, and for a device or precision that ONNX does not have.
     """
     if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
-        raise ModelError(f"{path} is in ONNX: it takes no other precision, and the CPU only")
+        raise ModelError(f"{path} is in ONNX: it runs on the CPU only, in no other precision")
     model = load_outline(path, ONNX)
     config = model.config
     parts: dict[str, Any] = {"encoder": OnnxEncoder(path, 8 * config.encoder.frontend_width)}

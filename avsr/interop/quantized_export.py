@@ -1,4 +1,4 @@
-"""``avsr export --precision``: a model directory whose matrices are stored in bf16 or int8."""
+"""``avsr export --precision``: convert a model directory to bf16 or int8 matrices."""
 
 from pathlib import Path
 from typing import Literal
@@ -14,10 +14,18 @@ KINDS = {"bf16": "bf16", "int8": "int8, with a scale for each output of a layer"
 
 
 def convert_model(model_directory: Path, out: Path, precision: Literal["bf16", "int8"]) -> None:
-    """Write a model directory that loads in ``precision`` without being converted.
+    """Write a model directory whose linear layers are stored in another precision.
 
-    Weights other than those of linear layers keep the precision that they are stored in. Raises
-    ModelError for what is no model directory, or cannot be written.
+    It loads in that precision without a conversion. Other weights keep their stored precision.
+
+    Args:
+        model_directory: Model to convert.
+        out: Directory to write; it must be another one.
+        precision: ``bf16``, or ``int8`` with a scale for each output of a layer.
+
+    Raises:
+        ModelError: If ``model_directory`` is not a model directory, or ``out`` is the same
+            directory or cannot be written.
     """
     if out.resolve() == model_directory.resolve():
         raise ModelError(f"{out} is the model itself: write into another directory")

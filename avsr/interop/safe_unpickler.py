@@ -1,8 +1,9 @@
-"""fairseq checkpoints without fairseq, and without running anything that a pickle asks for.
+"""Load fairseq checkpoints without fairseq, and without running code that a pickle names.
 
 A pickle names the classes and functions that rebuild its objects. PyTorch's restricted unpickler
-makes tensors and plain containers; the classes that real checkpoints name beside them become
-``StandIn``, which keeps their state and does nothing; every other name is refused before loading.
+creates tensors and plain containers. The other classes that real checkpoints name are replaced by
+``StandIn``, which stores their state and has no behaviour. Every other name is refused before
+loading.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from torch.serialization import safe_globals
 
 from avsr.errors import ModelError
 
-# Classes of settings, vocabularies and meters that checkpoints hold; never a function that acts.
+# Classes of settings, vocabularies and meters in checkpoints; no function with side effects.
 STAND_INS = re.compile(
     r"argparse\.Namespace"
     r"|fairseq\.(data|dataclass|tasks|models|criterions|optim|meters|logging)\.[\w.]+"
@@ -33,7 +34,7 @@ STAND_INS = re.compile(
 
 
 class StandIn:
-    """An object of a class that is not there: its arguments and its state, no behaviour."""
+    """Replaces an object of a class that is not installed: arguments and state, no behaviour."""
 
     state: Any = None
 
@@ -49,7 +50,7 @@ class StandIn:
         self.state = state
 
 
-# What PyTorch raises for files that are something else, or end too early.
+# Raised by PyTorch for files of other formats and truncated files.
 BROKEN = (
     RuntimeError,
     pickle.UnpicklingError,
@@ -59,20 +60,21 @@ BROKEN = (
     OSError,
     TypeError,
 )
-# Names that PyTorch is left to judge: it rebuilds its own tensors and refuses the rest.
-_LEFT_TO_TORCH = re.compile(
+# Names that are left to PyTorch, which rebuilds its own tensors and refuses all others.
+_CHECKED_BY_TORCH = re.compile(
     r"torch\.\w+|torch\._utils\._rebuild_\w+|torch\.nn\.parameter\.Parameter"
     r"|collections\.(OrderedDict|Counter)|_codecs\.encode"
 )
 
 
 def _stand_in(name: str) -> type[StandIn]:
+    """Return a subclass of StandIn under the qualified name of a class."""
     module, _, kind = name.rpartition(".")
     return type(kind, (StandIn,), {"__module__": module})
 
 
 def _names_in(file: IO[bytes]) -> set[str]:
-    """Names that the pickles in a file ask for; raw tensors behind them end the search."""
+    """Return the names that the pickles in a file refer to; raw tensors after them end the scan."""
     names: set[str] = set()
     strings: list[str] = []
     with contextlib.suppress(ValueError, LookupError, EOFError):
@@ -84,16 +86,17 @@ def _names_in(file: IO[bytes]) -> set[str]:
                     names.add(".".join(strings))
                 elif isinstance(argument, str):
                     strings = [*strings[-1:], argument]
-    return {name for name in names if not _LEFT_TO_TORCH.fullmatch(name)}
+    return {name for name in names if not _CHECKED_BY_TORCH.fullmatch(name)}
 
 
 def _modern(module: str, name: str) -> str:
-    """Protocol 2 writes the names that Python 2 had; PyTorch translates them back like this."""
+    """Translate a Python 2 name, which protocol 2 writes, as PyTorch does."""
     module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
     return f"{module}.{name}"
 
 
 def _names_in_file(path: Path, zipped: bool) -> set[str]:
+    """Return the names that a checkpoint refers to."""
     if not zipped:
         with path.open("rb") as file:
             return _names_in(file)
@@ -103,16 +106,24 @@ def _names_in_file(path: Path, zipped: bool) -> set[str]:
 
 
 def _refuse(path: Path, names: Sequence[str]) -> None:
+    """Raise ModelError if there are names that a checkpoint must not refer to."""
     if names:
-        asked = ", ".join(names)
-        raise ModelError(f"{path} is refused: it asks for {asked}, which no checkpoint needs")
+        listing = ", ".join(names)
+        raise ModelError(f"{path} is refused: it asks for {listing}, which no checkpoint needs")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a ``torch.save`` file, tensors mapped into memory where the file allows it.
+    """Load a ``torch.save`` file without running code in it.
 
-    Objects of foreign classes are ``StandIn``. Raises ModelError, in one line, for a file that is
-    no checkpoint, is cut short, or asks for a name that no checkpoint needs.
+    Args:
+        path: The checkpoint. Tensors are memory-mapped if it has the zip format.
+
+    Returns:
+        Its content; objects of foreign classes are ``StandIn``.
+
+    Raises:
+        ModelError: For a file that is missing, not a checkpoint or truncated, or that refers to a
+            name that no checkpoint needs.
     """
     if not path.is_file():
         raise ModelError(f"no checkpoint {path}")
@@ -124,7 +135,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except BROKEN as error:
         _refuse(path, re.findall(r"GLOBAL (\S+)", str(error)))
-        raise ModelError(f"{path} is no checkpoint, or is cut short") from error
+        raise ModelError(f"{path} is not a checkpoint, or is truncated") from error
     if not isinstance(content, dict):
-        raise ModelError(f"{path} is no checkpoint of a model: it holds a {type(content).__name__}")
+        raise ModelError(
+            f"{path} is not a checkpoint of a model: it holds a {type(content).__name__}"
+        )
     return content

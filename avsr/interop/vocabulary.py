@@ -1,8 +1,8 @@
-"""A sentencepiece model and a fairseq dictionary -> the tokenizer of a model directory.
+"""Combine a sentencepiece model and a fairseq dictionary to the tokenizer of a model directory.
 
-fairseq cuts a text with sentencepiece and looks the pieces up in a dictionary; here the ids are
-sentencepiece's own. Where the two orders differ, the model's pieces are put into the dictionary's
-order. A sentencepiece model is a protocol buffer whose field 1, repeated, is a piece: text (1),
+fairseq splits a text with sentencepiece and looks the pieces up in a dictionary; here the token ids
+are sentencepiece's own. If the orders differ, the pieces of the model are put into the order of the
+dictionary. A sentencepiece model is a protocol buffer whose repeated field 1 is a piece: text (1),
 score (2), kind (3).
 """
 
@@ -15,15 +15,15 @@ from avsr.decoder import Tokenizer
 from avsr.errors import ModelError
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
-FILLER = re.compile(r"madeupword\d{4}")  # fairseq's, to make a vocabulary's size even
-UNKNOWN, CONTROL, UNUSED = 2, 3, 5  # kinds of pieces
-PIECE, BYTES = 1, 2  # number of a field, and wire type of what has a length
+FILLER = re.compile(r"madeupword\d{4}")  # fairseq pads the vocabulary size with these
+UNKNOWN, CONTROL, UNUSED = 2, 3, 5  # kinds of pieces in sentencepiece
+PIECE, BYTES = 1, 2  # field number of a piece, and wire type of fields with a length
 
 
 def read_dictionary(path: Path) -> list[str]:
-    """Symbols in the order of their ids: fairseq's ``dict.txt`` or Hugging Face's ``vocab.json``.
+    """Read fairseq's ``dict.txt`` or Hugging Face's ``vocab.json``: symbols in the order of ids.
 
-    Raises ModelError for a file that is neither.
+    Raises ModelError for any other file.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -38,45 +38,51 @@ def read_dictionary(path: Path) -> list[str]:
             raise ValueError("a line must be a piece, a space and a count")
         return [*SPECIAL, *(row.rsplit(" ", 1)[0] for row in rows)]
     except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
-        raise ModelError(f"{path} is no dictionary: {error}") from error
+        raise ModelError(f"{path} is not a dictionary: {error}") from error
 
 
 def arrange_pieces(model: bytes, symbols: Sequence[str] | None, where: str) -> Tokenizer:
-    """The tokenizer whose ids are those of ``symbols``; without them, of the model itself.
+    """Build a tokenizer whose ids are those of a dictionary.
 
-    Raises ModelError where the two do not belong together; ``where`` names the tokenizer.
+    Args:
+        model: The sentencepiece model.
+        symbols: The dictionary in the order of ids; None keeps the order of the model.
+        where: Name of the sentencepiece model in error messages.
+
+    Raises:
+        ModelError: If the two do not have the same pieces.
     """
     if symbols is None:
         return Tokenizer(model)
     try:
-        pieces, rest = _take_apart(model)
+        pieces, other_fields = _parse_model(model)
     except (IndexError, UnicodeDecodeError) as error:
         raise ModelError(f"{where} is not a sentencepiece model") from error
     if tuple(symbols[:4]) != SPECIAL:
         raise ModelError(f"the dictionary does not begin with {' '.join(SPECIAL)}")
-    wanted = symbols[len(SPECIAL) :]
-    missing = [symbol for symbol in wanted if symbol not in pieces and not FILLER.fullmatch(symbol)]
-    known = {*symbols, *SPECIAL}
-    extra = [name for name, (_, kind) in pieces.items() if name not in known and kind != CONTROL]
+    words = symbols[len(SPECIAL) :]
+    missing = [word for word in words if word not in pieces and not FILLER.fullmatch(word)]
+    vocabulary = {*symbols, *SPECIAL}
+    extra = [n for n, (_, kind) in pieces.items() if n not in vocabulary and kind != CONTROL]
     if missing or extra:
-        named = ", ".join(f"'{name}'" for name in [*missing, *extra][:3])
+        examples = ", ".join(f"'{name}'" for name in [*missing, *extra][:3])
         raise ModelError(
             f"{where} and the dictionary do not belong together: {len(missing) + len(extra)} "
-            f"pieces are in one of them only ({named})"
+            f"pieces are in one of them only ({examples})"
         )
     if list(pieces) == list(symbols):
         return Tokenizer(model)
     records = [_piece(name, UNKNOWN if name == "<unk>" else CONTROL) for name in SPECIAL]
-    records += [pieces[name][0] if name in pieces else _piece(name, UNUSED) for name in wanted]
-    return Tokenizer(b"".join(records) + rest)
+    records += [pieces[name][0] if name in pieces else _piece(name, UNUSED) for name in words]
+    return Tokenizer(b"".join(records) + other_fields)
 
 
-def _take_apart(model: bytes) -> tuple[dict[str, tuple[bytes, int]], bytes]:
-    """Every piece with its record and kind, in order, and all other records behind each other."""
-    pieces, rest = {}, b""
+def _parse_model(model: bytes) -> tuple[dict[str, tuple[bytes, int]], bytes]:
+    """Return (record, kind) of every piece by its text, in order, and all other records joined."""
+    pieces, other_fields = {}, b""
     for number, record, content in _fields(model):
         if number != PIECE:
-            rest += record
+            other_fields += record
             continue
         name, kind = "", 1
         for inner, _, value in _fields(content):
@@ -85,11 +91,11 @@ def _take_apart(model: bytes) -> tuple[dict[str, tuple[bytes, int]], bytes]:
             elif inner == 3:
                 kind = value[0]
         pieces[name] = (record, kind)
-    return pieces, rest
+    return pieces, other_fields
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Number, whole record and content of each field of a protocol buffer."""
+    """Yield number, whole record and content of each field of a protocol buffer."""
     at = 0
     while at < len(message):
         start = at
@@ -104,13 +110,13 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         else:
             raise IndexError(f"wire type {wire}")
         if at + size > len(message):
-            raise IndexError("cut short")
+            raise IndexError("truncated")
         yield number, message[start : at + size], message[at : at + size]
         at += size
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """A number in groups of seven bits, the lowest first, and where it ends."""
+    """Decode a number in groups of seven bits, lowest first; return it and the next position."""
     value, shift = 0, 0
     while True:
         byte = message[at]
@@ -121,7 +127,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
 
 
 def _piece(name: str, kind: int) -> bytes:
-    """The record of a piece of score 0; names are shorter than 100 bytes."""
+    """Encode the record of a piece of score 0 whose name is shorter than 100 bytes."""
     text = name.encode()
     content = b"\x0a" + bytes([len(text)]) + text + b"\x15" + bytes(4) + b"\x18" + bytes([kind])
     return b"\x0a" + bytes([len(content)]) + content

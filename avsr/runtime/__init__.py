@@ -1,1 +1,1 @@
-"""The machine: cores, workers, prefetching, interrupts, progress, atomic files, lazy imports."""
+"""Process-level helpers: cores, workers, prefetching, Ctrl-C, progress, atomic files."""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under a temporary name, then renamed."""
+"""Write files atomically: under a temporary name, which is renamed when the file is complete."""
 
 import contextlib
 import os
@@ -8,9 +8,13 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary name to write to; where that went well, it becomes ``path`` at the end.
+    """Yield a temporary path to write to and rename it to ``path`` if the block succeeds.
 
-    The file gets the usual permissions, whatever its writer thinks of them.
+    The file gets the permissions of a new file, even if the writer sets others. If the block
+    raises, the temporary file is deleted and an existing ``path`` stays as it was.
+
+    Args:
+        path: File to create or replace.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -25,11 +29,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def replace_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file; an old one of that name stays until the new one is complete."""
+    """Write a file atomically; an existing file stays until the new one is complete."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 
 def replace_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a UTF-8 file; an old one of that name stays until the new one is complete."""
+    """Write a UTF-8 file atomically; an existing file stays until the new one is complete."""
     replace_bytes(path, text.encode())

@@ -1,4 +1,4 @@
-"""How many cores a process may keep busy."""
+"""How many CPU cores this process may use."""
 
 import os
 
@@ -6,7 +6,10 @@ _processes = 1
 
 
 def usable_cores() -> int:
-    """The cores of this process, at least one, where it does not work alone its share of them."""
+    """Return the number of cores for this process, at least 1.
+
+    After ``share_cores(n)`` it is one n-th of the cores that the process may run on.
+    """
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
     else:
@@ -15,7 +18,11 @@ def usable_cores() -> int:
 
 
 def share_cores(processes: int) -> None:
-    """Be one of so many processes that work side by side: OpenCV keeps to this one's share, too."""
+    """Limit this process (and OpenCV in it) to its share of the cores.
+
+    Args:
+        processes: Number of processes that work in parallel, this one included.
+    """
     import cv2
 
     global _processes

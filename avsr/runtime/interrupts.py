@@ -1,31 +1,28 @@
-"""Ctrl-C: what was finished is kept, and nothing is lost while C code calls Python back."""
+"""Deferring Ctrl-C while C code calls back into Python."""
 
 import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 
 @contextlib.contextmanager
 def defer_sigint() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block, then act as usual.
+    """Delay Ctrl-C until the end of the block.
 
-    In C code that calls Python back the exception would be lost without a trace.
-    In threads other than the main one nothing is to be done: Python interrupts the main one only.
+    A KeyboardInterrupt raised in a Python callback of a C library would be lost without a trace.
+    Threads other than the main one need nothing: Python interrupts the main thread only.
     """
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield
         return
-    held: list[tuple[Any, ...]] = []
-    signal.signal(signal.SIGINT, lambda *arguments: held.append(arguments))
+    pending: list[tuple[Any, ...]] = []
+    signal.signal(signal.SIGINT, lambda *arguments: pending.append(arguments))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-    if held:
-        handler(*held[0])
+    if pending:
+        handler(*pending[0])

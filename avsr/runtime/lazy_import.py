@@ -1,4 +1,4 @@
-"""Leaving out what a library imports but does not need, like mediapipe matplotlib (0.4 s)."""
+"""Deferring an import that a library makes but rarely needs (mediapipe's matplotlib: 0.4 s)."""
 
 import contextlib
 import importlib
@@ -8,39 +8,45 @@ from types import ModuleType
 from typing import Any
 
 
-class _StandIn(ModuleType):
-    """Stands for a module until something of it is needed."""
+class _LazyModule(ModuleType):
+    """A placeholder that imports the real module when an attribute of it is first used."""
 
-    def __init__(self, name: str, all_of_them: "list[_StandIn]") -> None:
+    def __init__(self, name: str, placeholders: "list[_LazyModule]") -> None:
         super().__init__(name)
-        self._all_of_them = all_of_them
+        self._placeholders = placeholders
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name != "__path__":  # what is asked of any module
+        if name.startswith("__") and name != "__path__":  # the import system probes these
             raise AttributeError(name)
-        _leave(self._all_of_them)
+        _remove(self._placeholders)
         return getattr(importlib.import_module(self.__name__), name)
 
 
-def _leave(stand_ins: list[_StandIn]) -> None:
-    for stand_in in stand_ins:
-        if sys.modules.get(stand_in.__name__) is stand_in:
-            del sys.modules[stand_in.__name__]
+def _remove(placeholders: list[_LazyModule]) -> None:
+    for placeholder in placeholders:
+        if sys.modules.get(placeholder.__name__) is placeholder:
+            del sys.modules[placeholder.__name__]
 
 
 @contextlib.contextmanager
-def postponed(package: str, module: str) -> Iterator[None]:
-    """While it is entered, who imports ``package.module`` gets a stand-in, which imports it when it
-    is used. Nothing changes if the package is there already.
+def defer_import(package: str, module: str) -> Iterator[None]:
+    """Within the block, let ``import package.module`` bind a placeholder.
+
+    The placeholder imports the real module on first use. If the package is already imported,
+    nothing changes.
+
+    Args:
+        package: Top-level package, such as "matplotlib".
+        module: Its submodule, such as "pyplot".
     """
     if package in sys.modules:
         yield
         return
-    stand_ins: list[_StandIn] = []
-    stand_ins += (_StandIn(name, stand_ins) for name in (package, f"{package}.{module}"))
-    setattr(stand_ins[0], module, stand_ins[1])
-    sys.modules.update({stand_in.__name__: stand_in for stand_in in stand_ins})
+    placeholders: list[_LazyModule] = []
+    placeholders += (_LazyModule(name, placeholders) for name in (package, f"{package}.{module}"))
+    setattr(placeholders[0], module, placeholders[1])
+    sys.modules.update({placeholder.__name__: placeholder for placeholder in placeholders})
     try:
         yield
     finally:
-        _leave(stand_ins)
+        _remove(placeholders)

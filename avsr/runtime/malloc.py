@@ -1,4 +1,4 @@
-"""Memory that is freed between the steps of a training on a CPU, and needed again in the next."""
+"""Settings of the C library's memory allocator for training on a CPU."""
 
 import ctypes
 import platform
@@ -7,10 +7,13 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 
 
 def disable_malloc_trim() -> bool:
-    """Have this process keep what it frees, if its C library is glibc; gives whether it does.
+    """Keep freed memory in the process instead of returning it to the system (glibc only).
 
-    By default large blocks go back to the system, which fills them with zeros when they are taken
-    again: a quarter of the time of a training through pictures.
+    By default large blocks go back to the system, which zeroes them when they are allocated again:
+    a quarter of the time of a training on video frames.
+
+    Returns:
+        Whether the allocator accepted the setting; False for other C libraries.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -1,4 +1,4 @@
-"""Work that goes on in threads while its results are used, a few ahead."""
+"""Computing items ahead in threads while earlier ones are being used."""
 
 import contextlib
 import queue
@@ -10,58 +10,63 @@ from typing import Any, TypeVar
 
 from avsr.runtime.progress import listen_progress, report
 
-LOOK = 0.1  # s between two looks at how far the thread is, while there is nothing to hand out
+POLL_SECONDS = 0.1  # interval at which progress is passed on while no result is ready
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 _END = object()
 
 
-class _UnwantedError(Exception):
-    """Nobody takes the rest."""
+class _AbandonedError(Exception):
+    """Nobody needs the remaining results."""
 
 
-class _Listener:
-    """Hears in other threads how far they are, tells it in this one, and may end their work."""
+class _Relay:
+    """Receives reports in worker threads, passes them on in the caller's, and can stop the work."""
 
     def __init__(self) -> None:
-        self.unwanted = threading.Event()
-        self._told: tuple[float, float, str] | None = None
+        self.abandoned = threading.Event()
+        self._last_report: tuple[float, float, str] | None = None
 
-    def __call__(self, done: float, total: float, doing: str) -> None:
-        """Called by the threads."""
-        self._told = done, total, doing
-        if self.unwanted.is_set():
-            raise _UnwantedError
+    def __call__(self, done: float, total: float, stage: str) -> None:
+        """Listen in the worker threads."""
+        self._last_report = done, total, stage
+        if self.abandoned.is_set():
+            raise _AbandonedError
 
     def pass_on(self) -> None:
-        """Report what was told last."""
-        if self._told is not None:
-            report(*self._told)
+        """Repeat the last report in the calling thread."""
+        if self._last_report is not None:
+            report(*self._last_report)
 
 
 def prefetch(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
-    """``items``, drawn in a thread of their own, at most ``depth`` before they are asked for.
+    """Yield ``items``, which a thread of their own draws ahead of time.
 
-    What drawing them raises is raised here. What it reports is told here while this thread
-    waits for it. Closing the generator ends the thread, at its next report or item.
+    Exceptions of ``items`` are raised here, after the items before them. Their progress reports
+    are passed on while this thread waits. Closing the generator ends the thread at its next
+    report or item.
+
+    Args:
+        items: Items to draw; a generator is closed in the thread that drew from it.
+        depth: Largest number of items that wait to be used.
     """
     ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
-    listener = _Listener()
+    relay = _Relay()
 
     def draw() -> None:
-        drawn = iter(items)
+        iterator = iter(items)
         try:
-            with listen_progress(listener):
-                for item in drawn:
+            with listen_progress(relay):
+                for item in iterator:
                     ready.put((item, None))
-                    if listener.unwanted.is_set():
+                    if relay.abandoned.is_set():
                         break
             ready.put((_END, None))
         except BaseException as error:
             ready.put((_END, error))
         finally:
-            if (close := getattr(drawn, "close", None)) is not None:
+            if (close := getattr(iterator, "close", None)) is not None:
                 close()
 
     thread = threading.Thread(target=draw, daemon=True)
@@ -69,9 +74,9 @@ def prefetch(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     try:
         while True:
             try:
-                item, error = ready.get(timeout=LOOK)
+                item, error = ready.get(timeout=POLL_SECONDS)
             except queue.Empty:
-                listener.pass_on()
+                relay.pass_on()
                 continue
             if error is not None:
                 raise error
@@ -79,42 +84,48 @@ def prefetch(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
                 return
             yield item
     finally:
-        listener.unwanted.set()
+        relay.abandoned.set()
         while thread.is_alive():
-            with contextlib.suppress(queue.Empty):  # it may wait for room
+            with contextlib.suppress(queue.Empty):  # the thread may wait for room in the queue
                 ready.get(timeout=0.01)
         thread.join()
 
 
 def prefetch_map(
-    function: Callable[[Item], Made], items: Iterable[Item], depth: int, threads: int
-) -> Generator[Made, None, None]:
-    """``function`` of each item, in order, worked out in ``threads`` threads.
+    function: Callable[[Item], Result], items: Iterable[Item], depth: int, threads: int
+) -> Generator[Result, None, None]:
+    """Yield ``function(item)`` for each item, in order, computed ahead in several threads.
 
-    It is ``prefetch`` else: at most ``depth`` before they are asked for, reports are told here, and
-    closing the generator ends the threads, at their next reports.
+    Exceptions and progress reports are passed on as in ``prefetch``. Closing the generator ends
+    the threads at their next reports.
+
+    Args:
+        function: Called in the threads.
+        items: Drawn in the calling thread.
+        depth: Largest number of results that wait to be used.
+        threads: Number of threads.
     """
-    listener = _Listener()
+    relay = _Relay()
 
-    def work(item: Item) -> Made:
-        with listen_progress(listener):
+    def work(item: Item) -> Result:
+        with listen_progress(relay):
             return function(item)
 
-    def result(future: Future[Made]) -> Made:
-        while not wait([future], timeout=LOOK).done:
-            listener.pass_on()
+    def result(future: Future[Result]) -> Result:
+        while not wait([future], timeout=POLL_SECONDS).done:
+            relay.pass_on()
         return future.result()
 
-    waiting: deque[Future[Made]] = deque()
+    pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > depth:
-                    yield result(waiting.popleft())
-            while waiting:
-                yield result(waiting.popleft())
+                pending.append(pool.submit(work, item))
+                if len(pending) > depth:
+                    yield result(pending.popleft())
+            while pending:
+                yield result(pending.popleft())
         finally:
-            listener.unwanted.set()
-            for future in waiting:
+            relay.abandoned.set()
+            for future in pending:
                 future.cancel()

@@ -1,8 +1,8 @@
-"""How far the work on a recording is: told to whoever asked for it, who may stop it.
+"""Progress reports, and cancelling through them.
 
-The long loops of all stages come by here, at least once a frame, a layer and a step of the search.
-What the listener raises there ends the work and reaches the caller of ``transcribe``. A listener
-belongs to its thread, so that works side by side do not hear of one another.
+The long loops of all stages report at least once per video frame, encoder layer and search step.
+What a listener raises ends the work and reaches the caller of ``transcribe``. A listener belongs to
+its thread (a context variable), so that jobs running in parallel do not report to each other.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,10 @@ from typing import TypeVar
 from avsr.rates import FPS
 
 Progress = Callable[[float, float, str], None]
-"""(seconds of the recording that are done, seconds in all, what is being done now)."""
+"""Progress of one recording: (seconds done, seconds in all, stage)."""
+
+ItemProgress = Callable[[str, int, int], None]
+"""Progress through a corpus: (part of the work, items done, items in all)."""
 
 READING = "reading the lips"
 WRITING = "finding the words"
@@ -21,44 +24,60 @@ WRITING = "finding the words"
 Frame = TypeVar("Frame")
 
 
-class _Told:
-    """A listener and what it was told last."""
+class _Subscription:
+    """A listener and the last report that it received."""
 
     def __init__(self, listener: Progress) -> None:
         self.listener = listener
-        self.last = (0.0, 0.0, READING)
+        self.last_report = (0.0, 0.0, READING)
 
 
-_told: ContextVar[_Told | None] = ContextVar("avsr_progress", default=None)
+_subscription: ContextVar[_Subscription | None] = ContextVar("avsr_progress", default=None)
 
 
 @contextmanager
 def listen_progress(listener: Progress | None) -> Iterator[None]:
-    """Within the block ``listener`` is told; None: nobody is."""
-    token = _told.set(None if listener is None else _Told(listener))
+    """Send all reports from within the block to ``listener``.
+
+    Args:
+        listener: Called with (seconds done, seconds in all, stage). It may raise to cancel the
+            work. None silences an outer listener.
+    """
+    token = _subscription.set(None if listener is None else _Subscription(listener))
     try:
         yield
     finally:
-        _told.reset(token)
+        _subscription.reset(token)
 
 
-def report(done: float, total: float, doing: str) -> None:
-    """Tell how far the work is, seconds of the recording."""
-    told = _told.get()
-    if told is not None:
-        told.last = (done, total, doing)
-        told.listener(*told.last)
+def report(done: float, total: float, stage: str) -> None:
+    """Report progress to the current listener, if there is one.
+
+    Args:
+        done: Seconds of the recording that are done.
+        total: Seconds in all.
+        stage: What is being done now, such as ``READING``.
+    """
+    subscription = _subscription.get()
+    if subscription is not None:
+        subscription.last_report = (done, total, stage)
+        subscription.listener(*subscription.last_report)
 
 
 def check_cancelled() -> None:
-    """Tell the same once more: a moment in which the work may be stopped."""
-    told = _told.get()
-    if told is not None:
-        told.listener(*told.last)
+    """Report unchanged progress. The listener may raise here to cancel."""
+    subscription = _subscription.get()
+    if subscription is not None:
+        subscription.listener(*subscription.last_report)
 
 
 def report_frames(frames: Iterable[Frame], total: float) -> Iterator[Frame]:
-    """``frames`` at 25 Hz as they are, each of them reported; ``total`` seconds in all."""
+    """Yield frames unchanged and report each as progress of the stage ``READING``.
+
+    Args:
+        frames: Video frames at 25 Hz.
+        total: Duration of the recording in seconds.
+    """
     for number, frame in enumerate(frames):
         report(number / FPS, total, READING)
         yield frame

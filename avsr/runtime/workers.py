@@ -1,4 +1,4 @@
-"""A map over processes, of this machine or of a Ray cluster."""
+"""A parallel ``map``: over processes of this machine, or over a Ray cluster."""
 
 import contextlib
 import multiprocessing
@@ -16,11 +16,17 @@ Map = Callable[..., Iterator[Any]]
 
 @contextlib.contextmanager
 def process_map(workers: int) -> Iterator[Map]:
-    """A ``map`` over worker processes, results in order; the built-in one for one worker."""
+    """Yield a ``map`` over worker processes that returns results in order.
+
+    Each process limits itself to its share of the cores.
+
+    Args:
+        workers: Number of processes; 1 yields the built-in ``map``.
+    """
     if workers == 1:
         yield map
         return
-    # spawned, not forked: the parent may hold threads and locks of torch or OpenCV
+    # Spawn, do not fork: the parent may hold threads and locks of torch or OpenCV.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, share_cores, (workers,)) as pool:
         try:
@@ -32,12 +38,17 @@ def process_map(workers: int) -> Iterator[Map]:
 
 @contextlib.contextmanager
 def cluster_map(address: str) -> Iterator[Map]:
-    """A ``map`` over all CPUs of the Ray cluster at ``address``, results in order.
+    """Yield a ``map`` over all CPUs of a Ray cluster that returns results in order.
 
-    ``host:port``, ``auto`` (the cluster that this machine belongs to) or ``local`` (one of this
-    machine alone). Its machines need this package and, under the same paths, the files that the
-    mapped function reads. A process that is connected already stays so. Raises
-    AvsrError without ray, or without a cluster.
+    The machines of the cluster need this package and, under the same paths, the files that the
+    mapped function reads. A process that is already connected to a cluster keeps its connection.
+
+    Args:
+        address: ``host:port``, ``auto`` (the cluster that this machine belongs to) or ``local``
+            (a cluster of this machine alone).
+
+    Raises:
+        AvsrError: If ray is not installed, no cluster answers at ``address``, or it fails later.
     """
     try:
         import ray
@@ -55,15 +66,15 @@ def cluster_map(address: str) -> Iterator[Map]:
     def run(function: Callable[..., Any], items: Iterable[Any]) -> Iterator[Any]:
         task = ray.remote(num_cpus=1, max_retries=3)(_call)
         shared = ray.put(function)
-        # Twice as many as CPUs keep them busy; more would hold results that nobody takes yet.
+        # Two tasks per CPU keep it busy; more would pile up results that nobody has taken yet.
         limit = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        waiting: deque[Any] = deque()
+        pending: deque[Any] = deque()
         for item in items:
-            waiting.append(task.remote(shared, item))
-            if len(waiting) == limit:
-                yield _result(ray, waiting.popleft())
-        while waiting:
-            yield _result(ray, waiting.popleft())
+            pending.append(task.remote(shared, item))
+            if len(pending) == limit:
+                yield _result(ray, pending.popleft())
+        while pending:
+            yield _result(ray, pending.popleft())
 
     try:
         yield run
@@ -73,12 +84,12 @@ def cluster_map(address: str) -> Iterator[Map]:
 
 
 def _check_address(address: str) -> None:
-    """Raise AvsrError unless something listens there; ray itself would try for minutes."""
+    """Raise AvsrError unless something listens there; ray itself would retry for minutes."""
     if address in ("auto", "local"):
         return
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise AvsrError(f"'{address}' is no address of a Ray cluster: HOST:PORT, auto or local")
+        raise AvsrError(f"'{address}' is no address of a Ray cluster: use HOST:PORT, auto or local")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:

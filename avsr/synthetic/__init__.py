@@ -1,4 +1,4 @@
-"""Workshop: frequent words -> speech with phone times -> talking heads -> shards and clips."""
+"""Synthetic corpora: frequent words -> speech with phone times -> talking heads -> shards."""
 
 import importlib
 from typing import Any
@@ -18,7 +18,7 @@ __all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use: scipy and the renderer are slow to load."""
+    """Import a public name on first use: scipy and the renderer load slowly and need an extra."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

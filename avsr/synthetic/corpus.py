@@ -1,12 +1,11 @@
-"""Synthetic corpus: every utterance is a function of (seed, split, language, index) alone.
+"""Write a corpus of synthetic talking heads.
 
-So neither the order nor the number of workers changes a byte, and an interrupted run goes on where
-it stopped.
+Every utterance depends on (seed, split, language, index) only. So neither the order nor the number
+of workers changes a byte, and an interrupted run can be continued.
 """
 
 import functools
 import importlib.metadata
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -17,28 +16,28 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from avsr.corpus import Record, ShardWriter, read_manifest, write_manifest
-from avsr.corpus.shards import index_path
+from avsr.corpus import Record, read_manifest, write_manifest
+from avsr.corpus.resumable import ResumableSplit, claim_output, write_json
+from avsr.corpus.shards import ShardFile, encode_sample
 from avsr.errors import CorpusError
 from avsr.languages import LANGUAGES, check_language
 from avsr.media import write_video
 from avsr.rates import SAMPLE_RATE
-from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.progress import ItemProgress
 from avsr.runtime.workers import process_map
 from avsr.synthetic.faces import draw_identity, render_frames, render_mouth
 from avsr.synthetic.text import VOCABULARY
 from avsr.synthetic.utterance import CLIP_SPLITS, Utterance, make_utterance, utterance_rng
 from avsr.synthetic.visemes import mouth_trajectory
 
-MIN_VOCABULARY = 50  # words; with fewer, texts of one split could run out
-MEAN_DURATION = 1.66  # s of an utterance, measured over 9 languages; turns hours into a number
-
-Progress = Callable[[str, int, int], None]  # part of the corpus, utterances done, in all
+MIN_VOCABULARY = 50  # words; with fewer, a split could run out of texts
+MEAN_DURATION = 1.66  # s of an utterance, measured over 9 languages; converts hours to utterances
+PLAN = "synthesize.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What defines the content of a corpus; kept in synthesize.json."""
+    """The options that determine the content of a corpus; stored in synthesize.json."""
 
     seed: int
     languages: tuple[str, ...]
@@ -53,17 +52,17 @@ class _Plan:
     shard_size: int
 
     def count(self, part: str) -> int:
-        """Number of utterances of a part; a multiple of the number of languages."""
-        each = {
+        """Return the number of utterances of a part, a multiple of the number of languages."""
+        per_language = {
             "train": self.hours * 3600 / MEAN_DURATION / len(self.languages),
             "valid": self.valid_hours * 3600 / MEAN_DURATION / len(self.languages),
             "test": self.clips,
             "valid_clips": self.valid_clips,
         }[part]
-        return round(each) * len(self.languages)
+        return round(per_language) * len(self.languages)
 
     def utterance(self, part: str, number: int) -> tuple[str, int]:
-        """Language and index within the language; the languages take turns."""
+        """Return language and index within the language of an utterance; languages alternate."""
         if part == "train" and self.shares is not None:
             turn, index = take_turns(self.shares, self.count(part))[number]
             return self.languages[turn], index
@@ -73,16 +72,24 @@ class _Plan:
 
 @functools.cache
 def take_turns(shares: tuple[float, ...], count: int) -> list[tuple[int, int]]:
-    """(language, index within it) of ``count`` utterances, spread evenly by their shares."""
-    given = [0] * len(shares)
+    """Spread utterances evenly over languages of different shares.
+
+    Args:
+        shares: Positive weight of each language.
+        count: Number of utterances.
+
+    Returns:
+        (number of the language, index within the language) of each utterance.
+    """
+    counts = [0] * len(shares)
     turns = []
     for number in range(count):
-        due = [
-            share / sum(shares) * (number + 1) - g for share, g in zip(shares, given, strict=True)
+        deficits = [
+            share / sum(shares) * (number + 1) - c for share, c in zip(shares, counts, strict=True)
         ]
-        turn = due.index(max(due))
-        turns.append((turn, given[turn]))
-        given[turn] += 1
+        language = deficits.index(max(deficits))
+        turns.append((language, counts[language]))
+        counts[language] += 1
     return turns
 
 
@@ -101,21 +108,41 @@ def synthesize(
     shares: Sequence[float] | None = None,
     shard_size: int = 500,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: ItemProgress | None = None,
 ) -> dict[str, Any]:
-    """Write a corpus of talking heads to ``out``; return what synthesize.json then holds.
+    """Write a corpus of synthetic talking heads.
 
-    ``OUT/{train,valid}/*.tar`` with manifests ``OUT/{train,valid}.jsonl``: shards of sound and,
-    for a share ``video_fraction`` of the utterances, mouth crops; about ``hours`` for training over
-    all languages and ``valid_hours`` (default: 5 % of them, half an hour at most).
-    ``OUT/clips/*.mp4`` with manifest ``OUT/test.jsonl`` (and ``OUT/valid_clips.jsonl``): ``clips``
-    whole talking heads a language (sound alone, flac, where ``video_fraction`` is 0). Words of
-    training texts are drawn by their frequency to the power of ``word_exponent``, all others by
-    their frequency; both from the ``words`` most frequent of a language. ``shares``, one number for
-    each language, unbalance the training utterances.
+    ``OUT/{train,valid}/*.tar`` with manifests ``OUT/{train,valid}.jsonl`` are shards of sound and
+    mouth crops. ``OUT/clips/*.mp4`` with manifests ``OUT/test.jsonl`` and ``OUT/valid_clips.jsonl``
+    are videos of whole heads (flac files where ``video_fraction`` is 0). An interrupted run is
+    continued by calling this again with the same arguments. More than one worker starts processes
+    that import the caller's main module: guard the call by ``if __name__ == "__main__"``.
 
-    Calling it again with the same arguments goes on after an interruption. More than one worker
-    means processes that import the caller's main module: call it under ``__main__`` then.
+    Args:
+        out: Folder to write to.
+        languages: Language codes; default: all of ``avsr.languages.LANGUAGES``.
+        hours: Hours of training data over all languages, approximately.
+        seed: A different seed gives a different corpus.
+        valid_hours: Hours of validation data; default: 5 % of ``hours``, at most half an hour.
+        clips: Test clips per language.
+        valid_clips: Validation clips per language.
+        video_fraction: Share of the utterances in shards that have mouth crops, 0 to 1.
+        word_exponent: Words of training texts are drawn by their frequency to this power (0 to 1);
+            all other texts use the plain frequency.
+        words: Size of the vocabulary: the most frequent words of each language.
+        shares: Weight of each language in the training data; default: equal.
+        shard_size: Utterances per shard.
+        workers: Number of processes.
+        progress: Called with (part of the corpus, utterances done, utterances in all).
+
+    Returns:
+        The content of ``OUT/synthesize.json``: ``options``, package ``versions``, and for each part
+        the number of ``utterances`` and the ``seconds``.
+
+    Raises:
+        CorpusError: For options out of range, or a folder that holds another corpus.
+        LanguageError: For an unknown language.
+        AvsrError: If a package of the extra ``synthetic`` is missing.
     """
     plan = _Plan(
         seed=seed,
@@ -133,32 +160,33 @@ def synthesize(
     _check(plan, workers)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out, plan)
+    # Earlier versions did not write these options.
+    defaults = {"word_exponent": 1.0, "words": VOCABULARY, "shares": None}
+    claim_output(out / PLAN, _describe(plan), section="options", defaults=defaults)
     seconds: dict[str, float] = {}
     counts: dict[str, int] = {}
     with process_map(workers) as run:
         for part in ("train", "valid", "test", "valid_clips"):
-            total = plan.count(part)
-            if not total:
+            if not plan.count(part):
                 continue
             write = _write_clips if part in CLIP_SPLITS else _write_shards
-            records = write(out, plan, part, total, run, progress or _silent)
+            records = write(out, plan, part, run, progress or _ignore)
             counts[part] = len(records)
             seconds[part] = round(sum(record.end - record.start for record in records), 3)
     shutil.rmtree(out / ".parts", ignore_errors=True)
-    summary = {**_description(plan), "utterances": counts, "seconds": seconds}
-    _write_json(out / "synthesize.json", summary)
+    summary = {**_describe(plan), "utterances": counts, "seconds": seconds}
+    write_json(out / PLAN, summary)
     return summary
 
 
 def _mouth(utterance: Utterance, rng: np.random.Generator) -> np.ndarray:
-    """Mouth crops (T, 96, 96) uint8 of a talking head."""
+    """Render the mouth crops (T, 96, 96) uint8 of an utterance."""
     identity = draw_identity(utterance.split, rng)
     return render_mouth(identity, _trajectory(utterance, rng), rng)
 
 
 def _frames(utterance: Utterance, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Pictures (H, W, 3) uint8 of a talking head."""
+    """Render the frames (H, W, 3) uint8 of an utterance."""
     identity = draw_identity(utterance.split, rng)
     return render_frames(identity, _trajectory(utterance, rng), rng)
 
@@ -189,71 +217,51 @@ def _record(utterance: Utterance, media: str) -> Record:
     )
 
 
-Run = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
+RunMap = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 
 
 def _write_shards(
-    out: Path, plan: _Plan, part: str, total: int, run: Run, progress: Progress
+    out: Path, plan: _Plan, part: str, run: RunMap, progress: ItemProgress
 ) -> list[Record]:
-    manifest = out / f"{part}.jsonl"
-    if manifest.exists():
-        return read_manifest(manifest)
-    shards = range(-(-total // plan.shard_size))
-    parts = [_part_manifest(out, part, shard) for shard in shards]
-    missing = [shard for shard in shards if not parts[shard].exists()]
-    done = total - sum(len(_numbers(plan, total, shard)) for shard in missing)
+    """Write the missing shards of a part in parallel and return the records of all."""
+    shards = ResumableSplit(out, part, plan.count(part), plan.shard_size)
+    if shards.is_finished:
+        return read_manifest(shards.manifest)
+    missing = [shard for shard in shards.shards if not shards.has_shard(shard)]
+    total = shards.num_utterances
+    done = total - sum(len(shards.indices(shard)) for shard in missing)
     progress(part, done, total)
-    for count in run(functools.partial(_write_shard, out, plan, part, total), missing):
+    for count in run(functools.partial(_write_shard, shards, plan), missing):
         done += count
         progress(part, done, total)
-    records = [record for path in parts for record in read_manifest(path)]
-    write_manifest(manifest, records)
-    return records
+    return shards.finish()
 
 
-def _numbers(plan: _Plan, total: int, shard: int) -> range:
-    return range(shard * plan.shard_size, min(total, (shard + 1) * plan.shard_size))
-
-
-def _part_manifest(out: Path, part: str, shard: int) -> Path:
-    return out / ".parts" / part / f"{shard:06d}.jsonl"
-
-
-def _write_shard(out: Path, plan: _Plan, part: str, total: int, shard: int) -> int:
-    """Write one shard aside, then move it in place; its manifest says that it is complete."""
-    final = out / part / f"{shard:06d}.tar"
-    aside = out / ".parts" / f"{part}-{shard:06d}"
-    shutil.rmtree(aside, ignore_errors=True)
-    numbers = _numbers(plan, total, shard)
-    media = f"{part}/{final.name}"
-    records = []
-    with ShardWriter(aside, part, shard_size=len(numbers)) as writer:
-        for number in numbers:
+def _write_shard(shards: ResumableSplit, plan: _Plan, shard: int) -> int:
+    """Write one shard and return the number of its utterances."""
+    part, media = shards.name, shards.media(shard)
+    exponent = plan.word_exponent if part == "train" else 1.0
+    with ShardFile(shards.shard_path(shard)) as tar:
+        for number in shards.indices(shard):
             language, index = plan.utterance(part, number)
-            exponent = plan.word_exponent if part == "train" else 1.0
             utterance = make_utterance(plan.seed, part, language, index, exponent, plan.words)
-            picture = utterance_rng(plan.seed, part, language, index, "picture")
-            seen = picture.random() < plan.video_fraction
-            record = _record(utterance, media)
-            writer.write(record, utterance.waveform, _mouth(utterance, picture) if seen else None)
-            records.append(record)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(index_path(aside / part / "000000.tar"), index_path(final))
-    os.replace(aside / part / "000000.tar", final)
-    path = _part_manifest(out, part, shard)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_manifest(path, records)
-    shutil.rmtree(aside)
-    return len(records)
+            rng = utterance_rng(plan.seed, part, language, index, "picture")
+            has_video = rng.random() < plan.video_fraction
+            mouth = _mouth(utterance, rng) if has_video else None
+            tar.write(encode_sample(_record(utterance, media), utterance.waveform, mouth))
+    shards.finish_shard(shard, tar.records)
+    return len(tar.records)
 
 
 def _write_clips(
-    out: Path, plan: _Plan, part: str, total: int, run: Run, progress: Progress
+    out: Path, plan: _Plan, part: str, run: RunMap, progress: ItemProgress
 ) -> list[Record]:
+    """Write the missing clips of a part in parallel and return the records of all."""
     manifest = out / f"{part}.jsonl"
     if manifest.exists():
         return read_manifest(manifest)
     (out / "clips").mkdir(exist_ok=True)
+    total = plan.count(part)
     records: list[Record] = []
     for record in run(functools.partial(_write_clip, out, plan, part), range(total)):
         records.append(record)
@@ -263,23 +271,24 @@ def _write_clips(
 
 
 def _write_clip(out: Path, plan: _Plan, part: str, number: int) -> Record:
-    """Write one clip unless it is there, and describe it."""
+    """Write one clip unless it exists, and return its record."""
     language, index = plan.utterance(part, number)
     utterance = make_utterance(plan.seed, part, language, index, words=plan.words)
     suffix = ".mp4" if plan.video_fraction > 0 else ".flac"
     path = out / "clips" / (utterance.utterance_id + suffix)
     if not path.exists():
         if suffix == ".mp4":
-            picture = utterance_rng(plan.seed, part, language, index, "picture")
-            write_video(path, _frames(utterance, picture), waveform=utterance.waveform)
+            rng = utterance_rng(plan.seed, part, language, index, "picture")
+            write_video(path, _frames(utterance, rng), waveform=utterance.waveform)
         else:
-            aside = path.with_suffix(".part")
-            soundfile.write(aside, utterance.waveform, SAMPLE_RATE, "PCM_16", format="FLAC")
-            os.replace(aside, path)
+            temporary = path.with_suffix(".part")
+            soundfile.write(temporary, utterance.waveform, SAMPLE_RATE, "PCM_16", format="FLAC")
+            os.replace(temporary, path)
     return _record(utterance, f"clips/{path.name}")
 
 
 def _check(plan: _Plan, workers: int) -> None:
+    """Raise CorpusError that lists all options out of range."""
     problems = []
     if not plan.languages:
         problems.append("no language given")
@@ -303,27 +312,8 @@ def _check(plan: _Plan, workers: int) -> None:
         raise CorpusError(f"cannot synthesize: {'; '.join(problems)}")
 
 
-def _claim(out: Path, plan: _Plan) -> None:
-    """Note what is being made in ``out``; refuse to mix it with another corpus."""
-    path = out / "synthesize.json"
-    if not path.exists():
-        _write_json(path, _description(plan))
-        return
-    try:
-        found = json.loads(path.read_text())["options"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise CorpusError(f"{path} is broken: delete it or choose another folder") from error
-    wanted = _description(plan)["options"]
-    # What earlier versions did not write:
-    found = {"word_exponent": 1.0, "words": VOCABULARY, "shares": None, **found}
-    other = [name for name, value in wanted.items() if found.get(name) != value]
-    if other:
-        raise CorpusError(
-            f"{out} holds a corpus with other options ({', '.join(other)}): choose another folder"
-        )
-
-
-def _description(plan: _Plan) -> dict[str, Any]:
+def _describe(plan: _Plan) -> dict[str, Any]:
+    """Return the options of a corpus and the versions of the packages that shape it."""
     packages = ("espeakng-loader", "wordfreq", "num2words", "numpy", "scipy")
     options = asdict(plan) | {"languages": list(plan.languages)}
     if plan.shares is not None:
@@ -332,9 +322,5 @@ def _description(plan: _Plan) -> dict[str, Any]:
     return {"options": options, "versions": versions}
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    replace_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def _silent(part: str, done: int, total: int) -> None:
-    """No progress is shown."""
+def _ignore(part: str, done: int, total: int) -> None:
+    """Show no progress."""

@@ -1,4 +1,4 @@
-"""Mouth crops of talking faces, drawn straight in the geometry of the crop (``avsr.face``)."""
+"""Render mouth crops of synthetic faces directly in the geometry of ``avsr.face`` crops."""
 
 from functools import lru_cache
 
@@ -24,22 +24,22 @@ from avsr.synthetic.portrait import Grid, blurred, sample
 
 Floats = NDArray[np.float32]
 
-# What the mesh of ``avsr.face`` makes of the heads of ``heads.render_frames`` (measured): the mouth
-# comes out smaller than on the canvas, the crop sits higher and follows the jaw further.
+# How ``avsr.face`` crops heads of ``heads.render_frames`` (measured): compared with the canvas, the
+# mouth is smaller, the crop is higher and follows the jaw further.
 MESH_SCALE = 0.955
 MESH_SHIFT = -1.0  # canvas px
 MESH_FOLLOW = 1.2
 
-CHUNK = 16  # frames drawn together: large enough for numpy, small enough for the cache
+CHUNK = 16  # frames rendered at a time: large enough for numpy, small enough for the CPU cache
 
-# The part of the canvas that a crop can reach, with room for the face's own movements.
+# The part of the canvas that a crop can show, with a margin for the deformation of the face.
 _MOUTH_GRID = Grid(74.0, 96.0, 112, 112)
 _TEXTURE = Grid(40.0, 60.0, 180, 204)
 
 
 @lru_cache(maxsize=512)
 def _mouth_texture(identity: Identity) -> Floats:
-    """Grey skin of an identity over ``_TEXTURE``, float32 (204, 180)."""
+    """Return the grey skin of an identity over ``_TEXTURE``, (204, 180) float32."""
     skin = draw_skin(identity, _TEXTURE)
     person = skin[..., 3]
     background = float(np.array(identity.background, np.float32) @ GREY)
@@ -49,7 +49,16 @@ def _mouth_texture(identity: Identity) -> Floats:
 def render_mouth(
     identity: Identity, trajectory: NDArray[np.floating], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Mouth crops (T, 96, 96) uint8 grey of ``identity`` moving along ``trajectory`` (T, P)."""
+    """Render mouth crops of a talking face.
+
+    Args:
+        identity: The face.
+        trajectory: Articulation parameters (T, P) of ``visemes.PARAMETERS`` at 25 Hz.
+        rng: Varies crop position, light, blur and noise.
+
+    Returns:
+        (T, 96, 96) uint8 grey.
+    """
     num = len(trajectory)
     texture = _mouth_texture(identity)
     build = identity.build
@@ -57,7 +66,7 @@ def render_mouth(
     placement = _crop_placement(shape, build, rng)
     light = draw_light(num, rng)
     ramp = np.linspace(-1, 1, MOUTH_SIZE, dtype=np.float32)
-    # A crop from a video was scaled (its noise averaged) and compressed.
+    # Crops of real videos are scaled and compressed, which averages out part of the noise.
     noise = identity.noise * rng.uniform(0.2, 1.0)
     blur = max(0.0, rng.normal(0.5, 0.3))
     if blur > 0.3:
@@ -101,24 +110,24 @@ def render_mouth(
 def _crop_placement(
     shape: MouthShape, build: MouthBuild, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Matrices (T, 2, 3) from crop pixels to pixels of ``_MOUTH_GRID``.
+    """Return matrices (T, 2, 3) from crop pixels to pixels of ``_MOUTH_GRID``.
 
-    The crop follows the mean of the mouth's landmarks in whole pixels. Left over are the errors of
-    the landmarks and what the smoothed transform lags behind the head.
+    The crop follows the mean of the lip landmarks in whole pixels. Random offsets stand for errors
+    of the landmarks and the lag of the smoothed transform behind the head.
     """
     num = len(shape)
     jitter = smooth_noise(num, 12, 6, rng)
     fixed = rng.standard_normal(6)
     angle = 0.010 * jitter[:, 0] + 0.02 * fixed[0]
     scale = MESH_SCALE + 0.008 * jitter[:, 1] + 0.025 * fixed[1]
-    aspect = 1 + 0.008 * jitter[:, 2] + 0.02 * fixed[2]  # turning and nodding foreshorten
+    aspect = 1 + 0.008 * jitter[:, 2] + 0.02 * fixed[2]  # foreshortening by turning and nodding
     wobble = rng.standard_normal((num, 2)) * 0.25
     lips = lip_mean(shape, build)
     lips = lips + (lips - build.y) * (MESH_FOLLOW - 1 + 0.1 * fixed[3])
     middle = np.column_stack([np.full(num, portrait.MOUTH_X), lips + MESH_SHIFT])
-    followed = middle + wobble + 0.4 * jitter[:, 3:5] + fixed[4:6] * [0.6, 1.5]
+    target = middle + wobble + 0.4 * jitter[:, 3:5] + fixed[4:6] * [0.6, 1.5]
     subpixel = 0.5 * (rng.random(2) - 0.5) + 0.3 * jitter[:, 4:6]
-    centre = np.round(followed) + subpixel
+    centre = np.round(target) + subpixel
     half = MOUTH_SIZE // 2
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
     matrix = np.empty((num, 2, 3))

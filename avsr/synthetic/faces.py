@@ -1,4 +1,4 @@
-"""Talking faces: who (identities), as mouth crops for training, as whole heads for clips.
+"""Synthetic talking faces: identities, rendered as mouth crops (training) or whole heads (clips).
 
 The same identity, trajectory and random state give the same bytes.
 """

@@ -1,4 +1,4 @@
-"""Frames of a whole talking head before a background."""
+"""Render frames of a whole talking head in front of a background."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ from avsr.synthetic.portrait import Grid, sample
 
 Floats = NDArray[np.float32]
 
-VIEW_HEIGHT = 310.0  # canvas px from top to bottom of a frame of middling zoom
+VIEW_HEIGHT = 310.0  # canvas px from top to bottom of a frame at average zoom
 VIEW_MIDDLE = (129.0, 122.0)  # canvas position in the middle of the frame
 NECK = (129.0, 195.0)  # canvas position around which the head turns
-STEP = 8  # px of a frame between computed positions; between them they are interpolated
+STEP = 8  # frame px between computed positions; positions between them are interpolated
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """What stays the same in all frames of a clip."""
+    """What is the same in all frames of a clip."""
 
     person: Floats  # (H, W, 4) RGB and cover over ``grid``, mouth closed as in the photograph
     grid: Grid
@@ -48,7 +48,17 @@ def render_frames(
     rng: np.random.Generator,
     size: tuple[int, int] = (320, 320),
 ) -> Iterator[NDArray[np.uint8]]:
-    """Frames (H, W, 3) uint8 RGB of the whole head at 25 fps; ``size`` is (width, height) in px."""
+    """Render a talking head.
+
+    Args:
+        identity: The face.
+        trajectory: Articulation parameters (T, P) of ``visemes.PARAMETERS`` at 25 Hz.
+        rng: Varies background, zoom, head movements, blinks, light and noise.
+        size: (width, height) of the frames in px.
+
+    Yields:
+        T frames (H, W, 3) uint8 RGB.
+    """
     num = len(trajectory)
     stage = _set_stage(identity, rng, size)
     poses, light = draw_poses(num, rng), draw_light(num, rng)
@@ -83,11 +93,12 @@ def render_frames(
             frame *= gain[..., None].astype(np.float32)
             i, j = rng.integers(0, 64, 2)
             frame += light.bias[t] + bank[i : i + height, j : j + width]
-            picture = frame.clip(0, 255).astype(np.uint8)
-            yield np.ascontiguousarray(picture[:, ::-1]) if identity.flipped else picture
+            pixels = frame.clip(0, 255).astype(np.uint8)
+            yield np.ascontiguousarray(pixels[:, ::-1]) if identity.flipped else pixels
 
 
 def _set_stage(identity: Identity, rng: np.random.Generator, size: tuple[int, int]) -> _Stage:
+    """Draw what is the same in all frames: zoom, framing, skin and background."""
     width, height = size
     zoom = min(width, height) / VIEW_HEIGHT * float(rng.uniform(0.88, 1.12))
     scale = 1.0 if zoom <= 1.15 else 2.0
@@ -109,7 +120,7 @@ def _set_stage(identity: Identity, rng: np.random.Generator, size: tuple[int, in
 
 
 def _draw_background(identity: Identity, rng: np.random.Generator, size: tuple[int, int]) -> Floats:
-    """Soft clouds around the identity's background colour, (h, w, 3) float32."""
+    """Draw soft clouds around the background colour of an identity, (h, w, 3) float32."""
     color = np.array(identity.background, np.float32)
     clouds = np.zeros((size[1], size[0], 3), np.float32)
     for cells, strength in ((3, 22.0), (9, 8.0)):
@@ -120,7 +131,7 @@ def _draw_background(identity: Identity, rng: np.random.Generator, size: tuple[i
 
 
 def _place(person: Floats, stage: _Stage, poses: Poses, t: int) -> Floats:
-    """The person in the pose of frame ``t`` before the background, (h, w, 3) float32."""
+    """Compose the person in the pose of frame ``t`` with the background, (h, w, 3) float32."""
     height, width = stage.background.shape[:2]
     x = np.arange(0, width + STEP, STEP, dtype=np.float32)[None]
     y = np.arange(0, height + STEP, STEP, dtype=np.float32)[:, None]
@@ -132,7 +143,7 @@ def _place(person: Floats, stage: _Stage, poses: Poses, t: int) -> Floats:
     follow = 1 - 0.8 * np.clip((y - 205) / 110, 0, 1)
     from_x = x + follow * (cos * dx + sin * dy + NECK[0] - x)
     from_y = y + follow * (cos * dy - sin * dx + NECK[1] - y)
-    # The middle of the face is nearer: it moves more when the head turns.
+    # The middle of the face is closer to the camera and moves more when the head turns.
     bulge = 1 - ((from_x - portrait.MOUTH_X) / 85) ** 2 - ((from_y - 120) / 120) ** 2
     bulge = np.clip(bulge, 0, 1)
     coarse = np.dstack([from_x - poses.yaw[t] * bulge, from_y - poses.pitch[t] * bulge])
@@ -151,7 +162,7 @@ def _place(person: Floats, stage: _Stage, poses: Poses, t: int) -> Floats:
 
 
 def _close_eyes(person: Floats, stage: _Stage, closed: float) -> None:
-    """Pull the upper lids down by the share ``closed`` of the eye's height (in place)."""
+    """Lower the upper lids by the share ``closed`` of the height of the eye (in place)."""
     if closed < 0.02:
         return
     for upper, lower in zip(portrait.UPPER_LIDS, portrait.LOWER_LIDS, strict=True):

@@ -1,4 +1,4 @@
-"""Identities: faces derived from one portrait, drawn by name, and how their skin looks."""
+"""Identities: faces derived from one portrait by name, and their skin textures."""
 
 import hashlib
 import re
@@ -25,11 +25,11 @@ HEAD_GRID = Grid(-70, -60, 800, 800, 2.0)  # the head on the canvas, two pixels 
 
 @dataclass(frozen=True)
 class Identity:
-    """A face derived from the portrait; ``make_identity`` draws one by name."""
+    """A face derived from the portrait; ``make_identity`` makes one by name."""
 
     name: str
     split: str
-    seed: int  # of everything that is drawn once per face: spots, stubble
+    seed: int  # of the random textures of the face: spots, stubble
     build: MouthBuild
     flipped: bool
     jaw_width: float  # factor - 1 on the width of the lower face
@@ -38,7 +38,7 @@ class Identity:
     skin: Color  # factors on R, G, B
     gamma: float
     contrast: float
-    light_x: float  # brightness gained across the face
+    light_x: float  # change of brightness across the face
     light_y: float
     stubble: float
     spots: float
@@ -50,25 +50,40 @@ class Identity:
 
 
 def identity_names(split: str) -> tuple[str, ...]:
-    """All names of a split: "train-000" and so on."""
+    """Return all identity names of a split, such as "train-000"; raise CorpusError for no split."""
     if split not in SPLIT_SIZES:
         raise CorpusError(f"unknown split '{split}': use one of {', '.join(SPLIT_SIZES)}")
     return tuple(f"{split}-{n:03d}" for n in range(SPLIT_SIZES[split]))
 
 
 def draw_identity(split: str, rng: np.random.Generator) -> Identity:
-    """One of the identities of ``split``."""
+    """Draw an identity of a split at random.
+
+    Args:
+        split: train, valid or test; the splits share no identity.
+        rng: Used for one draw.
+
+    Raises:
+        CorpusError: For an unknown split.
+    """
     names = identity_names(split)
     return make_identity(names[rng.integers(len(names))])
 
 
 @lru_cache(maxsize=1024)
 def make_identity(name: str) -> Identity:
-    """The face called ``name``, such as "train-017": the same name is always the same face."""
+    """Make the face of a name; the same name always gives the same face.
+
+    Args:
+        name: One of ``identity_names``, such as "train-017".
+
+    Raises:
+        CorpusError: For an unknown name.
+    """
     match = re.fullmatch(r"(\w+)-(\d+)", name)
     if not match or match[1] not in SPLIT_SIZES or int(match[2]) >= SPLIT_SIZES[match[1]]:
-        known = ", ".join(f"{s}-000 to {s}-{n - 1:03d}" for s, n in SPLIT_SIZES.items())
-        raise CorpusError(f"unknown identity '{name}': names run from {known}")
+        ranges = ", ".join(f"{s}-000 to {s}-{n - 1:03d}" for s, n in SPLIT_SIZES.items())
+        raise CorpusError(f"unknown identity '{name}': names run from {ranges}")
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     rng = np.random.default_rng(seed)
 
@@ -117,9 +132,14 @@ def make_identity(name: str) -> Identity:
 
 
 def draw_skin(identity: Identity, grid: Grid) -> Floats:
-    """The portrait over ``grid`` with the shape and the colours of an identity.
+    """Draw the portrait with the shape and colours of an identity.
 
-    Returns (H, W, 4): RGB 0-255 and the cover of the person 0-1.
+    Args:
+        identity: The face.
+        grid: Raster over the canvas.
+
+    Returns:
+        (H, W, 4) float32: RGB 0-255 and the cover of the person 0-1.
     """
     base = portrait.canvas_photograph(HEAD_GRID)
     x, y = np.meshgrid(grid.x, grid.y)
@@ -157,7 +177,7 @@ def draw_skin(identity: Identity, grid: Grid) -> Floats:
 
 
 def _face_mask(x: Floats, y: Floats) -> Floats:
-    """1 on face and neck, 0 on hair and clothes, soft edges."""
+    """Return 1 on face and neck, 0 on hair and clothes, with soft edges."""
     oval = portrait.region_mask(portrait.FACE_OVAL, HEAD_GRID, 2.5)
     neck_y = np.clip((HEAD_GRID.y - 165) / 10, 0, 1) * np.clip((225 - HEAD_GRID.y) / 10, 0, 1)
     neck_x = np.clip((50 - np.abs(HEAD_GRID.x - portrait.MOUTH_X)) / 5, 0, 1)
@@ -167,12 +187,12 @@ def _face_mask(x: Floats, y: Floats) -> Floats:
 
 @cache
 def person_mask() -> Floats:
-    """1 on the person, 0 on the background, over ``HEAD_GRID``."""
+    """Return 1 on the person, 0 on the background, over ``HEAD_GRID``."""
     return portrait.region_mask(portrait.PERSON, HEAD_GRID, 1.2)
 
 
 def _lip_mask(x: Floats, y: Floats) -> Floats:
-    """1 on the photographed lips, 0 elsewhere, soft edges."""
+    """Return 1 on the photographed lips, 0 elsewhere, with soft edges."""
     u = (x - portrait.MOUTH_X) / portrait.MOUTH_HALF
     top, bottom = (np.interp(u, portrait.CURVE_U, portrait.LIP_CURVES[i]) for i in (0, 3))
     mask = np.clip((y - top) / 1.5, 0, 1) * np.clip((bottom - y) / 2.0, 0, 1)

@@ -1,4 +1,4 @@
-"""How a head moves while it talks: slow wandering, turning and nodding, blinks, the light."""
+"""Random motion of a talking head (drift, turning, nodding, blinks) and of the light."""
 
 from dataclasses import dataclass
 
@@ -9,50 +9,50 @@ from avsr.rates import FPS
 
 Floats = NDArray[np.float32]
 
-BLINK = (0.35, 0.9, 1.0, 0.75, 0.4, 0.15)  # closed share of the eye over six frames
+BLINK = (0.35, 0.9, 1.0, 0.75, 0.4, 0.15)  # share of the eye that is closed, over six frames
 BLINK_EVERY = 3.0  # s, mean time between blinks
 
 
 def smooth_noise(num: int, width: int, columns: int, rng: np.random.Generator) -> Floats:
-    """Random curves (num, columns) of about unit size that change over ``width`` frames."""
+    """Return random curves (num, columns) of about unit size that vary over ``width`` frames."""
     knots = rng.standard_normal((num // width + 3, columns))
-    at = np.arange(num) / width + rng.random()
-    left = at.astype(int)
-    f = (at - left)[:, None]
+    positions = np.arange(num) / width + rng.random()
+    left = positions.astype(int)
+    f = (positions - left)[:, None]
     f = f * f * (3 - 2 * f)
     return (knots[left] * (1 - f) + knots[left + 1] * f).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Poses:
-    """Place of the head per frame, every field (T,)."""
+    """Pose of the head per frame, every field (T,)."""
 
     x: Floats  # shift, canvas px
     y: Floats
-    angle: Floats  # radians, clockwise in the picture
+    angle: Floats  # radians, clockwise in the frame
     scale: Floats
     yaw: Floats  # shift of the middle of the face against its edge, canvas px
     pitch: Floats
 
 
 def draw_poses(num: int, rng: np.random.Generator) -> Poses:
-    """A head that wanders around a place of its own."""
+    """Draw poses that drift around a random pose."""
     fixed = rng.standard_normal(3)
     slow = smooth_noise(num, 30, 6, rng)
     quick = smooth_noise(num, 12, 6, rng)
-    moved = 0.8 * slow + 0.3 * quick
+    drift = 0.8 * slow + 0.3 * quick
     return Poses(
-        x=4.0 * moved[:, 0],
-        y=3.0 * moved[:, 1],
-        angle=0.03 * moved[:, 2] + 0.03 * np.float32(fixed[0]),
-        scale=1 + 0.012 * moved[:, 3],
-        yaw=1.6 * moved[:, 4] + np.float32(1.5 * fixed[1]),
-        pitch=1.2 * moved[:, 5] + np.float32(fixed[2]),
+        x=4.0 * drift[:, 0],
+        y=3.0 * drift[:, 1],
+        angle=0.03 * drift[:, 2] + 0.03 * np.float32(fixed[0]),
+        scale=1 + 0.012 * drift[:, 3],
+        yaw=1.6 * drift[:, 4] + np.float32(1.5 * fixed[1]),
+        pitch=1.2 * drift[:, 5] + np.float32(fixed[2]),
     )
 
 
 def draw_blinks(num: int, rng: np.random.Generator) -> Floats:
-    """Closed share of the eyes (T,), 0 open .. 1 closed."""
+    """Draw blinks: share of the eyes that is closed (T,), 0 open .. 1 closed."""
     closed = np.zeros(num + len(BLINK), np.float32)
     frame = int(rng.exponential(BLINK_EVERY) * FPS)
     while frame < num:
@@ -72,7 +72,7 @@ class Light:
 
 
 def draw_light(num: int, rng: np.random.Generator) -> Light:
-    """Exposure of a clip: mostly constant, drifting a little."""
+    """Draw the exposure of a clip: nearly constant, drifting a little."""
     drift = smooth_noise(num, 25, 4, rng)
     fixed = rng.standard_normal(4)
     return Light(

@@ -1,7 +1,7 @@
-"""The photograph behind every synthetic face, brought to the canvas of the mean face.
+"""The photograph from which all synthetic faces derive, aligned to the canvas of the mean face.
 
-It is the public-domain portrait of an astronaut (NASA) that scikit-image carries in its wheel. The
-positions below were read off once with mediapipe's face mesh, so drawing needs no detector.
+It is the public-domain portrait of an astronaut (NASA) that scikit-image ships in its wheel. The
+positions below were measured once with mediapipe's face mesh, so rendering needs no detector.
 Pixel centres are at whole numbers; "canvas" is the 256x256 square of ``avsr.face.geometry``.
 """
 
@@ -30,14 +30,16 @@ class Grid:
 
     @property
     def x(self) -> Floats:
+        """Canvas x of the columns, (width,)."""
         return (self.left + np.arange(self.width) / self.scale).astype(np.float32)
 
     @property
     def y(self) -> Floats:
+        """Canvas y of the rows, (height,)."""
         return (self.top + np.arange(self.height) / self.scale).astype(np.float32)
 
     def window(self, left: float, top: float, right: float, bottom: float) -> "Grid":
-        """The part within these canvas positions, cut to the raster."""
+        """Return the part of the raster between these canvas positions."""
         j = max(0, int(np.ceil((left - self.left) * self.scale)))
         i = max(0, int(np.ceil((top - self.top) * self.scale)))
         j_end = min(self.width, int((right - self.left) * self.scale) + 1)
@@ -46,7 +48,7 @@ class Grid:
         return Grid(*corner, j_end - j, i_end - i, self.scale)
 
     def slices(self, part: "Grid") -> tuple[slice, slice]:
-        """Rows and columns of ``part`` (from ``window``) in this raster."""
+        """Return the rows and columns of ``part`` (from ``window``) in this raster."""
         i = round((part.top - self.top) * self.scale)
         j = round((part.left - self.left) * self.scale)
         return slice(i, i + part.height), slice(j, j + part.width)
@@ -118,7 +120,7 @@ TO_CANVAS = estimate_similarity(STABLE_POINTS, MEAN_FACE)  # (2, 3), 1.3 canvas 
 
 
 def to_canvas(points: object) -> NDArray[np.float64]:
-    """Photograph positions (N, 2) -> canvas positions (N, 2)."""
+    """Convert positions in the photograph (N, 2) to canvas positions (N, 2)."""
     return np.asarray(points, np.float64) @ TO_CANVAS[:, :2].T + TO_CANVAS[:, 2]
 
 
@@ -129,7 +131,7 @@ CHIN_Y = float(to_canvas([CHIN])[0, 1])
 
 
 def _curve(points: object, shift: float) -> NDArray[np.float64]:
-    """A lip line as canvas y over CURVE_U, running into the corners of the mouth."""
+    """Return a lip line as canvas y over CURVE_U that ends in the corners of the mouth."""
     line = to_canvas(points)
     u = np.concatenate([[-1], (line[:, 0] - MOUTH_X) / MOUTH_HALF, [1]])
     y = np.concatenate([[_CORNERS[0, 1]], line[:, 1] + shift, [_CORNERS[1, 1]]])
@@ -138,8 +140,8 @@ def _curve(points: object, shift: float) -> NDArray[np.float64]:
 
 
 CURVE_U = np.linspace(-1.0, 1.0, 129)  # across the mouth, -1 and 1 are its corners
-# Outer upper, inner upper, inner lower, outer lower line (4, 129), canvas y. The inner ones are
-# moved into the lips by a little: the photographed smile has teeth at the very edge.
+# Outer upper, inner upper, inner lower, outer lower line (4, 129), canvas y. The inner lines are
+# shifted slightly into the lips, because teeth reach the edge of the photographed smile.
 LIP_CURVES = np.stack(
     [
         _curve(OUTER_UPPER, 0.0),
@@ -152,7 +154,7 @@ LIP_CURVES = np.stack(
 
 @cache
 def photograph() -> NDArray[np.uint8]:
-    """The portrait (512, 512, 3), uint8 RGB."""
+    """Load the portrait (512, 512, 3) uint8 RGB; raise AvsrError without scikit-image."""
     try:
         from skimage.data import astronaut
     except ImportError as error:
@@ -164,9 +166,9 @@ def photograph() -> NDArray[np.uint8]:
 
 @cache
 def canvas_photograph(grid: Grid) -> Floats:
-    """The photograph over ``grid``, (H, W, 3) float32 0-255, its mouth filled with lip colours."""
+    """Return the photograph over ``grid`` with a closed mouth, (H, W, 3) float32 0-255."""
     zoom = np.array([[1 / grid.scale, 0, grid.left], [0, 1 / grid.scale, grid.top]])
-    # Lanczos over a photograph that is enlarged 1.3 to 3 times keeps it smooth without blocks.
+    # The photograph is enlarged 1.3 to 3 times; Lanczos avoids blocks.
     drawn = cv2.warpAffine(
         photograph().astype(np.float32),
         compose(invert(TO_CANVAS), zoom),
@@ -179,13 +181,13 @@ def canvas_photograph(grid: Grid) -> Floats:
     return drawn
 
 
-def blurred(picture: Floats, sigma: float) -> Floats:
-    """Gaussian blur by ``sigma`` pixels."""
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.float32)
+def blurred(image: Floats, sigma: float) -> Floats:
+    """Apply a Gaussian blur of ``sigma`` pixels."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
 
 
 def _outline_mask(outline: NDArray[np.float64], grid: Grid) -> Floats:
-    """1 inside of an outline (N, 2) on the canvas, 0 outside."""
+    """Return 1 inside of an outline (N, 2) on the canvas, 0 outside."""
     points = np.round((outline - [grid.left, grid.top]) * grid.scale * 16).astype(np.int32)
     mask = np.zeros((grid.height, grid.width), np.uint8)
     cv2.fillPoly(mask, [points], (255,), cv2.LINE_AA, 4)
@@ -193,26 +195,26 @@ def _outline_mask(outline: NDArray[np.float64], grid: Grid) -> Floats:
 
 
 def region_mask(outline: object, grid: Grid, soft: float) -> Floats:
-    """1 inside of an outline of the photograph, 0 outside; edges blurred by ``soft`` canvas px."""
+    """Return 1 inside of an outline of the photograph, 0 outside, blurred by ``soft`` canvas px."""
     mask = _outline_mask(to_canvas(outline), grid)
     return blurred(mask, soft * grid.scale)
 
 
-def _fill_mouth(picture: Floats, grid: Grid) -> Floats:
-    """Replace teeth and the dark corners between the lips by the colours of the lips around."""
+def _fill_mouth(image: Floats, grid: Grid) -> Floats:
+    """Replace teeth and dark corners between the lips by colours of the surrounding lips."""
     upper, lower = LIP_CURVES[1], LIP_CURVES[2]
     x = MOUTH_X + CURVE_U * MOUTH_HALF * 1.03
-    # The corners of the smile cast a dark line past the landmarks.
+    # The corners of the smile have a dark line that extends past the landmarks.
     low = np.where(np.abs(CURVE_U) > 0.8, lower + 1.0, lower)
     high = np.where(np.abs(CURVE_U) > 0.9, upper - 1.2, upper)
     mouth = np.concatenate([np.column_stack([x, high]), np.column_stack([x, low])[::-1]])
     mask = _outline_mask(mouth, grid)
     filled = cv2.inpaint(
-        picture.astype(np.uint8), (mask > 0).astype(np.uint8), 4 * grid.scale, cv2.INPAINT_TELEA
+        image.astype(np.uint8), (mask > 0).astype(np.uint8), 4 * grid.scale, cv2.INPAINT_TELEA
     ).astype(np.float32)
     soft = cv2.GaussianBlur(mask, (0, 0), 0.5 * grid.scale)[..., None]
-    picture = picture + (filled - picture) * soft
-    # Highlights on the lips would be drawn out to streaks by round lips.
+    image = image + (filled - image) * soft
+    # Rounding the lips would stretch highlights on them to streaks.
     lips = np.concatenate(
         [
             np.column_stack([x, LIP_CURVES[0]])[8:-8],
@@ -220,12 +222,22 @@ def _fill_mouth(picture: Floats, grid: Grid) -> Floats:
         ]
     )
     soft = cv2.GaussianBlur(_outline_mask(lips, grid), (0, 0), 1.0 * grid.scale)[..., None]
-    smooth = cv2.GaussianBlur(picture, (0, 0), 4.0 * grid.scale, None, 1.2 * grid.scale)
-    return picture + (smooth - picture) * soft
+    smooth = cv2.GaussianBlur(image, (0, 0), 4.0 * grid.scale, None, 1.2 * grid.scale)
+    return image + (smooth - image) * soft
 
 
 def sample(texture: Floats, grid: Grid, x: Floats, y: Floats) -> Floats:
-    """``texture`` (H, W[, C]) over ``grid`` at canvas positions x, y (h, w), bilinear."""
+    """Sample a texture bilinearly at canvas positions.
+
+    Args:
+        texture: (H, W) or (H, W, C) over ``grid``.
+        grid: Raster of the texture.
+        x: Canvas x of the samples, (h, w).
+        y: Canvas y of the samples, (h, w).
+
+    Returns:
+        (h, w) or (h, w, C) float32.
+    """
     x, y = x - np.float32(grid.left), y - np.float32(grid.top)
     if grid.scale != 1:
         x *= np.float32(grid.scale)

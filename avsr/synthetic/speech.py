@@ -1,9 +1,9 @@
-"""Speech from espeak-ng 1.52 with the times of its phones and words.
+"""Speech synthesis by espeak-ng 1.52, with the times of phones and words.
 
 espeak-ng is a C library whose global state (flutter, wave phases, noise) carries over from one
-text to the next. Every call therefore loads the library anew and unloads it afterwards, which
-costs 0.6 ms and makes the samples a function of the arguments alone. A lock allows one instance
-per process at a time.
+text to the next. So every call loads the library anew and unloads it afterwards, which costs
+0.6 ms and makes the samples depend on the arguments only. A lock allows one instance per process
+at a time.
 """
 
 import _ctypes
@@ -29,11 +29,11 @@ ESPEAK_RATE = 22_050  # Hz, of every espeak-ng voice without MBROLA
 RESAMPLE_UP = 320  # 22,050 Hz * 320 / 441 = 16,000 Hz
 RESAMPLE_DOWN = 441
 VOLUME = 25  # of espeak's 0-200 (100 is its default): loud variants clip above 30
-EDGE = 0.03  # s of silence kept before the first phone and after the last
+EDGE = 0.03  # s of silence left before the first phone and after the last
 MAX_CLOSURE = ESPEAK_RATE // 8  # samples (125 ms) of silence before a burst
 MIN_CLOSURE = ESPEAK_RATE // 100  # samples (10 ms)
 CLOSURE_LEVEL = 60  # of 32,768
-ATTRIBUTES = re.compile('[ˈˌ͜͡"\u200d]|\\([a-z-]*\\)?')  # stress, tie bars, switch of language
+ATTRIBUTES = re.compile('[ˈˌ͜͡"\u200d]|\\([a-z-]*\\)?')  # stress, tie bars, language switches
 
 # Values of espeak-ng's speak_lib.h.
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback before Synth returns
@@ -46,7 +46,7 @@ _POS_CHARACTER = 1
 
 @dataclass(frozen=True)
 class Phone:
-    """One phone as espeak-ng spoke it."""
+    """One phone as spoken by espeak-ng."""
 
     symbol: str  # IPA without stress marks and tie bars: "ə", "tʃ", "aɪ", "iː"; "" is a pause
     start: float  # s from the start of the waveform
@@ -55,7 +55,7 @@ class Phone:
 
 @dataclass(frozen=True)
 class Speech:
-    """A spoken text."""
+    """A synthesized text."""
 
     waveform: np.ndarray  # (S,) float32 in [-1, 1], 16 kHz
     phones: tuple[Phone, ...]  # in order, without gaps; pauses have an empty symbol
@@ -63,7 +63,7 @@ class Speech:
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Duration in seconds."""
         return len(self.waveform) / SAMPLE_RATE
 
 
@@ -119,24 +119,27 @@ class _Espeak:
             raise AvsrError(f"espeak-ng did not start (returned {rate}): reinstall espeakng-loader")
         self.chunks: list[np.ndarray] = []
         self.marks: list[_Mark] = []
-        self.callback = _CALLBACK(self._collect)  # kept: the library holds its address
+        self.callback = _CALLBACK(
+            self._collect
+        )  # a reference must stay: the library has its address
         self.library.espeak_SetSynthCallback(self.callback)
 
     def _collect(self, samples: Any, count: int, events: Any) -> int:
+        """Receive samples and events from the library."""
         if samples and count > 0:
             self.chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         for event in events:
             if event.type == _EVENT_LAST:
                 break
             if event.type == _EVENT_PHONEME:
-                # 8 bytes that need not end in a zero: a long symbol may be cut in a character
+                # 8 bytes, perhaps without a final zero: a long symbol may end inside a character
                 raw = bytes(event)[_Event.id.offset : _Event.id.offset + 8].split(b"\0")[0]
                 symbol = ATTRIBUTES.sub("", raw.decode(errors="ignore"))
                 self.marks.append(_Mark(event.text_position - 1, event.sample, symbol))
         return 0
 
     def synth(self, text: str, language: str, voice: Voice) -> tuple[np.ndarray, list[_Mark]]:
-        """Samples (N,) int16 at ESPEAK_RATE and the phoneme events in order."""
+        """Speak a text; return samples (N,) int16 at ESPEAK_RATE and phoneme events in order."""
         library = self.library
         if library.espeak_SetVoiceByName(f"{language}+{voice.variant}".encode()):
             raise AvsrError(f"espeak-ng has no voice '{language}+{voice.variant}'")
@@ -166,6 +169,7 @@ _lock = threading.Lock()
 
 
 def _speak(text: str, language: str, voice: Voice) -> tuple[np.ndarray, list[_Mark]]:
+    """Speak a text with a freshly loaded library; see ``_Espeak.synth``."""
     with _lock:
         espeak = _Espeak()
         try:
@@ -178,16 +182,29 @@ def _speak(text: str, language: str, voice: Voice) -> tuple[np.ndarray, list[_Ma
 
 @functools.lru_cache(maxsize=128)
 def _low_pass(up: int) -> np.ndarray:
-    """FIR of ``resample_poly`` for up / RESAMPLE_DOWN; designed once per ratio."""
+    """Design the FIR filter of ``resample_poly`` for the ratio up / RESAMPLE_DOWN."""
     widest = max(up, RESAMPLE_DOWN)
     return firwin(20 * widest + 1, 1.0 / widest, window=("kaiser", 5.0)).astype(np.float32)
 
 
 def synthesize_speech(text: str, language: str, voice: Voice) -> Speech:
-    """Speak ``text`` (words separated by spaces) and trim the silence around it.
+    """Speak a text and trim the silence around it.
 
     ``voice.formant`` above 1 raises formants and pitch (a shorter vocal tract) by resampling, which
-    makes the speech faster by the same factor; the times account for that.
+    also makes the speech faster by that factor; the times take this into account.
+
+    Args:
+        text: Words separated by spaces.
+        language: Language code.
+        voice: Variant, rate, pitch and formants.
+
+    Returns:
+        Waveform at 16 kHz with the times of phones and words.
+
+    Raises:
+        AvsrError: For an empty text, an unknown variant, a text that espeak-ng cannot speak, or
+            without the package espeakng-loader.
+        LanguageError: For an unknown language.
     """
     check_language(language)
     words = text.split()
@@ -226,10 +243,10 @@ def synthesize_speech(text: str, language: str, voice: Voice) -> Speech:
 
 
 def _closure_start(samples: np.ndarray, marks: Sequence[_Mark], index: int) -> int:
-    """Sample at which a phone begins.
+    """Return the sample at which a phone begins.
 
-    espeak-ng marks a voiceless stop at its burst; the silence before it is its closure (the lips
-    are shut), so the stop begins there.
+    espeak-ng marks a voiceless stop at its burst. The silence before the burst is its closure (the
+    lips are shut), so the stop begins there.
     """
     at = marks[index].sample
     if index == 0 or not marks[index].symbol or not marks[index - 1].symbol:
@@ -243,10 +260,10 @@ def _closure_start(samples: np.ndarray, marks: Sequence[_Mark], index: int) -> i
 def _word_times(
     words: Sequence[str], phones: Sequence[tuple[Phone, int]]
 ) -> tuple[tuple[str, float, float], ...]:
-    """Start and end of every word from the phones and the words that they belong to.
+    """Return start and end of every word, from phones with the index of their word.
 
-    espeak-ng speaks some word groups ("of the") as one, and counts it to the first word: the group
-    shares its time by the number of characters.
+    espeak-ng speaks some word groups ("of the") as one word and assigns it to the first. The time
+    of such a group is divided in proportion to the number of characters.
     """
     spoken = [(phone, word) for phone, word in phones if phone.symbol]
     heads = sorted({0, *(word for _, word in spoken)})

@@ -1,7 +1,7 @@
-"""Texts of the synthetic corpus: words drawn by their frequency, some with numbers.
+"""Random texts of the synthetic corpus: words drawn by frequency, sometimes with a number.
 
-A text is lower case without punctuation, written as it is spoken: numbers are words, elided
-articles are joined ("l'homme"), abbreviations and names of letters are left out.
+Texts are lower case without punctuation and written as they are spoken: numbers are words, elided
+articles are joined ("l'homme"), abbreviations and names of letters are excluded.
 """
 
 import functools
@@ -16,11 +16,11 @@ from avsr.languages import check_language
 from avsr.synthetic.voices import SPLITS
 
 VOCABULARY = 1000  # most frequent words of a language
-CANDIDATES = 1300  # words of wordfreq among which they are
+CANDIDATES = 1300  # words of wordfreq from which they are selected
 MIN_WORDS, MAX_WORDS = 3, 6
 NUMBER_SHARE = 0.15  # of the texts
 SPLIT_SHARES = {"train": 0.90, "valid": 0.05, "test": 0.05}  # of all word sequences
-# num2words has no Greek: Greek texts have those number words only that are frequent themselves.
+# num2words has no Greek: Greek texts have number words only if those are frequent themselves.
 NUMBER_LANGUAGES = frozenset({"ar", "de", "en", "es", "fr", "it", "pt", "ru"})
 
 _LATIN = "a-zàâãáäæçèéêëìíîïñòóôõöùúûüýÿœß"
@@ -29,7 +29,7 @@ _SCRIPTS = {
     "el": "α-ωάέήίόύώϊϋΐΰ",
     "ru": "а-яё",
 }
-# One-letter words; every other single letter of a frequency list is a clipping or a letter's name.
+# One-letter words; other single letters in frequency lists are clippings or names of letters.
 _SINGLE = {
     "ar": "",
     "de": "",
@@ -41,7 +41,7 @@ _SINGLE = {
     "pt": "aoeéà",
     "ru": "вискаояу",
 }
-# Joined to the next word: with an apostrophe if it begins with a vowel; in Arabic without.
+# Joined to the next word: with an apostrophe if it begins with a vowel; in Arabic directly.
 _PREFIXES = {
     "ar": {"و": ""},
     "fr": dict.fromkeys(("l", "d", "c", "qu", "j", "n", "s", "m", "t"), "'"),
@@ -49,8 +49,8 @@ _PREFIXES = {
 }
 _VOWELS = "aeiouyàâáèéêëìíîïòóôùúûœ"
 _FRONT_VOWELS = "eèéêëiìíîï"  # "c" is soft before these only
-# Abbreviations, which espeak-ng spells or expands, clippings, and foreign words.
-_LEFT_OUT = {
+# Abbreviations (espeak-ng spells or expands them), clippings and foreign words.
+_EXCLUDED = {
     "ar": "ال فى",
     "de": "bzw ca cdu cm dr eu fc gmbh ii km new no nr ok spd st tv us usa",
     "el": "απ γι δω εε κλπ νδ στ χλμ",
@@ -61,7 +61,7 @@ _LEFT_OUT = {
     "pt": "dr etc http ii ok sp tv us",
     "ru": "гг др кг км мм млн млрд рф см ссср ст сша",
 }
-_FOREIGN = 40.0  # a word this many times as frequent in English is English
+_FOREIGN = 40.0  # a word that is this many times more frequent in English counts as English
 _ARABIC_MARKS = re.compile("[\u0610-\u061a\u064b-\u065f\u0670\u0640]")  # diacritics, elongation
 
 
@@ -69,9 +69,16 @@ _ARABIC_MARKS = re.compile("[\u0610-\u061a\u064b-\u065f\u0670\u0640]")  # diacri
 def vocabulary(
     language: str, exponent: float = 1.0, size: int = VOCABULARY
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """The ``size`` most frequent words of a language and their cumulated probabilities (V,).
+    """Return the most frequent words of a language and their cumulative probabilities (V,).
 
-    A word's probability is its frequency to the power of ``exponent``, over the sum of all.
+    Args:
+        language: Language code.
+        exponent: The probability of a word is proportional to its frequency to this power.
+        size: Number of words.
+
+    Raises:
+        AvsrError: Without the package wordfreq.
+        LanguageError: For an unknown language.
     """
     check_language(language)
     try:
@@ -81,32 +88,32 @@ def vocabulary(
     letters = f"[{_SCRIPTS.get(language, _LATIN)}]+"
     form = re.compile(f"{letters}('{letters})?" if language in ("en", "fr", "it") else letters)
     prefixes = _PREFIXES.get(language, {})
-    left_out = set(_LEFT_OUT[language].split())
+    excluded = set(_EXCLUDED[language].split())
     frequencies: dict[str, float] = {}
-    for listed in top_n_list(language, CANDIDATES, wordlist="small"):
-        word = normalize_word(listed, language)
+    for entry in top_n_list(language, CANDIDATES, wordlist="small"):
+        word = normalize_word(entry, language)
         single = len(word) == 1 and word not in _SINGLE[language] and word not in prefixes
-        if not form.fullmatch(word) or word in left_out or single:
+        if not form.fullmatch(word) or word in excluded or single:
             continue
-        frequency = word_frequency(listed, language, "small")
+        frequency = word_frequency(entry, language, "small")
         latin = language not in _SCRIPTS and language != "en"
         if not (latin and word_frequency(word, "en", "small") > _FOREIGN * frequency):
             frequencies[word] = frequencies.get(word, 0.0) + frequency
     words = tuple(frequencies)[:size]
-    cumulated = np.cumsum([frequencies[word] ** exponent for word in words])
-    return words, cumulated / cumulated[-1]
+    cumulative = np.cumsum([frequencies[word] ** exponent for word in words])
+    return words, cumulative / cumulative[-1]
 
 
 def normalize_word(word: str, language: str) -> str:
-    """Lower case, composed letters; the final form of sigma; no Arabic diacritics."""
+    """Normalise a word: lower case, composed letters, final sigma, no Arabic diacritics."""
     word = unicodedata.normalize("NFC", word.lower()).replace("’", "'")
     if language == "el" and word.endswith("σ"):
-        return word[:-1] + "ς"  # case folding in word lists has lost it
+        return word[:-1] + "ς"  # case folding of the word lists has lost it
     return _ARABIC_MARKS.sub("", word) if language == "ar" else word
 
 
 def spell_number(number: int, language: str, *, year: bool = False) -> str:
-    """A number in words, normalised like every text: "twenty one"."""
+    """Write a number in words, normalised like all texts: "twenty one"."""
     try:
         from num2words import num2words
     except ImportError as error:
@@ -117,7 +124,7 @@ def spell_number(number: int, language: str, *, year: bool = False) -> str:
 
 
 def text_split(text: str, language: str) -> str:
-    """The split that a word sequence belongs to, by its hash."""
+    """Return the split to which a word sequence belongs, determined by its hash."""
     digest = hashlib.sha256(f"{language}:{text}".encode()).digest()
     point = int.from_bytes(digest[:8], "big") / 2**64
     for split, share in SPLIT_SHARES.items():
@@ -134,10 +141,19 @@ def draw_text(
     word_exponent: float = 1.0,
     words: int = VOCABULARY,
 ) -> str:
-    """A text of MIN_WORDS to MAX_WORDS words (a number may add some) that belongs to ``split``.
+    """Draw a text of MIN_WORDS to MAX_WORDS words (a number may add some) that belongs to a split.
 
-    Of the ``words`` most frequent ones each is drawn by its frequency to the power of
-    ``word_exponent``: below 1, rare words come more often.
+    Args:
+        language: Language code.
+        split: train, valid or test; the splits share no text.
+        rng: Random generator.
+        word_exponent: Words are drawn by their frequency to this power; below 1, rare words are
+            drawn more often.
+        words: Size of the vocabulary: the most frequent words of the language.
+
+    Raises:
+        AvsrError: For an unknown split, or without the packages wordfreq and num2words.
+        LanguageError: For an unknown language.
     """
     if split not in SPLIT_SHARES:
         raise AvsrError(f"unknown split '{split}': use one of {', '.join(SPLIT_SHARES)}")
@@ -147,17 +163,20 @@ def draw_text(
             return text
 
 
-Drawable = tuple[tuple[str, ...], np.ndarray]  # as ``vocabulary`` gives it
+Drawable = tuple[
+    tuple[str, ...], np.ndarray
+]  # words and cumulative probabilities, as returned by ``vocabulary``
 
 
 def _draw(language: str, rng: np.random.Generator, choice: Drawable) -> str:
+    """Draw a text of any split."""
     count = int(rng.integers(MIN_WORDS, MAX_WORDS + 1))
     number = language in NUMBER_LANGUAGES and rng.random() < NUMBER_SHARE
     if number:
         count -= 1
     words: list[str] = []
     for index in range(count):
-        # espeak-ng names a letter that ends the text ("a" as in "abc")
+        # espeak-ng reads a final single letter by its name ("a" as in "abc")
         last = index == count - 1
         previous = words[-1] if words else ""
         words.append(_draw_word(language, rng, choice, previous, last=last))
@@ -169,11 +188,12 @@ def _draw(language: str, rng: np.random.Generator, choice: Drawable) -> str:
 def _draw_word(
     language: str, rng: np.random.Generator, choice: Drawable, previous: str, *, last: bool
 ) -> str:
-    words, cumulated = choice
+    """Draw a word other than ``previous``, with an elided prefix joined to it."""
+    words, cumulative = choice
     prefixes = _PREFIXES.get(language, {})
     prefix = ""
     while True:
-        word = words[int(np.searchsorted(cumulated, rng.random(), side="right"))]
+        word = words[int(np.searchsorted(cumulative, rng.random(), side="right"))]
         if word == previous or (len(word) == 1 and (last or prefix) and word not in prefixes):
             continue
         if word in prefixes:
@@ -185,6 +205,7 @@ def _draw_word(
 
 
 def _joins(prefix: str, word: str, language: str) -> bool:
+    """Return whether a prefix can be joined to a word."""
     if language == "ar":
         return not word.startswith(prefix)
     return "'" not in word and word[0] in (_FRONT_VOWELS if prefix == "c" else _VOWELS)

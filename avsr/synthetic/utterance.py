@@ -1,7 +1,6 @@
-"""One utterance: text, voice, speech and background, a function of a few integers and names.
+"""Make one utterance (text, voice, speech, background noise) from a few integers and names.
 
-Training that wants sound which it never sees twice may call ``make_utterance`` directly with
-growing indices.
+For training without repetition, call ``make_utterance`` with increasing indices.
 """
 
 import hashlib
@@ -16,14 +15,14 @@ from avsr.synthetic.voices import Voice, draw_voice
 
 LEAD, TAIL = (0.03, 0.22), (0.03, 0.22)  # s of background before and after the speech
 LEVEL = (-25.0, -10.0)  # dBFS, RMS of the speech
-PEAK = 0.95  # the level is lowered where the loudest sample would pass this
+PEAK = 0.95  # the level is lowered if the loudest sample would exceed this
 NOISE_FLOOR = (25.0, 50.0)  # dB below the speech, white or pink
 CLIP_SPLITS = {"test": "test", "valid_clips": "valid"}  # set of clips -> split of voices and texts
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """A spoken text with its background, cut to whole video frames."""
+    """A spoken text with background noise; its length is a whole number of video frames."""
 
     utterance_id: str
     language: str
@@ -36,7 +35,7 @@ class Utterance:
 
     @property
     def num_frames(self) -> int:
-        """T, at 25 fps."""
+        """Number of video frames T at 25 fps."""
         return len(self.waveform) // SAMPLES_PER_FRAME
 
 
@@ -48,7 +47,20 @@ def make_utterance(
     word_exponent: float = 1.0,
     words: int = VOCABULARY,
 ) -> Utterance:
-    """Text, voice, speech and background of one utterance; ``split`` may name a set of clips."""
+    """Make an utterance; the same arguments always give the same one.
+
+    Args:
+        seed: Seed of the corpus.
+        split: train, valid or test, or a set of clips (a key of ``CLIP_SPLITS``).
+        language: Language code.
+        index: Number of the utterance.
+        word_exponent: Words are drawn by their frequency to this power; see ``draw_text``.
+        words: Size of the vocabulary.
+
+    Raises:
+        AvsrError: For an unknown split, or if a package of the extra ``synthetic`` is missing.
+        LanguageError: For an unknown language.
+    """
     members = CLIP_SPLITS.get(split, split)
     rng = utterance_rng(seed, split, language, index, "sound")
     text = draw_text(language, members, rng, word_exponent, words)
@@ -76,7 +88,7 @@ def make_utterance(
 def utterance_rng(
     seed: int, split: str, language: str, index: int, purpose: str
 ) -> np.random.Generator:
-    """Random numbers of one utterance; "sound" and "picture" do not depend on each other."""
+    """Return the random generator of an utterance for a purpose, "sound" or "picture"."""
     key = f"{seed}/{split}/{language}/{index}/{purpose}".encode()
     return np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:16], "big"))
 
@@ -84,7 +96,7 @@ def utterance_rng(
 def _with_background(
     padded: np.ndarray, speech: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Set the level of the speech and lay a faint noise under it."""
+    """Set the level of the speech and add faint noise."""
     rms = float(np.sqrt(np.mean(np.square(speech, dtype=np.float64))))
     level = 10 ** (rng.uniform(*LEVEL) / 20)
     gain = min(level / rms, PEAK / float(np.abs(speech).max()))

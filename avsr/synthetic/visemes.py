@@ -1,11 +1,11 @@
-"""Phonemes with times -> how jaw, lips, teeth and tongue move, at the rate of the video.
+"""Coarticulation: phonemes with times -> movements of jaw, lips, teeth and tongue at 25 Hz.
 
 Every phoneme pulls each articulation parameter towards a target with a weight that decays with
-the distance in time (the dominance functions of Cohen and Massaro, 1993), so neighbours blend as
-in speech. Gestures without which a sound cannot be made (lips shut for p, lip on teeth for f,
-tongue between teeth for th) are then made to be reached in the frame nearest to the sound.
-Phonemes of one place differ a little (p presses harder than b, and b harder than m): more than
-in life, so that a small model has something to read.
+the distance in time (the dominance functions of Cohen and Massaro, 1993), so that neighbours blend
+as in speech. Gestures that a sound requires (lips shut for p, lip on teeth for f, tongue between
+teeth for th) are then enforced in the frame nearest to the sound. Phonemes with the same place of
+articulation differ slightly (p presses harder than b, and b harder than m), more than in reality,
+so that a small model can learn them.
 """
 
 import re
@@ -20,7 +20,7 @@ from avsr.rates import FPS
 
 
 class TimedPhone(Protocol):
-    """What is read of a phoneme: its symbol and its times in seconds."""
+    """A phoneme: its symbol and its times in seconds."""
 
     @property
     def symbol(self) -> str: ...
@@ -49,15 +49,16 @@ REST = np.array([0.04, 0, 0, 0, 0, 0, 0.72, 0.3, 0.5, 0.3], np.float32)
 _LOWER = np.array([0, -1.1, 0, 0, 0, 0, 0, 0, 0, 0], np.float32)
 _UPPER = np.full(NUM_PARAMETERS, 1.1, np.float32)
 
-# How far in time (s) a target reaches past its segment: the jaw is slow, tongue and lips fast.
+# Time (s) by which a target extends past its segment: the jaw is slow, tongue and lips are fast.
 _REACH = np.array([0.035, 0.035, 0.040, 0.028, 0.028, 0.016, 0.014, 0.020, 0.022, 0.028])
 
-# Gestures that a sound needs: these parameters reach their target whatever the neighbours do.
+# Parameters of required gestures, which reach their target regardless of the neighbours.
 _CRITICAL = tuple(_INDEX[p] for p in ("tuck", "closure", "tongue_tip", "tongue_front"))
-_CRITICAL_FROM = 0.6  # targets from here on are gestures, smaller ones only tendencies
+_CRITICAL_FROM = 0.6  # targets from here on are required gestures, smaller ones are tendencies
 
 
 def _vowel(jaw: float, width: float, protrusion: float, front: float, body: float) -> dict:
+    """Return the targets of a vowel; those of lips and teeth follow from jaw and width."""
     spread = max(width, 0.0)
     return {
         "jaw": jaw,
@@ -128,7 +129,7 @@ _CONSONANTS: dict[str, dict[str, float]] = {
     "ħ": {"jaw": 0.55, "tongue_body": 0.10, "tongue_front": 0.05, "width": 0.1},
     "h": {"jaw": 0.40},
     "ʔ": {"jaw": 0.30},
-    "ʲ": {"width": 0.55, "tongue_body": 0.9},  # where it stands alone: a glide
+    "ʲ": {"width": 0.55, "tongue_body": 0.9},  # on its own: a glide
 }
 _PALATAL = {"width": 0.45, "tongue_body": 0.9, "tongue_front": 0.5}
 _CONSONANTS |= {
@@ -146,7 +147,7 @@ _CONSONANTS |= {
     "χ": _CONSONANTS["x"] | {"jaw": 0.48, "tongue_body": 0.60},
     "ʕ": _CONSONANTS["ħ"] | {"jaw": 0.62, "width": -0.05},
 }
-# Other letters for the same sounds: ASCII mnemonics of espeak-ng and spellings of IPA.
+# Other symbols for the same sounds: ASCII mnemonics of espeak-ng and variants of IPA.
 _ALIASES = dict(
     zip(
         "TDSZN0@EIOUVA&3YWCRHQX?BJ*gLPGFMʀɫɻɥɯɘɵɤɚɝɸʋʈɖɳʂʐɦ;",
@@ -158,7 +159,7 @@ _ALIASES = dict(
 _OPEN = {k: {"tuck": 0.0, "closure": 0.0, **v} for k, v in _CONSONANTS.items()}
 _LABIAL = frozenset("pbmfvβ")
 
-# Marks that follow a letter and change its shape; length, stress and nasality do not show.
+# Marks that follow a letter and change its mouth shape; length, stress and nasality do not.
 _MARKS: dict[str, dict[str, float]] = {
     "ʲ": {"width": 0.45, "tongue_body": 0.75},
     "^": {"width": 0.45, "tongue_body": 0.75},
@@ -168,21 +169,22 @@ _MARKS: dict[str, dict[str, float]] = {
 }
 _VOWEL_WEIGHT = 1.0
 _CONSONANT_WEIGHT = 1.6  # a consonant's own gestures beat the vowels around it
-_TENDENCY_WEIGHT = 0.15  # what a consonant leaves open is filled in by its neighbours
+_TENDENCY_WEIGHT = 0.15  # parameters that a consonant leaves open are determined by its neighbours
 
-_SWITCH = re.compile(r"^\(.*\)$")  # "(en)": the voice changes its language, no sound
+_SWITCH = re.compile(r"^\(.*\)$")  # "(en)": a language switch, silent
 
 Target = tuple[np.ndarray, np.ndarray, float]  # values (P,), weights (P,), share of the duration
 
 
 def _target(values: dict[str, float], weight: float, share: float) -> Target:
+    """Return a target from the parameters that a sound determines."""
     target = REST.copy()
     target[_INDEX["closure"]] = 0.0
     weights = np.full(NUM_PARAMETERS, _TENDENCY_WEIGHT, np.float32)
     for name, value in values.items():
         target[_INDEX[name]] = value
         weights[_INDEX[name]] = weight
-    # Rounding spreads over its neighbours; consonants that do not round give way to it.
+    # Rounding spreads to neighbours; consonants that are not rounded yield to it.
     rounded = values.get("protrusion", 0.0) >= 0.5
     for name in ("width", "protrusion"):
         if name in values:
@@ -194,7 +196,7 @@ SILENCE: Target = (REST, np.full(NUM_PARAMETERS, 0.8, np.float32), 1.0)
 
 
 def _letter(letter: str, language: str | None) -> tuple[bool, dict[str, float]] | None:
-    """(is a vowel, its values) for one letter; None for marks."""
+    """Return (is a vowel, values) of one letter; None for marks."""
     if letter == "y" and language == "ru":
         letter = "ɨ"  # espeak-ng writes the Russian vowel as y, which is French u elsewhere
     letter = _ALIASES.get(letter, letter)
@@ -211,10 +213,15 @@ def _letter(letter: str, language: str | None) -> tuple[bool, dict[str, float]] 
 
 @lru_cache(maxsize=4096)
 def phone_targets(symbol: str, language: str | None = None) -> tuple[Target, ...]:
-    """Articulation targets of one phoneme (IPA, or espeak-ng's ASCII mnemonic), in order.
+    """Return the articulation targets of a phoneme in order.
 
-    Diphthongs and affricates have two; what makes no sound has none, a pause ("", "_:") has rest.
-    A letter that is not in the tables is read as its plain Latin letter or as a neutral vowel.
+    Diphthongs and affricates have two targets, silent symbols none; a pause ("", "_:") has the rest
+    position. A letter that is not in the tables counts as its plain Latin letter or as a neutral
+    vowel.
+
+    Args:
+        symbol: IPA, or espeak-ng's ASCII mnemonic.
+        language: Language code; it matters for Russian only.
     """
     if _SWITCH.match(symbol):
         return ()
@@ -226,7 +233,7 @@ def phone_targets(symbol: str, language: str | None = None) -> tuple[Target, ...
         if parts and letter in _MARKS:
             parts[-1][1].update(_MARKS[letter])
             continue
-        if parts and letter in "0123456789":  # numbers tell variants apart: "I2"
+        if parts and letter in "0123456789":  # digits distinguish variants: "I2"
             continue
         part = _letter(letter, language)
         if part and (not parts or part != parts[-1]):  # "ss" is one long gesture
@@ -247,10 +254,16 @@ def mouth_trajectory(
     *,
     language: str | None = None,
 ) -> np.ndarray:
-    """Articulation parameters (T, P) float32 at 25 Hz; row k is the moment (k + 0.5) / 25 s.
+    """Compute the articulation of a sequence of phonemes.
 
-    ``language`` matters for Russian only, whose y is not the rounded one. ``rng`` varies the
-    effort of the speaker and every target.
+    Args:
+        phones: Phonemes with times.
+        num_frames: Number of video frames T.
+        rng: Varies the effort of the speaker and every target.
+        language: Language code; it matters for Russian only, whose y is not rounded.
+
+    Returns:
+        Parameters (T, P) float32 in the order of ``PARAMETERS``; row k is at (k + 0.5) / 25 s.
     """
     values, weights, starts, ends = _segments(phones, num_frames / FPS, language)
     effort = rng.normal(1.0, 0.07, NUM_PARAMETERS).clip(0.82, 1.18)
@@ -278,7 +291,7 @@ def mouth_trajectory(
 def _segments(
     phones: Sequence[TimedPhone], duration: float, language: str | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Targets (N, P), weights (N, P), starts (N,), ends (N,) with rest around the speech."""
+    """Return targets (N, P), weights (N, P), starts and ends (N,), with rest around the speech."""
     rows: list[tuple[np.ndarray, np.ndarray, float, float]] = []
     for phone in phones:
         start = phone.start
@@ -297,17 +310,17 @@ def _segments(
 def _reach_gestures(
     trajectory: np.ndarray, values: np.ndarray, weights: np.ndarray, middle: np.ndarray
 ) -> None:
-    """Raise critical parameters to their target in the frame nearest to the sound (in place)."""
+    """Raise required gestures to their target in the frame nearest to the sound (in place)."""
     nearest = np.floor(middle * FPS).astype(int)
     for column in _CRITICAL:
-        needed = (values[:, column] >= _CRITICAL_FROM) & (weights[:, column] > 1.0)
-        for n in np.flatnonzero(needed & (nearest >= 0) & (nearest < len(trajectory))):
+        required = (values[:, column] >= _CRITICAL_FROM) & (weights[:, column] > 1.0)
+        for n in np.flatnonzero(required & (nearest >= 0) & (nearest < len(trajectory))):
             frame = nearest[n]
             trajectory[frame, column] = max(trajectory[frame, column], values[n, column])
 
 
 def _slow_noise(num_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Noise (T, P) of unit size that drifts over about a quarter of a second."""
+    """Return noise (T, P) of unit size that drifts over about a quarter of a second."""
     white = rng.standard_normal((num_frames + 6, NUM_PARAMETERS))
     sums = np.cumsum(np.vstack([np.zeros((1, NUM_PARAMETERS)), white]), axis=0)
     return (sums[7:] - sums[:-7]) / np.sqrt(7.0)

@@ -1,8 +1,8 @@
-"""Voices of espeak-ng: a language spoken with one of its voice variants, with jitter.
+"""Voices of espeak-ng: any language with one of its voice variants, with random variation.
 
-Variants are split by name into train / valid / test, the same in every language. Variants that
-differ in little else than a number ("iven", "iven2") are one family and stay together, so that a
-test voice has no near-twin in training.
+Variants are split by name into train / valid / test, identically for all languages. Variants that
+differ in little but a number ("iven", "iven2") form a family and stay in one split, so that a test
+voice has no near-duplicate in training.
 """
 
 import functools
@@ -14,7 +14,7 @@ import numpy as np
 from avsr.errors import AvsrError
 
 SPLITS = ("train", "valid", "test")
-TEST_VOICES = 10  # at least; families are not cut
+TEST_VOICES = 10  # at least; families are not split
 VALID_VOICES = 8
 RATE = (120, 200)  # words a minute
 PITCH = (35, 65)  # of espeak's 0-99, 50 is the variant's own pitch
@@ -54,7 +54,7 @@ DROPPED = {
 
 @dataclass(frozen=True)
 class Voice:
-    """How a text is spoken; the language comes with the text."""
+    """Parameters of a voice; the language is given with the text."""
 
     variant: str  # of espeak-ng, as in espeak-ng-data/voices/!v
     rate: int = 160  # words a minute
@@ -64,19 +64,27 @@ class Voice:
 
     @property
     def name(self) -> str:
-        """The variant as a speaker name, without spaces: "mr_serious"."""
+        """The variant as a speaker name without spaces, such as "mr_serious"."""
         return self.variant.lower().replace(" ", "_")
 
 
 def voice_variants(split: str) -> tuple[str, ...]:
-    """Names of the variants of a split, sorted."""
+    """Return the sorted names of the variants of a split; raise AvsrError for an unknown split."""
     if split not in SPLITS:
         raise AvsrError(f"unknown split '{split}': use one of {', '.join(SPLITS)}")
     return _splits()[split]
 
 
 def draw_voice(split: str, rng: np.random.Generator) -> Voice:
-    """A variant of the split with rate, pitch, intonation and formants drawn at random."""
+    """Draw a variant of a split with random rate, pitch, intonation and formants.
+
+    Args:
+        split: train, valid or test.
+        rng: Used for five draws.
+
+    Raises:
+        AvsrError: For an unknown split.
+    """
     variants = voice_variants(split)
     return Voice(
         variants[int(rng.integers(len(variants)))],
@@ -88,13 +96,14 @@ def draw_voice(split: str, rng: np.random.Generator) -> Voice:
 
 
 def voice_family(variant: str) -> str:
-    """Variants of one family differ in details only; m1 to m8, f1 and f4 are real voices each."""
+    """Return the family of a variant; m1 to m8, f1 and f4 are different voices, one family each."""
     stem = variant.lower().rstrip("0123456789")
     return variant if stem in ("m", "f") else stem
 
 
 @functools.cache
 def _splits() -> dict[str, tuple[str, ...]]:
+    """Assign the families to splits in the order of the hash of their names."""
     families: dict[str, list[str]] = {}
     for variant in VARIANTS:
         families.setdefault(voice_family(variant), []).append(variant)

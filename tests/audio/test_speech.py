@@ -39,7 +39,7 @@ def test_speech_without_a_pause_is_cut_where_it_is_least_likely():
     assert seconds(spans) == [(0.0, 14.0), (14.0, 30.0)]
 
 
-def test_speech_to_the_very_end_is_kept_and_silence_gives_nothing():
+def test_speech_to_the_very_end_is_buffer_and_silence_gives_nothing():
     assert seconds(speech_spans(frames((1, 0.9)))) == [(0.0, 1.0)]
     assert list(speech_spans(frames((5, 0.2)))) == []
     assert list(speech_spans([])) == []
@@ -71,21 +71,21 @@ def test_samples_are_those_of_the_span_and_little_is_kept(monkeypatch):
     loud = [(i // 100) % 3 == 1 for i in range(len(signal) // SAMPLES_PER_FRAME + 1)]
 
     def probs(stream):
-        rest = np.concatenate(list(stream))
+        samples = np.concatenate(list(stream))
         for number, first in enumerate(
-            range(0, len(rest) - SAMPLES_PER_FRAME + 1, SAMPLES_PER_FRAME)
+            range(0, len(samples) - SAMPLES_PER_FRAME + 1, SAMPLES_PER_FRAME)
         ):
-            kept.append(sum(map(len, parts._kept)))
-            yield float(loud[number]), rest[first : first + SAMPLES_PER_FRAME]
+            buffer_sizes.append(sum(map(len, parts._buffer)))
+            yield float(loud[number]), samples[first : first + SAMPLES_PER_FRAME]
 
-    kept = []
+    buffer_sizes = []
     monkeypatch.setattr(speech, "speech_probs", probs)
     parts = SpokenParts(np.array_split(signal, 777))
-    found = list(parts)
-    assert len(found) == 8
-    for span, samples in found:
+    spans = list(parts)
+    assert len(spans) == 8
+    for span, samples in spans:
         np.testing.assert_array_equal(samples, signal[span.start : span.end])
-    assert max(kept) < 50 * 16_000
+    assert max(buffer_sizes) < 50 * 16_000
 
 
 def test_chunks_of_any_length_are_judged_alike():

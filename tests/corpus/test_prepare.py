@@ -49,26 +49,26 @@ def test_shards_manifest_and_failures(clip, tmp_path):
     (root / "text.mp4").write_text("no video")
     names = ["good", "dark", "mute", "gone", "blind", "text"]
     records = [record(name, f"{name}.mp4") for name in names]
-    seen = []
-    made = prepare(
+    reports = []
+    prepared = prepare(
         [*records, record("v", "good.mp4", split="valid")],
         root,
         tmp_path / "out",
         "train",
-        progress=lambda *numbers: seen.append(numbers),
+        progress=lambda *report: reports.append(report),
     )
-    assert [r.utterance_id for r in made.records] == ["good"]
-    assert seen[-1] == (6, 5, 6)
-    reasons = {failure.utterance_id: failure.reason for failure in made.failures}
+    assert [r.utterance_id for r in prepared.records] == ["good"]
+    assert reports[-1] == ("train", 6, 6)
+    reasons = {failure.utterance_id: failure.reason for failure in prepared.failures}
     assert list(reasons) == names[1:]
     assert reasons["dark"].endswith("dark.mp4: a face in 10% of the frames only")
     for name, message in [("mute", "no sound"), ("blind", "no video"), ("gone", "gone.mp4")]:
         assert message in reasons[name]
-    assert read_failures(tmp_path / "out" / "train.failed.jsonl") == made.failures
-    assert read_manifest(tmp_path / "out" / "train.jsonl") == made.records
+    assert read_failures(tmp_path / "out" / "train.failed.jsonl") == prepared.failures
+    assert read_manifest(tmp_path / "out" / "train.jsonl") == prepared.records
     assert not (tmp_path / "out" / ".parts" / "train").exists()
     (sample,) = read_shards(tmp_path / "out", "train")
-    assert sample.record == made.records[0]
+    assert sample.record == prepared.records[0]
     assert (sample.record.media, sample.record.start, sample.record.end) == (
         "train/000000.tar",
         0.0,
@@ -116,19 +116,21 @@ def test_spans_in_order_are_decoded_once(clip, monkeypatch):
 def test_a_damaged_file_fails_and_says_so(clip, tmp_path):
     path = clip(options={"movflags": "+faststart"})
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    made = prepare([record("cut", path.name)], path.parent, tmp_path / "out", "train")
-    assert [failure.utterance_id for failure in made.failures] == ["cut"]
-    assert made.records == []
+    prepared = prepare([record("cut", path.name)], path.parent, tmp_path / "out", "train")
+    assert [failure.utterance_id for failure in prepared.failures] == ["cut"]
+    assert prepared.records == []
 
 
 def test_sound_only(clip, tmp_path):
     path = clip(video_codec=None, duration=1.01)
-    made = prepare([record("a", path.name)], path.parent, tmp_path / "out", "train", video=False)
+    prepared = prepare(
+        [record("a", path.name)], path.parent, tmp_path / "out", "train", video=False
+    )
     (sample,) = read_shards(tmp_path / "out", "train")
     assert sample.mouth is None
     assert sample.record.end == len(sample.waveform) / 16_000
     assert sample.record.end == pytest.approx(1.04, abs=0.05)
-    assert made.failures == []
+    assert prepared.failures == []
 
 
 def contents(folder):
@@ -144,7 +146,7 @@ def test_goes_on_after_an_interruption_with_the_same_result(clip, tmp_path):
     clip("dark.mp4", grey=0)
     records = [record(f"u{n}", "dark.mp4" if n == 1 else path.name) for n in range(6)]
 
-    def stop(done, failed, total):
+    def stop(part, done, total):
         if done == 5:
             raise KeyboardInterrupt
 
@@ -154,16 +156,16 @@ def test_goes_on_after_an_interruption_with_the_same_result(clip, tmp_path):
     complete = sorted(p.name for p in (out / "train").iterdir() if p.suffix == ".tar")
     assert complete == ["000000.tar", "000001.tar"]
     first = (out / "train" / "000000.tar").stat().st_mtime_ns
-    seen = []
+    reports = []
     prepare(
         records,
         path.parent,
         out,
         "train",
         shard_size=2,
-        progress=lambda *numbers: seen.append(numbers),
+        progress=lambda *report: reports.append(report),
     )
-    assert seen == [(2, 1, 6), (4, 1, 6), (5, 1, 6), (6, 1, 6)]
+    assert reports == [("train", done, 6) for done in (2, 4, 5, 6)]
     assert (out / "train" / "000000.tar").stat().st_mtime_ns == first
     again = prepare(records, path.parent, tmp_path / "b", "train", shard_size=2)
     assert contents(out) == contents(tmp_path / "b")
@@ -191,7 +193,7 @@ def test_other_records_need_another_folder(clip, tmp_path):
     path = clip()
     records = [record("a", path.name)]
     prepare(records, path.parent, tmp_path / "out", "train")
-    with pytest.raises(CorpusError, match="other records or options"):
+    with pytest.raises(CorpusError, match=r"other options \(records, records_sha256\)"):
         prepare([*records, record("b", path.name)], path.parent, tmp_path / "out", "train")
     write_manifest(tmp_path / "out" / "valid.jsonl", [])
     with pytest.raises(CorpusError, match="another 'valid' corpus"):
@@ -216,8 +218,8 @@ def test_grid_clips(grid_dir, tmp_path, monkeypatch):
 
     monkeypatch.setattr(face, "track_mouth", track_mouth)
     records = [r for r in read_manifest(grid_dir / "manifest.jsonl") if r.split == "valid"][:2]
-    made = prepare(records, grid_dir, tmp_path, "valid")
-    assert made.failures == []
+    prepared = prepare(records, grid_dir, tmp_path, "valid")
+    assert prepared.failures == []
     for sample in read_shards(tmp_path, "valid"):
         assert sample.mouth.shape == (75, 96, 96)
         assert sample.waveform.shape == (75 * 640,)

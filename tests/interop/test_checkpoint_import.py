@@ -14,6 +14,7 @@ import sentencepiece
 import torch
 from safetensors.torch import load_file
 
+import avsr
 from avsr.audio import audio_features
 from avsr.cli import app as cli
 from avsr.decoder import EOS, Tokenizer
@@ -25,6 +26,7 @@ from avsr.interop.vocabulary import SPECIAL, arrange_pieces, read_dictionary
 from avsr.model.config import PARTS, PRESETS
 from avsr.model.directory import load_directory, save_directory
 from avsr.model.network import AVSRModel
+from avsr.recognition.recognizer import Recognizer
 from avsr.search import SearchOptions
 
 FOX = ["the quick brown fox jumps", "over the lazy dog", "five dozen liquor jugs"] * 10
@@ -49,13 +51,13 @@ def same(actual, expected):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fine_tuned_model_comes_in_whole(foreign, tmp_path, kind):
-    made = import_model(KINDS[kind](foreign), tmp_path / "out")
+    imported = import_model(KINDS[kind](foreign), tmp_path / "out")
     model = load_network(tmp_path / "out", "cpu")
     assert same(model.state_dict(), foreign.model.state_dict())
-    assert model.config == foreign.model.config == made.config
+    assert model.config == foreign.model.config == imported.config
     assert model.tokenizer.encode("ein satz") == foreign.model.tokenizer.encode("ein satz")
     left_out = ["encoder.w2v_model.mask_emb", "encoder.w2v_model.label_embs_concat"]
-    assert set(left_out) <= {re.sub(r"^model\.", "", name) for name in made.dropped}
+    assert set(left_out) <= {re.sub(r"^model\.", "", name) for name in imported.dropped}
     assert "Licence: non-commercial use only" in (tmp_path / "out/README.md").read_text()
 
 
@@ -79,8 +81,8 @@ def test_half_precision_stays_half_on_disk(foreign, tmp_path):
 
 
 def test_a_pre_trained_model_is_an_encoder(foreign, tmp_path):
-    made = import_model(foreign.pretrained(), tmp_path / "out")
-    assert "encoder.w2v_model.final_proj.bias" in made.dropped
+    imported = import_model(foreign.pretrained(), tmp_path / "out")
+    assert "encoder.w2v_model.final_proj.bias" in imported.dropped
     encoder = load_directory(tmp_path / "out").encoder
     assert same(encoder.state_dict(), foreign.model.encoder.state_dict())
     with pytest.raises(ModelError, match=r"pre-trained encoder, .* 'init: .*out'"):
@@ -91,13 +93,13 @@ def test_an_export_comes_back_bit_for_bit(foreign, tmp_path):
     half = {name: w.half() if w.is_floating_point() else w for name, w in foreign.weights.items()}
     for name, weights in [("full", foreign.weights), ("half", half)]:
         import_model(foreign.fairseq(f"{name}/model.pt", weights=weights), tmp_path / name / "in")
-        made = export_fairseq(tmp_path / name / "in", tmp_path / name / "exported")
-        assert [path.name for path in made.files] == [
+        exported = export_fairseq(tmp_path / name / "in", tmp_path / name / "exported")
+        assert [path.name for path in exported.files] == [
             "checkpoint_best.pt",
             "dict.en.txt",
             "tokenizer.model",
         ]
-        content = torch.load(made.files[0], weights_only=True)["model"]
+        content = torch.load(exported.files[0], weights_only=True)["model"]
         dropped = set(weights) - set(content)
         assert dropped == {"encoder.w2v_model.mask_emb", "encoder.w2v_model.label_embs_concat"}
         import_model(tmp_path / name / "exported", tmp_path / name / "back")
@@ -108,18 +110,18 @@ def test_an_export_comes_back_bit_for_bit(foreign, tmp_path):
 
 def test_an_export_names_what_it_leaves_out_and_refuses_prompts(foreign, tmp_path):
     with pytest.raises(ModelError, match="4 language prompts in every layer"):
-        export_fairseq(Path(cli.__file__).parent / "assets/tiny", tmp_path / "exported")
+        export_fairseq(Path(avsr.__file__).parent / "assets/tiny", tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
     whole = AVSRModel(
         replace(foreign.model.config, parts=PARTS),
         foreign.model.tokenizer,
     )
     save_directory(whole, tmp_path / "whole", card="")
-    made = export_fairseq(tmp_path / "whole", tmp_path / "exported")
-    assert set(made.left_out) == {
+    exported = export_fairseq(tmp_path / "whole", tmp_path / "exported")
+    assert set(exported.left_out) == {
         "language classifier",
         "CTC head",
-        "the decoder's vectors of languages",
+        "language embedding of the decoder",
     }
 
 
@@ -135,10 +137,10 @@ class Malicious:
 
 @pytest.mark.parametrize("form", ["zip", "zip, protocol 4", "old format", "bare pickle"])
 def test_a_malicious_file_is_refused_and_does_nothing(tmp_path, capsys, form):
-    path, made = tmp_path / "model.pt", tmp_path / "made"
-    content = {"model": {"weight": torch.zeros(1)}, "task_state": Malicious(made)}
+    path, marker = tmp_path / "model.pt", tmp_path / "marker"
+    content = {"model": {"weight": torch.zeros(1)}, "task_state": Malicious(marker)}
     if form == "bare pickle":
-        path.write_bytes(pickle.dumps(Malicious(made)))
+        path.write_bytes(pickle.dumps(Malicious(marker)))
     elif form == "old format":
         torch.save(content, path, _use_new_zipfile_serialization=False)
     else:
@@ -149,11 +151,11 @@ def test_a_malicious_file_is_refused_and_does_nothing(tmp_path, capsys, form):
         error
         == f"avsr: {path} is refused: it asks for {os.name}.system, which no checkpoint needs\n"
     )
-    assert not made.exists()
+    assert not marker.exists()
     assert not (tmp_path / "out").exists()
     # The same content in the hands of pickle itself would have acted.
-    pickle.loads(pickle.dumps(Malicious(made)))
-    assert made.exists()
+    pickle.loads(pickle.dumps(Malicious(marker)))
+    assert marker.exists()
 
 
 def broken(name, foreign, folder):
@@ -203,15 +205,15 @@ class Lenient:
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("truncated", "is no checkpoint, or is cut short"),
-        ("text", "is no checkpoint, or is cut short"),
-        ("empty", "is no checkpoint, or is cut short"),
+        ("truncated", "is not a checkpoint, or is truncated"),
+        ("text", "is not a checkpoint, or is truncated"),
+        ("empty", "is not a checkpoint, or is truncated"),
         ("missing", "no checkpoint "),
         ("list", "it holds a list"),
         ("no model", "it has no weights called 'model'"),
-        ("another network", "is no AV-HuBERT: .* begin with w2v_encoder.proj.weight"),
+        ("another network", "is not an AV-HuBERT: .* begin with w2v_encoder.proj.weight"),
         ("post-norm", "of another architecture: layer_norm_first is False, not True"),
-        ("heads", "name their number with --encoder-heads"),
+        ("heads", "give their number with --encoder-heads"),
         (
             "keys",
             r"missing decoder\.layers\.0\.fc1\.bias; unexpected extra\.weight; "
@@ -233,7 +235,7 @@ def test_a_bad_file_is_one_line_and_status_2(foreign, tmp_path, capsys, name, co
 def test_a_bad_directory_of_the_port_is_one_line(foreign, tmp_path):
     folder = foreign.hugging_face()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match=r"is no model of the .* port: it has no config\.json"):
+    with pytest.raises(ModelError, match=r"is not a model of the .* port: it has no config\.json"):
         import_model(tmp_path / "empty", tmp_path / "out")
     settings = (folder / "config.json").read_text()
     (folder / "config.json").write_text("{")
@@ -256,8 +258,8 @@ def test_an_output_that_cannot_be_written_is_one_line(foreign, tmp_path):
 def test_heads_may_be_named(foreign, tmp_path):
     torch.save({"model": foreign.weights}, tmp_path / "model.pt")
     (tmp_path / "tokenizer.model").write_bytes(foreign.model.tokenizer.model)
-    made = import_model(tmp_path / "model.pt", tmp_path / "out", encoder_heads=2)
-    assert made.config.encoder == foreign.model.config.encoder
+    imported = import_model(tmp_path / "model.pt", tmp_path / "out", encoder_heads=2)
+    assert imported.config.encoder == foreign.model.config.encoder
 
 
 def test_a_wrong_vocabulary_is_one_line(foreign, tmp_path):
@@ -274,7 +276,7 @@ def test_a_wrong_vocabulary_is_one_line(foreign, tmp_path):
     with pytest.raises(ModelError, match="has 24 tokens, its vocabulary 32"):
         import_model(path, tmp_path / "out", tokenizer=tmp_path / "other.model")
     (path.parent / "tokenizer.model").unlink()
-    with pytest.raises(ModelError, match="name it with --tokenizer"):
+    with pytest.raises(ModelError, match="give it with --tokenizer"):
         import_model(path, tmp_path / "out")
     (tmp_path / "other.model").write_bytes(b"no model")
     with pytest.raises(ModelError, match="not a sentencepiece model"):
@@ -308,7 +310,7 @@ def test_pieces_get_the_order_of_the_dictionary():
 )
 def test_a_broken_dictionary_is_named(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    with pytest.raises(ModelError, match=f"{name} is no dictionary"):
+    with pytest.raises(ModelError, match=f"{name} is not a dictionary"):
         read_dictionary(tmp_path / name)
 
 
@@ -321,10 +323,10 @@ def test_a_broken_dictionary_is_named(tmp_path, name, text):
     ],
 )
 def test_languages_come_from_muavics_names(foreign, tmp_path, name, languages):
-    made = import_model(foreign.fairseq(name), tmp_path / "out")
-    assert made.config.languages == languages
-    made = import_model(foreign.fairseq(name), tmp_path / "out", languages=["fr"])
-    assert made.config.languages == ("fr",)
+    imported = import_model(foreign.fairseq(name), tmp_path / "out")
+    assert imported.config.languages == languages
+    imported = import_model(foreign.fairseq(name), tmp_path / "out", languages=["fr"])
+    assert imported.config.languages == ("fr",)
     with pytest.raises(LanguageError, match="unknown language 'xx'"):
         import_model(foreign.fairseq(name), tmp_path / "out", languages=["xx"])
 
@@ -365,21 +367,22 @@ def test_an_import_ranks_hypotheses_by_the_mean_of_their_tokens(foreign, tmp_pat
             for penalty in (1.0, 0.0)
         )
     assert len(by_mean.tokens) > len(by_sum.tokens)
-    assert model.transcribe_arrays(waveform, None).text == model.tokenizer.decode(by_mean.tokens)
+    text = Recognizer(model).transcribe_arrays(waveform, None).text
+    assert text == model.tokenizer.decode(by_mean.tokens)
 
 
 def test_a_model_of_many_languages_without_classifier_does_not_name_one(foreign, tmp_path):
     import_model(foreign.fairseq(), tmp_path / "out", languages=["de", "fr"])
-    model = load_network(tmp_path / "out", "cpu")
+    recognizer = Recognizer(load_network(tmp_path / "out", "cpu"))
     waveform = torch.randn(8000).numpy() * 0.1
-    assert model.transcribe_arrays(waveform, None).language == "unknown"
-    assert model.transcribe_arrays(waveform, None).language_probs == {}
-    assert model.transcribe_arrays(waveform, None, language="fr").language == "fr"
+    assert recognizer.transcribe_arrays(waveform, None).language == "unknown"
+    assert recognizer.transcribe_arrays(waveform, None).language_probs == {}
+    assert recognizer.transcribe_arrays(waveform, None, language="fr").language == "fr"
 
 
 @pytest.mark.parametrize("size", ["base", "large"])
 def test_every_name_of_a_true_file_is_known(reference_dir, size):
-    """The benchmark's made-up files have the names and shapes of real ones, and all come in."""
+    """The benchmark's marker-up files have the names and shapes of real ones, and all come in."""
     listed = (reference_dir / f"keys_{size}.txt").read_text().split("# ---- module tree")[0]
     rows = [row.split("\t") for row in listed.splitlines() if row and not row.startswith("#")]
     shapes = {name: tuple(map(int, re.findall(r"\d+", shape))) for name, shape, _ in rows}
@@ -389,5 +392,5 @@ def test_every_name_of_a_true_file_is_known(reference_dir, size):
     spec.loader.exec_module(made_up)
     assert made_up.foreign_shapes(size) == shapes
     own = AVSRModel.on_meta(PRESETS[size]).state_dict()
-    kept = {own_name(name): shape for name, shape in shapes.items() if not is_dropped(name)}
-    assert kept == {n: tuple(weight.shape) for n, weight in own.items() if foreign_name(n)}
+    imported = {own_name(name): shape for name, shape in shapes.items() if not is_dropped(name)}
+    assert imported == {n: tuple(weight.shape) for n, weight in own.items() if foreign_name(n)}

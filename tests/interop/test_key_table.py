@@ -43,12 +43,14 @@ def pretrained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretrained")
     with tarfile.open(Path(REFERENCE) / "small_checkpoints.tar.xz") as archive:
         archive.extract("small_pretrained.pt", folder, filter="data")
-    made = import_model(folder / "small_pretrained.pt", folder / "model")
+    imported = import_model(folder / "small_pretrained.pt", folder / "model")
     theirs = {
         f"{PREFIX}{k}": w
         for k, w in read_checkpoint(folder / "small_pretrained.pt")["model"].items()
     }
-    return load_directory(folder / "model").encoder, {name: theirs[name] for name in made.dropped}
+    return load_directory(folder / "model").encoder, {
+        name: theirs[name] for name in imported.dropped
+    }
 
 
 def unit_logits(features, dropped):
@@ -88,9 +90,9 @@ def close(actual, expected, mask=None):
     torch.testing.assert_close(actual, expected, atol=1e-4, rtol=0)
 
 
-def keep(seen, name, of="output"):
+def keep(activations, name, of="output"):
     def hook(module, args, output):
-        seen[name] = (output if of == "output" else args[0]).detach()
+        activations[name] = (output if of == "output" else args[0]).detach()
 
     return hook
 
@@ -98,22 +100,24 @@ def keep(seen, name, of="output"):
 @contextlib.contextmanager
 def watched(encoder):
     """Stages of an encoder by the reference's names, as they are computed."""
-    seen, transformer = {}, encoder.transformer
+    activations, transformer = {}, encoder.transformer
     handles = [
-        encoder.audio_proj.register_forward_hook(keep(seen, "audio_feat")),
-        encoder.video_proj.register_forward_hook(keep(seen, "video_feat")),
-        encoder.fusion_norm.register_forward_hook(keep(seen, "fused_layer_norm")),
-        encoder.fusion_proj.register_forward_hook(keep(seen, "post_extract_proj")),
-        transformer.position.register_forward_hook(keep(seen, "pos_conv_in", "input")),
-        transformer.position.register_forward_hook(keep(seen, "pos_conv_out")),
-        transformer.layers[0].register_forward_hook(keep(seen, "layers_in", "input")),
-        transformer.layers[0].attention.register_forward_hook(keep(seen, "layer0_self_attn_out")),
+        encoder.audio_proj.register_forward_hook(keep(activations, "audio_feat")),
+        encoder.video_proj.register_forward_hook(keep(activations, "video_feat")),
+        encoder.fusion_norm.register_forward_hook(keep(activations, "fused_layer_norm")),
+        encoder.fusion_proj.register_forward_hook(keep(activations, "post_extract_proj")),
+        transformer.position.register_forward_hook(keep(activations, "pos_conv_in", "input")),
+        transformer.position.register_forward_hook(keep(activations, "pos_conv_out")),
+        transformer.layers[0].register_forward_hook(keep(activations, "layers_in", "input")),
+        transformer.layers[0].attention.register_forward_hook(
+            keep(activations, "layer0_self_attn_out")
+        ),
         *(
-            layer.register_forward_hook(keep(seen, f"layer{i}_out"))
+            layer.register_forward_hook(keep(activations, f"layer{i}_out"))
             for i, layer in enumerate(transformer.layers)
         ),
     ]
-    yield seen
+    yield activations
     for handle in handles:
         handle.remove()
 
@@ -124,14 +128,14 @@ def test_every_stage_agrees_with_the_reference(model, modality):
     inputs, fbank, mouth = batch_inputs(modality)
     mask = inputs["padding_mask"]
     decoder = model.decoder
-    with torch.no_grad(), watched(model.encoder) as seen:
+    with torch.no_grad(), watched(model.encoder) as activations:
         handles = [
             *(
-                layer.register_forward_hook(keep(seen, f"dec_layer{i}_out"))
+                layer.register_forward_hook(keep(activations, f"dec_layer{i}_out"))
                 for i, layer in enumerate(decoder.layers)
             ),
-            decoder.layers[0].register_forward_hook(keep(seen, "dec_layers_in", "input")),
-            decoder.norm.register_forward_hook(keep(seen, "dec_layer_norm")),
+            decoder.layers[0].register_forward_hook(keep(activations, "dec_layers_in", "input")),
+            decoder.norm.register_forward_hook(keep(activations, "dec_layer_norm")),
         ]
         encoded = model.encode(fbank, mouth, mask)
         logits = model.decoder(
@@ -142,10 +146,10 @@ def test_every_stage_agrees_with_the_reference(model, modality):
     for handle in handles:
         handle.remove()
     for name in ("audio_feat", "video_feat"):
-        if name in seen:
-            close(seen.pop(name), expected[name].transpose(1, 2), mask)
+        if name in activations:
+            close(activations.pop(name), expected[name].transpose(1, 2), mask)
     padded_tokens = inputs["prev_output_tokens"] == 1
-    for name, value in seen.items():
+    for name, value in activations.items():
         close(value, expected[name], padded_tokens if name.startswith("dec_") else mask)
     close(encoded.features, expected["encoder_out"], mask)
     close(logits, expected["decoder_logits"], padded_tokens)
@@ -159,12 +163,16 @@ def test_frontend_stages_agree_with_the_reference(model, pretrained, training):
     expected = arrays("seq2seq_av" if tuned else "pretrain_av_nomask")
     inputs, _, mouth = batch_inputs("av")
     frontend = (model.encoder if tuned else pretrained[0]).frontend
-    seen = {}
+    activations = {}
     handles = [
-        frontend.stem_pool.register_forward_hook(lambda m, a, y: seen.update(stem=y.detach())),
+        frontend.stem_pool.register_forward_hook(
+            lambda m, a, y: activations.update(stem=y.detach())
+        ),
         *(
             frontend.blocks[2 * i + 1].register_forward_hook(
-                lambda m, a, y, i=i: seen.update({f"trunk_layer{i + 1}_frame0": y[0].detach()})
+                lambda m, a, y, i=i: activations.update(
+                    {f"trunk_layer{i + 1}_frame0": y[0].detach()}
+                )
             )
             for i in range(4)
         ),
@@ -175,8 +183,8 @@ def test_frontend_stages_agree_with_the_reference(model, pretrained, training):
     with torch.no_grad():
         out = frontend(mouth, inputs["padding_mask"])  # in parts
     torch.testing.assert_close(out, whole, atol=1e-4, rtol=0)
-    close(seen.pop("stem")[10:12].transpose(0, 1), expected["frontend3d_b0_t10_t11"])
-    for name, value in seen.items():
+    close(activations.pop("stem")[10:12].transpose(0, 1), expected["frontend3d_b0_t10_t11"])
+    for name, value in activations.items():
         close(value, expected[name])
     close(out, expected["resnet_out"].transpose(1, 2), inputs["padding_mask"])
 
@@ -187,13 +195,13 @@ def test_a_pre_trained_encoder_agrees_with_the_reference(pretrained):
     expected = arrays("pretrain_av_nomask")
     inputs, fbank, mouth = batch_inputs("av")
     mask = inputs["padding_mask"]
-    with watched(encoder) as seen:
+    with watched(encoder) as activations:
         features = encoder(fbank, mouth, mask).features
     for i in range(3):
-        seen[f"output_layer{i + 1}"] = seen[f"layer{i}_out"]
+        activations[f"output_layer{i + 1}"] = activations[f"layer{i}_out"]
     for name in ("audio_feat", "video_feat"):
-        close(seen.pop(name), expected[name].transpose(1, 2), mask)
-    for name, value in seen.items():
+        close(activations.pop(name), expected[name].transpose(1, 2), mask)
+    for name, value in activations.items():
         close(value, expected[name], mask)
     projected, logits = unit_logits(features, dropped)
     close(features, expected["features_out"], mask)
@@ -281,7 +289,7 @@ def test_beam_search_agrees_with_the_reference(model, name, case):
     beam, penalty = settings.pop("beam"), settings.pop("lenpen")
     with torch.no_grad():
         encoded = model.encode(fbank, mouth, mask)
-        found = beam_search(
+        results = beam_search(
             model.decoder.step,
             model.decoder.start(encoded.memory, encoded.memory_padding_mask),
             sos=EOS,
@@ -303,7 +311,7 @@ def test_beam_search_agrees_with_the_reference(model, name, case):
         )
     assert not settings  # a setting of the reference that this search lacks
     gap = case.get("min_score_gap")
-    for hypotheses, expected in zip(found, case["hypos"], strict=True):
+    for hypotheses, expected in zip(results, case["hypos"], strict=True):
         got = [list(h.tokens) for h in hypotheses][: len(expected)]
         want = [[t for t in h["tokens"] if t != EOS] for h in expected]
         if gap is not None and gap < 1e-4:

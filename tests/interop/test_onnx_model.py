@@ -61,7 +61,7 @@ def test_every_graph_has_its_file_and_no_weights_are_left_over(pair):
 @pytest.mark.parametrize("modality", ["av", "audio", "video"])
 def test_a_batch_gives_the_same_hypotheses(pair, modality):
     fbank, mouth, mask = inputs()
-    found = []
+    outputs = []
     for directory in pair:
         model = load_network(directory, "cpu")
         encoded = model.encode(
@@ -72,10 +72,10 @@ def test_a_batch_gives_the_same_hypotheses(pair, modality):
         hypotheses = model.decode(
             encoded, torch.tensor([1, 0]), torch.tensor(LENGTHS), ctc, options
         )
-        found.append((encoded.features[~mask], model.language_logits(encoded), hypotheses))
-    for one, other in zip(found[0][:2], found[1][:2], strict=True):
+        outputs.append((encoded.features[~mask], model.language_logits(encoded), hypotheses))
+    for one, other in zip(outputs[0][:2], outputs[1][:2], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
-    for own, theirs in zip(found[0][2], found[1][2], strict=True):
+    for own, theirs in zip(outputs[0][2], outputs[1][2], strict=True):
         assert [h.tokens for h in own] == [h.tokens for h in theirs]
         assert [h.score for h in own] == pytest.approx([h.score for h in theirs], abs=1e-3)
 
@@ -84,8 +84,8 @@ def test_a_recording_gets_the_same_transcript(pair):
     rng = np.random.default_rng(0)
     waveform = rng.standard_normal(640 * 15).astype(np.float32) * 0.1
     mouth = rng.integers(0, 255, (15, 96, 96), np.uint8)
-    for given in ((waveform, mouth), (waveform, None), (None, mouth)):
-        one, other = (Recognizer(load_network(d, "cpu")).transcribe_arrays(*given) for d in pair)
+    for arrays in ((waveform, mouth), (waveform, None), (None, mouth)):
+        one, other = (Recognizer(load_network(d, "cpu")).transcribe_arrays(*arrays) for d in pair)
         assert one.text == other.text
         assert one.language == other.language
         for own, theirs in zip(one.words, other.words, strict=True):
@@ -96,7 +96,7 @@ def test_a_recording_gets_the_same_transcript(pair):
 def test_rows_of_unequal_numbers_are_decoded_too(pair):
     fbank, mouth, mask = inputs()
     rows = torch.tensor([0, 1, 1])
-    found = []
+    log_probs = []
     with torch.no_grad():
         for directory in pair:
             model = load_network(directory, "cpu")
@@ -105,13 +105,15 @@ def test_rows_of_unequal_numbers_are_decoded_too(pair):
                 encoded.memory, encoded.memory_padding_mask, torch.tensor([0, 1])
             )
             _, state = model.decoder.step(torch.tensor([2, 2]), state)
-            found.append(model.decoder.step(torch.tensor([4, 5, 6]), state.select(rows))[0])
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+            log_probs.append(model.decoder.step(torch.tensor([4, 5, 6]), state.select(rows))[0])
+    torch.testing.assert_close(*log_probs, rtol=1e-4, atol=1e-4)
 
 
 def test_what_cannot_be_is_refused_in_a_line(pair, tmp_path):
     plain, onnx = pair
-    with pytest.raises(ModelError, match="is in ONNX: it takes no other precision"):
+    with pytest.raises(
+        ModelError, match="is in ONNX: it runs on the CPU only, in no other precision"
+    ):
         load_network(onnx, "cpu", "int8")
     with pytest.raises(ModelError, match=r"it has no model\.safetensors"):
         load_directory(onnx)

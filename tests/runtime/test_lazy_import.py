@@ -1,4 +1,4 @@
-"""Each in a process of its own, which begins without the module."""
+"""Deferred imports; each test runs in a new process, in which the module is not imported yet."""
 
 import os
 import subprocess
@@ -6,38 +6,39 @@ import sys
 
 import pytest
 
-BEGIN = "import sys\nfrom avsr.runtime.lazy_import import postponed\n"
+BEGIN = "import sys\nfrom avsr.runtime.lazy_import import defer_import\n"
 
 
 def run(code: str, **environment: str) -> str:
     command = [sys.executable, "-c", BEGIN + code]
-    given = os.environ | environment
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=given)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=os.environ | environment
+    )
     return done.stdout
 
 
-def test_what_is_not_used_is_not_imported() -> None:
+def test_an_unused_module_is_not_imported() -> None:
     code = """
-with postponed("json", "tool"):
-    import json.tool as kept
+with defer_import("json", "tool"):
+    import json.tool as tool
 print(*(name for name in sys.modules if name.startswith("json")))
 """
     assert run(code).split() == []
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_what_is_used_is_the_real_one(inside: bool) -> None:
+def test_a_used_module_is_the_real_one(inside: bool) -> None:
     code = f"""
-with postponed("json", "tool"):
-    import json.tool as kept
+with defer_import("json", "tool"):
+    import json.tool as tool
     import json as package
     if {inside}:
-        print(kept.main.__module__, package.dumps(1))
+        print(tool.main.__module__, package.dumps(1))
         import json.decoder
 if not {inside}:
-    print(kept.main.__module__, package.dumps(1))
+    print(tool.main.__module__, package.dumps(1))
 import json.tool
-print(json.tool is kept, type(json).__name__, type(json.tool).__name__, json.decoder.__name__)
+print(json.tool is tool, type(json).__name__, type(json.tool).__name__, json.decoder.__name__)
 """
     expected = ["json.tool", "1", "False", "module", "module", "json.decoder"]
     assert run(code).split() == expected
@@ -45,17 +46,17 @@ print(json.tool is kept, type(json).__name__, type(json.tool).__name__, json.dec
 
 def test_another_module_of_the_package_may_be_imported_meanwhile() -> None:
     code = """
-with postponed("json", "tool"):
+with defer_import("json", "tool"):
     import json.decoder
     print(json.decoder.JSONDecoder.__name__)
 """
     assert run(code).split() == ["JSONDecoder"]
 
 
-def test_what_is_there_already_stays() -> None:
+def test_an_imported_package_stays() -> None:
     code = """
 import json
-with postponed("json", "tool"):
+with defer_import("json", "tool"):
     import json.tool
 print(json.tool.main.__name__, sys.modules["json"] is json)
 """
@@ -66,8 +67,8 @@ def test_faces_are_found_without_matplotlib_and_it_can_be_used_afterwards() -> N
     code = """
 import numpy as np
 from avsr.face import FaceDetector
-with FaceDetector() as finder:
-    finder.find(np.zeros((64, 64, 3), np.uint8))
+with FaceDetector() as detector:
+    detector.find(np.zeros((64, 64, 3), np.uint8))
 print("matplotlib" in sys.modules)
 from mediapipe.python.solutions import drawing_utils
 print(drawing_utils.plt.figure.__module__)

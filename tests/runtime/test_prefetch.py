@@ -1,4 +1,4 @@
-"""Work ahead in a thread: the same items, errors where they belong, and no thread that stays."""
+"""Prefetching in threads: the same items, errors in their place, and no thread left behind."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ def test_items_come_in_order_from_another_thread():
     assert threading.get_ident() not in threads
 
 
-def test_it_is_no_further_ahead_than_asked_for():
+def test_it_is_no_further_ahead_than_the_depth():
     drawn = threading.Semaphore(0)
     count = 0
 
@@ -72,7 +72,7 @@ def test_leaving_early_ends_the_thread_and_closes_the_items_in_it():
     assert len(closed) == 1
 
 
-def test_what_is_reported_in_the_thread_is_told_to_the_listener_who_may_stop_it():
+def test_reports_of_the_thread_reach_the_listener_which_may_cancel():
     stopped = threading.Event()
 
     def items():
@@ -83,8 +83,8 @@ def test_what_is_reported_in_the_thread_is_told_to_the_listener_who_may_stop_it(
             stopped.set()
         yield
 
-    def stop(done, total, doing):
-        assert (done, total, doing) == (1.0, 2.0, READING)
+    def stop(done, total, stage):
+        assert (done, total, stage) == (1.0, 2.0, READING)
         assert threading.current_thread() is threading.main_thread()
         raise KeyError
 
@@ -93,7 +93,7 @@ def test_what_is_reported_in_the_thread_is_told_to_the_listener_who_may_stop_it(
     assert stopped.is_set()
 
 
-def test_what_is_made_of_each_item_comes_in_order_from_several_threads():
+def test_results_come_in_order_from_several_threads():
     barrier = threading.Barrier(2)
 
     def make(number):
@@ -102,22 +102,22 @@ def test_what_is_made_of_each_item_comes_in_order_from_several_threads():
         time.sleep(0.001 * (number % 3))
         return number, threading.get_ident()
 
-    found = list(prefetch_map(make, range(20), 3, 2))
-    assert [number for number, _ in found] == list(range(20))
-    assert len({thread for _, thread in found}) == 2
-    assert threading.get_ident() not in {thread for _, thread in found}
+    results = list(prefetch_map(make, range(20), 3, 2))
+    assert [number for number, _ in results] == list(range(20))
+    assert len({thread for _, thread in results}) == 2
+    assert threading.get_ident() not in {thread for _, thread in results}
 
 
-def test_no_more_is_made_than_asked_for():
-    made = []
-    taken = prefetch_map(lambda number: made.append(number), range(100), 3, 2)
+def test_no_more_results_are_computed_than_the_depth():
+    computed = []
+    taken = prefetch_map(lambda number: computed.append(number), range(100), 3, 2)
     next(taken)
     time.sleep(0.1)
     taken.close()
-    assert len(made) == 4  # the one taken and three that wait
+    assert len(computed) == 4  # the one taken and three that wait
 
 
-def test_what_making_raises_comes_in_its_place():
+def test_an_error_of_the_function_comes_in_its_place():
     def make(number):
         return 1 / (2 - number)
 
@@ -127,7 +127,7 @@ def test_what_making_raises_comes_in_its_place():
         next(taken)
 
 
-def test_a_listener_may_stop_what_is_made():
+def test_a_listener_may_cancel_the_function():
     stopped = threading.Event()
 
     def make(number):
@@ -137,7 +137,7 @@ def test_a_listener_may_stop_what_is_made():
         finally:
             stopped.set()
 
-    def stop(done, total, doing):
+    def stop(done, total, stage):
         assert threading.current_thread() is threading.main_thread()
         raise KeyError
 

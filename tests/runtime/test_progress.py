@@ -1,4 +1,4 @@
-"""Progress is told by the stages themselves, and what hears of it may stop them."""
+"""Progress is reported by the stages themselves, and a listener may cancel them."""
 
 import time
 from pathlib import Path
@@ -22,11 +22,11 @@ class StoppedError(Exception):
     pass
 
 
-def test_only_the_listener_of_the_block_is_told():
+def test_only_the_listener_of_the_block_gets_reports():
     outer, inner = [], []
-    with listen_progress(lambda *told: outer.append(told)):
+    with listen_progress(lambda *values: outer.append(values)):
         report(1.0, 4.0, READING)
-        with listen_progress(lambda *told: inner.append(told)):
+        with listen_progress(lambda *values: inner.append(values)):
             assert list(report_frames("abc", 2.0)) == ["a", "b", "c"]
         check_cancelled()
     report(2.0, 4.0, READING)
@@ -40,22 +40,22 @@ def model():
     return load_model(device="cpu")
 
 
-def test_a_transcription_is_told_of_frame_by_frame(model):
-    seen = []
-    result = model.transcribe(EXAMPLE, progress=lambda *told: seen.append(told))
-    stages = list(dict.fromkeys(doing for _, _, doing in seen))
+def test_a_transcription_is_reported_frame_by_frame(model):
+    reports = []
+    result = model.transcribe(EXAMPLE, progress=lambda *values: reports.append(values))
+    stages = list(dict.fromkeys(stage for _, _, stage in reports))
     assert stages == [READING, WRITING]
-    frames = {done for done, _, doing in seen if doing == READING}
+    frames = {done for done, _, stage in reports if stage == READING}
     assert len(frames) == pytest.approx(25 * result.duration, abs=1)
-    assert sum(doing == WRITING for *_, doing in seen) > 10, "the search passes by, step by step"
+    assert sum(stage == WRITING for *_, stage in reports) > 10, "every step of the search reports"
 
 
 @pytest.mark.parametrize("stage", [READING, WRITING])
-def test_what_a_listener_raises_stops_the_work(model, stage):
+def test_an_exception_of_the_listener_stops_the_work(model, stage):
     stopped = []
 
-    def stop(done, total, doing):
-        if doing == stage and done >= total / 2:
+    def stop(done, total, current):
+        if current == stage and done >= total / 2:
             stopped.append(time.monotonic())
             raise StoppedError
 

@@ -40,13 +40,13 @@ def digests(out: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def small_corpus(tmp_path_factory):
     out = tmp_path_factory.mktemp("synthetic")
     return out, small(out)
 
 
-def test_layout_counts_and_summary(made):
-    out, summary = made
+def test_layout_counts_and_summary(small_corpus):
+    out, summary = small_corpus
     assert sorted(path.name for path in (out / "train").iterdir()) == [
         f"{shard:06d}.{kind}" for shard in range(3) for kind in ("jsonl", "tar")
     ]
@@ -61,8 +61,8 @@ def test_layout_counts_and_summary(made):
     assert summary["seconds"]["train"] == pytest.approx(sum(r.end for r in train), abs=0.01)
 
 
-def test_samples_are_the_manifest(made):
-    out, _ = made
+def test_samples_are_the_manifest(small_corpus):
+    out, _ = small_corpus
     samples = list(read_shards(out, "train"))
     train = read_manifest(out / "train.jsonl")
     assert [sample.record.utterance_id for sample in samples] == [r.utterance_id for r in train]
@@ -74,21 +74,21 @@ def test_samples_are_the_manifest(made):
         assert all(phone["end"] <= sample.record.end for phone in sample.record.phones)
 
 
-def test_test_clips_lie_beside_their_manifest(made):
-    out, _ = made
+def test_test_clips_lie_beside_their_manifest(small_corpus):
+    out, _ = small_corpus
     for record in read_manifest(out / "test.jsonl"):
         assert record.split == "test"
         assert (out / record.media).is_file()
 
 
-def test_workers_and_order_change_no_byte(made, tmp_path):
-    out, _ = made
+def test_workers_and_order_change_no_byte(small_corpus, tmp_path):
+    out, _ = small_corpus
     small(tmp_path / "again", workers=2)
     assert digests(tmp_path / "again") == digests(out)
 
 
-def test_goes_on_after_an_interruption(made, tmp_path, monkeypatch):
-    out, _ = made
+def test_goes_on_after_an_interruption(small_corpus, tmp_path, monkeypatch):
+    out, _ = small_corpus
     written = []
     real = corpus._write_shard
 
@@ -110,16 +110,16 @@ def test_goes_on_after_an_interruption(made, tmp_path, monkeypatch):
     assert digests(tmp_path) == digests(out)
 
 
-def test_other_options_need_another_folder(made):
-    out, _ = made
+def test_other_options_need_another_folder(small_corpus):
+    out, _ = small_corpus
     with pytest.raises(CorpusError, match=r"other options \(seed\)"):
         small(out, seed=4)
 
 
 def test_progress_reaches_the_total(tmp_path):
-    seen = []
-    small(tmp_path, clips=0, valid_hours=0, progress=lambda *line: seen.append(line))
-    assert seen == [("train", 0, 12), ("train", 5, 12), ("train", 10, 12), ("train", 12, 12)]
+    reports = []
+    small(tmp_path, clips=0, valid_hours=0, progress=lambda *report: reports.append(report))
+    assert reports == [("train", 0, 12), ("train", 5, 12), ("train", 10, 12), ("train", 12, 12)]
 
 
 def test_shares_unbalance_the_training_utterances(tmp_path):
@@ -153,8 +153,8 @@ def test_mistakes(tmp_path, changes, message):
 
 
 def test_unknown_language(tmp_path):
-    with pytest.raises(LanguageError, match="unknown language 'eng'"):
-        small(tmp_path, languages=("eng",))
+    with pytest.raises(LanguageError, match="unknown language 'xyz'"):
+        small(tmp_path, languages=("xyz",))
 
 
 def test_texts_keep_to_the_most_frequent_words(tmp_path):
@@ -168,9 +168,9 @@ def test_mouth_crops_fit_the_sound_and_repeat(tmp_path):
     options = {"hours": HOURS / 3, "valid_hours": 0, "clips": 0, "video_fraction": 0.5}
     small(tmp_path / "a", **options)
     samples = list(read_shards(tmp_path / "a", "train"))
-    seen = [sample for sample in samples if sample.mouth is not None]
-    assert 0 < len(seen) < len(samples)
-    for sample in seen:
+    with_video = [sample for sample in samples if sample.mouth is not None]
+    assert 0 < len(with_video) < len(samples)
+    for sample in with_video:
         assert sample.mouth.shape == (len(sample.waveform) // 640, 96, 96)
         assert sample.mouth.std(axis=0).max() > 5  # it moves
     small(tmp_path / "b", **options)

@@ -94,15 +94,15 @@ def unlike(one: np.ndarray, other: np.ndarray) -> float:
 def test_sounds_look_different(name: str) -> None:
     """Two sounds differ by more than two frames of one sound, in all faces."""
     sounds = ("p", "a", "o", "u", "i", "f", "θ", "s", "l")
-    shown = mouths(*sounds, name=name)
+    crops = mouths(*sounds, name=name)
     takes = render_mouth(make_identity(name), hold("a", "a"), np.random.default_rng(1))
     for one, other in ((a, b) for a in sounds for b in sounds if a < b):
-        assert unlike(shown[one], shown[other]) > 1.3 * unlike(*takes), (one, other)
+        assert unlike(crops[one], crops[other]) > 1.3 * unlike(*takes), (one, other)
 
 
 def test_open_mouth_is_dark_inside_and_closed_lips_are_not() -> None:
-    shown = mouths("p", "a")
-    dark = {s: int((crop[30:66, 24:72] < 40).sum()) for s, crop in shown.items()}
+    crops = mouths("p", "a")
+    dark = {s: int((crop[30:66, 24:72] < 40).sum()) for s, crop in crops.items()}
     assert dark["a"] > 250
     assert dark["p"] < 15
 
@@ -176,8 +176,8 @@ def test_face_stage_sees_what_render_mouth_draws(name: str) -> None:
     assert tracked.found.mean() >= 0.95
     drawn = render_mouth(identity, track, np.random.default_rng(4))
     scores, shifts = [], []
-    for seen, made in zip(tracked.mouth, drawn, strict=True):
-        match = cv2.matchTemplate(made, seen[16:80, 16:80], cv2.TM_CCOEFF_NORMED)
+    for tracked_crop, drawn_crop in zip(tracked.mouth, drawn, strict=True):
+        match = cv2.matchTemplate(drawn_crop, tracked_crop[16:80, 16:80], cv2.TM_CCOEFF_NORMED)
         _, score, _, (x, y) = cv2.minMaxLoc(match)
         scores.append(score)
         shifts.append((x - 16, y - 16))

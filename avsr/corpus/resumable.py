@@ -1,0 +1,133 @@
+"""Corpora that are written shard by shard, so that an interrupted run can be continued.
+
+A file beside the shards describes what is being written (``claim_output``). While a split is
+incomplete, ``OUT/.parts/<split>/000000.jsonl`` lists the utterances of a finished shard; it is
+written after the shard, so its presence marks the shard as finished. ``OUT/<split>.jsonl`` is
+written last and marks the whole split as finished.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avsr.corpus.manifest import Record, read_manifest, write_manifest
+from avsr.errors import CorpusError
+from avsr.runtime.atomic_files import replace_text
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an indented JSON file atomically."""
+    replace_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def claim_output(
+    path: Path,
+    description: Mapping[str, Any],
+    *,
+    section: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
+    """Describe in ``path`` what is being written, or check that it matches an earlier run.
+
+    Args:
+        path: JSON file beside the shards.
+        description: Everything that determines the content of the corpus.
+        section: Key of ``description`` whose options must match; default: all of it.
+        defaults: Values of options that earlier versions did not write.
+
+    Raises:
+        CorpusError: If an earlier run with other options wrote ``path``, or the file is broken.
+    """
+    if not path.exists():
+        write_json(path, description)
+        return
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        earlier = {**(defaults or {}), **(content[section] if section else content)}
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise CorpusError(f"{path} is broken: delete it or choose another folder") from error
+    options = description[section] if section else description
+    differing = [name for name, value in options.items() if earlier.get(name) != value]
+    if differing:
+        raise CorpusError(
+            f"{path} was written with other options ({', '.join(differing)}): choose another folder"
+        )
+
+
+@dataclass(frozen=True)
+class ResumableSplit:
+    """The files of one split of a corpus, and which of its shards are still missing."""
+
+    out: Path
+    """Folder of the corpus."""
+    name: str
+    """Name of the split."""
+    num_utterances: int
+    shard_size: int
+    """Utterances per shard."""
+
+    @property
+    def manifest(self) -> Path:
+        """Manifest of the split; it exists once the split is finished."""
+        return self.out / f"{self.name}.jsonl"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all shards and the manifest are written."""
+        return self.manifest.exists()
+
+    @property
+    def shards(self) -> range:
+        """Numbers of the shards."""
+        return range(-(-self.num_utterances // self.shard_size))
+
+    def indices(self, shard: int) -> range:
+        """Return the indices of the utterances of a shard."""
+        first = shard * self.shard_size
+        return range(first, min(self.num_utterances, first + self.shard_size))
+
+    def media(self, shard: int) -> str:
+        """Return the path of a shard as records name it, relative to the corpus folder."""
+        return f"{self.name}/{shard:06d}.tar"
+
+    def shard_path(self, shard: int) -> Path:
+        """Return where a shard is written."""
+        return self.out / self.media(shard)
+
+    def part(self, shard: int, suffix: str = ".jsonl") -> Path:
+        """Return the path of a temporary list of a shard."""
+        return self.out / ".parts" / self.name / f"{shard:06d}{suffix}"
+
+    def has_shard(self, shard: int) -> bool:
+        """Return whether a shard is finished."""
+        return self.part(shard).exists()
+
+    def finish_shard(
+        self, shard: int, records: Sequence[Record], lists: Mapping[str, str] | None = None
+    ) -> None:
+        """List the records of a shard, which marks the shard as finished.
+
+        Args:
+            shard: Number of the shard.
+            records: The utterances in it.
+            lists: Further lists of the shard, by their suffix; written before.
+        """
+        self.part(shard).parent.mkdir(parents=True, exist_ok=True)
+        for suffix, text in (lists or {}).items():
+            replace_text(self.part(shard, suffix), text)
+        write_manifest(self.part(shard), records)
+
+    def merge_lists(self, suffix: str) -> str:
+        """Join the further lists of all shards in order."""
+        paths = [self.part(shard, suffix) for shard in self.shards]
+        return "".join(path.read_text(encoding="utf-8") for path in paths)
+
+    def finish(self) -> list[Record]:
+        """Merge the lists of all shards into the manifest, delete them and return the records."""
+        records = [record for shard in self.shards for record in read_manifest(self.part(shard))]
+        write_manifest(self.manifest, records)
+        shutil.rmtree(self.out / ".parts" / self.name)
+        return records

@@ -117,6 +117,16 @@ def test_only_the_models_languages_are_offered(
     assert examples["sample_labels"] == ["Arabic", "English", "talk"]
 
 
+def test_the_licence_of_the_model_is_on_the_page(
+    demo: ModuleType, recognizer: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "README.md").write_text("Licence: MIT\n")
+    components = demo.build_app(recognizer, tmp_path, name=str(tmp_path)).config["components"]
+    (licence,) = (c["props"] for c in components if c["props"].get("elem_id") == "licence")
+    assert licence["visible"] is True
+    assert "Licence: MIT" in licence["value"]
+
+
 def test_a_port_that_is_taken_is_named(demo: ModuleType) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -199,7 +199,7 @@ def test_no_field_names_a_file_that_was_not_uploaded(
     path: str,
     guarded: bool,
 ) -> None:
-    """Neither past the guard nor, where it sleeps, past gradio's own check."""
+    """Both the guard and, without it, gradio's own check refuse it."""
     if not guarded:
         monkeypatch.setattr(guard, "names_file_outside", lambda *_: False)
     (tmp_path / "other.mp4").write_bytes(talk)

@@ -1,7 +1,7 @@
 """Several users of the web page at once: right answers, memory of the server, and waiting times.
 
 The server runs in its own process; the users are gradio clients in this one. Each uploads a clip
-under its own name, waits for the transcript and starts again. Each clip is transcribed alone before:
+under its own name, waits for the transcript and starts again. Each clip is also transcribed alone:
 an answer is right if it has the name of its upload and the same text.
 """
 

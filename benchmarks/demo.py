@@ -1,9 +1,8 @@
-"""Several users at once on the web page: is every answer its own, does memory stay, is it prompt?
+"""Several users of the web page at once: right answers, memory of the server, and waiting times.
 
-The server runs in a process of its own, the users are gradio's clients in this one. Each uploads a
-clip of its own under a name of its own, waits for the transcript and begins again. What the model
-makes of each clip is asked before, one after the other: an answer is right if it bears the name of
-its upload and has that text.
+The server runs in its own process; the users are gradio clients in this one. Each uploads a clip
+under its own name, waits for the transcript and starts again. Each clip is also transcribed alone:
+an answer is right if it has the name of its upload and the same text.
 """
 
 import json
@@ -23,15 +22,15 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "demo" / "examples"
 LIMITS = "uploads_per_minute: 100000\ncalls_per_minute: 100000\n"  # all users have one address
-LOOK = 0.5  # s between two looks at memory and page
-WARM = 60  # s, after which memory should stay
+POLL_SECONDS = 0.5  # between two measurements of memory and page
+WARM_UP = 60  # s, after which memory should not grow
 
 
 @dataclass
 class Tally:
-    """What happened, filled in by threads."""
+    """The measurements, filled in by threads."""
 
-    answers: list[bool] = field(default_factory=list)  # right ones are true
+    answers: list[bool] = field(default_factory=list)  # True: right
     failures: list[str] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     pages: list[float] = field(default_factory=list)
@@ -40,7 +39,7 @@ class Tally:
 
 @contextmanager
 def running_server(folder: Path) -> Iterator[tuple[str, int]]:
-    """Address and process id of `avsr demo`."""
+    """Start `avsr demo`; yield its address and process id."""
     (folder / "limits.yaml").write_text(LIMITS)
     options = ["demo", "--device", "cpu", "--config", str(folder / "limits.yaml")]
     process = subprocess.Popen(
@@ -58,17 +57,17 @@ def running_server(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 def transcribe(client: Any, clip: Path) -> tuple[str, str]:
-    """Name and text that the answer has."""
+    """Transcribe a clip; return the file name and the text in the answer."""
     from gradio_client import handle_file
 
     answer = client.predict(video=handle_file(clip), api_name="/transcribe")
-    (written,) = (path for path in answer[-1] if path.endswith(".json"))
-    transcript = json.loads(Path(written).read_text("utf-8"))
+    (path,) = (path for path in answer[-1] if path.endswith(".json"))
+    transcript = json.loads(Path(path).read_text("utf-8"))
     return transcript["file"], transcript["text"]
 
 
 def measure(_runs: int, users: int = 8, seconds: float = 180) -> dict[str, Any]:
-    """One run of ``seconds``."""
+    """Measure one run of ``seconds``."""
     with tempfile.TemporaryDirectory() as name, running_server(Path(name)) as (address, process):
         clips = copy_clips(Path(name), users)
         expected = {clip.name: ask_alone(address, Path(name), clip) for clip in clips}
@@ -99,7 +98,7 @@ def measure(_runs: int, users: int = 8, seconds: float = 180) -> dict[str, Any]:
 
 
 def copy_clips(folder: Path, users: int) -> list[Path]:
-    """A clip for each user, of the examples in turn."""
+    """Copy the examples in turn, one clip for each user."""
     examples = sorted(EXAMPLES.glob("*.mp4"))
     clips = [folder / f"user-{number}.mp4" for number in range(users)]
     for number, clip in enumerate(clips):
@@ -124,16 +123,16 @@ def ask_alone(address: str, folder: Path, clip: Path) -> str:
 def use(
     address: str, folder: Path, clip: Path, seconds: float, expected: dict[str, str], tally: Tally
 ) -> None:
-    """Upload and wait, again and again."""
+    """Upload and wait repeatedly for ``seconds``."""
     end = time.monotonic() + seconds
     client = connect(address, folder / clip.stem)
     while time.monotonic() < end:
         began = time.monotonic()
         try:
             right = transcribe(client, clip) == (clip.name, expected[clip.name])
-        except Exception as error:  # whatever it is, it is counted and shown
+        except Exception as error:  # any failure is counted and shown
             tally.failures.append(f"{type(error).__name__}: {error}")
-            time.sleep(LOOK)
+            time.sleep(POLL_SECONDS)
             continue
         tally.waits.append(time.monotonic() - began)
         tally.answers.append(right)
@@ -141,7 +140,7 @@ def use(
 
 
 def watch(address: str, process: int, threads: list[threading.Thread], tally: Tally) -> None:
-    """Look at page and memory until the users are done."""
+    """Measure page and memory until the users are done."""
     import httpx
     import psutil
 
@@ -155,13 +154,13 @@ def watch(address: str, process: int, threads: list[threading.Thread], tally: Ta
             tally.failures.append(f"the page: {type(error).__name__}: {error}")
         tally.pages.append(time.monotonic() - start)
         tally.memory.append((time.monotonic() - began, server.memory_info().rss))
-        time.sleep(LOOK)
+        time.sleep(POLL_SECONDS)
 
 
 def growth(memory: list[tuple[float, int]]) -> dict[str, Any]:
-    """MB after the first minute (of a shorter run: its half) and at the end, medians of 10 s."""
+    """MB after the first minute (or half of a shorter run) and at the end; medians of 10 s."""
     end = memory[-1][0]
-    warm = WARM if end > 2 * WARM else end / 2
+    warm = WARM_UP if end > 2 * WARM_UP else end / 2
 
     def around(time: float) -> float:
         return statistics.median(size for at, size in memory if abs(at - time) <= 5) / 1e6

@@ -1,8 +1,8 @@
-"""How long a visitor waits: from a click on an example to its words, and from Stop to the end.
+"""Waiting times of a visitor: from a click on an example to its words, and from Stop to the end.
 
-Both are measured in headless Chromium, from the click to the moment in which the page shows it,
-with a server that has transcribed before. What is stopped is the example over and over, a clip of
-15 s, once while its lips are read and once while its words are searched.
+Both are measured in headless Chromium, from the click until the page shows the change, on a server
+that has transcribed before. The work that is stopped is a clip of 15 s, the repeated example: once
+while its lips are read and once while its words are searched.
 """
 
 import statistics
@@ -22,7 +22,7 @@ CHROMIUM = "/usr/bin/chromium"
 EXAMPLE, EXAMPLE_NAME = EXAMPLES / "en.mp4", "English"
 LONG = 15  # s
 WAIT = 60  # s
-LOOK = 1.0  # s; so long a visitor looks at the page before she clicks again
+PAUSE = 1.0  # s between two clicks of a visitor
 CLICK = """([selector, text, awaited]) => new Promise((done) => {
   const began = performance.now();
   [...document.querySelectorAll(selector)].find((e) => e.innerText.includes(text)).click();
@@ -34,7 +34,7 @@ CLICK = """([selector, text, awaited]) => new Promise((done) => {
 
 
 def measure(runs: int) -> dict[str, Any]:
-    """Medians and the slowest of ``runs``, seconds."""
+    """Measure medians and the slowest of ``runs``, in seconds."""
     texts, stops = [], []
     with (
         tempfile.TemporaryDirectory() as name,
@@ -46,7 +46,7 @@ def measure(runs: int) -> dict[str, Any]:
         for run in range(runs + 1):
             text = click(page, "#examples button", EXAMPLE_NAME, "#player .word")
             click(page, "#another", "", "#chooser")
-            time.sleep(LOOK)
+            time.sleep(PAUSE)
             if run:  # the first one warms the server up
                 texts.append(text)
         see(page, "#begin", "Transcribe")
@@ -66,7 +66,7 @@ def measure(runs: int) -> dict[str, Any]:
 
 
 def write_long(path: Path) -> None:
-    """The example, again and again for LONG seconds."""
+    """Write a clip of LONG seconds that repeats the example."""
     from avsr.media import read_frames, read_waveform, write_video
     from avsr.rates import FPS, SAMPLE_RATE
 
@@ -77,7 +77,7 @@ def write_long(path: Path) -> None:
 
 @contextmanager
 def page_at(address: str) -> Iterator[Any]:
-    """A page in a new Chromium."""
+    """Open a page in a new Chromium."""
     from playwright.sync_api import sync_playwright
 
     flags = ["--no-sandbox", "--disable-gpu"]
@@ -92,10 +92,10 @@ def page_at(address: str) -> Iterator[Any]:
 
 
 def click(page: Any, selector: str, text: str, awaited: str) -> float:
-    """Click what has ``text``; the seconds until ``awaited`` is there to see."""
+    """Click the element with ``text``; return the seconds until ``awaited`` is visible."""
     return float(page.evaluate(CLICK, [selector, text, awaited]))
 
 
 def see(page: Any, selector: str, text: str = "") -> None:
-    """Wait for something that can be seen and has ``text``."""
+    """Wait for a visible element with ``text``."""
     page.locator(selector).filter(has_text=text, visible=True).first.wait_for()

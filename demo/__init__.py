@@ -1,1 +1,1 @@
-"""The web page, what it lets in, and the server around it."""
+"""The web page, its checks of uploads and requests, and the server around it."""

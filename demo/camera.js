@@ -1,19 +1,19 @@
-// A recorder hands out the last of what it has only after it was stopped. Gradio takes what is there
-// at the click on Stop and loses the rest: much of it where the computer is slow. So the click waits.
+// A MediaRecorder delivers its last data only after it has stopped. Gradio takes the data that it has
+// at the click on Stop and loses the rest, which is much on a slow computer. So the click waits.
 (() => {
-  let recorder = null, waits = false;
+  let recorder = null, waiting = false;
   window.MediaRecorder = class extends window.MediaRecorder {
-    constructor(...given) { super(...given); recorder = this; }
+    constructor(...args) { super(...args); recorder = this; }
     stop() { if (this.state !== "inactive") super.stop(); }
   };
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("#video button");
     if (!event.isTrusted || !button?.querySelector("[title='stop recording']")) return;
     if (recorder?.state === "recording") {
-      waits = true;
-      recorder.addEventListener("stop", () => { waits = false; button.click(); }, { once: true });
+      waiting = true;
+      recorder.addEventListener("stop", () => { waiting = false; button.click(); }, { once: true });
       recorder.stop();
     }
-    if (waits) event.stopImmediatePropagation();
+    if (waiting) event.stopImmediatePropagation();
   }, true);
 })();

@@ -1,4 +1,4 @@
-"""A part of a recording, looked at closely: its sound, and the face and mouth that a model sees."""
+"""One part of a long recording: its sound, and the face and mouth that the model reads."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,74 +13,86 @@ from avsr.face import FaceRegistry, MouthTrack, choose_face, track_faces
 from avsr.media import MediaInfo, probe, read_pictures, stream_waveform
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.runtime.progress import report_frames
-from demo.player import ResultView, face_boxes, mouth_video, part_at
+from demo.player import ResultView, face_boxes, mouth_video, segment_span
 
-SECONDS = 8.0  # that are looked at in one go
+MAX_SECONDS = 8.0  # length of one closeup
 
 
 @dataclass(frozen=True, eq=False)
 class Closeup:
-    """A part of a recording."""
+    """One part of a recording."""
 
     info: MediaInfo
-    """Of the whole recording."""
+    """About the whole recording."""
     start: float
-    """Seconds from its beginning."""
+    """Seconds from the beginning of the recording."""
     waveform: np.ndarray | None
-    """(S,) of the part; None without sound."""
+    """(S,) float32 of the part; None without sound."""
     track: MouthTrack
     """The mouth that is read in the part."""
 
 
 @lru_cache(maxsize=4)
-def look_closely(path: str, start: float, choice: str, seconds: float = SECONDS) -> Closeup:
-    """A recording from ``start`` (s) on for at most ``seconds``; ``choice`` says whose mouth.
+def read_closeup(path: str, start: float, face: str, seconds: float = MAX_SECONDS) -> Closeup:
+    """Read one part of a recording. Frames before it are not decoded.
 
-    What comes before is not decoded. Faces are numbered from the recording's beginning, so that
-    later on a face that was wished for by its number is the one that speaks. Raises AvsrError
-    without a picture.
+    Args:
+        path: The recording.
+        start: Where the part begins, in seconds.
+        face: Whose mouth to read, as for ``TranscribeOptions``. A number counts faces from the
+            beginning of the recording, so in a later part the face that speaks is read instead.
+        seconds: Length of the part; less if the recording ends earlier.
+
+    Raises:
+        AvsrError: The recording has no picture.
     """
     info = probe(path)
     if not info.has_video:
-        raise AvsrError("there is no picture")
+        raise AvsrError("the recording has no picture")
     length = min(seconds, info.duration - start)
     frames = islice(read_pictures(path, start=start), round(length * FPS))
     faces = FaceRegistry().number(track_faces(report_frames(frames, length)))
     waveform = level = None
     if info.has_audio:
-        waveform = _hear(path, start, faces.num_frames)
+        waveform = _read_sound(path, start, faces.num_frames)
         level = vowel_level(waveform)
-    if start and choice.isdecimal():
-        choice = "auto"
-    return Closeup(info, start, waveform, choose_face(faces, choice, level))
+    if start and face.isdecimal():
+        face = "auto"
+    return Closeup(info, start, waveform, choose_face(faces, face, level))
 
 
-def _hear(path: str, start: float, num_frames: int) -> np.ndarray:
-    """The sound (S,) of so many frames from ``start`` (s) on, less where it ends before."""
+def _read_sound(path: str, start: float, num_frames: int) -> np.ndarray:
+    """The sound (S,) of ``num_frames`` frames from ``start`` (s) on; less if it ends earlier."""
     first = round(start * SAMPLE_RATE)
     last = first + num_frames * SAMPLES_PER_FRAME
-    kept, position = [], 0
+    chunks, position = [], 0
     for chunk in stream_waveform(path):
-        kept.append(chunk[max(0, first - position) : max(0, last - position)])
+        chunks.append(chunk[max(0, first - position) : max(0, last - position)])
         position += len(chunk)
         if position >= last:
             break
-    return np.concatenate(kept)
+    return np.concatenate(chunks)
 
 
-def show_closely(shown: ResultView, time: float, folder: Path) -> ResultView:
-    """A long result with face and mouth of the segment at ``time`` (s), or of its beginning.
+def add_closeup(view: ResultView, time: float, folder: Path) -> ResultView:
+    """Return a view of a long recording with the face and mouth of one segment.
 
-    Raises AvsrError where no face speaks in it.
+    Args:
+        view: The view of the recording.
+        time: A time in the segment, in seconds.
+        folder: Where to write the mouth video.
+
+    Raises:
+        AvsrError: No face speaks in the segment.
     """
-    start, end = part_at(shown.transcript, time)
-    part = look_closely(shown.video, start, shown.face, min(SECONDS, end - start))
-    if not part.track.found.any():
-        raise AvsrError("no face that speaks was found here: try another place")
+    start, end = segment_span(view.transcript, time)
+    closeup = read_closeup(view.video, start, view.face, min(MAX_SECONDS, end - start))
+    if not closeup.track.found.any():
+        raise AvsrError("no face that speaks was found in this part: try another one")
     return replace(
-        shown,
-        since=start,
-        until=start + len(part.track.mouth) / FPS,
-        mouth=mouth_video(part.track, folder),
-        boxes=face_boxes(part.track, part.info),
+        view,
+        start=start,
+        end=start + len(closeup.track.mouth) / FPS,
+        mouth=mouth_video(closeup.track, folder),
+        boxes=face_boxes(closeup.track, closeup.info),
     )

@@ -1,7 +1,7 @@
-"""The door of the server: which requests come in, from whom, how often and how large.
+"""Middleware that decides which requests reach gradio: path, rate, size and file names.
 
-Gradio brings more doors than this page needs: one that fetches any public address for a visitor,
-one that edits videos, one that runs functions past the queue. What is not listed here is not there.
+Gradio serves more than this page needs: it can fetch any public address for a visitor, edit videos,
+and run functions without the queue. Only the paths listed here are served; all others answer 404.
 """
 
 import asyncio
@@ -22,28 +22,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from demo.store import Store
 
-READ = re.compile(
+READ_PATHS = re.compile(
     r"/|/(health|config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|logout)/?"
     r"|/(static|assets|svelte)/.+"
     r"|/gradio_api/(info|openapi\.json|app_id|user|login_check|token|startup-events|theme\.css)/?"
     r"|/gradio_api/(queue/status|upload_progress)/?"
     r"|/gradio_api/(call|heartbeat)/.+"
-    r"|/gradio_api/file=(?![A-Za-z][A-Za-z0-9+.-]*:).+"  # but no address: it would be fetched
+    r"|/gradio_api/file=(?![A-Za-z][A-Za-z0-9+.-]*:).+"  # a file, not a URL: gradio would fetch it
 )
-EVENTS = re.compile(r"/gradio_api/queue/data/?")
-LOGIN = re.compile(r"/login/?")
-UPLOAD = re.compile(r"/gradio_api/upload/?")
-CALL = re.compile(r"/gradio_api/(queue/join/?|call/.+)")
-STOP = re.compile(r"/gradio_api/(cancel|reset)/?")
+EVENTS_PATH = re.compile(r"/gradio_api/queue/data/?")
+LOGIN_PATH = re.compile(r"/login/?")
+UPLOAD_PATH = re.compile(r"/gradio_api/upload/?")
+CALL_PATHS = re.compile(r"/gradio_api/(queue/join/?|call/.+)")
+STOP_PATHS = re.compile(r"/gradio_api/(cancel|reset)/?")
 
-MOST_TEXT = 4_000_000  # bytes of a request that is no upload
-ENVELOPE = 100_000  # bytes of an upload that are not the file's
-STALLED = 60.0  # s without a byte, after which an upload is given up
-MOST_ADDRESSES = 10_000  # remembered by a rate
-END = b'"msg":"close_stream"'  # in the last event of a stream; quotes within a text are escaped
-HANGING_UP = 2.0  # s that a page may take after it, before it is thought not to
+MAX_CALL_BYTES = 4_000_000  # size of a request that is not an upload
+FORM_BYTES = 100_000  # parts of an upload that do not belong to the file
+STALL_SECONDS = 60.0  # without a byte, after which an upload is ended
+MAX_ADDRESSES = 10_000  # that a rate limit remembers
+# In the last event of a stream; quotes inside a text are escaped, so it cannot occur elsewhere.
+END_OF_STREAM = b'"msg":"close_stream"'
+HANG_UP_SECONDS = 2.0  # to wait for the page to close its side of an ended stream
 
-# The browser gets everything from this server, and nobody else is told of the visit.
+# The browser loads everything from this server and sends no referrer to other sites.
 HEADERS = {
     "content-security-policy": (
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -56,10 +57,11 @@ HEADERS = {
 }
 
 
-class Refusal(Exception):  # noqa: N818  (an answer, not a fault)
-    """An HTTP status and one line; ``wait`` are the seconds after which to try again."""
+class Refusal(Exception):  # noqa: N818  (an answer, not an error)
+    """An HTTP error status with one line of text."""
 
     def __init__(self, status: int, reason: str, wait: float = 0) -> None:
+        """``wait`` is the time in seconds after which to try again; 0: not known."""
         super().__init__(reason)
         self.status, self.reason, self.wait = status, reason, wait
 
@@ -68,41 +70,41 @@ class Refusal(Exception):  # noqa: N818  (an answer, not a fault)
         return JSONResponse({"detail": self.reason, "error": self.reason}, self.status, headers)
 
 
-class Rate:
-    """So many a minute for each address; unused ones are saved up for one minute at most."""
+class RateLimit:
+    """A number of requests per minute for each address; up to one minute's worth is saved up."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.per_minute = per_minute
         self.clock = clock
-        self.left: dict[str, tuple[float, float]] = {}  # address -> what it had left, and when
+        self.left: dict[str, tuple[float, float]] = {}  # address -> requests left, at what time
 
     def take(self, address: str) -> None:
-        """Take one, or raise Refusal where there is none left."""
+        """Count one request of an address, or raise Refusal if it has none left."""
         now = self.clock()
-        saved, then = self.left.get(address, (float(self.per_minute), now))
-        saved = min(self.per_minute, saved + (now - then) * self.per_minute / 60)
-        taken = saved >= 1
-        self.left[address] = (saved - taken, now)
-        if len(self.left) > MOST_ADDRESSES:  # whoever was not here for a minute has all again
+        left, last_time = self.left.get(address, (float(self.per_minute), now))
+        left = min(self.per_minute, left + (now - last_time) * self.per_minute / 60)
+        allowed = left >= 1
+        self.left[address] = (left - allowed, now)
+        if len(self.left) > MAX_ADDRESSES:  # after a minute without requests all are left again
             self.left = {key: value for key, value in self.left.items() if now - value[1] < 60}
-        if not taken:
+        if not allowed:
             reason = "too many requests from your address: wait a little"
-            raise Refusal(429, reason, wait=(1 - saved) * 60 / self.per_minute)
+            raise Refusal(429, reason, wait=(1 - left) * 60 / self.per_minute)
 
 
 class Guard:
-    """ASGI middleware before an app that keeps uploads and results in ``store``."""
+    """ASGI middleware in front of an app whose uploads and results are in ``store``."""
 
     def __init__(self, app: ASGIApp, store: Store) -> None:
         self.app = app
         self.store = store
         self.limits = limits = store.limits
-        self.uploads = Rate(limits.uploads_per_minute)
-        self.calls = Rate(limits.calls_per_minute)
-        self.logins = Rate(limits.logins_per_minute)
-        self.under_way = 0  # uploads
-        self.promised = 0  # bytes that they may have
-        self.ending: dict[str, asyncio.Event] = {}  # streams, by session: whether the end was heard
+        self.uploads = RateLimit(limits.uploads_per_minute)
+        self.calls = RateLimit(limits.calls_per_minute)
+        self.logins = RateLimit(limits.logins_per_minute)
+        self.num_uploads = 0  # in progress
+        self.reserved_bytes = 0  # for these
+        self.ending: dict[str, asyncio.Event] = {}  # session -> set when its stream is closed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -117,54 +119,55 @@ class Guard:
                 await refusal.answer()(scope, receive, send)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, method, address = scope["path"], scope["method"], visitor(scope)
-        if method in ("GET", "HEAD") and READ.fullmatch(path):
+        path, method, address = scope["path"], scope["method"], client_address(scope)
+        if method in ("GET", "HEAD") and READ_PATHS.fullmatch(path):
             await self.app(scope, receive, send)
-        elif method == "GET" and EVENTS.fullmatch(path):
+        elif method == "GET" and EVENTS_PATH.fullmatch(path):
             await self._stream(scope, receive, send)
-        elif method == "POST" and UPLOAD.fullmatch(path):
+        elif method == "POST" and UPLOAD_PATH.fullmatch(path):
             self.uploads.take(address)
             await self._upload(scope, receive, send)
-        elif method == "POST" and CALL.fullmatch(path):
+        elif method == "POST" and CALL_PATHS.fullmatch(path):
             self.calls.take(address)
             await self._call(scope, receive, send)
-        elif method == "POST" and LOGIN.fullmatch(path):
+        elif method == "POST" and LOGIN_PATH.fullmatch(path):
             self.logins.take(address)
             await self._call(scope, receive, send)
-        elif method == "POST" and STOP.fullmatch(path):
+        elif method == "POST" and STOP_PATHS.fullmatch(path):
             await self._call(scope, receive, send)
         else:
             raise Refusal(404, "there is nothing here")
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let an upload in if it is small enough and there is room for it."""
-        most = self.limits.upload_bytes + ENVELOPE
-        announced = Headers(scope=scope).get("content-length", "")
-        size = int(announced) if announced.isdecimal() else most
+        """Pass an upload on if it is small enough and the store has room for it."""
+        max_bytes = self.limits.upload_bytes + FORM_BYTES
+        length = Headers(scope=scope).get("content-length", "")
+        size = int(length) if length.isdecimal() else max_bytes
         too_large = Refusal(413, f"a file may have at most {self.limits.upload_megabytes:g} MB")
-        if size > most:
+        if size > max_bytes:
             raise too_large
-        self.under_way += 1
-        self.promised += size
+        self.num_uploads += 1
+        self.reserved_bytes += size
         try:
-            if self.under_way > self.limits.uploads_at_once:
+            if self.num_uploads > self.limits.uploads_at_once:
                 raise Refusal(503, "too many uploads at once: try again in a minute", wait=60)
-            if await asyncio.to_thread(self.store.size) + self.promised > self.limits.store_bytes:
+            stored = await asyncio.to_thread(self.store.size)
+            if stored + self.reserved_bytes > self.limits.store_bytes:
                 raise Refusal(503, "the server has no room for more files: try later", wait=600)
-            body = _Body(receive, send, most)
+            body = _UploadBody(receive, send, max_bytes)
             try:
                 await self.app(scope, body.receive, body.send)
             except Exception:
-                if not body.broken_off:
+                if not body.cut_off:
                     raise
-            if body.broken_off and not body.answered:
+            if body.cut_off and not body.answered:
                 raise too_large if body.too_large else Refusal(408, "the upload has stalled")
         finally:
-            self.under_way -= 1
-            self.promised -= size
+            self.num_uploads -= 1
+            self.reserved_bytes -= size
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a call in if it is short and names only files of the store."""
+        """Pass a call on if it is short and names only files of the store."""
         content, more = b"", True
         while more:
             message = await receive()
@@ -172,103 +175,104 @@ class Guard:
                 return
             content += message.get("body", b"")
             more = message.get("more_body", False)
-            if len(content) > MOST_TEXT:
+            if len(content) > MAX_CALL_BYTES:
                 raise Refusal(413, "the request is too long")
-        if names_elsewhere(content, self.store.folder):
+        if names_file_outside(content, self.store.folder):
             raise Refusal(400, "upload the file first: nothing else can be read")
-        given = False
+        replayed = False
 
         async def replay() -> Message:
-            nonlocal given
-            if given:
+            nonlocal replayed
+            if replayed:
                 return await receive()
-            given = True
+            replayed = True
             return {"type": "http.request", "body": content, "more_body": False}
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start" and self.ending:
-                await self._until_heard(content)
+                await self._wait_until_closed(content)
             await send(message)
 
         await self.app(scope, replay, answer)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The events of a session, whose stream gradio ends as soon as none is awaited.
+        """Pass on the events of a session, and hold back calls while its stream closes.
 
-        A page that asks for something just before it hears of the end takes the old stream for
-        open and waits for ever. So whoever asks meanwhile is answered when it was heard, which
-        shows in the page's hanging up.
+        Gradio ends the stream as soon as no event is awaited. A page that sends a call just before
+        it receives that end believes that the old stream is still open and waits for ever. So calls
+        of the session are answered after the page has closed its side of the stream.
         """
         query = parse_qs(scope["query_string"].decode("latin-1"))
         session = query.get("session_hash", [""])[0]
-        heard = asyncio.Event()
-        held: list[Message] = []
+        closed = asyncio.Event()
+        held_back: list[Message] = []
 
         async def pass_on(message: Message) -> None:
-            if held or END in message.get("body", b""):
-                self.ending[session] = heard
-                held.append(message)
+            if held_back or END_OF_STREAM in message.get("body", b""):
+                self.ending[session] = closed
+                held_back.append(message)
             else:
                 await send(message)
 
         try:
             await self.app(scope, receive, pass_on)
-            if held:
-                await send({**held[0], "more_body": True})
+            if held_back:
+                await send({**held_back[0], "more_body": True})
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(_hung_up(receive), HANGING_UP)
+                    await asyncio.wait_for(_disconnected(receive), HANG_UP_SECONDS)
                 await send({"type": "http.response.body"})
         finally:
-            heard.set()
-            if self.ending.get(session) is heard:
+            closed.set()
+            if self.ending.get(session) is closed:
                 del self.ending[session]
 
-    async def _until_heard(self, content: bytes) -> None:
-        """Wait while a call's session has a stream that ends."""
+    async def _wait_until_closed(self, content: bytes) -> None:
+        """Wait while the stream of a call's session is closing."""
         with contextlib.suppress(ValueError):
             call = json.loads(content)
-            heard = self.ending.get(str(call.get("session_hash")) if isinstance(call, dict) else "")
-            if heard is not None:
-                await heard.wait()
+            session = call.get("session_hash") if isinstance(call, dict) else ""
+            closed = self.ending.get(str(session))
+            if closed is not None:
+                await closed.wait()
 
 
-async def _hung_up(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-class _Body:
-    """An upload on its way in: broken off where it gets too large or nothing more comes."""
+class _UploadBody:
+    """The body of an upload, cut off when it gets too large or stalls."""
 
-    def __init__(self, receive: Receive, send: Send, most: int) -> None:
-        self._receive, self._send, self._left = receive, send, most
+    def __init__(self, receive: Receive, send: Send, max_bytes: int) -> None:
+        self._receive, self._send, self._left = receive, send, max_bytes
         self._complete = False
-        self.too_large = self.broken_off = self.answered = False
+        self.too_large = self.cut_off = self.answered = False
 
     async def receive(self) -> Message:
         if self._complete:
             return await self._receive()
         try:
-            message = await asyncio.wait_for(self._receive(), STALLED)
+            message = await asyncio.wait_for(self._receive(), STALL_SECONDS)
         except TimeoutError:
-            self.broken_off = True
+            self.cut_off = True
             return {"type": "http.disconnect"}
         self._left -= len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
         if self._left < 0:
-            self.too_large = self.broken_off = True
+            self.too_large = self.cut_off = True
             return {"type": "http.disconnect"}
         return message
 
     async def send(self, message: Message) -> None:
         """Pass the answer on, unless it is about the upload that was broken off here."""
-        if not self.broken_off or self.answered:
+        if not self.cut_off or self.answered:
             self.answered = True
             await self._send(message)
 
 
-def visitor(scope: Scope) -> str:
-    """The address that a request comes from; of IPv6 the part that one household has."""
+def client_address(scope: Scope) -> str:
+    """The address that a request comes from; for IPv6 its /64 network, which one household has."""
     host = (scope.get("client") or ("", 0))[0]
     try:
         address = ipaddress.ip_address(host)
@@ -279,17 +283,17 @@ def visitor(scope: Scope) -> str:
     return str(ipaddress.ip_network((int(address), 64), strict=False))
 
 
-def names_elsewhere(content: bytes, folder: Path) -> bool:
-    """Whether a call's JSON has a file whose ``path`` is not in ``folder``.
+def names_file_outside(content: bytes, folder: Path) -> bool:
+    """Whether the JSON of a call has a ``path`` that is not inside ``folder``.
 
-    Gradio would copy a file of this machine to where it can be read by all, or fetch an address.
+    Gradio would copy such a file to a place that everybody can read, or fetch it from its address.
     """
     try:
         nodes = [json.loads(content)]
     except RecursionError:
-        return True  # nested to do harm
+        return True  # nested so deeply only to do harm
     except ValueError:
-        return False  # a form, or for gradio to refuse
+        return False  # a form, or broken JSON that gradio refuses
     while nodes:
         node = nodes.pop()
         if isinstance(node, dict):

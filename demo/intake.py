@@ -1,4 +1,4 @@
-"""What a visitor gives and chooses: a file, looked at at once, and a model with its licence."""
+"""What the visitor provides and chooses: a file, which is described at once, and a model."""
 
 import base64
 import html
@@ -7,30 +7,43 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import gradio as gr
 import numpy as np
 
-from avsr import AvsrError, load_model
-from avsr.errors import MediaError
+from avsr import AvsrError, Transcript, load_model
+from avsr.errors import MediaError, ModelError
 from avsr.face import Face, FaceDetector
-from avsr.hub import DEFAULT_MODEL, Listed, list_models
-from avsr.languages import LANGUAGES, language_name
+from avsr.hub import DEFAULT_MODEL, Listed, find_model, list_models
+from avsr.languages import language_name
 from avsr.media import MediaInfo, read_frames
+from avsr.model.directory import read_licence
+from avsr.runtime.progress import Progress
 
-LOOKED_AT = 25  # frames from the beginning, of which
-STEP = 12  # each so many is searched for faces
-SIDE = 640  # px, longer side of the picture in which faces are looked for
+NUM_FRAMES = 25  # at the beginning of a video in which faces are looked for
+FRAME_STEP = 12  # one frame in so many is searched
+MAX_SIDE = 640  # px, longer side of a frame in which faces are looked for
 THUMBNAIL = 72  # px
-THERE = ("bundled", "cached")  # models that need no network
+LOCAL = ("bundled", "cached")  # models that need no download
 
-_looking = threading.Lock()  # detectors take memory: one visitor's faces at a time
+_detector_lock = threading.Lock()  # detectors need memory: one file at a time
+
+
+class Transcriber(Protocol):
+    """What the page needs of a model; ``avsr.Recognizer`` has it."""
+
+    @property
+    def languages(self) -> tuple[str, ...]: ...
+
+    def transcribe(
+        self, path: str, *, progress: Progress | None = None, **options: Any
+    ) -> Transcript: ...
 
 
 def describe(info: MediaInfo) -> Iterator[str]:
-    """HTML about a file: its length, rate and size at once, then its faces."""
+    """Yield HTML about a file: length, size and frame rate at once, then with its faces."""
     facts = "".join(f"<li>{fact}</li>" for fact in _facts(info))
     yield f'<ul class="facts">{facts}</ul>'
     if info.has_video:
@@ -51,27 +64,27 @@ def _facts(info: MediaInfo) -> Iterator[str]:
 
 
 def _faces(path: Path) -> str:
-    """The faces of that one of the first pictures which shows most of them."""
-    shown: np.ndarray | None = None
-    most: list[Face] = []
+    """HTML with the faces of the frame, among the first ones, that has most of them."""
+    best_frame: np.ndarray | None = None
+    best_faces: list[Face] = []
     try:
-        with _looking, FaceDetector() as finder:
-            for frame in islice(read_frames(path, max_side=SIDE), 0, LOOKED_AT, STEP):
-                faces = finder.find(frame)
-                if len(faces) > len(most):
-                    shown, most = frame, faces
+        with _detector_lock, FaceDetector() as detector:
+            for frame in islice(read_frames(path, max_side=MAX_SIDE), 0, NUM_FRAMES, FRAME_STEP):
+                faces = detector.find(frame)
+                if len(faces) > len(best_faces):
+                    best_frame, best_faces = frame, faces
     except MediaError:
         return ""
-    if shown is None:
+    if best_frame is None:
         return "<li>no face in the first second</li>"
-    from_left = sorted(most, key=lambda face: float(face.box[0]))
-    pictures = "".join(_thumbnail(shown, face.box) for face in from_left)
-    number = "one face" if len(most) == 1 else f"{len(most)} faces"
-    return f'<li class="faces">{number}{pictures}</li>'
+    from_left = sorted(best_faces, key=lambda face: float(face.box[0]))
+    images = "".join(_thumbnail(best_frame, face.box) for face in from_left)
+    number = "one face" if len(from_left) == 1 else f"{len(from_left)} faces"
+    return f'<li class="faces">{number}{images}</li>'
 
 
 def _thumbnail(frame: np.ndarray, box: np.ndarray) -> str:
-    """The square around a face as an image in the page itself."""
+    """The square around a face as an HTML image with the data inside."""
     x, y, width, height = box
     half = 0.65 * max(width, height)
     left, top = max(0, round(x + width / 2 - half)), max(0, round(y + height / 2 - half))
@@ -83,25 +96,34 @@ def _thumbnail(frame: np.ndarray, box: np.ndarray) -> str:
 
 
 class ModelRegistry:
-    """The models that a visitor may choose from, one in memory beside the one that is served."""
+    """The models of this server. It keeps one in memory beside the default one."""
 
-    def __init__(self, served: Any, name: str | None = None) -> None:
-        """``served`` is loaded already; ``name`` is what it was loaded by (None: the default)."""
-        self.served_name = name or DEFAULT_MODEL
-        self._served = served
+    def __init__(self, default: Transcriber, name: str | None = None) -> None:
+        """``default`` is loaded already; ``name`` is the name that it was loaded by, as for
+        ``avsr.load_model``.
+        """
+        self.default_name = name or DEFAULT_MODEL
+        self._default = default
+        self._default_licence = _read_licence(self.default_name)
         self._others: OrderedDict[str, Any] = OrderedDict()
         self._lock = threading.Lock()
-        self.entries: dict[str, Listed] = {m.name: m for m in list_models() if m.where in THERE}
+        self.entries: dict[str, Listed] = {
+            entry.name: entry for entry in list_models() if entry.where in LOCAL
+        }
 
     @property
     def names(self) -> list[str]:
-        """The served one first."""
-        return list(dict.fromkeys([self.served_name, *self.entries]))
+        """Names of all models, the default one first."""
+        return list(dict.fromkeys([self.default_name, *self.entries]))
 
     def get(self, name: str | None) -> Any:
-        """A model by its name, loaded if need be. Raises AvsrError for one that is not here."""
-        if name is None or name == self.served_name:
-            return self._served
+        """Return a model, loaded if need be (None: the default one).
+
+        Raises:
+            AvsrError: This server has no such model.
+        """
+        if name is None or name == self.default_name:
+            return self._default
         if name not in self.entries:
             raise AvsrError(f"there is no model '{name}' on this server")
         with self._lock:
@@ -111,31 +133,53 @@ class ModelRegistry:
             return self._others[name]
 
     def languages(self, name: str) -> tuple[str, ...]:
-        """Codes of the languages that a model knows; nothing for one that is not here."""
-        if name == self.served_name:
-            return tuple(getattr(getattr(self._served, "config", None), "languages", LANGUAGES))
+        """Return the language codes of a model; none if this server does not have it."""
+        if name == self.default_name:
+            return self._default.languages
         entry = self.entries.get(name)
         return () if entry is None else tuple(entry.languages)
 
-    def about(self, name: str) -> str:
-        """HTML: a model's languages, size and licence."""
+    def licence(self, name: str) -> str:
+        """Return the licence of a model, as its card states it."""
+        if name == self.default_name:
+            return self._default_licence
         entry = self.entries.get(name)
-        if entry is None:
-            return f"<p>{html.escape(Path(name).name)}: its card says its licence.</p>"
-        names = ", ".join(language_name(code) for code in entry.languages)
-        return (
-            f"<p>{names}. {html.escape(entry.size)}, {html.escape(entry.where)}.<br>"
-            f"Licence: {html.escape(entry.licence)}</p>"
-        )
+        return "unknown" if entry is None else entry.licence
+
+    def render_licence(self, name: str) -> str:
+        """Render name and licence of a model as HTML."""
+        title = html.escape(display_name(name))
+        return f"<p>Model “{title}”. Licence: {html.escape(self.licence(name))}</p>"
+
+    def render_details(self, name: str) -> str:
+        """Render languages, size and place of a model as HTML."""
+        names = ", ".join(language_name(code) for code in self.languages(name))
+        entry = self.entries.get(name)
+        size = "" if entry is None else f" {entry.size}, {entry.where}."
+        return f"<p>{html.escape(display_name(name))}: {names}.{html.escape(size)}</p>"
 
 
-def language_choices(shelf: ModelRegistry, name: str) -> list[tuple[str, str]]:
-    """What may be chosen as the spoken language of a model."""
-    return [("Find out", "auto"), *((language_name(code), code) for code in shelf.languages(name))]
+def display_name(name: str) -> str:
+    """Return the name of a model for visitors: of a path the last part, of a hub name all."""
+    return name if name.startswith("hf://") else Path(name).name
 
 
-def examples_of(clips: list[Path], video: gr.Video) -> Any:
-    """Buttons that put a clip into ``video``; None where there are no clips."""
+def _read_licence(name: str) -> str:
+    """The licence of a model by its name; "unknown" for one that has no directory."""
+    try:
+        return read_licence(find_model(name))
+    except ModelError:
+        return "unknown"
+
+
+def language_choices(models: ModelRegistry, name: str) -> list[tuple[str, str]]:
+    """Return (label, value) of every choice of the spoken language of a model."""
+    codes = models.languages(name)
+    return [("Detect it", "auto"), *((language_name(code), code) for code in codes)]
+
+
+def add_examples(clips: list[Path], video: gr.Video) -> Any:
+    """Add a button for each clip that puts it into ``video``; None without clips."""
     if not clips:
         return None
     return gr.Examples(
@@ -150,7 +194,7 @@ def examples_of(clips: list[Path], video: gr.Video) -> Any:
 
 def example_label(clip: Path) -> str:
     """``de.mp4`` -> German, ``en-office.mp4`` -> English (office), ``talk.mp4`` -> talk."""
-    code, _, rest = clip.stem.partition("-")
+    code, _, detail = clip.stem.partition("-")
     if language_name(code) == code:
         return clip.stem
-    return f"{language_name(code)} ({rest})" if rest else language_name(code)
+    return f"{language_name(code)} ({detail})" if detail else language_name(code)

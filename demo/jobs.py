@@ -1,6 +1,7 @@
-"""Work for visitors: first come, first served, told how far it is, and stopped when they say so.
+"""A queue of jobs for visitors: first come, first served, with progress and a way to stop.
 
-One model serves all, so only a few jobs run at a time; the others wait and are told their place.
+All visitors share one model, so only a few jobs run at a time. The others wait and can be asked how
+many jobs come before them.
 """
 
 import html
@@ -15,89 +16,97 @@ from typing import Any, Generic, TypeVar
 from avsr.errors import AvsrError
 from avsr.runtime.progress import Progress
 
-LOOK = 0.4  # s between two looks at a job; each costs the server and the browser some work
-TRUSTED = 0.1  # share of the work after which the time left is worth listen_progress
+POLL_SECONDS = 0.4  # between two looks at a job; each costs the server and the browser some work
+MIN_SHARE = 0.1  # share of the work after which the time left is worth showing
 
 T = TypeVar("T")
 
 
 class StoppedError(Exception):
-    """Whoever asked for the work does not want it any more."""
+    """The visitor stopped the job or left the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Position:
+class JobProgress:
     """How far a job is."""
 
     ahead: int
-    """Jobs that come before it; 0: it is being done."""
+    """Number of jobs that must end before it starts; 0: it is running."""
     done: float = 0.0
     """Seconds of the recording that are done."""
     total: float = 0.0
-    """Seconds in all; 0: not known."""
-    doing: str = ""
-    """What is being done."""
+    """Length of the recording in seconds; 0: not known yet."""
+    stage: str = ""
+    """What the job is doing, such as "reading the lips"."""
     elapsed: float = 0.0
-    """Seconds since it was begun."""
+    """Seconds since it started."""
 
     @property
     def share(self) -> float:
-        """0 to 1."""
+        """Share of the work that is done, 0 to 1."""
         return min(1.0, self.done / self.total) if self.total else 0.0
 
     @property
-    def left(self) -> float | None:
-        """Seconds until it is done; None where that cannot be said."""
-        if self.share < TRUSTED:
+    def seconds_left(self) -> float | None:
+        """Estimated seconds until it is done; None while it is too early to tell."""
+        if self.share < MIN_SHARE:
             return None
         return self.elapsed * (1 / self.share - 1)
 
 
 class Job(Generic[T]):
-    """Work that waits, runs or is over."""
+    """One piece of work that waits, runs or has ended. ``JobQueue.submit`` makes it."""
 
-    def __init__(self, work: Callable[[Progress], T], owner: object, desk: "JobQueue") -> None:
+    def __init__(self, work: Callable[[Progress], T], owner: object, queue: "JobQueue") -> None:
         self.owner = owner
         self.future: Future[T] = Future()
-        self.began: float | None = None
-        self._work, self._desk = work, desk
-        self._stopped = threading.Event()
-        self._told = (0.0, 0.0, "")
+        self.start_time: float | None = None
+        self._work, self._queue = work, queue
+        self._stop_requested = threading.Event()
+        self._last_report = (0.0, 0.0, "")
 
     def stop(self) -> None:
-        """End at once if it still waits, else at its next report."""
-        self._stopped.set()
+        """End the job: at once if it still waits, else when it next reports progress."""
+        self._stop_requested.set()
         self.future.cancel()
 
     def run(self) -> T:
-        """Do the work; for the thread of it."""
-        self.began = time.monotonic()
-        self._hear(*self._told)
-        return self._work(self._hear)
+        """Do the work, in the calling thread."""
+        self.start_time = time.monotonic()
+        self._report(*self._last_report)
+        return self._work(self._report)
 
-    def _hear(self, done: float, total: float, doing: str) -> None:
-        if self._stopped.is_set():
+    def _report(self, done: float, total: float, stage: str) -> None:
+        if self._stop_requested.is_set():
             raise StoppedError
-        self._told = (done, total, doing)
+        self._last_report = (done, total, stage)
 
-    def positions(self) -> Iterator[Position]:
-        """How far it is, several times a second, until it is over; who leaves early stops it."""
+    def watch(self) -> Iterator[JobProgress]:
+        """Yield the progress several times a second until the job ends.
+
+        Closing the iterator early stops the job.
+        """
         try:
-            while not wait([self.future], timeout=LOOK).done:
-                yield self._position()
+            while not wait([self.future], timeout=POLL_SECONDS).done:
+                yield self._progress()
         finally:
             if not self.future.done():
                 self.stop()
 
-    def _position(self) -> Position:
-        if self.began is None:
-            return Position(ahead=self._desk.ahead(self))
-        done, total, doing = self._told
-        elapsed = time.monotonic() - self.began
-        return Position(ahead=0, done=done, total=total, doing=doing, elapsed=elapsed)
+    def _progress(self) -> JobProgress:
+        if self.start_time is None:
+            return JobProgress(ahead=self._queue.num_ahead(self))
+        done, total, stage = self._last_report
+        elapsed = time.monotonic() - self.start_time
+        return JobProgress(ahead=0, done=done, total=total, stage=stage, elapsed=elapsed)
 
     def result(self) -> T:
-        """What came out, once it did. Raises what the work raised, StoppedError if stopped."""
+        """Wait for the job and return its result.
+
+        Raises:
+            StoppedError: The job was stopped.
+            Exception: Whatever the work raised.
+        """
         try:
             return self.future.result()
         except CancelledError as error:
@@ -105,74 +114,80 @@ class Job(Generic[T]):
 
 
 class JobQueue:
-    """Takes jobs and has ``places`` of them done at a time; ``waiting`` more may wait."""
+    """Runs jobs in order, a few at a time."""
 
-    def __init__(self, places: int = 1, waiting: int = 20) -> None:
-        self._places = places
-        self._room = places + waiting
+    def __init__(self, running: int = 1, waiting: int = 20) -> None:
+        """At most ``running`` jobs run at a time, and ``waiting`` more may wait."""
+        self._running = running
+        self._capacity = running + waiting
         self._lock = threading.RLock()
         self._jobs: list[Job[Any]] = []
-        self._line: SimpleQueue[Job[Any]] = SimpleQueue()
-        for _ in range(places):  # daemons: whoever stops the server does not wait for a long job
-            threading.Thread(target=self._serve, daemon=True).start()
+        self._pending: SimpleQueue[Job[Any]] = SimpleQueue()
+        for _ in range(running):  # daemons, so that stopping the server does not wait for a job
+            threading.Thread(target=self._run_jobs, daemon=True).start()
 
-    def take(self, work: Callable[[Progress], T], owner: object = None) -> Job[T]:
-        """Put ``work``, which is given the function to report to, at the end of the line.
+    def submit(self, work: Callable[[Progress], T], owner: object = None) -> Job[T]:
+        """Put work at the end of the queue.
 
-        Where that is full the job fails at once, with an AvsrError.
+        Args:
+            work: Function that does the work. Its argument is the function to report progress to.
+            owner: Who wants it, for ``stop``.
+
+        Returns:
+            The job. If the queue is full, its ``result`` raises AvsrError.
         """
         job = Job(work, owner, self)
         with self._lock:
-            if len(self._jobs) >= self._room:
-                message = f"{len(self._jobs)} videos are waiting already: come back in a while"
+            if len(self._jobs) >= self._capacity:
+                message = f"{len(self._jobs)} videos are waiting already: try again in a while"
                 job.future.set_exception(AvsrError(message))
                 return job
             self._jobs.append(job)
-            self._line.put(job)
-        job.future.add_done_callback(lambda _: self._leave(job))
+            self._pending.put(job)
+        job.future.add_done_callback(lambda _: self._remove(job))
         return job
 
-    def _serve(self) -> None:
+    def _run_jobs(self) -> None:
         while True:
-            job = self._line.get()
+            job = self._pending.get()
             if job.future.set_running_or_notify_cancel():
                 try:
                     job.future.set_result(job.run())
-                except BaseException as error:  # whoever waits for the result gets it
+                except BaseException as error:  # raised again by ``Job.result``
                     job.future.set_exception(error)
-            del job  # and its result, which may be large
+            del job  # its result may be large
 
     def stop(self, owner: object) -> None:
         """Stop all jobs of an owner."""
         with self._lock:
-            own = [job for job in self._jobs if job.owner == owner]
-        for job in own:
+            jobs = [job for job in self._jobs if job.owner == owner]
+        for job in jobs:
             job.stop()
 
-    def ahead(self, job: Job[Any]) -> int:
-        """Jobs that must end before this one is begun, at least one for a job that waits."""
+    def num_ahead(self, job: Job[Any]) -> int:
+        """Number of jobs that must end before a waiting one starts, at least 1."""
         with self._lock:
-            place = self._jobs.index(job) if job in self._jobs else 0
-        return max(1, place - self._places + 1)
+            index = self._jobs.index(job) if job in self._jobs else 0
+        return max(1, index - self._running + 1)
 
-    def _leave(self, job: Job[Any]) -> None:
+    def _remove(self, job: Job[Any]) -> None:
         with self._lock:
             self._jobs.remove(job)
 
 
-def render_position(position: Position) -> str:
-    """Where a job is: place in the line, or stage, share and time left."""
-    if position.ahead:
-        others = "one other video" if position.ahead == 1 else f"{position.ahead} other videos"
+def render_progress(progress: JobProgress) -> str:
+    """HTML: how many jobs come first, or the stage, a bar and the time left."""
+    if progress.ahead:
+        others = "one other video" if progress.ahead == 1 else f"{progress.ahead} other videos"
         return f'<p role="status">Waiting for {others}</p><progress></progress>'
-    left = position.left
-    doing = html.escape(position.doing.capitalize()) or "Opening the video"
-    text = f"{doing}…"
-    if position.total and left is not None and left >= 1:
-        text += f" about {_spoken(left)} left"
-    bar = f'value="{position.share:.3f}"' if 0 < position.share < 1 else ""
+    seconds = progress.seconds_left
+    stage = html.escape(progress.stage.capitalize()) or "Opening the video"
+    text = f"{stage}…"
+    if progress.total and seconds is not None and seconds >= 1:
+        text += f" about {_format_time(seconds)} left"
+    bar = f'value="{progress.share:.3f}"' if 0 < progress.share < 1 else ""
     return f'<p role="status">{text}</p><progress {bar}></progress>'
 
 
-def _spoken(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

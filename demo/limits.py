@@ -1,4 +1,4 @@
-"""What one visitor may ask of the server, and the check of a file before a model sees it."""
+"""The limits of one visitor, and the check of a file before a model reads it."""
 
 import math
 import os
@@ -13,13 +13,13 @@ from avsr.media import MediaInfo, probe
 from avsr.media.container import Source, open_source
 from avsr.settings import build_settings, read_settings
 
-MOST_PACKETS = 400  # a second: Opus at 2.5 ms; slow motion of a phone has 240 pictures
-HUNDREDTH = 1.01  # headers and rounding may be that far off
+MAX_PACKETS_PER_SECOND = 400  # Opus at 2.5 ms has 400; slow motion of a phone has 240 frames
+TOLERANCE = 1.01  # headers and rounding may be that far off
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """All are enforced on the server, whatever the page or another program says."""
+    """Limits that the server enforces, for the page and for programs alike."""
 
     upload_megabytes: float = 500
     """Size of one upload, in units of 1,000,000 bytes."""
@@ -30,34 +30,34 @@ class Limits:
     jobs: int = 1
     """Recordings that are worked on at once; they share one model."""
     waiting: int = 20
-    """Requests that may wait in the queue; the next one is told to come back later."""
+    """Requests that may wait in the queue; any further one is refused."""
     keep_minutes: float = 60
     """Uploads and results are deleted when they have not been used for so long."""
     store_gigabytes: float = 5
     """All uploads and results together; when it is full, uploads are refused."""
     uploads_at_once: int = 16
-    """Uploads that are under way at the same time, of all visitors together."""
+    """Uploads in progress at the same time, of all visitors together."""
     uploads_per_minute: int = 20
-    """Of one address."""
+    """From one address."""
     calls_per_minute: int = 120
-    """Of one address: transcripts and other things that the page or a program asks for."""
+    """From one address: transcripts and everything else that the page or a program requests."""
     logins_per_minute: int = 10
-    """Attempts of one address."""
+    """Login attempts from one address."""
     connections: int = 500
     """Open at the same time, of all visitors together; each open page holds one or two."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError that names everything that is wrong."""
-        wrong = []
+        """Raise ConfigError that lists all errors at once."""
+        errors = []
         for field in fields(self):
             value = getattr(self, field.name)
-            whole = field.type is int
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not 0 < value < math.inf or (whole and value != int(value)):
-                kind = "whole number" if whole else "number"
-                wrong.append(f"{field.name} must be a {kind} above 0, not {value!r}")
-        if wrong:
-            raise ConfigError("limits of the demo: " + "; ".join(wrong))
+            is_whole = field.type is int
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not 0 < value < math.inf or (is_whole and value != int(value)):
+                kind = "whole number" if is_whole else "number"
+                errors.append(f"{field.name} must be a {kind} above 0, not {value!r}")
+        if errors:
+            raise ConfigError("limits of the demo: " + "; ".join(errors))
 
     @property
     def upload_bytes(self) -> int:
@@ -68,30 +68,44 @@ class Limits:
         return round(self.store_gigabytes * 1_000_000_000)
 
     @property
-    def sentence(self) -> str:
-        """For the page: what is allowed, and when it is deleted."""
+    def summary(self) -> str:
+        """For the page: what may be uploaded, and when it is deleted."""
         return (
-            f"A file may have {self.upload_megabytes:g} MB, {self.minutes:g} minutes and pictures "
-            f"of {self.megapixels:g} megapixels. It stays on the server, is read by nobody but the "
-            f"model, and is deleted {self.keep_minutes:g} minutes after its last use, and so is "
-            "all that was made of it."
+            f"A file can have up to {self.upload_megabytes:g} MB, {self.minutes:g} minutes and "
+            f"{self.megapixels:g} megapixels. It stays on this server, only the model reads it, "
+            f"and it is deleted {self.keep_minutes:g} minutes after its last use, together with "
+            "the results."
         )
 
 
 def read_limits(path: Path | None) -> Limits:
-    """Overrides of the defaults in a YAML file; raise ConfigError in one line for what is wrong."""
+    """Read limits from a YAML file (None: the defaults).
+
+    Raises:
+        ConfigError: The file cannot be read, or names or values are wrong.
+    """
     return Limits() if path is None else build_settings(Limits, read_settings(path), str(path))
 
 
-def plainly(error: Exception, path: str | Path) -> str:
-    """What an error says of a file, by its name and not by where the server keeps it."""
+def hide_folder(error: Exception, path: str | Path) -> str:
+    """Return an error message in which the file has its name only, not its folder on the server."""
     return str(error).replace(str(path), Path(path).name)
 
 
 def check_upload(path: str | Path, limits: Limits) -> MediaInfo:
-    """What a file holds; raise MediaError, in one line, if it is too large, too long or no video.
+    """Check a file against the limits and set its time of last use.
 
-    The length is counted, not taken from the header. The file's time of last use is set.
+    The length is counted, not taken from the header.
+
+    Args:
+        path: The uploaded file.
+        limits: Largest size, length and picture.
+
+    Returns:
+        What the file contains.
+
+    Raises:
+        MediaError: The file is too large, too long, or no video or audio file.
     """
     path = Path(path)
     inode = size = 0
@@ -109,20 +123,20 @@ def check_upload(path: str | Path, limits: Limits) -> MediaInfo:
 
 @lru_cache(maxsize=1000)
 def _check_content(path: Path, inode: int, size: int, limits: Limits) -> MediaInfo:
-    """Once for each file: when it comes. An upload's name holds the hash of its content."""
+    """Check a file once. ``inode`` and ``size`` are keys of the cache only."""
     try:
         info = probe(path)
     except MediaError as error:
-        raise MediaError(plainly(error, path)) from error
+        raise MediaError(hide_folder(error, path)) from error
     width, height = info.width or 0, info.height or 0
     if width * height > limits.megapixels * 1e6:
         raise MediaError(
             f"{path.name}: its picture of {width} x {height} has more than the "
             f"{limits.megapixels:g} megapixels that are allowed here; make it smaller first"
         )
-    longest = limits.minutes * 60
+    max_seconds = limits.minutes * 60
     with open_source(path) as source:
-        fits = info.duration <= longest * HUNDREDTH and _fits(source, longest)
+        fits = info.duration <= max_seconds * TOLERANCE and _fits(source, max_seconds)
     if not fits:
         raise MediaError(
             f"{path.name}: is longer than the {limits.minutes:g} minutes that are allowed here; "
@@ -131,13 +145,13 @@ def _check_content(path: Path, inode: int, size: int, limits: Limits) -> MediaIn
     return info
 
 
-def _fits(source: Source, longest: float) -> bool:
-    """Whether time stamps, durations and number of packets keep within ``longest`` seconds.
+def _fits(source: Source, max_seconds: float) -> bool:
+    """Whether time stamps, durations and number of packets stay within ``max_seconds``.
 
-    Time stamps are as easily forged as headers, so the durations of each stream's packets are
-    added up, too, and the packets are counted. Nothing is decoded.
+    Time stamps are as easily forged as headers, so this also adds up the durations of each stream's
+    packets and counts the packets. Nothing is decoded.
     """
-    most = longest * HUNDREDTH
+    max_end = max_seconds * TOLERANCE
     lengths = {stream.index: 0.0 for stream in source.streams}
     counts = dict.fromkeys(lengths, 0)
     try:
@@ -146,8 +160,9 @@ def _fits(source: Source, longest: float) -> bool:
             lengths[index] += (packet.duration or 0) * base
             counts[index] += packet.size > 0
             end = 0.0 if packet.pts is None else packet.pts * base - source.zero
-            if max(lengths[index], end) > most or counts[index] > most * MOST_PACKETS:
+            too_many = counts[index] > max_end * MAX_PACKETS_PER_SECOND
+            if max(lengths[index], end) > max_end or too_many:
                 return False
     except av.FFmpegError:
-        pass  # whoever decodes it stops there, too
+        pass  # decoding will stop at the same packet
     return True

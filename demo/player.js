@@ -1,18 +1,18 @@
-// Runs once, when the player's component is there. Its content is replaced with every result, so
-// listeners sit on `element` and look at what is in it now.
+// Runs once, when the player's component is created. Each result replaces its content, so listeners
+// are on `element` and look up what it contains now.
 
 const find = (selector) => element.querySelector(selector);
 const source = () => find("video.source");
-let words = [], starts = [], boxes = [], since = 0, until = Infinity, known = null, lit = null, frame = 0;
-let typing = null;  // the word that is being changed, its number and what is typed so far
-let place = { src: "", time: 0, since: 0, until: 0, on: {} };  // where the visitor was before the content changed
+let words = [], starts = [], boxes = [], since = 0, until = Infinity, lastContent = null, highlighted = null, frame = 0;
+let typing = null;  // the word that is being edited: its index, text and old text
+let position = { src: "", time: 0, since: 0, until: 0, on: {} };  // state before the content changed
 
-function learn() {  // what is on the page now
+function readContent() {  // read the words and boxes of the current content
   const player = find(".player");
   if (!player) return false;
   const text = find(".words").innerHTML.length + player.dataset.boxes + source().src;
-  if (known !== text || (words[0] && !words[0].isConnected)) {
-    known = text;
+  if (lastContent !== text || (words[0] && !words[0].isConnected)) {
+    lastContent = text;
     words = [...element.querySelectorAll(".word[data-start]")];
     starts = words.map((word) => Number(word.dataset.start));
     boxes = JSON.parse(player.dataset.boxes);
@@ -22,7 +22,7 @@ function learn() {  // what is on the page now
   return true;
 }
 
-function wordAt(time) {  // the last word that has begun, if it has not ended
+function wordAt(time) {  // the word that is spoken at a time, or null
   let low = 0, high = starts.length;
   while (low < high) {
     const middle = (low + high) >> 1;
@@ -32,34 +32,34 @@ function wordAt(time) {  // the last word that has begun, if it has not ended
   return word && time < Number(word.dataset.end) + 0.12 ? word : null;
 }
 
-function show() {  // the moment that the video is at
-  if (!learn()) return;
+function show() {  // highlight what belongs to the current time of the video
+  if (!readContent()) return;
   const video = source(), time = video.currentTime, word = wordAt(time);
-  if (word !== lit || (word && !word.classList.contains("now"))) {
+  if (word !== highlighted || (word && !word.classList.contains("now"))) {
     element.querySelectorAll(".word.now").forEach((other) => other.classList.remove("now"));
     if (word) word.classList.add("now");
-    lit = word;
+    highlighted = word;
   }
   const line = find(".timeline");
   find(".head").style.left = `${Math.min(100, 100 * time / Number(line.dataset.duration))}%`;
   const mouth = find(".mouth video");
-  const own = Math.max(0, time - since);
-  if (mouth && Math.abs(mouth.currentTime - own) > 0.1) mouth.currentTime = own;
-  const away = time < since || time > until;  // from the part that is looked at closely
+  const mouthTime = Math.max(0, time - since);
+  if (mouth && Math.abs(mouth.currentTime - mouthTime) > 0.1) mouth.currentTime = mouthTime;
+  const away = time < since || time > until;  // outside the part whose lips are shown
   find(".mouth")?.classList.toggle("away", away);
   const face = find(".face");
   const box = !away && boxes[Math.min(boxes.length - 1, Math.floor((time - since) * 25))];
   const on = Object.fromEntries(
     ["subtitles", "face", "edit"].map((does) => [does, isOn(does)]));
-  place = { src: video.src, time, since, until, on };
-  const wanted = isOn("face") && box;
-  face.style.display = wanted ? "block" : "none";
-  if (wanted) ["left", "top", "width", "height"].forEach((side, i) => {
+  position = { src: video.src, time, since, until, on };
+  const visible = isOn("face") && box;
+  face.style.display = visible ? "block" : "none";
+  if (visible) ["left", "top", "width", "height"].forEach((side, i) => {
     face.style[side] = `${box[i] / 10}%`;
   });
 }
 
-function follow() {  // as smoothly as the screen goes
+function follow() {  // update at every frame of the screen
   show();
   const video = source();
   frame = video && !video.paused ? requestAnimationFrame(follow) : 0;
@@ -80,7 +80,7 @@ function toggle(button) {
   show();
 }
 
-function apply() {  // the browser may have its own mind about subtitles
+function apply() {  // the browser may change the mode by itself
   const video = source();
   if (video) for (const track of video.textTracks) {
     track.mode = isOn("subtitles") ? "showing" : "hidden";
@@ -89,14 +89,14 @@ function apply() {  // the browser may have its own mind about subtitles
 
 function edit(on) {
   find(".words").classList.toggle("editing", on);
-  find(".hint").textContent = on ? "Change a word, then press Enter. Empty leaves it out." : "";
+  find(".hint").textContent = on ? "Change a word, then press Enter. An empty word is removed." : "";
   element.querySelectorAll(".word").forEach((word) => {
     if (on) word.setAttribute("contenteditable", "plaintext-only");
     else word.removeAttribute("contenteditable");
   });
 }
 
-function keep(word) {  // a changed word goes to the server, which makes the files anew
+function sendEdit(word) {  // the server writes new files
   const text = word.textContent.trim();
   if (word.before === undefined || text === word.before) return;
   word.before = undefined;
@@ -133,13 +133,13 @@ element.addEventListener("keydown", (event) => {
   }
   const forward = find(".words").dir === "rtl" ? "ArrowLeft" : "ArrowRight";
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (!step || !learn()) return;
+  if (!step || !readContent()) return;
   event.preventDefault();
   const next = words[words.indexOf(word) + (event.key === forward ? 1 : -1)];
   if (next) { word.tabIndex = -1; next.tabIndex = 0; next.focus(); }
 });
 
-function resume() {  // the answer to one word must not disturb who is at the next one already
+function resume() {  // an answer arrives while the visitor edits the next word: keep that
   const word = typing && isOn("edit") && find(`.word[data-index="${typing.index}"]`);
   if (!word) return;
   const { text, before } = typing;
@@ -163,32 +163,32 @@ element.addEventListener("input", (event) => {
 });
 element.addEventListener("focusout", (event) => {
   const word = event.target.closest(".word[contenteditable]");
-  if (!word || !word.isConnected) return;  // it was replaced, not left
+  if (!word || !word.isConnected) return;  // the content was replaced, the visitor did not leave the word
   typing = null;
-  keep(word);
+  sendEdit(word);
 });
 
-// Media events do not bubble; they are caught on their way down.
-const heard = (name, react) => element.addEventListener(name, (event) => {
+// Media events do not bubble, so listen in the capture phase.
+const onMedia = (name, react) => element.addEventListener(name, (event) => {
   if (event.target.matches?.("video.source")) react(event.target);
 }, true);
-heard("play", () => { find(".mouth video")?.play(); if (!frame) follow(); });
-heard("pause", () => { find(".mouth video")?.pause(); show(); });
-heard("seeking", show);
-heard("timeupdate", show);
-heard("ratechange", (video) => {
+onMedia("play", () => { find(".mouth video")?.play(); if (!frame) follow(); });
+onMedia("pause", () => { find(".mouth video")?.pause(); show(); });
+onMedia("seeking", show);
+onMedia("timeupdate", show);
+onMedia("ratechange", (video) => {
   const mouth = find(".mouth video");
   if (mouth) mouth.playbackRate = video.playbackRate;
 });
-heard("loadedmetadata", () => { apply(); show(); });
-heard("error", () => {
-  find(".hint").textContent = "Your browser cannot play this kind of video; its words are here.";
+onMedia("loadedmetadata", () => { apply(); show(); });
+onMedia("error", () => {
+  find(".hint").textContent = "Your browser cannot play this kind of video. The words are below.";
 });
 
 watch("value", () => {
-  const before = place;
-  if (!learn()) return;
-  if (source().src === before.src) {  // the same recording: stay, or go to the part that came
+  const before = position;
+  if (!readContent()) return;
+  if (source().src === before.src) {  // the same recording: stay, or go to the new part
     const same = since === before.since && until === before.until;
     source().currentTime = same ? before.time : since + 0.001;
     Object.entries(before.on).forEach(([does, on]) => {

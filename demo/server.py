@@ -1,8 +1,8 @@
-"""The server around the page: what reaches it, how much of it, and what is deleted afterwards.
+"""The server around the page: gradio behind `Guard`, with a `Store` that is cleaned up.
 
-Gradio serves the page and its API. In front of it stands `Guard`, which lets through only what the
-page needs, counts requests and bytes per address, and forbids the browser to load anything from
-elsewhere. Uploads and results are in a `Store`, which is swept.
+Gradio serves the page and its API. `Guard` passes on only what the page needs, limits requests and
+bytes per address, and forbids the browser to load anything from elsewhere. Uploads and results are
+in a `Store`, whose old files are deleted.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ from demo.guard import Guard
 from demo.limits import Limits
 from demo.store import Store
 
-FIRST_PORT, PORTS = 7860, 100  # tried in turn where none is asked for
-LONGEST_FAREWELL = 3  # s, for requests under way when the server is stopped
+FIRST_PORT, PORTS = 7860, 100  # ports that are tried in turn by default
+SHUTDOWN_SECONDS = 3  # for requests in progress when the server is stopped
 MODEL = "model"  # concurrency_id of the page's functions that use the model
 
 
@@ -36,20 +36,24 @@ def create_app(
     *,
     users: dict[str, str] | None = None,
     root_path: str = "",
-    **look: Any,
+    **style: Any,
 ) -> FastAPI:
-    """The page, its API and /health behind a guard.
+    """Put the page, its API and /health behind a guard.
 
-    ``users`` are the names and passwords of those who may log in, None for everybody.
-    ``root_path`` is the address or path at which a proxy shows the page, such as "/avsr".
-    ``look`` is gradio's: theme, css, head, js.
+    Args:
+        page: The page, as ``build_app`` returns it.
+        store: Where uploads and results are, with the limits.
+        users: Name and password of everybody who may log in; None: no login is needed.
+        root_path: Address or path at which a proxy shows the page, such as "/avsr".
+        style: Options of gradio: theme, css, head, js.
+
+    Returns:
+        The ASGI app.
     """
     limits = store.limits
     for function in page.fns.values():
         if any(event == "click" for _, event in function.targets):
-            function.queue = (
-                True  # else a click on an example takes a door that the guard keeps shut
-            )
+            function.queue = True  # else an example uses a path that the guard does not serve
         if function.concurrency_id == MODEL:
             function.concurrency_limit = limits.jobs
     page.queue(max_size=limits.waiting, api_open=False)
@@ -57,7 +61,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        sweeper = asyncio.create_task(_sweep_now_and_then(page, store))
+        sweeper = asyncio.create_task(_sweep_regularly(page, store))
         yield
         sweeper.cancel()
 
@@ -85,15 +89,15 @@ def create_app(
         ssr_mode=False,
         mcp_server=False,
         pwa=False,
-        **look,
+        **style,
     )
-    page.has_launched = True  # else gradio takes any file's path for one of its own
+    page.has_launched = True  # else gradio accepts the path of any file
     app.add_middleware(Guard, store=store)
     return app
 
 
-async def _sweep_now_and_then(page: gr.Blocks, store: Store) -> None:
-    """Sweep ten times as often as files grow old, so that none stays a tenth longer."""
+async def _sweep_regularly(page: gr.Blocks, store: Store) -> None:
+    """Sweep every tenth of ``keep_minutes``, so that no file stays more than a tenth longer."""
     while True:
         await asyncio.sleep(store.limits.keep_minutes * 60 / 10)
         keep = {path for block in page.blocks.values() for path in block.keep_in_cache}  # examples
@@ -101,14 +105,15 @@ async def _sweep_now_and_then(page: gr.Blocks, store: Store) -> None:
 
 
 def read_users(path: Path) -> dict[str, str]:
-    """Names and passwords from a file with a line ``name:password`` for each user.
+    """Read names and passwords from a file with a line ``name:password`` for each user.
 
-    Raises ConfigError, in one line, without showing a password.
+    Raises:
+        ConfigError: The file cannot be read or a line is wrong. It shows no password.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"cannot read the users in {path}: {reason}") from error
     users = {}
     for number, line in enumerate(lines, 1):
@@ -119,34 +124,39 @@ def read_users(path: Path) -> dict[str, str]:
             raise ConfigError(f"{path}, line {number}: must be name:password")
         users[name.strip()] = password
     if not users:
-        raise ConfigError(f"{path} names no user: write a line name:password for each")
+        raise ConfigError(f"{path} names no user: write a line name:password for each user")
     return users
 
 
 def bind(host: str, port: int | None) -> socket.socket:
-    """A socket for the server, by default at the first free port from FIRST_PORT on.
+    """Open a socket for the server. Clients that connect before the server runs wait.
 
-    Whoever connects before the server runs waits. Raises AvsrError if there is none.
+    Args:
+        host: Address to listen on.
+        port: Port to listen on; None: the first free one from FIRST_PORT on.
+
+    Raises:
+        AvsrError: The port is in use, or the address is not one of this machine.
     """
     ports = range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else [port]
     reason = ""
     for number in ports:
-        found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            found.bind((host, number))
-            found.listen()  # else another server may have the same port until one of them listens
+            listener.bind((host, number))
+            listener.listen()  # until then another server can bind the same port
         except OSError as error:
-            found.close()
+            listener.close()
             reason = error.strerror or str(error)
         else:
-            return found
+            return listener
     where = host if port is None else f"{host}, port {port}"
     raise AvsrError(f"cannot listen on {where}: {reason}")
 
 
 class Server:
-    """A running server: ``with Server(app, bind(...), limits) as address``, or ``run()``."""
+    """The server: ``with Server(app, bind(...), limits) as address:``, or ``run()``."""
 
     def __init__(self, app: FastAPI, listener: socket.socket, limits: Limits) -> None:
         self.listener = listener
@@ -158,16 +168,16 @@ class Server:
                 app,
                 log_level="warning",
                 limit_concurrency=limits.connections,
-                timeout_graceful_shutdown=LONGEST_FAREWELL,
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
                 server_header=False,
             )
         )
-        logging.getLogger("uvicorn.error").addFilter(_is_no_farewell)
+        logging.getLogger("uvicorn.error").addFilter(_is_worth_logging)
 
     def run(self) -> None:
-        """Serve until Ctrl-C or a signal to end."""
+        """Serve until Ctrl-C or SIGTERM."""
         if threading.current_thread() is threading.main_thread():
-            # uvicorn repeats the signal at the end, which would end all before the store is deleted
+            # uvicorn raises the signal again at the end, before the store could be deleted
             signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
             self.server.run([self.listener])
@@ -183,10 +193,10 @@ class Server:
 
     def __exit__(self, *error: object) -> None:
         self.server.should_exit = True
-        self.thread.join(2 * LONGEST_FAREWELL)
+        self.thread.join(2 * SHUTDOWN_SECONDS)
 
 
-def _is_no_farewell(record: logging.LogRecord) -> bool:
-    """Whether a remark of uvicorn's is not about a page that is open when the server is stopped."""
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    """Whether a log record is about anything but pages that are open at shutdown."""
     kind = record.exc_info[0] if record.exc_info else None
     return kind is not asyncio.CancelledError and not record.getMessage().startswith("Cancel ")

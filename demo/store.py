@@ -1,4 +1,4 @@
-"""The folder of uploads and of what is made of them: private, bounded, and swept."""
+"""The private folder of uploads and results, limited in size and cleaned up regularly."""
 
 import contextlib
 import os
@@ -10,22 +10,29 @@ from pathlib import Path
 
 from demo.limits import Limits
 
-BLOCK = 4096  # bytes, of most file systems
+BLOCK = 4096  # bytes; block size of most file systems
 
 
 class Store:
-    """A folder that nobody else on this machine can read, for uploads and what is made of them."""
+    """A folder for uploads and results that no other user of this machine can read."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self.folder = folder
         self.limits = limits
 
     def size(self) -> int:
-        """Bytes that all files take: a small one, too, takes a block, and its folder another."""
+        """Bytes of all files; each takes at least one block, and its folder another."""
         return sum(max(stat.st_size, BLOCK) + BLOCK for _, stat in self._files())
 
     def sweep(self, keep: set[str]) -> int:
-        """Delete what has not been used for ``keep_minutes``, but for ``keep``; how many files."""
+        """Delete files that were not used for ``keep_minutes``.
+
+        Args:
+            keep: Paths that are never deleted.
+
+        Returns:
+            The number of deleted files.
+        """
         deleted = 0
         oldest = time.time() - self.limits.keep_minutes * 60
         for path, stat in list(self._files()):
@@ -33,7 +40,7 @@ class Store:
                 path.unlink(missing_ok=True)
                 deleted += 1
         for folder, _, _ in os.walk(self.folder, topdown=False):
-            with contextlib.suppress(OSError):  # not empty, or gone
+            with contextlib.suppress(OSError):  # not empty, or deleted meanwhile
                 if folder != str(self.folder) and os.stat(folder).st_ctime < oldest:
                     os.rmdir(folder)
         return deleted
@@ -48,9 +55,9 @@ class Store:
 
 @contextlib.contextmanager
 def open_store(limits: Limits) -> Iterator[Store]:
-    """A new folder below GRADIO_TEMP_DIR or the system's temporary folder; deleted at the end.
+    """Make a new store in GRADIO_TEMP_DIR or the system's temporary folder; delete it at the end.
 
-    Gradio is told of it by its environment variable, so open it before the page is built.
+    Gradio finds it through its environment variable, so open it before the page is built.
     """
     before = os.environ.get("GRADIO_TEMP_DIR")
     folder = Path(tempfile.mkdtemp(prefix="avsr-demo-", dir=before or None))

@@ -1,10 +1,10 @@
-"""The demo page around a transcriber that knows one answer, and a real browser to look at it."""
+"""A model with a fixed answer for the demo page, and a real browser to open the page in."""
 
 import importlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,25 +20,25 @@ CHROMIUM = Path("/usr/bin/chromium")
 NUM_FRAMES = 30
 
 
-class KnowingTranscriber:
-    """Opens the file for real, then says what it was told to; remembers how it was asked."""
+class FakeRecognizer:
+    """Opens the file, then returns a fixed transcript. Records its calls."""
 
-    config = SimpleNamespace(languages=("ar", "en"))
+    languages = ("ar", "en")
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self.read: list[tuple[bool, bool]] = []  # whether it was given sound, and lips
-        self.seconds = 0.0  # that it takes
-        self.last_report = 0.0
-        self.trouble = ""  # what it says instead, of a file
+        self.calls: list[dict[str, Any]] = []  # options of each call of transcribe
+        self.inputs: list[tuple[bool, bool]] = []  # (sound, lips) of each transcribe_arrays
+        self.seconds = 0.0  # that transcribe takes
+        self.last_report = 0.0  # time.monotonic() of its last report
+        self.error = ""  # raised by transcribe if not empty
 
     def transcribe(self, path: str, *, progress: Any = None, **options: Any) -> Transcript:
         info = probe(path)
-        self.asked.append(options)
-        if self.trouble:
-            raise MediaError(f"{path}: {self.trouble}")
-        began = time.monotonic()
-        while (done := time.monotonic() - began) < self.seconds:
+        self.calls.append(options)
+        if self.error:
+            raise MediaError(f"{path}: {self.error}")
+        start = time.monotonic()
+        while (done := time.monotonic() - start) < self.seconds:
             self.last_report = time.monotonic()
             progress(done, self.seconds, "reading the lips")
             time.sleep(0.05)
@@ -70,10 +70,10 @@ class KnowingTranscriber:
         )
 
     def transcribe_arrays(self, waveform: Any, mouth: Any, **options: Any) -> Transcript:
-        """Understands half of the words from the sound or the lips alone."""
-        self.read.append((waveform is not None, mouth is not None))
+        """Return half of the words from the sound or the lips alone, all from both."""
+        self.inputs.append((waveform is not None, mouth is not None))
         covered = waveform is not None and mouth is not None and is_covered(mouth)
-        both = all(self.read[-1]) and not covered
+        both = all(self.inputs[-1]) and not covered
         return Transcript(
             file="",
             language="en",
@@ -92,15 +92,15 @@ def demo() -> ModuleType:
 
 
 @pytest.fixture
-def transcriber() -> KnowingTranscriber:
-    return KnowingTranscriber()
+def recognizer() -> FakeRecognizer:
+    return FakeRecognizer()
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium with a made-up camera and microphone; skips where there is none.
+    """Headless Chromium with a fake camera and microphone; skips where there is none.
 
-    Playwright's event loop runs in this thread while the fixture lives: not beyond one module.
+    One per module, since Playwright's event loop runs in this thread as long as the fixture lives.
     """
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not installed")

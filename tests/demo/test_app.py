@@ -1,4 +1,4 @@
-"""The page through its own API: what goes in, what comes out, and what is said when it cannot."""
+"""The page through its API: answers, files and error messages."""
 
 import shutil
 import socket
@@ -25,11 +25,11 @@ def clip(make_clip: MakeClip) -> Path:
 
 @pytest.fixture
 def ask(
-    demo: ModuleType, transcriber: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    demo: ModuleType, recognizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., tuple[Any, ...]]]:
-    """Ask the running page: ``ask(path, modality, language)``."""
+    """Call the endpoint of a running page: ``ask(path, modality, language)``."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
-    page = demo.build_app(transcriber, tmp_path / "no examples")
+    page = demo.build_app(recognizer, tmp_path / "no examples")
     _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
     client = gradio_client.Client(address, verbose=False, download_files=str(tmp_path / "got"))
 
@@ -42,19 +42,19 @@ def ask(
     page.close()
 
 
-def test_the_answer_of_the_model_is_shown(
-    ask: Callable[..., Any], clip: Path, transcriber: Any
+def test_the_answer_of_the_model_is_returned(
+    ask: Callable[..., Any], clip: Path, recognizer: Any
 ) -> None:
     label, text, mouth, notes, files = ask(clip, "video", "auto")
-    assert transcriber.asked == [
+    assert recognizer.calls == [
         {"modality": "video", "language": "auto", "beam_size": 5, "face": "auto"}
     ]
     assert text["value"] == "place blue at f two now"
     assert text["label"] == "Text (English)"
     assert not text["rtl"]
     assert label["label"] == "English"
-    shown = {entry["label"]: entry["confidence"] for entry in label["confidences"]}
-    assert shown == {"English": 0.875, "Arabic": 0.125}
+    languages = {entry["label"]: entry["confidence"] for entry in label["confidences"]}
+    assert languages == {"English": 0.875, "Arabic": 0.125}
     assert "the &lt;b&gt;sound&lt;/b&gt; is odd" in notes
 
     assert [Path(file).name for file in files] == [
@@ -62,7 +62,7 @@ def test_the_answer_of_the_model_is_shown(
     ]
     contents = [Path(file).read_text() for file in files]
     assert all("place blue at f two now" in content for content in contents)
-    assert '"file": "talk.mp4"' in contents[3], "the server's folders are nobody's business"
+    assert '"file": "talk.mp4"' in contents[3], "without the server's folder"
 
     path = Path(mouth)
     assert probe(path).fps == pytest.approx(25)
@@ -72,13 +72,13 @@ def test_the_answer_of_the_model_is_shown(
     assert across == pytest.approx(np.linspace(0, 255, 96).repeat(3), abs=12)
 
 
-def test_arabic_is_written_from_the_right(ask: Callable[..., Any], clip: Path) -> None:
+def test_arabic_runs_from_right_to_left(ask: Callable[..., Any], clip: Path) -> None:
     _, text, *_ = ask(clip, "av", "ar")
     assert text["value"] == "سبعة كتب"
     assert text["rtl"]
 
 
-def test_no_mouth_is_shown_for_sound_only(ask: Callable[..., Any], clip: Path) -> None:
+def test_sound_only_has_no_mouth_video(ask: Callable[..., Any], clip: Path) -> None:
     _, _, mouth, *_ = ask(clip, "audio", "auto")
     assert mouth is None
 
@@ -106,15 +106,25 @@ def test_examples_are_called_by_their_language(name: str, label: str) -> None:
 
 
 def test_only_the_models_languages_are_offered(
-    demo: ModuleType, transcriber: Any, clip: Path, tmp_path: Path
+    demo: ModuleType, recognizer: Any, clip: Path, tmp_path: Path
 ) -> None:
     for name in ("ar", "en"):
         shutil.copy(clip, tmp_path / f"{name}.mp4")
-    components = demo.build_app(transcriber, tmp_path).config["components"]
+    components = demo.build_app(recognizer, tmp_path).config["components"]
     dropdown = next(c["props"] for c in components if c["type"] == "dropdown")
     assert [value for _, value in dropdown["choices"]] == ["auto", "ar", "en"]
     examples = next(c["props"] for c in components if c["type"] == "dataset")
     assert examples["sample_labels"] == ["Arabic", "English", "talk"]
+
+
+def test_the_licence_of_the_model_is_on_the_page(
+    demo: ModuleType, recognizer: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "README.md").write_text("Licence: MIT\n")
+    components = demo.build_app(recognizer, tmp_path, name=str(tmp_path)).config["components"]
+    (licence,) = (c["props"] for c in components if c["props"].get("elem_id") == "licence")
+    assert licence["visible"] is True
+    assert "Licence: MIT" in licence["value"]
 
 
 def test_a_port_that_is_taken_is_named(demo: ModuleType) -> None:

@@ -1,7 +1,7 @@
-"""The page in a real browser: what a visitor clicks, and what she then sees.
+"""The page in a real browser: what a visitor clicks, and what the page then shows.
 
-Starting a browser and loading the page cost more than all else, so that the tests share one visitor
-with one upload; each of them leaves the page ready for the next.
+Starting a browser and loading the page take most of the time, so the tests share one visitor with
+one upload; each test leaves the page ready for the next.
 """
 
 import json
@@ -17,13 +17,13 @@ import pysubs2
 import pytest
 
 from avsr.hub import ASSETS, BUNDLED, DEFAULT_MODEL
-from demo.app import EXAMPLES, LOOK, build_app
+from demo.app import EXAMPLES, PAGE_STYLE, build_app
 from demo.jobs import JobQueue
 from demo.limits import Limits
 from demo.server import Server, bind, create_app
 from demo.store import open_store
 from tests.conftest import write_clip
-from tests.demo.conftest import KnowingTranscriber
+from tests.demo.conftest import FakeRecognizer
 
 WAIT = 60  # s, for the page and for a transcript
 
@@ -33,22 +33,22 @@ class Visitor:
     """Somebody at the page, who has uploaded ``talk.mp4``."""
 
     page: Any
-    transcriber: KnowingTranscriber
+    recognizer: FakeRecognizer
     folder: Path
     complaints: list[str] = field(default_factory=list)
     """What the browser wrote to its console."""
 
     def see(self, selector: str, text: str = "") -> Any:
-        """The first visible element of a selector, with ``text`` in it, when it is there."""
-        found = self.page.locator(selector)
-        found = found.filter(has_text=re.compile(re.escape(text)), visible=True).first
-        found.wait_for()
-        return found
+        """Wait for a visible element of a selector with ``text`` in it, and return it."""
+        locator = self.page.locator(selector)
+        locator = locator.filter(has_text=re.compile(re.escape(text)), visible=True).first
+        locator.wait_for()
+        return locator
 
     def wait(self, script: str) -> Any:
-        """What a script returns once that is something; what is not there yet is waited for."""
-        patient = f"(() => {{ try {{ return {script} }} catch {{}} }})()"
-        return self.page.wait_for_function(patient, polling=50).json_value()
+        """Run a script until it returns something, and return that."""
+        function = f"(() => {{ try {{ return {script} }} catch {{}} }})()"
+        return self.page.wait_for_function(function, polling=50).json_value()
 
     def upload(self, clip: Path) -> None:
         """Choose a file in the upload field, as the system's dialogue would."""
@@ -64,10 +64,10 @@ class Visitor:
         return self.page.locator("#player .word").all_inner_texts()
 
     def start_over(self) -> None:
-        """To a page with neither a result nor a video."""
+        """Return to a page with neither a result nor a video."""
         for button in ("#another", "#video [data-testid=video] button[aria-label=Clear]"):
-            if (found := self.page.locator(button)).is_visible():
-                found.click()
+            if (locator := self.page.locator(button)).is_visible():
+                locator.click()
         self.page.locator("#video input[type=file]").wait_for(state="attached")
         (self.folder / "talk.mp4").unlink(missing_ok=True)
 
@@ -77,19 +77,19 @@ def visitor(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Iterator[
     folder = tmp_path_factory.mktemp("visitor")
     (folder / "examples").mkdir()
     shutil.copy(EXAMPLES / "en.mp4", folder / "examples")
-    transcriber = KnowingTranscriber()
+    recognizer = FakeRecognizer()
     limits = Limits(minutes=0.1, megapixels=0.5, uploads_per_minute=1000, calls_per_minute=1000)
     listener = bind("127.0.0.1", 0)
     with listener, open_store(limits) as store:
-        blocks = build_app(transcriber, folder / "examples", limits, name="knowing")
-        app = create_app(blocks, store, **LOOK)
+        blocks = build_app(recognizer, folder / "examples", limits, name="knowing")
+        app = create_app(blocks, store, **PAGE_STYLE)
         with Server(app, listener, limits) as address:
             # drawing what moves costs as much as all else
             page = browser.new_page(
                 viewport={"width": 1600, "height": 1100}, reduced_motion="reduce"
             )
             page.set_default_timeout(1000 * WAIT)
-            visitor = Visitor(page, transcriber, folder)
+            visitor = Visitor(page, recognizer, folder)
             page.on("console", lambda message: visitor.complaints.append(message.text))
             page.goto(address)
             yield visitor
@@ -99,8 +99,8 @@ def visitor(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Iterator[
 @pytest.fixture
 def uploaded(visitor: Visitor) -> Visitor:
     """The visitor with her clip of two seconds, in whatever state the page is."""
-    visitor.transcriber.asked.clear()
-    visitor.transcriber.seconds, visitor.transcriber.trouble = 0.0, ""
+    visitor.recognizer.calls.clear()
+    visitor.recognizer.seconds, visitor.recognizer.error = 0.0, ""
     if not (visitor.folder / "talk.mp4").exists():
         write_clip(visitor.folder / "talk.mp4")
         visitor.upload(visitor.folder / "talk.mp4")
@@ -111,27 +111,30 @@ def uploaded(visitor: Visitor) -> Visitor:
 def test_stop_ends_the_work_within_two_seconds(
     uploaded: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    visitor, transcriber = uploaded, uploaded.transcriber
+    visitor, recognizer = uploaded, uploaded.recognizer
     facts = visitor.see("#facts", "no face").inner_text()
     assert facts.split("\n")[:3] == ["2.0 s", "64 × 48", "25 pictures a second"]
-    told = []
+    stop_times = []
     stop = JobQueue.stop
-    monkeypatch.setattr(
-        JobQueue, "stop", lambda desk, owner: (told.append(time.monotonic()), stop(desk, owner))
-    )
-    transcriber.seconds = 600.0
+
+    def record_stop(queue: JobQueue, owner: object) -> None:
+        stop_times.append(time.monotonic())
+        stop(queue, owner)
+
+    monkeypatch.setattr(JobQueue, "stop", record_stop)
+    recognizer.seconds = 600.0
     visitor.see("#begin").click()
     visitor.see("#status", "Reading the lips")
     visitor.see("#cancel").click()
     visitor.see("#begin")
-    stopped = transcriber.last_report
-    assert stopped - told[0] < 2
+    stopped = recognizer.last_report
+    assert stopped - stop_times[0] < 2
     time.sleep(0.2)  # four reports
-    assert transcriber.last_report == stopped, "it only looked as if it had stopped"
+    assert recognizer.last_report == stopped, "it only looked as if it had stopped"
 
 
-def test_what_did_not_work_is_told_without_the_servers_folders(uploaded: Visitor) -> None:
-    uploaded.transcriber.trouble = "nothing to transcribe: no face was found in any frame"
+def test_an_error_is_shown_without_the_servers_folders(uploaded: Visitor) -> None:
+    uploaded.recognizer.error = "nothing to transcribe: no face was found in any frame"
     uploaded.see("#begin").click()
     message = uploaded.see(".toast-body").inner_text()
     assert "talk.mp4: nothing to transcribe" in message
@@ -143,7 +146,7 @@ def test_an_upload_becomes_words_that_jump_subtitles_and_files(uploaded: Visitor
     visitor = uploaded
     visitor.see("#begin").click()
     assert visitor.words() == ["place", "blue", "at", "f", "two", "now"]
-    assert visitor.transcriber.asked == [
+    assert visitor.recognizer.calls == [
         {"modality": "av", "language": "auto", "beam_size": 5, "face": "auto"}
     ]
     languages = visitor.see("#player .languages").inner_text().split()
@@ -190,7 +193,7 @@ def test_arabic_runs_from_the_right(uploaded: Visitor) -> None:
     assert uploaded.words() == ["سبعة", "كتب"]
     left = "document.querySelectorAll('.word')[{}].getBoundingClientRect().left"
     assert uploaded.wait(left.format(0)) > uploaded.wait(left.format(1))
-    uploaded.choose("language", "Find out")
+    uploaded.choose("language", "Detect it")
 
 
 def test_each_kind_of_bad_file_shows_its_message(visitor: Visitor) -> None:
@@ -216,11 +219,11 @@ def test_each_kind_of_bad_file_shows_its_message(visitor: Visitor) -> None:
 
 def test_examples_are_read_however_soon_the_next_one_is_clicked(visitor: Visitor) -> None:
     visitor.start_over()
-    visitor.transcriber.asked.clear()
+    visitor.recognizer.calls.clear()
     for clicks in range(1, 6):
         visitor.see("#examples button", "English").click()
         assert visitor.words()
-        assert len(visitor.transcriber.asked) == clicks
+        assert len(visitor.recognizer.calls) == clicks
         visitor.see("#another").click()
     visitor.see("#chooser")
 
@@ -248,14 +251,14 @@ def test_the_bundled_model_is_chosen_and_reads_in_quiet_and_in_noise(visitor: Vi
     if not (ASSETS / BUNDLED[DEFAULT_MODEL]).is_dir():
         pytest.skip("no bundled model in avsr/assets")
     visitor.start_over()
-    visitor.transcriber.asked.clear()
+    visitor.recognizer.calls.clear()
     visitor.see("#more button").click()
     visitor.choose("model", DEFAULT_MODEL)
-    assert "GRID" in visitor.see("#about", "Licence").inner_text()
+    assert "GRID" in visitor.see("#licence", DEFAULT_MODEL).inner_text()
     visitor.see("#examples button", "English").click()
     visitor.see("#player .languages", "English")
     assert visitor.words()
-    assert not visitor.transcriber.asked, "another model was chosen"
+    assert not visitor.recognizer.calls, "another model was chosen"
     assert visitor.wait("document.querySelector('.mouth video').videoWidth") == 288
 
     visitor.see("#laboratory button").click()
@@ -265,10 +268,11 @@ def test_the_bundled_model_is_chosen_and_reads_in_quiet_and_in_noise(visitor: Vi
     assert all(name in readings for name in ("In quiet", "Sound only", "Lips only"))
     assert "something covers the mouth" in readings
     assert visitor.wait("document.querySelector('video.spoilt').duration") > 1
-    assert not visitor.transcriber.read
+    assert not visitor.recognizer.inputs
 
     visitor.choose("model", "knowing")
     visitor.see("#about", "knowing")
+    visitor.see("#licence", "knowing")
     visitor.see("#levels").click()
     visitor.see("#outcome small", "Something covers the mouth")
     points = visitor.page.locator("#outcome circle").count()

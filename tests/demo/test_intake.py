@@ -1,7 +1,9 @@
-"""What is said of a file and of a model before anything is transcribed."""
+"""The description of a file, the checks of an upload, and the choice of a model."""
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -56,7 +58,7 @@ def test_the_packets_of_a_file_are_counted_once(
 ) -> None:
     counted = []
     count = limits._fits
-    monkeypatch.setattr(limits, "_fits", lambda *given: (counted.append(1), count(*given))[1])
+    monkeypatch.setattr(limits, "_fits", lambda *args: (counted.append(1), count(*args))[1])
     clip = make_clip("talk.mp4")
     assert check_upload(clip, Limits()) == check_upload(str(clip), Limits())
     assert len(counted) == 1
@@ -66,13 +68,23 @@ def test_the_packets_of_a_file_are_counted_once(
     assert check_upload(clip, Limits()).duration == pytest.approx(4, abs=0.05)
 
 
-def test_models_are_chosen_by_name_and_shown_with_their_licence() -> None:
-    served = object()
-    shelf = ModelRegistry(served)
-    assert shelf.names[0] == "tiny"
-    assert shelf.get("tiny") is shelf.get(None) is served
-    assert "Apache-2.0" in shelf.about("tiny")
-    assert "Portuguese" in shelf.about("tiny")
+def test_models_are_chosen_by_name_and_shown_with_their_licence(tmp_path: Path) -> None:
+    default: Any = SimpleNamespace(languages=("en", "pt"))
+    models = ModelRegistry(default)
+    assert models.names[0] == "tiny"
+    assert models.get("tiny") is models.get(None) is default
+    assert "Apache-2.0" in models.render_licence("tiny")
+    assert "Portuguese" in models.render_details("tiny")
     with pytest.raises(AvsrError, match="no model '/etc' on this server"):
-        shelf.get("/etc")
-    assert ModelRegistry(served, "models/own").names[:2] == ["models/own", "tiny"]
+        models.get("/etc")
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("# Mine\n\nLicence: CC <BY>\n")
+    models = ModelRegistry(default, str(tmp_path / "mine"))
+    assert models.names[:2] == [str(tmp_path / "mine"), "tiny"]
+    assert models.render_licence(models.names[0]) == "<p>Model “mine”. Licence: CC &lt;BY&gt;</p>"
+    assert models.render_details(models.names[0]) == "<p>mine: English, Portuguese.</p>"
+    assert "Apache-2.0" in models.render_licence("tiny")
+    assert "Licence: unknown" in ModelRegistry(default, "no such model").render_licence(
+        "no such model"
+    )

@@ -1,4 +1,4 @@
-"""A transcript as HTML, and words that a visitor corrects."""
+"""A transcript as HTML, and words that the visitor corrects."""
 
 import base64
 import dataclasses
@@ -48,7 +48,7 @@ def test_a_corrected_word_is_in_text_words_segments_and_cues() -> None:
     assert " ".join(cue.text for cue in transcript_cues(changed)) == "uno dos cuatro"
 
 
-def test_an_empty_word_is_left_out() -> None:
+def test_an_empty_word_is_removed() -> None:
     changed = edit_word(transcript(), 0, "")
     assert changed.text == "dos tres"
     assert [part.text for part in changed.segments] == ["dos", "tres"]
@@ -60,20 +60,20 @@ def test_a_text_without_words_is_corrected_as_a_whole() -> None:
 
 
 @pytest.mark.parametrize("index", [-1, 3])
-def test_a_word_that_is_not_there_is_refused(index: int) -> None:
+def test_an_unknown_word_is_refused(index: int) -> None:
     with pytest.raises(IndexError, match="there is no word"):
         edit_word(transcript(), index, "x")
 
 
-def test_words_are_no_markup_and_subtitles_are_in_the_page() -> None:
+def test_words_are_escaped_and_subtitles_are_in_the_page() -> None:
     hostile = edit_word(transcript(), 1, "<script>alert(1)</script>")
     page = render_player(ResultView(transcript=hostile, video="/up/a b.mp4", mouth=None))
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert 'src="gradio_api/file=/up/a%20b.mp4"' in page
-    found = re.search(r"base64,([\w+/=]+)", page)
-    assert found is not None
-    assert base64.b64decode(found[1]).decode().startswith("WEBVTT")
+    subtitles = re.search(r"base64,([\w+/=]+)", page)
+    assert subtitles is not None
+    assert base64.b64decode(subtitles[1]).decode().startswith("WEBVTT")
 
 
 def test_the_time_line_has_every_part() -> None:

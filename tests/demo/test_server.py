@@ -1,4 +1,4 @@
-"""The server from outside: what it answers, what it keeps to itself, and what it survives."""
+"""The server from outside: its answers, limits and safety, and how it starts and stops."""
 
 import contextlib
 import json
@@ -46,7 +46,7 @@ async def open_page():
     yield b"here"
     await asyncio.sleep(1000)
 app.get("/")(lambda: StreamingResponse(open_page()))
-server.LONGEST_FAREWELL = 0.2
+server.SHUTDOWN_SECONDS = 0.2
 with server.bind("127.0.0.1", 0) as listener, open_store(Limits()) as store:
     server = server.Server(app, listener, Limits())
     print(server.address, flush=True)
@@ -83,11 +83,11 @@ class Site:
 
 
 @contextlib.contextmanager
-def serving(transcriber: Any, folder: Path, users: Any = None, **limits: Any) -> Iterator[Site]:
+def serving(recognizer: Any, folder: Path, users: Any = None, **limits: Any) -> Iterator[Site]:
     allowed = Limits(**limits)
     listener = bind("127.0.0.1", 0)
     with listener, open_store(allowed) as store:
-        page = build_app(transcriber, folder, allowed)
+        page = build_app(recognizer, folder, allowed)
         app = create_app(page, store, users=users)
         with Server(app, listener, allowed) as address:
             yield Site(address.rstrip("/"), store)
@@ -100,11 +100,11 @@ def talk(make_clip: Callable[..., Path]) -> bytes:
 
 @pytest.fixture(scope="module")
 def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Any]]:
-    from tests.demo.conftest import KnowingTranscriber
+    from tests.demo.conftest import FakeRecognizer
 
-    knowing = KnowingTranscriber()
+    recognizer = FakeRecognizer()
     with serving(
-        knowing,
+        recognizer,
         tmp_path_factory.mktemp("none"),
         upload_megabytes=1,
         minutes=0.1,
@@ -112,20 +112,20 @@ def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Any]
         uploads_per_minute=10_000,
         calls_per_minute=10_000,
     ) as site:
-        yield site, knowing
+        yield site, recognizer
 
 
 @pytest.fixture
 def site(_site: tuple[Site, Any]) -> Site:
     """One server for the tests that ask nothing special of it: 1 MB, 6 s, 0.5 megapixels."""
-    _site[1].asked.clear()
+    _site[1].calls.clear()
     return _site[0]
 
 
 @pytest.fixture
-def asked(_site: tuple[Site, Any]) -> list[Any]:
-    """What its transcriber was asked."""
-    return _site[1].asked
+def calls(_site: tuple[Site, Any]) -> list[Any]:
+    """Calls of the site's model."""
+    return _site[1].calls
 
 
 def test_health_and_the_limits_on_the_page(site: Site) -> None:
@@ -192,16 +192,16 @@ OUTSIDE = ["/etc/passwd", "{clip}", "{store}/../x.mp4", "../x.mp4", "http://127.
 @pytest.mark.parametrize("guarded", [True, False])
 def test_no_field_names_a_file_that_was_not_uploaded(
     site: Site,
-    asked: list[Any],
+    calls: list[Any],
     tmp_path: Path,
     talk: bytes,
     monkeypatch: pytest.MonkeyPatch,
     path: str,
     guarded: bool,
 ) -> None:
-    """Neither past the guard nor, where it sleeps, past gradio's own check."""
+    """Both the guard and, without it, gradio's own check refuse it."""
     if not guarded:
-        monkeypatch.setattr(guard, "names_elsewhere", lambda *_: False)
+        monkeypatch.setattr(guard, "names_file_outside", lambda *_: False)
     (tmp_path / "other.mp4").write_bytes(talk)
     before = site.store.size()
     call = site.call(path.format(clip=tmp_path / "other.mp4", store=site.store.folder))
@@ -210,7 +210,7 @@ def test_no_field_names_a_file_that_was_not_uploaded(
         assert "upload the file first" in call.json()["detail"]
     else:
         assert "event: error" in site.result(call)
-    assert not asked
+    assert not calls
     assert site.store.size() == before
 
 
@@ -224,11 +224,11 @@ def test_no_field_names_a_file_that_was_not_uploaded(
     ],
 )
 def test_a_path_is_found_wherever_it_hides(content: bytes) -> None:
-    assert guard.names_elsewhere(content, Path("/srv/store"))
-    assert not guard.names_elsewhere(
+    assert guard.names_file_outside(content, Path("/srv/store"))
+    assert not guard.names_file_outside(
         b'{"data": [{"path": "/srv/store/a/b.mp4"}, 3]}', Path("/srv/store")
     )
-    assert not guard.names_elsewhere(b"username=a&password=b", Path("/srv/store"))
+    assert not guard.names_file_outside(b"username=a&password=b", Path("/srv/store"))
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def zip_bomb(folder: Path) -> bytes:
 )
 def test_a_bad_file_is_refused_in_one_line(
     site: Site,
-    asked: list[Any],
+    calls: list[Any],
     make_clip: Callable[..., Path],
     tmp_path: Path,
     kind: str,
@@ -294,9 +294,9 @@ def test_a_bad_file_is_refused_in_one_line(
     if kind == "20,000 x 20,000":
         path = make_clip("bad.avi", duration=0.2, video_codec="rawvideo", audio_codec=None)
         content = path.read_bytes()
-        size, said = struct.pack("<II", 64, 48), struct.pack("<II", 20_000, 20_000)
+        size, forged = struct.pack("<II", 64, 48), struct.pack("<II", 20_000, 20_000)
         assert content.count(size) == 2, "both headers"
-        content = content.replace(size, said)
+        content = content.replace(size, forged)
     elif kind in options:
         path = make_clip("bad.mkv" if kind == "forged length" else "bad.mp4", **options[kind])
         content = path.read_bytes()
@@ -319,7 +319,7 @@ def test_a_bad_file_is_refused_in_one_line(
     assert "event: error" in events
     assert re.search(f"bad.mp4: .*{message}", events)
     assert str(site.store.folder) not in events
-    assert not asked
+    assert not calls
     assert site.get("/health").status_code == 200
 
 
@@ -358,9 +358,9 @@ def test_the_browser_may_load_nothing_from_elsewhere(site: Site) -> None:
 
 
 def test_a_hundred_uploads_at_once_are_bounded(
-    transcriber: Any, tmp_path: Path, talk: bytes
+    recognizer: Any, tmp_path: Path, talk: bytes
 ) -> None:
-    with serving(transcriber, tmp_path / "none", uploads_at_once=4, uploads_per_minute=30) as site:
+    with serving(recognizer, tmp_path / "none", uploads_at_once=4, uploads_per_minute=30) as site:
         with ThreadPoolExecutor(100) as pool:
             answers = list(pool.map(lambda n: site.upload(talk, f"{n}.mp4"), range(100)))
         codes = [answer.status_code for answer in answers]
@@ -371,29 +371,29 @@ def test_a_hundred_uploads_at_once_are_bounded(
         assert site.store.size() == codes.count(200) * (len(talk) + BLOCK)
 
 
-def test_a_full_store_takes_no_more(transcriber: Any, tmp_path: Path, talk: bytes) -> None:
+def test_a_full_store_takes_no_more(recognizer: Any, tmp_path: Path, talk: bytes) -> None:
     room = 2.5 * (len(talk) + BLOCK) / 1e9
-    with serving(transcriber, tmp_path / "none", store_gigabytes=room) as site:
+    with serving(recognizer, tmp_path / "none", store_gigabytes=room) as site:
         codes = [site.upload(talk, f"{n}.mp4").status_code for n in range(4)]
         assert codes == [200, 200, 503, 503]
 
 
 class Busy:
-    """A transcriber that waits to be let go, and knows how many it had at once."""
+    """A recognizer that waits for ``go`` and counts its simultaneous calls."""
 
-    def __init__(self, knowing: Any) -> None:
-        self.knowing, self.config = knowing, knowing.config
+    def __init__(self, recognizer: Any) -> None:
+        self.recognizer, self.languages = recognizer, recognizer.languages
         self.go, self.lock = threading.Event(), threading.Lock()
-        self.now = self.most = 0
+        self.running = self.max_running = 0
 
     def transcribe(self, path: str, **options: Any) -> Any:
         with self.lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
+            self.running += 1
+            self.max_running = max(self.max_running, self.running)
         self.go.wait(20)
         with self.lock:
-            self.now -= 1
-        return self.knowing.transcribe(path, **options)
+            self.running -= 1
+        return self.recognizer.transcribe(path, **options)
 
 
 def wait_until(true: Callable[[], bool]) -> None:
@@ -403,28 +403,28 @@ def wait_until(true: Callable[[], bool]) -> None:
     assert true()
 
 
-def test_jobs_and_queue_are_bounded(transcriber: Any, tmp_path: Path, talk: bytes) -> None:
-    busy = Busy(transcriber)
+def test_jobs_and_queue_are_bounded(recognizer: Any, tmp_path: Path, talk: bytes) -> None:
+    busy = Busy(recognizer)
     with serving(busy, tmp_path / "none", jobs=2, waiting=3) as site:
         path = site.upload(talk).json()[0]
         calls = []
         for _ in range(5):
             calls.append(site.call(path))
-            wait_until(lambda calls=calls: busy.now == min(len(calls), 2))
+            wait_until(lambda calls=calls: busy.running == min(len(calls), 2))
         assert [call.status_code for call in calls] == [200] * 5
         assert site.get("/health").json()["waiting"] == 3
         assert site.call(path).status_code == 503
         assert site.get("/").elapsed.total_seconds() < 1, "the page waits for nobody"
         busy.go.set()
         assert all("event: complete" in site.result(call) for call in calls)
-        assert busy.most == 2
+        assert busy.max_running == 2
 
 
-def test_who_asks_while_the_events_end_is_answered_once_she_knows(
+def test_a_call_during_the_end_of_a_stream_is_answered_after_it(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the page takes the old stream for open, and never hears of what it asked for."""
-    monkeypatch.setattr(guard, "HANGING_UP", 30.0)
+    """Otherwise the page believes that the old stream is open and never gets its answer."""
+    monkeypatch.setattr(guard, "HANG_UP_SECONDS", 30.0)
     number = next(
         function["id"]
         for function in site.get("/config").json()["dependencies"]
@@ -442,17 +442,17 @@ def test_who_asks_while_the_events_end_is_answered_once_she_knows(
         with httpx.stream("GET", events, timeout=30) as stream:
             lines = stream.iter_lines()
             assert any("close_stream" in line for line in lines)
-            asked = pool.submit(join)
+            answer = pool.submit(join)
             assert join("ben") == 200, "others do not wait"
-            assert not wait([asked], timeout=0.3).done
-        assert asked.result() == 200
+            assert not wait([answer], timeout=0.3).done
+        assert answer.result() == 200
         with httpx.stream("GET", events, timeout=30) as stream:
             assert any("process_completed" in line for line in stream.iter_lines())
 
 
-def test_each_address_has_its_own_rate(transcriber: Any, tmp_path: Path, talk: bytes) -> None:
+def test_each_address_has_its_own_rate(recognizer: Any, tmp_path: Path, talk: bytes) -> None:
     none = tmp_path / "none"
-    with serving(transcriber, none, uploads_per_minute=1, calls_per_minute=1) as site:
+    with serving(recognizer, none, uploads_per_minute=1, calls_per_minute=1) as site:
         first, second = ({"x-forwarded-for": f"198.51.100.{n}"} for n in (1, 2))
         assert site.upload(talk, headers=first).status_code == 200
         refused = site.upload(talk, headers=first)
@@ -465,7 +465,7 @@ def test_each_address_has_its_own_rate(transcriber: Any, tmp_path: Path, talk: b
 
 def test_a_rate_fills_up_again_and_forgets() -> None:
     now = [0.0]
-    rate = guard.Rate(6, clock=lambda: now[0])
+    rate = guard.RateLimit(6, clock=lambda: now[0])
     for _ in range(6):
         rate.take("a")
     with pytest.raises(guard.Refusal) as refused:
@@ -473,7 +473,7 @@ def test_a_rate_fills_up_again_and_forgets() -> None:
     assert refused.value.wait == pytest.approx(10)
     now[0] = 10.0
     rate.take("a")
-    for number in range(guard.MOST_ADDRESSES):
+    for number in range(guard.MAX_ADDRESSES):
         rate.take(str(number))
     now[0] = 100.0
     rate.take("b")
@@ -489,13 +489,13 @@ def test_a_rate_fills_up_again_and_forgets() -> None:
         (("unix", 0), "unix"),
     ],
 )
-def test_visitors_are_told_apart_by_address(client: Any, name: str) -> None:
-    assert guard.visitor({"type": "http", "client": client}) == name
+def test_clients_are_identified_by_address(client: Any, name: str) -> None:
+    assert guard.client_address({"type": "http", "client": client}) == name
 
 
-def test_only_users_come_in(transcriber: Any, tmp_path: Path, talk: bytes) -> None:
+def test_only_users_come_in(recognizer: Any, tmp_path: Path, talk: bytes) -> None:
     users = {"ann": "s3cret"}
-    with serving(transcriber, tmp_path / "none", users=users, logins_per_minute=3) as site:
+    with serving(recognizer, tmp_path / "none", users=users, logins_per_minute=3) as site:
         assert site.get("/health").status_code == 200
         for path in ("/config", "/gradio_api/info", "/gradio_api/file=/etc/passwd"):
             assert site.get(path).status_code == 401
@@ -523,11 +523,11 @@ def test_results_are_in_the_store(site: Site, talk: bytes) -> None:
 
 
 def test_old_files_are_deleted_but_not_the_examples(
-    transcriber: Any, tmp_path: Path, make_clip: Callable[..., Path]
+    recognizer: Any, tmp_path: Path, make_clip: Callable[..., Path]
 ) -> None:
     (tmp_path / "examples").mkdir()
     shutil.copy(make_clip("en.mp4", duration=1.0), tmp_path / "examples")
-    with serving(transcriber, tmp_path / "examples", keep_minutes=0.02) as site:
+    with serving(recognizer, tmp_path / "examples", keep_minutes=0.02) as site:
         folder = site.store.folder
         (folder / "aa").mkdir()
         (folder / "aa" / "talk.mp4").write_bytes(b"a")
@@ -550,7 +550,7 @@ def test_what_is_used_is_kept(talk: bytes, tmp_path: Path) -> None:
 
 
 def test_nobody_is_called(
-    transcriber: Any, tmp_path: Path, talk: bytes, monkeypatch: pytest.MonkeyPatch
+    recognizer: Any, tmp_path: Path, talk: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called = []
     connect = socket.socket.connect
@@ -560,17 +560,17 @@ def test_nobody_is_called(
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", record)
-    with serving(transcriber, tmp_path / "none") as site:
+    with serving(recognizer, tmp_path / "none") as site:
         site.transcribe(talk)
         page = site.get("/").text
     assert set(called) == {"127.0.0.1"}
     assert not re.findall(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="https?:[^"]*"', page)
 
 
-def test_the_page_knows_where_a_proxy_shows_it(transcriber: Any, tmp_path: Path) -> None:
+def test_the_page_knows_where_a_proxy_shows_it(recognizer: Any, tmp_path: Path) -> None:
     listener = bind("127.0.0.1", 0)
     with listener, open_store(Limits()) as store:
-        page = build_app(transcriber, tmp_path / "none")
+        page = build_app(recognizer, tmp_path / "none")
         app = create_app(page, store, root_path="/avsr")
         with Server(app, listener, Limits()) as address:
             headers = {"x-forwarded-proto": "https", "host": "example.org"}
@@ -624,6 +624,33 @@ def test_a_stopped_server_leaves_nothing_behind(tmp_path: Path, how: signal.Sign
     assert process.returncode == 0
     assert complaints == b"", "of a page that is still open"
     assert not os.listdir(tmp_path)
+
+
+SCRIPT = str(README.parent / "app.py")
+
+
+@pytest.mark.parametrize("command", [["python", SCRIPT], ["gradio", SCRIPT, "--"]])
+def test_the_file_of_the_page_starts_it(command: list[str], tmp_path: Path) -> None:
+    """From another folder than the repository, with the options of ``avsr demo``."""
+    program = Path(sys.executable).with_name(command[0])
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    folder = tmp_path if command[0] == "python" else README.parents[1]  # gradio wants it below
+    process = subprocess.Popen(
+        [program, *command[1:], "--port", "0"],
+        env=environment,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # gradio starts a second process
+    )
+    assert process.stdout is not None
+    try:
+        line = next(line for line in process.stdout if "avsr is at" in line)
+        health = httpx.get(line.split()[3] + "health", timeout=30)
+        assert health.json()["status"] == "ok"
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=20)
 
 
 def test_two_servers_have_two_ports() -> None:

@@ -19,6 +19,7 @@ from avsr import AvsrError, Transcript, load_model
 from avsr.languages import language_name
 from avsr.model.quantization import Precision
 from avsr.runtime.progress import Progress, listen_progress
+from avsr.search.options import BEAM_SIZE
 from avsr.transcript import FORMATS, reads_right_to_left
 from demo.closeup import show_closely
 from demo.intake import ModelRegistry, describe, examples_of, language_choices
@@ -64,7 +65,6 @@ FACES = [
 ]
 OFFERED = [name for name in FORMATS if name != "tsv"]  # as buttons; the API has all
 DAY = 86_400  # s, after which uploads and mouth videos are removed
-BEAM = 5  # hypotheses, as the command line has it
 
 INTRODUCTION = """# What is being said?
 Give a video of a person talking. This page finds out which language it is and what is said: from
@@ -280,7 +280,7 @@ def build_app(
             )
         with gr.Accordion("More choices", open=False, elem_id="more"):
             beam_size = gr.Slider(
-                1, 20, value=BEAM, step=1, label="Care: more tries take longer", elem_id="beam"
+                1, 20, value=BEAM_SIZE, step=1, label="Care: more tries take longer", elem_id="beam"
             )
             face = gr.Dropdown(FACES, value="auto", label="Whose lips", elem_id="face")
             models = gr.Dropdown(

@@ -4,9 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from avsr.transcript import FileFormat
-
-Modality = Literal["av", "audio", "video"]
+from avsr.transcript import ENDINGS, FileFormat, Modality
 
 VideosArgument = Annotated[
     list[str],
@@ -52,7 +50,7 @@ OutputOption = Annotated[
         "--output",
         "-o",
         metavar="PATH",
-        help="Write a .srt, .vtt, .ass, .json, .tsv or .txt file; or a folder for several videos.",
+        help=f"Write one file ({', '.join(ENDINGS)}), or a folder for several videos.",
     ),
 ]
 OverwriteOption = Annotated[

@@ -1,15 +1,11 @@
 """What a caller may choose for a transcription. It loads neither torch nor mediapipe."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from avsr.errors import ConfigError
-from avsr.transcript import Modality
+from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LENGTH_BONUS, LM_WEIGHT, SearchOptions
+from avsr.transcript import MODALITIES, Modality
 
-if TYPE_CHECKING:
-    from avsr.search import SearchOptions
-
-LENGTH_BONUS = 0.5  # nats a token, against a language model's liking for short texts
 FACE_CHOICES = ("auto", "largest", "left", "right", "all")  # or the number of a face
 LONG_SECONDS = 20.0  # longer recordings are cut at pauses
 
@@ -23,11 +19,11 @@ class TranscribeOptions:
     language: str = "auto"
     """Code of the spoken language, codes with commas between for the classifier's choice among
     these, or ``auto`` for its choice."""
-    beam_size: int = 5
+    beam_size: int = BEAM_SIZE
     """Hypotheses kept by the search."""
-    ctc_weight: float = 0.3
+    ctc_weight: float = CTC_WEIGHT
     """Share of CTC in the search's score, 0 to 1."""
-    lm_weight: float = 0.4
+    lm_weight: float = LM_WEIGHT
     """Weight of the model's language model, if it has one, on top of the others."""
     sync: bool = True
     """Whether lips that run before or behind the sound are put right."""
@@ -36,7 +32,7 @@ class TranscribeOptions:
     the picture, the number of a face, or ``all`` for segments of each face."""
 
     def __post_init__(self) -> None:
-        if self.modality not in ("av", "audio", "video"):
+        if self.modality not in MODALITIES:
             raise ConfigError(f"modality '{self.modality}' must be av, audio or video")
         check_face(self.face, self.modality)
         self.search()
@@ -46,10 +42,8 @@ class TranscribeOptions:
         """Whether the language is to be found out."""
         return self.language == "auto" or "," in self.language
 
-    def search(self, with_lm: bool = True, with_ctc: bool = True) -> "SearchOptions":
+    def search(self, with_lm: bool = True, with_ctc: bool = True) -> SearchOptions:
         """Options of the beam search; an empty transcript is allowed."""
-        from avsr.search import SearchOptions  # loads torch
-
         return SearchOptions(
             beam_size=self.beam_size,
             ctc_weight=self.ctc_weight,

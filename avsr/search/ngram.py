@@ -256,6 +256,8 @@ class NgramPrefixes:
     """Model of each prefix; None scores everything 0."""
     nodes: tuple[int, ...]
     """Where in its model each prefix stands."""
+    eos: int
+    """Id of the token that ends a text."""
     totals: Tensor
     """(N,) float64 natural-log probability of each prefix."""
     rows: Tensor
@@ -263,17 +265,25 @@ class NgramPrefixes:
 
     @classmethod
     def start(
-        cls, models: Sequence[NgramModel | None], vocabulary_size: int, device: torch.device
+        cls,
+        models: Sequence[NgramModel | None],
+        vocabulary_size: int,
+        eos: int,
+        device: torch.device,
     ) -> Self:
         """Empty prefixes, one per utterance."""
         nodes = tuple(ROOT if model is None else model.start() for model in models)
         totals = torch.zeros(len(models), dtype=torch.float64, device=device)
         rows = _rows(models, nodes, vocabulary_size, device)
-        return cls(models=tuple(models), nodes=nodes, totals=totals, rows=rows)
+        return cls(models=tuple(models), nodes=nodes, eos=eos, totals=totals, rows=rows)
 
     def scores(self, tokens: Tensor) -> Tensor:
         """(N, K) float64: each prefix with one more token, ``tokens`` (N, K)."""
         return self.totals[:, None] + self.rows.gather(1, tokens)
+
+    def ends(self) -> Tensor:
+        """Score every hypothesis as a finished one, see ``Scorer.ends``."""
+        return self.totals + self.rows[:, self.eos]
 
     def extend(self, rows: Tensor, tokens: Tensor) -> "NgramPrefixes":
         """Prefixes ``rows`` (M,), each with one more token, ``tokens`` (M,)."""
@@ -285,7 +295,7 @@ class NgramPrefixes:
             for model, row, token in zip(models, kept, last, strict=True)
         )
         scores = _rows(models, nodes, self.rows.shape[1], self.rows.device)
-        return NgramPrefixes(models=models, nodes=nodes, totals=totals, rows=scores)
+        return NgramPrefixes(models=models, nodes=nodes, eos=self.eos, totals=totals, rows=scores)
 
 
 def _rows(

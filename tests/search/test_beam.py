@@ -86,7 +86,7 @@ def search(
     ctc_lengths=None,
     blank=0,
     language_models=None,
-    beginnings=None,
+    prefix_tokens=None,
     **options,
 ):
     limits = torch.tensor([limit] * len(utterances) if isinstance(limit, int) else limit)
@@ -103,7 +103,7 @@ def search(
         blank=blank,
         language_models=language_models,
         unk=UNK,
-        beginnings=beginnings,
+        prefix_tokens=prefix_tokens,
     )
 
 
@@ -213,7 +213,7 @@ def test_equals_enumeration_of_all_sequences(options, nbest):
             ctc=None if ctc is None else ctc[None],
             blank=200,
             language_models=[lm],
-            beginnings=[beginning],
+            prefix_tokens=[beginning],
             **options,
         )
         assert [h.tokens for h in found] == [tokens for _, tokens, _ in expected]
@@ -258,7 +258,7 @@ def test_batch_equals_one_by_one(ctc_weight, lm_weight, more, nbest):
         ctc[i, :length] = random_ctc(i, length, 12)
     options = {"beam_size": 4, "nbest": nbest, "ctc_weight": ctc_weight, "ctc_candidates": 6}
     options |= {"lm_weight": lm_weight, **more}
-    beginnings = [(), (5, 5, 7, 4), (3,), (), (9, 4), (6, 6, 6, 8), (7,)] if more else None
+    prefix_tokens = [(), (5, 5, 7, 4), (3,), (), (9, 4), (6, 6, 6, 8), (7,)] if more else None
     lms = [random_lm(i, 12, range(3, 12)) if i != 2 else None for i in range(7)]
     together = search(
         decoder,
@@ -267,7 +267,7 @@ def test_batch_equals_one_by_one(ctc_weight, lm_weight, more, nbest):
         ctc,
         torch.tensor(lengths),
         language_models=lms,
-        beginnings=beginnings,
+        prefix_tokens=prefix_tokens,
         **options,
     )
     alone = [
@@ -277,14 +277,15 @@ def test_batch_equals_one_by_one(ctc_weight, lm_weight, more, nbest):
             limits[i],
             ctc[i : i + 1, :length],
             language_models=[lms[i]],
-            beginnings=beginnings and [beginnings[i]],
+            prefix_tokens=prefix_tokens and [prefix_tokens[i]],
             **options,
         )[0]
         for i, length in enumerate(lengths)
     ]
     assert_same(together, alone)
     for i, found in enumerate(together if more else []):  # a beginning is cut to the limit
-        assert all(h.tokens[: len(beginnings[i])] == beginnings[i][: limits[i]] for h in found)
+        for h in found:
+            assert h.tokens[: len(prefix_tokens[i])] == prefix_tokens[i][: limits[i]]
 
 
 def test_utterances_leave_the_batch_when_half_of_them_are_done():
@@ -508,18 +509,18 @@ def test_tokens_that_would_repeat_are_passed_over():
     assert best.tokens == (3, 4, 3)
     assert best.score == pytest.approx(math.log(0.1))
     # A forced beginning may repeat; what it holds counts for what follows.
-    (best,) = search(TableDecoder(6, table), no_repeat_ngram=2, beginnings=[(3, 4, 3, 4)])[0]
+    (best,) = search(TableDecoder(6, table), no_repeat_ngram=2, prefix_tokens=[(3, 4, 3, 4)])[0]
     assert best.tokens == (3, 4, 3, 4)
 
 
-def test_wrong_beginnings_are_refused():
+def test_wrong_prefix_tokens_are_refused():
     decoder = RandomDecoder(6, range(6))
     for tokens in ((3, EOS), (PAD,)):
         with pytest.raises(ConfigError, match="no hypothesis can begin with"):
-            search(decoder, beginnings=[tokens])
-    assert search(decoder, beginnings=[(0,)])[0][0].tokens[0] == 0
+            search(decoder, prefix_tokens=[tokens])
+    assert search(decoder, prefix_tokens=[(0,)])[0][0].tokens[0] == 0
     with pytest.raises(ConfigError, match=r"no hypothesis can begin with \[0\]"):
-        search(decoder, ctc=torch.zeros(1, 9, 6), ctc_weight=0.5, beginnings=[(0,)])
+        search(decoder, ctc=torch.zeros(1, 9, 6), ctc_weight=0.5, prefix_tokens=[(0,)])
 
 
 class Uniform:

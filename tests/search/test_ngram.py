@@ -155,7 +155,7 @@ def test_broken_files_are_refused(tmp_path):
 
 def test_prefixes_are_scored_in_any_order_of_rows():
     models = [train([[A, B], [A, A]], 3), None, train([[B, B]], 2)]
-    prefixes = NgramPrefixes.start(models, SIZE, torch.device("cpu"))
+    prefixes = NgramPrefixes.start(models, SIZE, EOS, torch.device("cpu"))
     rows, tokens = torch.tensor([2, 0, 0, 1]), torch.tensor([B, A, B, A])
     prefixes = prefixes.extend(rows, tokens)
     prefixes = prefixes.extend(torch.tensor([1, 0, 3, 1]), torch.tensor([B, B, A, A]))

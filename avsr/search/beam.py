@@ -137,18 +137,13 @@ def beam_search(
         if ctc_log_probs is None:
             raise ConfigError("search: ctc_weight above 0 needs CTC scores; set ctc_weight to 0")
         prefixes = CtcPrefixes.start(ctc_log_probs, ctc_lengths, blank)
-        started.append(WeightedScorer(CTC, prefixes, options.ctc_weight))
+        candidates = options.ctc_candidates
+        started.append(WeightedScorer(CTC, prefixes, options.ctc_weight, candidates))
         device = ctc_log_probs.device
     forbidden_tokens = {eos, pad, blank} if started else {eos, pad}
     constraints = Constraints.create(options, unk, prefix_tokens, limits, forbidden_tokens, device)
     first_tokens = torch.full((len(limits),), sos, device=device)
-    decoder: AttentionScorer[Any]
-    if constraints is None:
-        decoder = AttentionScorer.start(step, state, first_tokens, eos, pad)
-    else:
-        decoder = AttentionScorer.start(
-            constraints.constrain(step), constraints.start(state), first_tokens, eos, pad
-        )
+    decoder = _start_decoder(step, state, first_tokens, constraints, eos, pad)
     if language_models is not None and options.lm_weight > 0:
         ngrams = NgramPrefixes.start(language_models, decoder.vocabulary_size, eos, device)
         started.append(WeightedScorer(LM, ngrams, options.lm_weight))
@@ -163,11 +158,26 @@ def beam_search(
     if len(set(names)) < len(names):
         raise ConfigError(f"search: the scorers {', '.join(names)} need different names")
     finished = _run(beams, limits, options, on_step)
-    nothing = Hypothesis((), NEG_INF, NEG_INF, (NEG_INF,), dict.fromkeys(names, NEG_INF))
+    empty = Hypothesis((), NEG_INF, NEG_INF, (NEG_INF,), dict.fromkeys(names, NEG_INF))
     return [
-        sorted(hypotheses or [nothing], key=lambda h: h.score, reverse=True)[: options.nbest]
+        sorted(hypotheses or [empty], key=lambda h: h.score, reverse=True)[: options.nbest]
         for hypotheses in finished
     ]
+
+
+def _start_decoder(
+    step: Step[StateT],
+    state: StateT,
+    first_tokens: Tensor,
+    constraints: Constraints | None,
+    eos: int,
+    pad: int,
+) -> AttentionScorer[Any]:
+    """Run the decoder's first step, under the constraints."""
+    if constraints is None:
+        return AttentionScorer.start(step, state, first_tokens, eos, pad)
+    constrained = constraints.constrain(step)
+    return AttentionScorer.start(constrained, constraints.start(state), first_tokens, eos, pad)
 
 
 def _run(
@@ -208,9 +218,7 @@ def _run(
 def _extend(beams: _Beams, at_limit: Tensor, beam: int, options: SearchOptions) -> _Candidates:
     """The best extensions; ``at_limit`` (U,): only eos may follow."""
     num_utterances, num_beams, length = beams.tokens.shape
-    uses_ctc = any(weighted.name == CTC for weighted in beams.scorers)
-    width = max(2 * beam, options.ctc_candidates if uses_ctc else 0)
-    tokens = beams.decoder.propose(width)
+    tokens = beams.decoder.propose(max([2 * beam, *(w.num_candidates for w in beams.scorers)]))
     scores = _sum_scores(beams, tokens, options)
     tokens = torch.cat([tokens, torch.full_like(tokens[:, :1], beams.decoder.eos)], 1)
     num_tokens = tokens.shape[1]

@@ -6,7 +6,7 @@ three methods of ``Scorer`` and pass it to ``beam_search`` as a ``WeightedScorer
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 from torch import Tensor
@@ -56,7 +56,10 @@ class WeightedScorer:
     """One empty hypothesis per utterance, in the order of the batch."""
     weight: float
     """Factor of its scores."""
+    num_candidates: int = 0
+    """Tokens per hypothesis, the most likely by the decoder, that it wants to score; 0: as many as
+    the search needs anyhow, twice the beam."""
 
     def extend(self, rows: Tensor, tokens: Tensor) -> "WeightedScorer":
         """Extend the scorer, see ``Scorer.extend``."""
-        return WeightedScorer(self.name, self.scorer.extend(rows, tokens), self.weight)
+        return replace(self, scorer=self.scorer.extend(rows, tokens))

@@ -95,9 +95,9 @@ def test_pysubs2_reads_the_cues_back(file_format: str, text: str) -> None:
         assert event.start == pytest.approx(cue.start * 1000, abs=5)
         assert event.end == pytest.approx(cue.end * 1000, abs=5)
         # Text as it stands in the file: pysubs2 would take braces for tags.
-        shown = event.text.replace("\u2060", "").replace("&lt;", "<").replace("&gt;", ">")
-        shown = shown.replace("｛", "{").replace("｝", "}")
-        assert shown == r"\N".join(cue.lines)
+        written_text = event.text.replace("\u2060", "").replace("&lt;", "<").replace("&gt;", ">")
+        written_text = written_text.replace("｛", "{").replace("｝", "}")
+        assert written_text == r"\N".join(cue.lines)
 
 
 @pytest.mark.parametrize("file_format", ["srt", "vtt", "ass"])

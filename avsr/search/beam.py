@@ -140,7 +140,7 @@ def beam_search(
         candidates = options.ctc_candidates
         started.append(WeightedScorer(CTC, prefixes, options.ctc_weight, candidates))
         device = ctc_log_probs.device
-    forbidden_tokens = {eos, pad, blank} if started else {eos, pad}
+    forbidden_tokens = {eos, pad} if options.ctc_weight == 0 else {eos, pad, blank}
     constraints = Constraints.create(options, unk, prefix_tokens, limits, forbidden_tokens, device)
     first_tokens = torch.full((len(limits),), sos, device=device)
     decoder = _start_decoder(step, state, first_tokens, constraints, eos, pad)

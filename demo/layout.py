@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from avsr.search.options import BEAM_SIZE
 from avsr.transcript import FORMATS
 from demo.intake import ModelRegistry, add_examples, language_choices
 from demo.limits import Limits
@@ -21,7 +22,6 @@ FACES = [
     *((f"Face {number}", str(number)) for number in range(1, 5)),
 ]
 DOWNLOADS = [name for name in FORMATS if name != "tsv"]  # as buttons; the API has all formats
-BEAM_SIZE = 5  # default of the command line
 
 INTRODUCTION = """# What is being said?
 Upload or record a video of a person talking. This page finds out the language and writes down the

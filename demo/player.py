@@ -96,8 +96,8 @@ def text_files(result: Transcript, video: str, folder: Path) -> dict[str, Path]:
     folder.mkdir(parents=True)
     named = dataclasses.replace(result, file=name)  # without the server's folder
     paths = {}
-    for file_format in FORMATS:
-        paths[str(file_format)] = path = folder / f"{Path(name).stem}.{file_format}"
+    for file_format, entry in FORMATS.items():
+        paths[str(file_format)] = path = folder / f"{Path(name).stem}{entry.ending}"
         write_transcript(path, named, file_format)
     return paths
 

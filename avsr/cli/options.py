@@ -4,9 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from avsr.transcript import FileFormat
-
-Modality = Literal["av", "audio", "video"]
+from avsr.transcript import ENDINGS, FileFormat, Modality
 
 VideosArgument = Annotated[
     list[str],
@@ -86,7 +84,7 @@ OutputOption = Annotated[
         "--output",
         "-o",
         metavar="PATH",
-        help="Write subtitles or text: a file such as talk.srt, or a folder for several.",
+        help=f"Write one file ({', '.join(ENDINGS)}), or a folder for several videos.",
     ),
 ]
 OverwriteOption = Annotated[

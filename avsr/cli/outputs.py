@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from avsr.errors import ConfigError, MediaError
 from avsr.languages import RIGHT_TO_LEFT
 from avsr.transcript import (
+    ENDINGS,
     FORMATS,
     FileFormat,
     reads_right_to_left,
@@ -21,8 +22,6 @@ from avsr.transcript import (
 
 if TYPE_CHECKING:
     from avsr.transcript import Transcript
-
-ENDINGS: dict[str, FileFormat] = {f".{name}": name for name in FORMATS}
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def plan_outputs(
     if output is not None:
         in_folder = _is_folder(output)
         if in_folder:
-            files = name_files(videos, output, f".{file_format or 'srt'}", relative_paths)
+            files = name_files(videos, output, FORMATS[file_format or "srt"].ending, relative_paths)
         else:
             files = _one_file(videos, output, file_format)
     target = None if burn is None else _burn_target(videos, burn, language)

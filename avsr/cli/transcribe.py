@@ -29,6 +29,7 @@ from avsr.cli.options import (
 from avsr.cli.outputs import plan_outputs
 from avsr.errors import AvsrError
 from avsr.recognition.options import check_face
+from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LM_WEIGHT
 
 if TYPE_CHECKING:
     from avsr.transcript import Transcript
@@ -50,13 +51,13 @@ def transcribe(
     language: Annotated[
         str,
         typer.Option(
-            help="Code of the spoken language, for example 'de'; 'auto' to detect it; or codes with "
-            "commas, 'de,fr', to detect which of these it is."
+            help="Code of the spoken language, for example 'de'; 'auto' to detect it; or codes "
+            "with commas, 'de,fr', to detect which of these it is."
         ),
     ] = "auto",
-    beam_size: BeamOption = 5,
-    ctc_weight: CtcOption = 0.3,
-    lm_weight: LmOption = 0.4,
+    beam_size: BeamOption = BEAM_SIZE,
+    ctc_weight: CtcOption = CTC_WEIGHT,
+    lm_weight: LmOption = LM_WEIGHT,
     sync: SyncOption = True,
     face: FaceOption = "auto",
     all_faces: Annotated[

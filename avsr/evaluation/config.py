@@ -9,10 +9,11 @@ from avsr.augmentation.corruption import Corruption
 from avsr.corpus.manifest import is_number
 from avsr.errors import ConfigError
 from avsr.evaluation.noise import Noise
+from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LM_WEIGHT
 from avsr.settings import build_settings, read_settings
+from avsr.transcript import MODALITIES
 
 CLEAN = "clean"
-MODALITIES = ("av", "audio", "video")
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 LISTS = ("languages", "modalities", "language_modes", "noises", "snr_db", "pictures")
 
@@ -82,11 +83,11 @@ class EvaluationConfig:
     """``muavic``: the report shows the results of the paper beside these."""
     seed: int = 0
     """Same seed, same noise."""
-    beam_size: int = 5
+    beam_size: int = BEAM_SIZE
     """Hypotheses kept."""
-    ctc_weight: float = 0.3
+    ctc_weight: float = CTC_WEIGHT
     """Share of CTC in the score."""
-    lm_weight: float = 0.4
+    lm_weight: float = LM_WEIGHT
     """Weight of the model's language model."""
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     """Of matrix products, as in ``load_model``."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from avsr.errors import ConfigError
 from avsr.evaluation.bootstrap import rate_intervals
-from avsr.evaluation.config import MODALITIES
 from avsr.evaluation.language_id import identification
 from avsr.evaluation.scores import (
     UtteranceResult,
@@ -20,6 +19,7 @@ from avsr.evaluation.scores import (
 )
 from avsr.evaluation.text import normalize_text
 from avsr.evaluation.word_timing import time_scores
+from avsr.transcript import MODALITIES
 
 FORMAT = 1  # of results.json
 

@@ -1,19 +1,22 @@
-"""From logits to a choice: calibrated probabilities, among some languages, or none of them."""
+"""Calibrated probabilities of languages from the logits of the classifier."""
 
 import torch
 from torch import Tensor
 
-UNKNOWN = "unknown"  # instead of a code, where no language is likely enough
-MIN_CONFIDENCE = (
-    0.5  # calibrated probability below which a language is more likely wrong than right
-)
+UNKNOWN = "unknown"  # in place of a code where no language is likely enough
+MIN_CONFIDENCE = 0.5  # calibrated; a language below it is more likely wrong than right
 
 
 def probabilities(logits: Tensor, temperature: float, allowed: list[int] | None = None) -> Tensor:
-    """``logits`` (B, languages) -> probabilities of the same shape, in fp32.
+    """Turn logits into calibrated probabilities of languages.
 
-    The logits are divided by the ``temperature`` (Guo et al. 2017). Only the ``allowed`` indices
-    (default: all) share the probability.
+    Args:
+        logits: (B, languages).
+        temperature: Divides the logits (Guo et al. 2017); see ``fit_temperature``.
+        allowed: Indices of the languages that share the probability; None: all.
+
+    Returns:
+        (B, languages) probabilities in fp32; 0 for a language that is not allowed.
     """
     logits = logits.float() / temperature
     if allowed is not None:
@@ -24,10 +27,17 @@ def probabilities(logits: Tensor, temperature: float, allowed: list[int] | None 
 
 
 def fit_temperature(logits: Tensor, languages: Tensor) -> float:
-    """The temperature at which ``logits`` (N, languages) explain ``languages`` (N,) ids best.
+    """Fit the temperature that calibrates a language classifier (Guo et al. 2017).
 
-    It minimises the mean negative log-likelihood, a convex function of the temperature's inverse,
-    between 0.05 and 20 (Guo et al. 2017).
+    It minimises the mean negative log-likelihood, a convex function of the inverse temperature, by
+    bisection between 0.05 and 20.
+
+    Args:
+        logits: (N, languages) logits of validation data.
+        languages: (N,) true language of each row, as an index.
+
+    Returns:
+        The temperature that ``probabilities`` takes.
     """
     logits = logits.double()
 

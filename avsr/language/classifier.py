@@ -1,4 +1,4 @@
-"""Which language is it: convolutions over prompt outputs and features (Hong, Park and Ro 2023)."""
+"""Language classifier: convolutions over prompt outputs and features (Hong, Park and Ro 2023)."""
 
 from itertools import pairwise
 
@@ -8,7 +8,14 @@ from torch import Tensor, nn
 
 
 class LanguageClassifier(nn.Module):
-    """Four blocks of 1-D convolution, batch norm and ReLU, mean over time, two linear layers."""
+    """Four blocks of 1-D convolution, batch norm and ReLU, mean over time, two linear layers.
+
+    Args:
+        in_dim: Width of the memory, D.
+        channels: Width of the hidden layers.
+        num_languages: Number of logits.
+        kernel: Frames that a convolution sees, odd.
+    """
 
     def __init__(self, in_dim: int, channels: int, num_languages: int, kernel: int = 5) -> None:
         super().__init__()
@@ -21,10 +28,17 @@ class LanguageClassifier(nn.Module):
         self.out = nn.Linear(channels, num_languages)
 
     def forward(self, memory: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """``memory`` (B, S, D), ``padding_mask`` (B, S) True = padding -> logits (B, languages).
+        """Compute the logits of every language.
 
-        Padding is zero for every convolution and absent from batch statistics and the mean, so
-        that a clip gets the same logits alone and in a batch.
+        Padding is zero for every convolution and left out of batch statistics and the mean, so that
+        a clip gets the same logits alone and in a batch.
+
+        Args:
+            memory: (B, S, D) prompt outputs and features.
+            padding_mask: (B, S), True = padding; None: no padding.
+
+        Returns:
+            (B, languages) logits.
         """
         if padding_mask is None:
             padding_mask = torch.zeros(memory.shape[:2], dtype=torch.bool, device=memory.device)
@@ -32,8 +46,8 @@ class LanguageClassifier(nn.Module):
         x = memory.masked_fill(padding_mask.unsqueeze(-1), 0.0)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             y = conv(x.transpose(1, 2)).transpose(1, 2)
-            kept = F.relu(norm(y[valid]))
-            x = torch.zeros_like(y, dtype=kept.dtype)
-            x[valid] = kept
+            packed = F.relu(norm(y[valid]))
+            x = torch.zeros_like(y, dtype=packed.dtype)
+            x[valid] = packed
         mean = x.sum(1) / valid.sum(1, keepdim=True)
         return self.out(F.relu(self.hidden(mean)))

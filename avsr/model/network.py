@@ -16,6 +16,7 @@ from avsr.language import LanguageClassifier
 from avsr.model.config import ModelConfig
 from avsr.model.meta_init import init_on_meta
 from avsr.model.quantization import Precision
+from avsr.runtime.progress import check_cancelled
 from avsr.search import Hypothesis, NgramModel, SearchOptions, beam_search
 
 
@@ -110,4 +111,5 @@ class AVSRModel(nn.Module):
             blank=BLANK,
             language_models=[self.language_models.get(code) for code in codes],
             unk=UNK,
+            on_step=check_cancelled,
         )

@@ -1,15 +1,11 @@
 """Options of a transcription. Importing this module loads neither torch nor mediapipe."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from avsr.errors import ConfigError
-from avsr.transcript import Modality
+from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LENGTH_BONUS, LM_WEIGHT, SearchOptions
+from avsr.transcript import MODALITIES, Modality
 
-if TYPE_CHECKING:
-    from avsr.search import SearchOptions
-
-LENGTH_BONUS = 0.5  # nats a token, against a language model's liking for short texts
 FACE_CHOICES = ("auto", "largest", "left", "right", "all")  # or the number of a face
 
 
@@ -26,11 +22,11 @@ class TranscribeOptions:
     language: str = "auto"
     """Code of the spoken language; ``auto`` to detect it; or codes with commas between, to detect
     which of these it is."""
-    beam_size: int = 5
+    beam_size: int = BEAM_SIZE
     """Hypotheses that the beam search keeps."""
-    ctc_weight: float = 0.3
+    ctc_weight: float = CTC_WEIGHT
     """Share of CTC in the search's score, 0 to 1."""
-    lm_weight: float = 0.4
+    lm_weight: float = LM_WEIGHT
     """Weight of the model's language model, if it has one, on top of the others."""
     sync: bool = True
     """Whether lips that run up to 200 ms before or behind the sound are moved to it."""
@@ -39,7 +35,7 @@ class TranscribeOptions:
     the picture; the number of a face; or ``all`` for separate segments of each face."""
 
     def __post_init__(self) -> None:
-        if self.modality not in ("av", "audio", "video"):
+        if self.modality not in MODALITIES:
             raise ConfigError(f"modality '{self.modality}' must be av, audio or video")
         check_face(self.face, self.modality)
         self.search()
@@ -49,10 +45,8 @@ class TranscribeOptions:
         """Whether the language is to be detected."""
         return self.language == "auto" or "," in self.language
 
-    def search(self, with_lm: bool = True, with_ctc: bool = True) -> "SearchOptions":
+    def search(self, with_lm: bool = True, with_ctc: bool = True) -> SearchOptions:
         """Options of the beam search; an empty transcript is allowed."""
-        from avsr.search import SearchOptions  # loads torch
-
         return SearchOptions(
             beam_size=self.beam_size,
             ctc_weight=self.ctc_weight,

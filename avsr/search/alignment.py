@@ -8,21 +8,27 @@ from torch import Tensor
 
 
 class TokenSpan(NamedTuple):
-    """Where a token was emitted. CTC emits a token at a peak, often shorter than its sound."""
+    """The frames in which CTC emits a token: a peak, often shorter than the sound."""
 
     start_frame: int
     """First frame of the token."""
     end_frame: int
-    """First frame behind it."""
+    """Frame after the last one."""
     confidence: float
     """Mean probability of the token in its frames, 0 to 1."""
 
 
 def align(ctc_log_probs: Tensor, tokens: Sequence[int], blank: int) -> list[TokenSpan] | None:
-    """Spans of ``tokens`` along the most likely CTC path through ``ctc_log_probs`` (T, V).
+    """Find the frames of each token along the most likely CTC path (Viterbi alignment).
 
-    None where no path has a probability above zero: T is too short for the tokens (a repeated
-    token needs a blank before it), or a token never has one.
+    Args:
+        ctc_log_probs: (T, V) natural-log probabilities, 25 frames per second.
+        tokens: Token ids of the hypothesis.
+        blank: Column of the CTC blank.
+
+    Returns:
+        One span per token, or None if no path has a probability above zero: T is too short for the
+        tokens (a repeated token needs a blank before it), or one of them has no probability.
     """
     log_probs = ctc_log_probs.detach().double().cpu().numpy()
     num_frames = len(log_probs)
@@ -31,11 +37,11 @@ def align(ctc_log_probs: Tensor, tokens: Sequence[int], blank: int) -> list[Toke
     # States: a blank before, between and after the tokens; state 2i + 1 is token i.
     labels = np.full(2 * len(tokens) + 1, blank)
     labels[1::2] = tokens
-    skips = np.full(len(labels), -np.inf)  # blanks between different tokens may be left out
+    skips = np.full(len(labels), -np.inf)  # different tokens need no blank between them
     skips[3::2] = np.where(labels[3::2] != labels[1:-2:2], 0.0, -np.inf)
 
-    best = np.full(len(labels) + 2, -np.inf)  # two more in front, so that shifts are slices
-    best[2] = 0.0  # before the first frame: may stay in the first blank or go to token 0
+    best = np.full(len(labels) + 2, -np.inf)  # two more in front make shifts slices
+    best[2] = 0.0  # before the first frame; from here to the first blank or token 0
     moves = np.zeros((num_frames, len(labels)), np.int8)
     columns = np.arange(len(labels))
     for frame, emitted in enumerate(log_probs[:, labels]):

@@ -1,12 +1,12 @@
 """CTC log-probabilities and token prefixes -> prefix scores (Watanabe et al. 2017).
 
 The score of a prefix is the log of the summed probability of all alignments whose tokens begin
-with it; the score of its end, of all alignments whose tokens are exactly it.
+with the prefix. The score of its end sums the alignments whose tokens are exactly the prefix.
 
-No loop goes over frames. What a prefix scores with one more token is a product of vectors. The
-recursion that follows a chosen token, ``x[t] = p[t] * (x[t-1] + before[t-1])``, has the solution
-``x[t] = P[t] + logcumsumexp(before[s-1] - P[s-1])`` with P the cumulated logs of p; that
-difference of long sums is why all is in float64.
+There is no loop over frames. The score of a prefix with one more token is a product of vectors. The
+recursion that extends a prefix, ``x[t] = p[t] * (x[t-1] + before[t-1])``, has the solution
+``x[t] = P[t] + logcumsumexp(before[s-1] - P[s-1])`` with P the cumulated logs of p. This is a
+difference of long sums, hence float64.
 """
 
 from dataclasses import dataclass
@@ -16,39 +16,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Stands for log 0 within the recursion: inf - inf would be NaN. A prefix that has to pass such a
-# frame scores about this much, far below any real alignment, and is reported as -inf.
+from avsr.search.scorer import NEG_INF
+
+# Used for log 0 within the recursion, where inf - inf would be NaN. A prefix that needs such a
+# frame scores about this, far below any real alignment, and is reported as -inf.
 LOG_ZERO = -1e6
-NEG_INF = -float("inf")
 
 
 @dataclass(frozen=True)
 class CtcPrefixes:
-    """N prefixes, of any of B utterances, with what is needed to score their extensions."""
+    """CTC scores of N token prefixes, each of one of B utterances; a ``Scorer``."""
 
     probs: Tensor
-    """(B, V, T) float64; from an utterance's end on, and in the last frame, blanks only."""
+    """(B, V, T) float64; only blanks after an utterance's end and in the last frame."""
     blank: int
     """Row of the blank in ``probs``."""
     utterance: Tensor
-    """(N,) the utterance of each prefix."""
+    """(N,) index of the utterance of each prefix."""
     last: Tensor
-    """(N,) last token of each prefix; the blank where it is empty."""
+    """(N,) last token of each prefix; the blank for an empty prefix."""
     in_token: Tensor
-    """(N, 1 + T) float64: alignments of the first t frames that end in the last token."""
+    """(N, 1 + T) float64 log-probability of alignments of t frames that end in the last token."""
     in_blank: Tensor
-    """(N, 1 + T) float64: alignments of the first t frames that end in a blank."""
+    """(N, 1 + T) float64 log-probability of alignments of t frames that end in a blank."""
 
     @classmethod
     def start(cls, log_probs: Tensor, lengths: Tensor | None, blank: int) -> Self:
-        """Empty prefixes, one per utterance: ``log_probs`` (B, T, V), ``lengths`` (B,) frames."""
+        """Start with an empty prefix for each utterance.
+
+        Args:
+            log_probs: (B, T, V) natural-log probabilities of the CTC head.
+            lengths: (B,) frames of each utterance; None: all T.
+            blank: Column of the blank.
+        """
         num_utterances, num_frames, _ = log_probs.shape
         device = log_probs.device
         probs = log_probs.transpose(1, 2).to(torch.float64, memory_format=torch.contiguous_format)
         probs = F.pad(probs.exp(), (0, 1))
         padding = torch.arange(num_frames + 1, device=device).expand(num_utterances, -1)
         padding = padding >= (num_frames if lengths is None else lengths.to(device)[:, None])
-        # Blanks that cost nothing carry every score unchanged to the last column.
+        # Blanks of probability 1 carry every score unchanged to the last column.
         probs.masked_fill_(padding[:, None], 0.0)
         probs[:, blank].masked_fill_(padding, 1.0)
         in_blank = F.pad(_logs(probs[:, blank]).cumsum(1), (1, 0))
@@ -62,22 +69,22 @@ class CtcPrefixes:
         )
 
     def scores(self, tokens: Tensor) -> Tensor:
-        """Prefix scores (N, C) float64 of each prefix extended by ``tokens`` (N, C) int64."""
+        """Score every prefix with one more token, see ``Scorer.scores``; -inf for the blank."""
         emitted = self.probs[self.utterance[:, None], tokens]
         scores = _log_product(torch.logaddexp(self.in_token, self.in_blank), emitted)
-        # The last token once more needs a blank in between: only those alignments go on with it.
+        # To repeat the last token takes a blank in between.
         emitted = self.probs[self.utterance, self.last][:, None]
         repeated = _log_product(self.in_blank, emitted)
         scores = torch.where(tokens == self.last[:, None], repeated, scores)
         return scores.masked_fill((tokens == self.blank) | (scores < LOG_ZERO / 2), NEG_INF)
 
     def ends(self) -> Tensor:
-        """Score (N,) float64 of each prefix as the whole utterance."""
+        """Score every prefix as the whole utterance, see ``Scorer.ends``."""
         scores = torch.logaddexp(self.in_token[:, -1], self.in_blank[:, -1])
         return scores.masked_fill(scores < LOG_ZERO / 2, NEG_INF)
 
     def extend(self, rows: Tensor, tokens: Tensor) -> Self:
-        """The prefixes ``rows`` (N',), each extended by its token of ``tokens`` (N',)."""
+        """Append a token to each of the prefixes ``rows``, see ``Scorer.extend``."""
         utterance = self.utterance[rows]
         in_token, in_blank = self.in_token[rows], self.in_blank[rows]
         repeats = (tokens == self.last[rows])[:, None]
@@ -92,9 +99,9 @@ def _logs(probs: Tensor) -> Tensor:
 
 
 def _log_product(before: Tensor, probs: Tensor) -> Tensor:
-    """log of the sum over t of before[t] * probs[t]: (N, 1 + T) logs, (N, C, T) -> (N, C).
+    """Log of the sum over t of before[t] * probs[t]: (N, 1 + T) logs, (N, C, T) -> (N, C).
 
-    Only terms e^-700 below the largest ``before`` may be lost.
+    Terms below e^-700 of the largest ``before`` may underflow.
     """
     before = before[:, :-1]
     shift = before.amax(1, keepdim=True).clamp(min=torch.finfo(before.dtype).min)
@@ -102,7 +109,7 @@ def _log_product(before: Tensor, probs: Tensor) -> Tensor:
 
 
 def _scan(before: Tensor, log_probs: Tensor) -> Tensor:
-    """x[0] = log 0, x[t] = log_probs[t-1] * (x[t-1] + before[t-1]) in logs.
+    """Solve x[0] = 0, x[t] = p[t-1] * (x[t-1] + before[t-1]) in logs.
 
     ``before`` (N, 1 + T), ``log_probs`` (N, T); returns (N, 1 + T).
     """

@@ -1,7 +1,7 @@
 """Texts as token ids -> n-gram language model -> scores of prefixes for the beam search.
 
-Kneser-Ney smoothing, interpolated, with one discount per order (Kneser and Ney 1995; Chen and
-Goodman 1999, section 3): n-grams of the highest order count as often as they occur, lower ones as
+Interpolated Kneser-Ney smoothing with one discount per order (Kneser and Ney 1995; Chen and
+Goodman 1999, section 3): n-grams of the highest order count as often as they occur, shorter ones as
 often as they follow different tokens.
 """
 
@@ -20,27 +20,28 @@ from torch import Tensor
 from avsr.errors import ConfigError, ModelError
 
 ROOT = 0
-MOST_ROWS = 20_000  # distributions that a model keeps after they were asked for
+MAX_CACHED_ROWS = 20_000  # next-token distributions that a model caches
 ARRAYS = ("tokens", "num_children", "log_probs", "backoffs")
 
 
 @dataclass(frozen=True, eq=False)
 class NgramModel:
-    """A trie of n-grams, breadth first, children by token; node 0 is the empty context.
+    """An n-gram language model: a trie, breadth first, children in the order of their tokens.
 
-    The root has a child for each of the V tokens, so node 1 + v is the unigram v.
+    Node 0 is the root, the empty context. It has a child for each of the V tokens, so node 1 + v is
+    the unigram v.
     """
 
     bos: int
-    """The token that texts begin with; it is never predicted."""
+    """Id of the token that texts start with; it is never predicted."""
     tokens: np.ndarray
     """(nodes,) uint16: last token of each n-gram; 0 at the root."""
     num_children: np.ndarray
-    """(nodes,) uint16: tokens that were seen to follow each n-gram."""
+    """(nodes,) uint16: number of tokens that follow each n-gram in the texts."""
     log_probs: np.ndarray
-    """(nodes,) float16: natural log of P(last token | those before)."""
+    """(nodes,) float16: natural log of P(last token | tokens before it)."""
     backoffs: np.ndarray
-    """(nodes,) float16: natural log of the share that a context leaves to its suffix."""
+    """(nodes,) float16: natural log of the probability that a context leaves to its suffix."""
 
     @classmethod
     def train(
@@ -53,10 +54,18 @@ class NgramModel:
         eos: int,
         min_count: int = 1,
     ) -> Self:
-        """Count ``sentences``, token ids below ``vocabulary_size`` without ``bos`` and ``eos``.
+        """Estimate a model from texts.
 
-        N-grams of three tokens and more that occur less than ``min_count`` times are left out.
-        Raises ConfigError without a sentence, or for an order below 2.
+        Args:
+            sentences: Token ids of each sentence, without ``bos`` and ``eos``.
+            order: Length of the longest n-grams, at least 2.
+            vocabulary_size: V; all ids are below it.
+            bos: Id of the token that texts start with.
+            eos: Id of the token that ends a text.
+            min_count: N-grams of three tokens and more that occur less often are left out.
+
+        Raises:
+            ConfigError: There is no sentence, or the order is below 2.
         """
         if order < 2:
             raise ConfigError(f"language model: the order is {order}, it must be at least 2")
@@ -66,32 +75,34 @@ class NgramModel:
         levels = _count(texts, order, vocabulary_size)
         probs = np.zeros(1)
         tokens, num_children, log_probs, backoffs = [np.zeros(1)], [], [np.zeros(1)], []
-        place = np.zeros(1, np.int64)  # of the nodes of the level above that are kept, else -1
+        # Index of each n-gram of the level above among those that stay; -1: left out.
+        parent_index = np.zeros(1, np.int64)
         for k, level in enumerate(levels):
             counts = level.occurrences
             if k + 1 < order:
                 after = np.bincount(levels[k + 1].suffixes, minlength=len(counts))
                 counts = np.where(level.first == bos, counts if k else 0, after)
             share = np.maximum(counts - _discount(counts), 0)
-            share /= np.bincount(level.parents, counts, len(place))[level.parents]
-            kept = level.occurrences >= (min_count if k > 1 else 0)
-            left = 1 - np.bincount(level.parents, share * kept, len(place))
+            share /= np.bincount(level.parents, counts, len(parent_index))[level.parents]
+            stays = level.occurrences >= (min_count if k > 1 else 0)
+            left = 1 - np.bincount(level.parents, share * stays, len(parent_index))
             lower = probs[level.suffixes] if k else (level.tokens != bos) / (vocabulary_size - 1)
             probs = share + left[level.parents] * lower
-            used = np.bincount(level.parents, kept, len(place))[place >= 0]
-            num_children.append(used)
-            backoffs.append(np.where(used > 0, left[place >= 0], 1))
-            tokens.append(level.tokens[kept])
-            log_probs.append(probs[kept])
-            place = np.where(kept, kept.cumsum() - 1, -1)
-        bottom = np.zeros(int((place >= 0).sum()))
+            in_trie = parent_index >= 0
+            children = np.bincount(level.parents, stays, len(parent_index))[in_trie]
+            num_children.append(children)
+            backoffs.append(np.where(children > 0, left[in_trie], 1))
+            tokens.append(level.tokens[stays])
+            log_probs.append(probs[stays])
+            parent_index = np.where(stays, stays.cumsum() - 1, -1)
+        leaves = np.zeros(int((parent_index >= 0).sum()))
         with np.errstate(divide="ignore"):
             return cls(
                 bos=bos,
                 tokens=np.concatenate(tokens).astype(np.uint16),
-                num_children=np.concatenate([*num_children, bottom]).astype(np.uint16),
+                num_children=np.concatenate([*num_children, leaves]).astype(np.uint16),
                 log_probs=np.log(np.concatenate(log_probs)).astype(np.float16),
-                backoffs=np.log(np.concatenate([*backoffs, bottom + 1])).astype(np.float16),
+                backoffs=np.log(np.concatenate([*backoffs, leaves + 1])).astype(np.float16),
             )
 
     @property
@@ -100,21 +111,21 @@ class NgramModel:
         return int(self.num_children[ROOT])
 
     def start(self) -> int:
-        """The node before a text's first token."""
+        """Return the node before a text's first token."""
         return self.step(ROOT, self.bos)
 
     def step(self, node: int, token: int) -> int:
-        """The node after ``token``: the longest known context that something follows."""
-        found = self._child(node, token)
-        while found == ROOT:
+        """Return the node after ``token``: the longest context that something follows."""
+        child = self._child(node, token)
+        while child == ROOT:
             node = int(self._suffixes[node])
-            found = self._child(node, token)
-        while found != ROOT and not self.num_children[found]:
-            found = int(self._suffixes[found])
-        return found
+            child = self._child(node, token)
+        while child != ROOT and not self.num_children[child]:
+            child = int(self._suffixes[child])
+        return child
 
     def row(self, node: int) -> np.ndarray:
-        """(V,) float32 natural-log probabilities of the token after a node; read-only."""
+        """Return (V,) float32 natural-log probabilities of the next token; do not change them."""
         row = self._rows.get(node)
         if row is None:
             first = int(self._first[node])
@@ -124,13 +135,13 @@ class NgramModel:
             else:
                 row = self.row(int(self._suffixes[node])) + np.float32(self.backoffs[node])
             row[self.tokens[children]] = self.log_probs[children]
-            if len(self._rows) >= MOST_ROWS:
+            if len(self._rows) >= MAX_CACHED_ROWS:
                 self._rows.clear()
             self._rows[node] = row
         return row
 
     def log_prob(self, tokens: Sequence[int]) -> float:
-        """Natural log of the probability of a text whose last token is ``eos``."""
+        """Return the natural-log probability of a text whose last token is ``eos``."""
         node, total = self.start(), 0.0
         for token in tokens:
             total += float(self.row(node)[token])
@@ -138,11 +149,11 @@ class NgramModel:
         return total
 
     def _child(self, node: int, token: int) -> int:
-        """The n-gram that goes on with ``token``; the root if there is none."""
+        """The n-gram ``node`` with ``token`` after it; the root if there is none."""
         first, count = int(self._first[node]), int(self.num_children[node])
-        place = int(self.tokens[first : first + count].searchsorted(token))
-        if place < count and self.tokens[first + place] == token:
-            return first + place
+        index = int(self.tokens[first : first + count].searchsorted(token))
+        if index < count and self.tokens[first + index] == token:
+            return first + index
         return ROOT
 
     @cached_property
@@ -151,12 +162,12 @@ class NgramModel:
 
     @cached_property
     def _first(self) -> np.ndarray:
-        """(nodes,) the first child of each node."""
+        """(nodes,) index of the first child of each node."""
         return 1 + self.num_children.cumsum(dtype=np.int64) - self.num_children
 
     @cached_property
     def _suffixes(self) -> np.ndarray:
-        """(nodes,) each n-gram without its first token."""
+        """(nodes,) index of each n-gram without its first token."""
         size = self.vocabulary_size
         parents = np.repeat(np.arange(len(self.tokens)), self.num_children)
         keys = parents * size + self.tokens[1:]
@@ -171,7 +182,11 @@ class NgramModel:
 
 
 def pack_ngrams(models: Mapping[str, NgramModel]) -> bytes:
-    """The content of a safetensors file that holds one model per language code."""
+    """Make the content of a safetensors file.
+
+    Args:
+        models: One model per language code.
+    """
     return save(
         {
             f"{code}.{name}": getattr(model, name)
@@ -182,7 +197,18 @@ def pack_ngrams(models: Mapping[str, NgramModel]) -> bytes:
 
 
 def load_ngrams(path: Path, bos: int) -> dict[str, NgramModel]:
-    """Read what ``pack_ngrams`` made; raise ModelError if the file is broken."""
+    """Read a file of ``pack_ngrams``.
+
+    Args:
+        path: The safetensors file.
+        bos: Id of the token that texts start with.
+
+    Returns:
+        One model per language code.
+
+    Raises:
+        ModelError: The file is broken.
+    """
     try:
         arrays = load_file(path)
         codes = sorted({key.split(".")[0] for key in arrays})
@@ -201,61 +227,64 @@ def load_ngrams(path: Path, bos: int) -> dict[str, NgramModel]:
 
 @dataclass(frozen=True)
 class _Level:
-    """All n-grams of one length in the texts, by parent, then by token."""
+    """All n-grams of one length in the texts, sorted by parent, then by token."""
 
     parents: np.ndarray
-    """Number of the n-gram without its last token in the level above."""
+    """Index of the n-gram without its last token, in the level above."""
     tokens: np.ndarray
     first: np.ndarray
-    """First token of each."""
+    """First token of each n-gram."""
     suffixes: np.ndarray
-    """Number of the n-gram without its first token in the level above."""
+    """Index of the n-gram without its first token, in the level above."""
     occurrences: np.ndarray
 
 
 def _count(texts: list[np.ndarray], order: int, vocabulary_size: int) -> list[_Level]:
+    """Count the n-grams of each length from 1 to ``order``."""
     stream = np.concatenate(texts)
-    room = np.concatenate([np.arange(len(text), 0, -1) for text in texts])
-    everything = np.arange(vocabulary_size)
-    nothing = np.zeros(vocabulary_size, np.int64)
+    remaining = np.concatenate([np.arange(len(text), 0, -1) for text in texts])
+    vocabulary = np.arange(vocabulary_size)
+    root = np.zeros(vocabulary_size, np.int64)
     occurrences = np.bincount(stream, minlength=vocabulary_size)
-    levels = [_Level(nothing, everything, everything, nothing, occurrences)]
-    numbers = stream  # of the n-gram that begins at each position
+    levels = [_Level(root, vocabulary, vocabulary, root, occurrences)]
+    indices = stream  # of the n-gram that begins at each position
     for length in range(2, order + 1):
-        begins = np.flatnonzero(room >= length)
-        keys = numbers[begins] * vocabulary_size + stream[begins + length - 1]
-        unique, where, inverse, counts = np.unique(
+        begins = np.flatnonzero(remaining >= length)
+        keys = indices[begins] * vocabulary_size + stream[begins + length - 1]
+        unique, first, inverse, counts = np.unique(
             keys, return_index=True, return_inverse=True, return_counts=True
         )
-        where = begins[where]
+        positions = begins[first]
         levels.append(
             _Level(
                 parents=unique // vocabulary_size,
                 tokens=unique % vocabulary_size,
-                first=stream[where],
-                suffixes=numbers[where + 1],
+                first=stream[positions],
+                suffixes=indices[positions + 1],
                 occurrences=counts,
             )
         )
-        numbers = np.zeros(len(stream), np.int64)
-        numbers[begins] = inverse
+        indices = np.zeros(len(stream), np.int64)
+        indices[begins] = inverse
     return levels
 
 
 def _discount(counts: np.ndarray) -> float:
-    """n1 / (n1 + 2 n2), from how many n-grams count once and twice; 1/2 where none does."""
+    """n1 / (n1 + 2 n2) for n1 n-grams that count once and n2 twice; 1/2 if either is 0."""
     once, twice = int((counts == 1).sum()), int((counts == 2).sum())
     return once / (once + 2 * twice) if once and twice else 0.5
 
 
 @dataclass(frozen=True)
 class NgramPrefixes:
-    """N prefixes, of any of B utterances, with what is needed to score their extensions."""
+    """Language model scores of N token prefixes; a ``Scorer``."""
 
     models: tuple[NgramModel | None, ...]
-    """Model of each prefix; None scores everything 0."""
+    """Model of each prefix; None scores every text 0."""
     nodes: tuple[int, ...]
-    """Where in its model each prefix stands."""
+    """Node of each prefix in its model."""
+    eos: int
+    """Id of the token that ends a text."""
     totals: Tensor
     """(N,) float64 natural-log probability of each prefix."""
     rows: Tensor
@@ -263,29 +292,44 @@ class NgramPrefixes:
 
     @classmethod
     def start(
-        cls, models: Sequence[NgramModel | None], vocabulary_size: int, device: torch.device
+        cls,
+        models: Sequence[NgramModel | None],
+        vocabulary_size: int,
+        eos: int,
+        device: torch.device,
     ) -> Self:
-        """Empty prefixes, one per utterance."""
+        """Start with an empty prefix for each utterance.
+
+        Args:
+            models: Language model of each utterance, or None.
+            vocabulary_size: V.
+            eos: Id of the token that ends a text.
+            device: Where scores are computed.
+        """
         nodes = tuple(ROOT if model is None else model.start() for model in models)
         totals = torch.zeros(len(models), dtype=torch.float64, device=device)
         rows = _rows(models, nodes, vocabulary_size, device)
-        return cls(models=tuple(models), nodes=nodes, totals=totals, rows=rows)
+        return cls(models=tuple(models), nodes=nodes, eos=eos, totals=totals, rows=rows)
 
     def scores(self, tokens: Tensor) -> Tensor:
-        """(N, K) float64: each prefix with one more token, ``tokens`` (N, K)."""
+        """Score every prefix with one more token, see ``Scorer.scores``."""
         return self.totals[:, None] + self.rows.gather(1, tokens)
 
+    def ends(self) -> Tensor:
+        """Score every prefix as a whole text, see ``Scorer.ends``."""
+        return self.totals + self.rows[:, self.eos]
+
     def extend(self, rows: Tensor, tokens: Tensor) -> "NgramPrefixes":
-        """Prefixes ``rows`` (M,), each with one more token, ``tokens`` (M,)."""
+        """Append a token to each of the prefixes ``rows``, see ``Scorer.extend``."""
         totals = self.totals[rows] + self.rows[rows, tokens]
-        kept, last = rows.tolist(), tokens.tolist()
-        models = tuple(self.models[row] for row in kept)
+        indices, last = rows.tolist(), tokens.tolist()
+        models = tuple(self.models[row] for row in indices)
         nodes = tuple(
             ROOT if model is None else model.step(self.nodes[row], token)
-            for model, row, token in zip(models, kept, last, strict=True)
+            for model, row, token in zip(models, indices, last, strict=True)
         )
         scores = _rows(models, nodes, self.rows.shape[1], self.rows.device)
-        return NgramPrefixes(models=models, nodes=nodes, totals=totals, rows=scores)
+        return NgramPrefixes(models=models, nodes=nodes, eos=self.eos, totals=totals, rows=scores)
 
 
 def _rows(
@@ -294,6 +338,7 @@ def _rows(
     vocabulary_size: int,
     device: torch.device,
 ) -> Tensor:
-    silent = np.zeros(vocabulary_size, np.float32)
-    rows = [silent if m is None else m.row(n) for m, n in zip(models, nodes, strict=True)]
+    """(N, V) float64 scores of every next token; 0 without a model."""
+    zeros = np.zeros(vocabulary_size, np.float32)
+    rows = [zeros if m is None else m.row(n) for m, n in zip(models, nodes, strict=True)]
     return torch.from_numpy(np.stack(rows)).to(device, torch.float64)

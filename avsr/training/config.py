@@ -8,8 +8,8 @@ from avsr.errors import ConfigError
 from avsr.languages import LANGUAGES, is_language_code
 from avsr.model.config import PRESETS
 from avsr.settings import build_settings, read_settings
+from avsr.transcript import MODALITIES
 
-MODALITIES = ("av", "audio", "video")
 TRAINED = ("all", "prompts", "frozen-frontend", "frozen-encoder")
 OPTIMIZERS = ("adamw", "muon")
 

@@ -2,20 +2,25 @@
 
 from avsr.transcript.cues import Cue, Passage, make_cues, transcript_cues
 from avsr.transcript.formats import (
+    ENDINGS,
     FORMATS,
     FileFormat,
+    Format,
     reads_right_to_left,
     render,
     write_transcript,
 )
-from avsr.transcript.result import FaceSpan, Modality, Segment, Transcript, Word
+from avsr.transcript.result import MODALITIES, FaceSpan, Modality, Segment, Transcript, Word
 from avsr.transcript.words import time_words
 
 __all__ = [
+    "ENDINGS",
     "FORMATS",
+    "MODALITIES",
     "Cue",
     "FaceSpan",
     "FileFormat",
+    "Format",
     "Modality",
     "Passage",
     "Segment",

@@ -7,33 +7,39 @@ from dataclasses import dataclass
 
 MAX_LINE = 42  # characters
 MAX_LINES = 2
-BREAK_WEIGHT = 0.5  # a break between two lines hurts half as much as one between two cues
-RAGGED = 1.0  # per line, times the square of its empty share
+BREAK_WEIGHT = 0.5  # a break between two lines costs half of one between two cues
+RAGGED = 1.0  # per line, times the square of the share of it that is empty
 
 
 @dataclass(frozen=True, order=True)
 class Folding:
-    """Words folded into lines; of two foldings the smaller is the better one."""
+    """Words folded into lines; the smaller of two foldings is the better one."""
 
     excess: int
-    """Characters beyond 42 in all lines together: of single words longer than a line."""
+    """Characters beyond 42, summed over lines; only a word longer than a line has any."""
     num_lines: int
     cost: float
-    """Of the line breaks: half of what they cost between cues, and how uneven the lines are."""
+    """Costs of the line breaks (half of those between cues) and of uneven lines."""
     starts: tuple[int, ...]
     """Index of the first word of each line."""
 
 
 def text_width(text: str) -> int:
-    """Characters of a text as they are counted on screen: marks upon letters take no room."""
+    """Count the characters of a text on screen: combining marks and invisible ones take no room."""
     return sum(not unicodedata.combining(c) and unicodedata.category(c) != "Cf" for c in text)
 
 
 def fold(widths: Sequence[int], costs: Sequence[float]) -> Folding:
-    """The best folding of words into lines of at most 42 characters, as few lines as possible.
+    """Fold words into as few lines of at most 42 characters as possible, in the best way.
 
-    ``widths`` (n,) are the words' characters, ``costs`` (n - 1,) those of breaks after words.
-    Words are never cut; one longer than a line stands alone. Raises ValueError without words.
+    Words are never cut; one longer than a line has a line of its own.
+
+    Args:
+        widths: (n,) characters of each word.
+        costs: (n - 1,) cost of a break after each word but the last.
+
+    Raises:
+        ValueError: There are no words.
     """
     if not widths:
         raise ValueError("no words to fold")
@@ -44,8 +50,8 @@ def fold(widths: Sequence[int], costs: Sequence[float]) -> Folding:
 
 
 def _fold_in_two(widths: Sequence[int], costs: Sequence[float], total: int) -> Folding | None:
-    """The best two lines; None where they are not enough. Most cues have two: this is quick."""
-    found, least = 0, math.inf
+    """The best two lines, or None if two are not enough. A shortcut, since most cues have two."""
+    best_start, least = 0, math.inf
     first = -1
     for start in range(1, len(widths)):
         first += widths[start - 1] + 1
@@ -55,15 +61,16 @@ def _fold_in_two(widths: Sequence[int], costs: Sequence[float], total: int) -> F
         if second <= MAX_LINE:
             cost = _raggedness(first) + _raggedness(second) + BREAK_WEIGHT * costs[start - 1]
             if cost < least:
-                found, least = start, cost
-    return Folding(0, 2, least, (0, found)) if found else None
+                best_start, least = start, cost
+    return Folding(0, 2, least, (0, best_start)) if best_start else None
 
 
 def _fold_in_many(widths: Sequence[int], costs: Sequence[float]) -> Folding:
-    # best[k]: the words before k, folded; by dynamic programming over the last line's start.
+    """The best lines by dynamic programming over the start of the last line."""
+    # best[k]: the best folding of the words before k.
     best: list[Folding | None] = [Folding(0, 0, 0.0, ())]
     for stop in range(1, len(widths) + 1):
-        found: Folding | None = None
+        folding: Folding | None = None
         width = -1
         for start in range(stop - 1, -1, -1):
             width += widths[start] + 1
@@ -79,14 +86,14 @@ def _fold_in_many(widths: Sequence[int], costs: Sequence[float]) -> Folding:
                 cost,
                 (*before.starts, start),
             )
-            if found is None or candidate < found:
-                found = candidate
-        best.append(found)
+            if folding is None or candidate < folding:
+                folding = candidate
+        best.append(folding)
     result = best[-1]
     assert result is not None
     return result
 
 
 def _raggedness(width: int) -> float:
-    """What the empty part of a line costs, 0 to 1."""
+    """Cost of the empty part of a line, 0 to 1."""
     return RAGGED * (max(0, MAX_LINE - width) / MAX_LINE) ** 2

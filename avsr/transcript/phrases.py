@@ -1,15 +1,15 @@
-"""Where a sentence may be broken: after punctuation, at a pause, before a phrase, not in one."""
+"""Costs of breaking a sentence: least after punctuation, at pauses and before phrases."""
 
 from collections.abc import Sequence
 
-# What it costs to break after a word; the unit is that of the costs in cues.py.
+# Cost of a break after a word, in the unit of cues.py.
 SENTENCE_END = 0.0
 CLAUSE_END = 1.0
-PHRASE_START = 1.5  # the next word opens a phrase: "we went | to the shop"
+PHRASE_START = 1.5  # the next word starts a phrase: "we went | to the shop"
 BETWEEN_WORDS = 2.0
-INSIDE_PHRASE = 4.0  # this word leans on the next one: "to the | shop"
-PAUSE_RELIEF = 2.0  # how much cheaper a long pause makes a break
-LONG_PAUSE = 1.0  # s; shorter ones count by their share of it
+INSIDE_PHRASE = 4.0  # the word belongs to the next one: "to the | shop"
+PAUSE_RELIEF = 2.0  # subtracted at a long pause
+LONG_PAUSE = 1.0  # s; at a shorter pause its share of this counts
 
 _SENTENCE_MARKS = ".!?…؟۔"
 _CLAUSE_MARKS = ",;:،؛·–—"
@@ -17,8 +17,8 @@ _CLOSING = "\"'”’»)]"
 _OPENING = "¿¡«“„(["
 
 # fmt: off
-# Articles, prepositions and conjunctions: short words that belong to what follows them.
-_LEANING = {
+# Articles, prepositions and conjunctions: short words that belong to the next word.
+_PROCLITICS = {
     "ar": "في من على إلى الى عن مع بين حتى منذ أن إن ان لأن لكن أو ثم قد لم لن لا ما هل كل يا "
           "عند بعد قبل",
     "de": "der die das den dem des ein eine einen einem einer eines und oder aber dass weil "
@@ -47,31 +47,36 @@ _LEANING = {
           "этот эта это",
 }
 # fmt: on
-_WORDS = {language: frozenset(words.split()) for language, words in _LEANING.items()}
+_WORDS = {language: frozenset(words.split()) for language, words in _PROCLITICS.items()}
 
 
 def break_costs(words: Sequence[str], pauses: Sequence[float], language: str) -> list[float]:
-    """Cost of a break after each word but the last: (len(words) - 1,) values of 0 to 4.
+    """Compute the cost of a break after each word but the last.
 
-    ``pauses`` (len(words) - 1,) are the silences after the words in seconds, all zero where no
-    times are known. A language without a list of short words is broken at punctuation and pauses.
+    Args:
+        words: (n,) words with their punctuation.
+        pauses: (n - 1,) silences after the words in seconds; zeros if the times are not known.
+        language: ISO 639-1 code. Without a list of short words only punctuation and pauses count.
+
+    Returns:
+        (n - 1,) costs from 0 to 4.
     """
-    leaning = _WORDS.get(language, frozenset())
+    proclitics = _WORDS.get(language, frozenset())
     costs = []
     for word, following, pause in zip(words[:-1], words[1:], pauses, strict=True):
-        cost = _cost(word, following, leaning)
+        cost = _cost(word, following, proclitics)
         costs.append(max(0.0, cost - PAUSE_RELIEF * min(1.0, pause / LONG_PAUSE)))
     return costs
 
 
-def _cost(word: str, following: str, leaning: frozenset[str]) -> float:
+def _cost(word: str, following: str, proclitics: frozenset[str]) -> float:
     last = word.rstrip(_CLOSING)[-1:]
     if last and last in _SENTENCE_MARKS:
         return SENTENCE_END
     if (last and last in _CLAUSE_MARKS) or following[0] in _OPENING:
         return CLAUSE_END
-    if word.lower().strip(_OPENING) in leaning:
+    if word.lower().strip(_OPENING) in proclitics:
         return INSIDE_PHRASE
-    if following.lower() in leaning:
+    if following.lower() in proclitics:
         return PHRASE_START
     return BETWEEN_WORDS

@@ -1,51 +1,54 @@
-"""What a transcription hands back."""
+"""Results of a transcription: words, segments, faces and the transcript."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from avsr.face import MouthTrack
 
 Modality = Literal["av", "audio", "video"]
+"""What is read: sound and lips, sound only, lips only."""
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word and when it is spoken."""
+    """A word with its time."""
 
     text: str
     start: float
-    """Seconds from the beginning of the recording."""
+    """Seconds from the start of the recording."""
     end: float
     """Seconds, not before ``start``."""
     confidence: float
-    """0 to 1."""
+    """Geometric mean of its tokens' probabilities, 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaceSpan:
-    """When which face was looked at, and how often it was seen. Times are the recording's."""
+    """A time span of a recording in which the lips of one face are read."""
 
     face: int
-    """Number of the face, from 1 on."""
+    """Number of the face, from 1."""
     start: float
-    """Seconds."""
+    """Seconds from the start of the recording."""
     end: float
+    """Seconds."""
     num_frames: int
-    """At 25 a second."""
+    """Frames of the span, 25 per second."""
     num_found: int
-    """Frames in which the face was seen and not turned away."""
+    """Frames in which the face was detected and not turned away."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Convert to plain values for JSON."""
         times = {"start": round(float(self.start), 3), "end": round(float(self.end), 3)}
         return {"face": self.face, **times, "frames": self.num_frames, "found": self.num_found}
 
 
 def main_face(faces: Sequence[FaceSpan], modality: Modality) -> int | None:
-    """The face whose lips were read the longest; None where no lips were read."""
+    """Return the number of the face whose lips were read longest; None if no lips were read."""
     frames: dict[int, int] = {}
     for span in faces if modality != "audio" else ():
         frames[span.face] = frames.get(span.face, 0) + span.num_found
@@ -54,37 +57,38 @@ def main_face(faces: Sequence[FaceSpan], modality: Modality) -> int | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A part of a long recording that was transcribed by itself. Times are the recording's."""
+    """A part of a long recording, transcribed separately."""
 
     start: float
-    """Seconds."""
+    """Seconds from the start of the recording."""
     end: float
+    """Seconds."""
     language: str
-    """Code of the language that the text was decoded in."""
+    """ISO 639-1 code of the language that the text was decoded in, or ``unknown``."""
     language_probs: dict[str, float]
-    """What this part alone says of the language, code -> probability."""
+    """Code -> probability, by this part of the recording alone."""
     text: str
     modality: Modality
-    """What was really used."""
+    """What was used: the requested modality, or less if sound or face was missing."""
     words: tuple[Word, ...] = ()
     faces: tuple[FaceSpan, ...] = ()
-    """The faces that were taken for the speaker's, in order; of no use where the modality is
+    """Faces that were taken for the speaker's, in order of time; not used if the modality is
     ``audio``."""
     speaker: str = ""
-    """What to call who speaks, where every face has segments of its own; else empty."""
+    """Name of the speaker if every face has segments of its own; else empty."""
 
     @property
     def face(self) -> int | None:
-        """Number of the face whose lips were read the longest; None where none were."""
+        """Number of the face whose lips were read longest; None if no lips were read."""
         return main_face(self.faces, self.modality)
 
     @property
     def spoken_text(self) -> str:
-        """The text with the speaker's name before it, where there is one."""
+        """The text, after the speaker's name if there is one."""
         return f"{self.speaker}: {self.text}" if self.speaker and self.text else self.text
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Convert to plain values for JSON."""
         return {
             "start": round(float(self.start), 3),
             "end": round(float(self.end), 3),
@@ -100,30 +104,30 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Transcript:
-    """What is said in a recording and in which language. ``str()`` is the text."""
+    """Text, words and language of a recording. ``str()`` gives the text."""
 
     file: str
-    """The recording as the caller named it."""
+    """Name of the recording, as the caller wrote it."""
     language: str
-    """ISO 639-1 code of the language that the text was decoded in, or ``und`` if a model of several
-    languages does not tell them apart."""
+    """ISO 639-1 code of the language that the text was decoded in, or ``unknown`` if it was to be
+    detected and no language is likely enough."""
     language_probs: dict[str, float]
-    """Code -> probability, the most likely first."""
+    """Code -> probability, the most likely language first."""
     text: str
     modality: Modality
-    """What was really used, whatever was asked for."""
+    """What was used: the requested modality, or less if sound or face was missing."""
     words: tuple[Word, ...] = ()
-    """May be empty where no times are known."""
+    """Empty if the times are not known."""
     warnings: tuple[str, ...] = ()
-    """What went otherwise than asked for, one sentence each."""
+    """Where the result is not what was requested, one sentence each."""
     duration: float = 0.0
     """Seconds."""
     segments: tuple[Segment, ...] = ()
-    """The parts of a long recording, in order; empty where it was transcribed whole."""
+    """The parts of a long recording, in order; empty if it was transcribed as a whole."""
     faces: tuple[FaceSpan, ...] = ()
-    """Of a recording that was transcribed whole: as in Segment."""
+    """As in ``Segment``, of a recording that was transcribed as a whole."""
     mouth: "MouthTrack | None" = field(default=None, repr=False, compare=False)
-    """The mouth crops that the model saw; not part of ``to_dict``."""
+    """The mouth crops that the model read; not part of ``to_dict``."""
 
     def __post_init__(self) -> None:
         ordered = sorted(self.language_probs.items(), key=lambda item: -item[1])
@@ -133,7 +137,7 @@ class Transcript:
         return self.text
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: times to a millisecond, probabilities to four decimals."""
+        """Convert to plain values for JSON: times to 1 ms, probabilities to four decimals."""
         return {
             "file": self.file,
             "language": self.language,
@@ -157,12 +161,16 @@ class Transcript:
         }
 
     def to_json(self) -> str:
-        """``to_dict`` as one line of JSON, text as it is written in its language."""
+        """Convert to one line of JSON; letters of every script stay as they are."""
         return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C within a long recording; ``transcript`` has the parts that were finished."""
+    """Raised for Ctrl-C within a long recording, once at least one segment is finished.
+
+    Attributes:
+        transcript: Transcript of the finished segments.
+    """
 
     def __init__(self, transcript: "Transcript") -> None:
         super().__init__("stopped")

@@ -1,4 +1,4 @@
-"""Pieces and their frames -> words with times."""
+"""Sentencepiece pieces and their frames -> words with times."""
 
 import math
 from collections.abc import Sequence
@@ -6,14 +6,25 @@ from collections.abc import Sequence
 from avsr.rates import FPS
 from avsr.transcript.result import Word
 
-WORD_START = "\u2581"  # how sentencepiece writes the space before a word
+WORD_START = "\u2581"  # stands for the space before a word in sentencepiece
 
 
 def time_words(pieces: Sequence[str], spans: Sequence[tuple[int, int, float]]) -> tuple[Word, ...]:
-    """Words of sentencepiece ``pieces``, each with its span: first frame, frame behind, confidence.
+    """Join pieces to words with times.
 
-    Frames are at 25 Hz, as ``search.align`` gives them. A word lasts from the start of its first
-    piece to the end of its last one; its confidence is their geometric mean.
+    A word lasts from the start of its first piece to the end of its last one. Its confidence is the
+    geometric mean of theirs.
+
+    Args:
+        pieces: Sentencepiece pieces of a text.
+        spans: For each piece its first frame, the frame after its last one, and its confidence, as
+            ``avsr.search.align`` returns them; 25 frames per second.
+
+    Returns:
+        The words; a space alone is no word.
+
+    Raises:
+        ValueError: There are not as many spans as pieces.
     """
     if len(pieces) != len(spans):
         raise ValueError(f"{len(pieces)} pieces, but {len(spans)} spans")
@@ -25,9 +36,9 @@ def time_words(pieces: Sequence[str], spans: Sequence[tuple[int, int, float]]) -
     words = []
     for group in groups:
         text = "".join(pieces[i] for i in group).removeprefix(WORD_START)
-        # A lone space before the first letters of its word says nothing about when they sound.
-        sounding = [spans[i] for i in group if pieces[i] != WORD_START]
+        # A separate piece for the space before a word does not tell when the word is spoken.
+        spoken = [spans[i] for i in group if pieces[i] != WORD_START]
         if text:
-            confidence = math.prod(c for _, _, c in sounding) ** (1 / len(sounding))
-            words.append(Word(text, sounding[0][0] / FPS, sounding[-1][1] / FPS, confidence))
+            confidence = math.prod(c for _, _, c in spoken) ** (1 / len(spoken))
+            words.append(Word(text, spoken[0][0] / FPS, spoken[-1][1] / FPS, confidence))
     return tuple(words)

@@ -297,7 +297,7 @@ def test_beam_search_agrees_with_the_reference(model, name, case):
             pad=PAD,
             unk=UNK,
             max_lengths=torch.full((len(encoded.features),), limit),
-            beginnings=settings.pop("prefix_tokens", None),
+            prefix_tokens=settings.pop("prefix_tokens", None),
             options=SearchOptions(
                 beam_size=beam,
                 nbest=beam,

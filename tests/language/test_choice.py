@@ -13,8 +13,8 @@ def test_probabilities_at_a_temperature_by_hand():
 
 def test_only_the_allowed_languages_share_the_probability():
     logits = torch.tensor([[math.log(3), 9.0, 0.0]])
-    found = probabilities(logits, 1.0, [0, 2])
-    torch.testing.assert_close(found, torch.tensor([[0.75, 0.0, 0.25]]))
+    probs = probabilities(logits, 1.0, [0, 2])
+    torch.testing.assert_close(probs, torch.tensor([[0.75, 0.0, 0.25]]))
 
 
 def test_the_temperature_makes_confidence_what_it_claims():

@@ -2,8 +2,8 @@ from avsr.language import smooth_languages
 
 
 def row(**probs):
-    rest = (1 - sum(probs.values())) / 2
-    return {"de": rest, "es": rest, "fr": rest} | probs
+    others = (1 - sum(probs.values())) / 2
+    return {"de": others, "es": others, "fr": others} | probs
 
 
 def test_an_unsure_part_follows_its_neighbours():

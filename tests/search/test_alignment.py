@@ -52,10 +52,12 @@ def test_the_best_of_all_paths_is_taken():
             ),
         )[1]
         spans = align(log_probs, tokens, blank)
-        found = [blank] * 6
+        best_path = [blank] * 6
         for token, span in zip(tokens, spans, strict=True):
-            found[span.start_frame : span.end_frame] = [token] * (span.end_frame - span.start_frame)
-        assert tuple(found) == best
+            best_path[span.start_frame : span.end_frame] = [token] * (
+                span.end_frame - span.start_frame
+            )
+        assert tuple(best_path) == best
 
 
 def test_confidence_is_the_mean_probability():

@@ -31,8 +31,8 @@ class Histories:
 
     def select(self, rows):
         assert rows.dtype == torch.int64
-        chosen = [self.rows[i] for i in rows.tolist()]
-        return Histories(chosen, [*self.selected, len(chosen)])
+        histories = [self.rows[i] for i in rows.tolist()]
+        return Histories(histories, [*self.selected, len(histories)])
 
 
 class RandomDecoder:
@@ -86,7 +86,7 @@ def search(
     ctc_lengths=None,
     blank=0,
     language_models=None,
-    beginnings=None,
+    prefix_tokens=None,
     **options,
 ):
     limits = torch.tensor([limit] * len(utterances) if isinstance(limit, int) else limit)
@@ -103,7 +103,7 @@ def search(
         blank=blank,
         language_models=language_models,
         unk=UNK,
-        beginnings=beginnings,
+        prefix_tokens=prefix_tokens,
     )
 
 
@@ -136,7 +136,7 @@ def repeats(tokens, size):
 
 def enumerate_all(decoder, utterance, limit, options, ctc=None, blank=0, lm=None, beginning=()):
     """Every token sequence up to `limit`, ranked by its definition."""
-    found = []
+    scored = []
     live = [v for v in decoder.live if v not in (EOS, PAD, blank if ctc is not None else PAD)]
     for length in range(options.min_len, limit + 1):
         for tokens in itertools.product(live, repeat=length):
@@ -157,9 +157,9 @@ def enumerate_all(decoder, utterance, limit, options, ctc=None, blank=0, lm=None
             if lm is not None:
                 score += options.lm_weight * lm.log_prob([*tokens, EOS])
             score = score / (length + 1) ** options.length_penalty
-            found.append((score + options.length_bonus * (length + 1), tokens, by_token))
-    found = [f for f in found if f[0] > NEG_INF]
-    return sorted(found, key=lambda f: -f[0])
+            scored.append((score + options.length_bonus * (length + 1), tokens, by_token))
+    scored = [f for f in scored if f[0] > NEG_INF]
+    return sorted(scored, key=lambda f: -f[0])
 
 
 # Only 3 of 200 ids are alive, so a beam of 150 holds every sequence of up to 4 tokens, even
@@ -198,26 +198,26 @@ def test_equals_enumeration_of_all_sequences(options, nbest):
     beginning = options.get("beginning", ())
     options = {key: value for key, value in options.items() if key != "beginning"}
     options = {"ctc_weight": 0.0, **options, "beam_size": 150, "nbest": nbest}
-    asked = SearchOptions(**options)
+    search_options = SearchOptions(**options)
     for utterance in range(3):
         # The blank has a row of its own behind the vocabulary.
-        ctc = random_ctc(utterance, 6, 201, [*live, 200]) if asked.ctc_weight else None
-        lm = random_lm(utterance, 200, live) if asked.lm_weight else None
+        ctc = random_ctc(utterance, 6, 201, [*live, 200]) if search_options.ctc_weight else None
+        lm = random_lm(utterance, 200, live) if search_options.lm_weight else None
         expected = enumerate_all(
-            decoder, utterance, 4, asked, ctc, blank=200, lm=lm, beginning=beginning
+            decoder, utterance, 4, search_options, ctc, blank=200, lm=lm, beginning=beginning
         )[:nbest]
-        (found,) = search(
+        (results,) = search(
             decoder,
             [utterance],
             limit=4,
             ctc=None if ctc is None else ctc[None],
             blank=200,
             language_models=[lm],
-            beginnings=[beginning],
+            prefix_tokens=[beginning],
             **options,
         )
-        assert [h.tokens for h in found] == [tokens for _, tokens, _ in expected]
-        for hypothesis, (score, tokens, by_token) in zip(found, expected, strict=True):
+        assert [h.tokens for h in results] == [tokens for _, tokens, _ in expected]
+        for hypothesis, (score, tokens, by_token) in zip(results, expected, strict=True):
             assert hypothesis.score == pytest.approx(score, abs=1e-5)
             assert hypothesis.token_scores == pytest.approx(by_token, abs=1e-5)
             assert hypothesis.attention_score == pytest.approx(sum(by_token), abs=1e-5)
@@ -231,9 +231,9 @@ def test_equals_enumeration_of_all_sequences(options, nbest):
                 assert hypothesis.lm_score == pytest.approx(lm.log_prob([*tokens, EOS]), abs=1e-5)
 
 
-def assert_same(found, expected):
-    assert len(found) == len(expected)
-    for hypotheses, others in zip(found, expected, strict=True):
+def assert_same(results, expected):
+    assert len(results) == len(expected)
+    for hypotheses, others in zip(results, expected, strict=True):
         assert [h.tokens for h in hypotheses] == [h.tokens for h in others]
         for a, b in zip(hypotheses, others, strict=True):
             assert a.score == pytest.approx(b.score, abs=1e-6)
@@ -258,7 +258,7 @@ def test_batch_equals_one_by_one(ctc_weight, lm_weight, more, nbest):
         ctc[i, :length] = random_ctc(i, length, 12)
     options = {"beam_size": 4, "nbest": nbest, "ctc_weight": ctc_weight, "ctc_candidates": 6}
     options |= {"lm_weight": lm_weight, **more}
-    beginnings = [(), (5, 5, 7, 4), (3,), (), (9, 4), (6, 6, 6, 8), (7,)] if more else None
+    prefix_tokens = [(), (5, 5, 7, 4), (3,), (), (9, 4), (6, 6, 6, 8), (7,)] if more else None
     lms = [random_lm(i, 12, range(3, 12)) if i != 2 else None for i in range(7)]
     together = search(
         decoder,
@@ -267,7 +267,7 @@ def test_batch_equals_one_by_one(ctc_weight, lm_weight, more, nbest):
         ctc,
         torch.tensor(lengths),
         language_models=lms,
-        beginnings=beginnings,
+        prefix_tokens=prefix_tokens,
         **options,
     )
     alone = [
@@ -277,14 +277,15 @@ def test_batch_equals_one_by_one(ctc_weight, lm_weight, more, nbest):
             limits[i],
             ctc[i : i + 1, :length],
             language_models=[lms[i]],
-            beginnings=beginnings and [beginnings[i]],
+            prefix_tokens=prefix_tokens and [prefix_tokens[i]],
             **options,
         )[0]
         for i, length in enumerate(lengths)
     ]
     assert_same(together, alone)
-    for i, found in enumerate(together if more else []):  # a beginning is cut to the limit
-        assert all(h.tokens[: len(beginnings[i])] == beginnings[i][: limits[i]] for h in found)
+    for i, results in enumerate(together if more else []):  # a beginning is cut to the limit
+        for h in results:
+            assert h.tokens[: len(prefix_tokens[i])] == prefix_tokens[i][: limits[i]]
 
 
 def test_utterances_leave_the_batch_when_half_of_them_are_done():
@@ -323,11 +324,11 @@ def test_a_beam_that_attention_alone_would_miss_is_found_with_ctc():
 def test_score_is_the_mean_log_probability_and_counts_eos():
     table = {(): {3: 0.5, 4: 0.5}, (3,): {EOS: 0.5, 4: 0.5}, (4,): {3: 1.0}}
     table |= {(3, 4): {EOS: 1.0}, (4, 3): {EOS: 1.0}}
-    (found,) = search(TableDecoder(6, table), beam_size=3, nbest=3, length_penalty=1.0)
-    assert [h.tokens for h in found] == [(4, 3), (3, 4), (3,)]
+    (results,) = search(TableDecoder(6, table), beam_size=3, nbest=3, length_penalty=1.0)
+    assert [h.tokens for h in results] == [(4, 3), (3, 4), (3,)]
     half = math.log(0.5)
-    assert [h.score for h in found] == pytest.approx([half / 3, 2 * half / 3, 2 * half / 2])
-    assert found[0].token_scores == pytest.approx([half, 0.0, 0.0])
+    assert [h.score for h in results] == pytest.approx([half / 3, 2 * half / 3, 2 * half / 2])
+    assert results[0].token_scores == pytest.approx([half, 0.0, 0.0])
 
 
 def test_the_first_token_is_not_eos_unless_min_len_is_zero():
@@ -341,11 +342,11 @@ def test_the_first_token_is_not_eos_unless_min_len_is_zero():
 def test_eos_outside_of_the_first_beam_candidates_does_not_finish():
     # With beam 1, "3" goes on with 4: its eos is second and lost, "3 4" ends for certain.
     table = {(): {3: 0.7, 4: 0.3}, (3,): {EOS: 0.4, 4: 0.6}, (3, 4): {EOS: 1.0}}
-    (found,) = search(TableDecoder(6, table), beam_size=1)
-    assert [h.tokens for h in found] == [(3, 4)]
+    (results,) = search(TableDecoder(6, table), beam_size=1)
+    assert [h.tokens for h in results] == [(3, 4)]
     # With beam 2 the eos is among the first two.
-    (found,) = search(TableDecoder(6, table), beam_size=2, nbest=2)
-    assert [h.tokens for h in found] == [(3, 4), (3,)]
+    (results,) = search(TableDecoder(6, table), beam_size=2, nbest=2)
+    assert [h.tokens for h in results] == [(3, 4), (3,)]
 
 
 def test_it_stops_when_beam_hypotheses_have_finished():
@@ -358,18 +359,18 @@ def test_it_stops_when_beam_hypotheses_have_finished():
         (5, 3): {EOS: 1.0},
     }
     decoder = TableDecoder(7, table)
-    (found,) = search(decoder, beam_size=2, nbest=2, length_penalty=5.0)
-    assert {h.tokens for h in found} == {(3,), (4,)}
+    (results,) = search(decoder, beam_size=2, nbest=2, length_penalty=5.0)
+    assert {h.tokens for h in results} == {(3,), (4,)}
     assert decoder.steps == 2
-    (found,) = search(decoder, beam_size=3, nbest=3, length_penalty=5.0)
-    assert found[0].tokens == (5, 3)
+    (results,) = search(decoder, beam_size=3, nbest=3, length_penalty=5.0)
+    assert results[0].tokens == (5, 3)
 
 
 def test_it_stops_early_only_when_the_nbest_can_no_longer_change():
     table = {(): {3: 0.9, 4: 0.1}, (3,): {EOS: 0.9, 3: 0.1}, (4,): {4: 1.0}, (4, 4): {4: 1.0}}
     decoder = TableDecoder(6, table)
-    (found,) = search(decoder, beam_size=3)
-    assert (found[0].tokens, decoder.steps) == ((3,), 2)
+    (results,) = search(decoder, beam_size=3)
+    assert (results[0].tokens, decoder.steps) == ((3,), 2)
     # Divided by its length to the fifth a long hypothesis could still beat it.
     decoder = TableDecoder(6, table)
     search(decoder, beam_size=3, length_penalty=5.0, limit=7)
@@ -391,15 +392,15 @@ def test_at_the_limit_eos_is_forced_and_keeps_its_own_score():
 
 def test_each_utterance_has_its_own_limit():
     decoder = RandomDecoder(8, range(8), eos_bias=-20.0)
-    found = search(decoder, range(4), limit=[3, 0, 5, 1])
-    assert [len(hypotheses[0].tokens) for hypotheses in found] == [3, 0, 5, 1]
+    results = search(decoder, range(4), limit=[3, 0, 5, 1])
+    assert [len(hypotheses[0].tokens) for hypotheses in results] == [3, 0, 5, 1]
 
 
 def test_the_beam_is_at_most_the_vocabulary_without_pad():
     decoder = RandomDecoder(5, range(5))
-    (found,) = search(decoder, beam_size=50, nbest=50, limit=6)
-    assert len(found) == 4
-    assert_same([found], search(decoder, beam_size=4, nbest=4, limit=6))
+    (results,) = search(decoder, beam_size=50, nbest=50, limit=6)
+    assert len(results) == 4
+    assert_same([results], search(decoder, beam_size=4, nbest=4, limit=6))
 
 
 def test_bonus_makes_hypotheses_longer():
@@ -416,9 +417,9 @@ def test_bonus_makes_hypotheses_longer():
 
 
 def test_nothing_that_can_finish_gives_an_empty_hypothesis():
-    (found,) = search(TableDecoder(5, {(): {3: 1.0}}), limit=3)  # a dead end behind 3
-    assert [(h.tokens, h.score) for h in found] == [((), NEG_INF)]
-    assert found[0].token_scores == (NEG_INF,)
+    (results,) = search(TableDecoder(5, {(): {3: 1.0}}), limit=3)  # a dead end behind 3
+    assert [(h.tokens, h.score) for h in results] == [((), NEG_INF)]
+    assert results[0].token_scores == (NEG_INF,)
 
 
 @pytest.mark.parametrize("num_frames", [0, 1, 2])
@@ -440,8 +441,8 @@ def test_no_ctc_frames_and_no_tokens():
 def test_the_blank_is_in_no_hypothesis():
     decoder = RandomDecoder(4, [0, 3, EOS], eos_bias=-1.0)
     ctc = random_ctc(0, 8, 4)[None]
-    (found,) = search(decoder, ctc=ctc, ctc_weight=0.2, blank=0, beam_size=3, nbest=3, limit=5)
-    assert {token for h in found for token in h.tokens} == {3}
+    (results,) = search(decoder, ctc=ctc, ctc_weight=0.2, blank=0, beam_size=3, nbest=3, limit=5)
+    assert {token for h in results for token in h.tokens} == {3}
 
 
 def test_no_utterances():
@@ -472,13 +473,13 @@ def test_scores_are_what_the_options_say(seed, vocabulary, limit, num_frames, **
     ctc = random_ctc(seed, num_frames, vocabulary)
     weight = options["ctc_weight"]
     nbest = options["beam_size"]
-    (found,) = search(decoder, [seed], limit, ctc[None], nbest=nbest, **options)
-    assert 1 <= len(found) <= options["beam_size"]
-    assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
-    assert len({h.tokens for h in found}) == len(found)
+    (results,) = search(decoder, [seed], limit, ctc[None], nbest=nbest, **options)
+    assert 1 <= len(results) <= options["beam_size"]
+    assert [h.score for h in results] == sorted((h.score for h in results), reverse=True)
+    assert len({h.tokens for h in results}) == len(results)
     (best,) = search(decoder, [seed], limit, ctc[None], nbest=1, **options)[0]
-    assert best == found[0]
-    for h in found:
+    assert best == results[0]
+    for h in results:
         assert not math.isnan(h.score)
         if h.score == NEG_INF:
             continue
@@ -508,18 +509,18 @@ def test_tokens_that_would_repeat_are_passed_over():
     assert best.tokens == (3, 4, 3)
     assert best.score == pytest.approx(math.log(0.1))
     # A forced beginning may repeat; what it holds counts for what follows.
-    (best,) = search(TableDecoder(6, table), no_repeat_ngram=2, beginnings=[(3, 4, 3, 4)])[0]
+    (best,) = search(TableDecoder(6, table), no_repeat_ngram=2, prefix_tokens=[(3, 4, 3, 4)])[0]
     assert best.tokens == (3, 4, 3, 4)
 
 
-def test_wrong_beginnings_are_refused():
+def test_wrong_prefix_tokens_are_refused():
     decoder = RandomDecoder(6, range(6))
     for tokens in ((3, EOS), (PAD,)):
         with pytest.raises(ConfigError, match="no hypothesis can begin with"):
-            search(decoder, beginnings=[tokens])
-    assert search(decoder, beginnings=[(0,)])[0][0].tokens[0] == 0
+            search(decoder, prefix_tokens=[tokens])
+    assert search(decoder, prefix_tokens=[(0,)])[0][0].tokens[0] == 0
     with pytest.raises(ConfigError, match=r"no hypothesis can begin with \[0\]"):
-        search(decoder, ctc=torch.zeros(1, 9, 6), ctc_weight=0.5, beginnings=[(0,)])
+        search(decoder, ctc=torch.zeros(1, 9, 6), ctc_weight=0.5, prefix_tokens=[(0,)])
 
 
 class Uniform:

@@ -133,11 +133,11 @@ def test_extensions_and_end_share_out_the_prefix(seed, num_frames, sharpness, pr
     """A prefix either ends or goes on: the scores of both sum to its own."""
     log_probs = random_log_probs(seed, num_frames, 5, sharpness)
     prefixes = CtcPrefixes.start(log_probs[None], None, 0)
-    own = torch.zeros(())
+    score_of_prefix = torch.zeros(())
     for token in prefix:
-        own = prefixes.scores(torch.tensor([[token]])).squeeze()
+        score_of_prefix = prefixes.scores(torch.tensor([[token]])).squeeze()
         prefixes = walk(prefixes, [token])
     parts = torch.cat([prefixes.ends(), prefixes.scores(torch.tensor([[1, 2, 3, 4]]))[0]])
     assert not parts.isnan().any()
     # The inputs are float32, so a frame's probabilities sum to 1 within 1e-6 only.
-    torch.testing.assert_close(parts.logsumexp(0), own.double(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(parts.logsumexp(0), score_of_prefix.double(), atol=1e-5, rtol=1e-5)

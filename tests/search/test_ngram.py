@@ -52,18 +52,18 @@ class Slow:
     def __init__(self, sentences, order, size):
         self.order, self.size = order, size
         streams = [(BOS, *sentence, EOS) for sentence in sentences]
-        seen = [Counter() for _ in range(order + 1)]
+        occurrences = [Counter() for _ in range(order + 1)]
         for stream in streams:
             for k in range(1, order + 1):
-                seen[k].update(stream[i : i + k] for i in range(len(stream) - k + 1))
+                occurrences[k].update(stream[i : i + k] for i in range(len(stream) - k + 1))
         self.counts, self.discounts = [Counter()], [0.0]
         for k in range(1, order + 1):
             before = defaultdict(set)
             if k < order:
-                for gram in seen[k + 1]:
+                for gram in occurrences[k + 1]:
                     before[gram[1:]].add(gram[0])
             counts = Counter()
-            for gram, count in seen[k].items():
+            for gram, count in occurrences[k].items():
                 raw = k == order or (gram[0] == BOS and k > 1)
                 counts[gram] = count if raw else len(before[gram])
             once, twice = (sum(c == n for c in counts.values()) for n in (1, 2))
@@ -108,10 +108,10 @@ def test_what_follows_a_context_sums_to_one(sentences, order, min_count):
 
 def test_rare_ngrams_are_left_out():
     sentences = [[A, B, A], [A, B, A], [B, B, B, A]]
-    everything, common = train(sentences, 3), train(sentences, 3, min_count=2)
+    all_ngrams, common = train(sentences, 3), train(sentences, 3, min_count=2)
     pairs = {(BOS, A), (A, B), (B, A), (A, EOS), (BOS, B), (B, B)}
     assert len(common.tokens) == 1 + SIZE + len(pairs) + len({(BOS, A, B), (A, B, A), (B, A, EOS)})
-    assert len(everything.tokens) > len(common.tokens)
+    assert len(all_ngrams.tokens) > len(common.tokens)
     node = common.step(common.step(common.start(), B), B)  # nothing is kept after <s> b or b b
     assert node == common.step(ROOT, B)
 
@@ -155,15 +155,15 @@ def test_broken_files_are_refused(tmp_path):
 
 def test_prefixes_are_scored_in_any_order_of_rows():
     models = [train([[A, B], [A, A]], 3), None, train([[B, B]], 2)]
-    prefixes = NgramPrefixes.start(models, SIZE, torch.device("cpu"))
+    prefixes = NgramPrefixes.start(models, SIZE, EOS, torch.device("cpu"))
     rows, tokens = torch.tensor([2, 0, 0, 1]), torch.tensor([B, A, B, A])
     prefixes = prefixes.extend(rows, tokens)
     prefixes = prefixes.extend(torch.tensor([1, 0, 3, 1]), torch.tensor([B, B, A, A]))
-    found = prefixes.scores(torch.full((4, 1), EOS))[:, 0].tolist()
+    scores = prefixes.scores(torch.full((4, 1), EOS))[:, 0].tolist()
     expected = [
         models[0].log_prob([A, B, EOS]),
         models[2].log_prob([B, B, EOS]),
         0.0,
         models[0].log_prob([A, A, EOS]),
     ]
-    assert found == pytest.approx(expected, abs=1e-5)
+    assert scores == pytest.approx(expected, abs=1e-5)

@@ -1,6 +1,11 @@
+import inspect
+
 import pytest
 
+from avsr.cli.transcribe import transcribe
 from avsr.errors import ConfigError
+from avsr.evaluation.config import EvaluationConfig
+from avsr.recognition.options import TranscribeOptions
 from avsr.search import SearchOptions
 
 
@@ -9,6 +14,18 @@ def test_defaults_are_valid_and_frozen():
     assert (options.beam_size, options.ctc_weight, options.nbest) == (5, 0.3, 1)
     with pytest.raises(AttributeError):
         options.beam_size = 3
+
+
+def test_a_transcription_an_evaluation_and_the_command_line_have_the_same_defaults():
+    transcribing = TranscribeOptions()
+    evaluating = EvaluationConfig(manifest="x.jsonl")
+    commands = inspect.signature(transcribe).parameters
+    for name, value in (("beam_size", 5), ("ctc_weight", 0.3), ("lm_weight", 0.4)):
+        assert getattr(transcribing, name) == getattr(evaluating, name) == value
+        assert commands[name].default == value
+    search = transcribing.search()
+    assert (search.beam_size, search.ctc_weight, search.lm_weight) == (5, 0.3, 0.4)
+    assert (search.length_bonus, search.min_len) == (0.5, 0)
 
 
 def test_all_errors_are_listed_at_once():

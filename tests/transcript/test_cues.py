@@ -183,8 +183,8 @@ def test_whatever_is_said_cues_are_in_order_and_complete(
 ) -> None:
     """Passages may even overlap: their words are then moved, none is lost."""
     cues = make_cues([Passage("", "en", 0.0, duration, words) for words in parts])
-    said = [word.text for words in parts for word in words]
-    assert " ".join(cue.text for cue in cues).split() == said
+    spoken_words = [word.text for words in parts for word in words]
+    assert " ".join(cue.text for cue in cues).split() == spoken_words
     assert all(cue.start < cue.end <= cue.start + 7 for cue in cues)
     for cue, following in itertools.pairwise(cues):
         assert cue.end <= following.start
@@ -234,8 +234,8 @@ def test_the_cheapest_of_all_cuttings_is_found(words: tuple[Word, ...]) -> None:
     inner = range(1, len(words))
     every = [c for n in range(len(words)) for c in itertools.combinations(inner, n) if apart(c)]
     counts = [len(cue.text.split()) for cue in cut(words)]
-    chosen = tuple(itertools.accumulate(counts[:-1]))
-    assert total(chosen) == pytest.approx(min(total(cuts) for cuts in every), abs=1e-5)
+    inner_edges = tuple(itertools.accumulate(counts[:-1]))
+    assert total(inner_edges) == pytest.approx(min(total(cuts) for cuts in every), abs=1e-5)
 
 
 @settings(deadline=None)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import get_args
 
 import pysubs2
 import pytest
@@ -9,7 +10,9 @@ from PIL import Image, ImageDraw, ImageFont, features
 
 from avsr.errors import AvsrError
 from avsr.transcript import (
+    ENDINGS,
     FORMATS,
+    FileFormat,
     Transcript,
     Word,
     reads_right_to_left,
@@ -92,9 +95,9 @@ def test_pysubs2_reads_the_cues_back(file_format: str, text: str) -> None:
         assert event.start == pytest.approx(cue.start * 1000, abs=5)
         assert event.end == pytest.approx(cue.end * 1000, abs=5)
         # Text as it stands in the file: pysubs2 would take braces for tags.
-        shown = event.text.replace("\u2060", "").replace("&lt;", "<").replace("&gt;", ">")
-        shown = shown.replace("｛", "{").replace("｝", "}")
-        assert shown == r"\N".join(cue.lines)
+        written_text = event.text.replace("\u2060", "").replace("&lt;", "<").replace("&gt;", ">")
+        written_text = written_text.replace("｛", "{").replace("｝", "}")
+        assert written_text == r"\N".join(cue.lines)
 
 
 @pytest.mark.parametrize("file_format", ["srt", "vtt", "ass"])
@@ -156,6 +159,12 @@ def test_ass_has_room_for_ten_hours_only() -> None:
     assert "10:00:01,000" in render(late, "srt")
     with pytest.raises(AvsrError, match="10 hours"):
         render(late, "ass")
+
+
+def test_every_format_has_a_name_an_ending_and_a_description() -> None:
+    assert tuple(FORMATS) == get_args(FileFormat)
+    assert {f".{name}": name for name in FORMATS} == ENDINGS
+    assert all(entry.description for entry in FORMATS.values())
 
 
 def test_an_unknown_format() -> None:

@@ -19,8 +19,8 @@ def by_brute_force(widths: list[int], costs: list[float]) -> tuple[int, int, flo
             excess = sum(max(0, line - 42) for line in lines)
             ragged = sum((max(0, 42 - line) / 42) ** 2 for line in lines)
             cost = sum(0.5 * costs[cut - 1] for cut in cuts) + ragged if cuts else 0.0
-            found = (excess, len(lines), cost)
-            best = found if best is None else min(best, found)
+            folding = (excess, len(lines), cost)
+            best = folding if best is None else min(best, folding)
     assert best is not None
     return best
 
@@ -36,12 +36,12 @@ def by_brute_force(widths: list[int], costs: list[float]) -> tuple[int, int, flo
 )
 def test_the_best_folding_is_found(case: tuple[list[int], list[float]]) -> None:
     widths, costs = case
-    found = fold(widths, costs)
+    folding = fold(widths, costs)
     excess, num_lines, cost = by_brute_force(widths, costs)
-    assert (found.excess, found.num_lines) == (excess, num_lines)
-    assert found.cost == pytest.approx(cost, abs=1e-9)
-    assert len(found.starts) == num_lines
-    assert found.starts[0] == 0
+    assert (folding.excess, folding.num_lines) == (excess, num_lines)
+    assert folding.cost == pytest.approx(cost, abs=1e-9)
+    assert len(folding.starts) == num_lines
+    assert folding.starts[0] == 0
 
 
 def test_one_line_as_long_as_it_fits() -> None:

@@ -41,7 +41,9 @@ import numpy as np
 import torch
 from avsr.decoder import Tokenizer
 from avsr.interop import convert_model
-from avsr.model import PRESETS, AVSRModel
+from avsr.model.config import PRESETS
+from avsr.model.directory import save_directory
+from avsr.model.network import AVSRModel
 size, out, kinds = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
 torch.manual_seed(0)
 letters = np.random.default_rng(1).integers(97, 123, (5000, 6), np.uint8)
@@ -53,7 +55,7 @@ for kind in kinds:
     if kind in ("bf16", "int8"):
         convert_model(out / "fp32", out / kind, kind)
     elif kind == "onnx":
-        from avsr.interop.graphs import export_onnx
+        from avsr.interop.onnx_export import export_onnx
         export_onnx(out / "fp32", out / kind)
 """
 

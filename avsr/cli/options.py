@@ -66,8 +66,8 @@ FaceOption = Annotated[
     typer.Option(
         "--face",
         metavar="WHICH",
-        help="Whose lips to read: 'auto' (the face that speaks), 'largest', 'left', 'right', or the "
-        "number of a face, as 'avsr crop' shows it.",
+        help="Whose lips to read: 'auto' (the face that speaks), 'largest', 'left', 'right', or "
+        "the number of a face, as 'avsr crop' shows it.",
     ),
 ]
 LmOption = Annotated[

@@ -17,7 +17,7 @@ import gradio as gr
 import numpy as np
 
 from avsr import AvsrError, Transcript
-from avsr.audio import mix_at_snr
+from avsr.augmentation import mix_at_snr
 from avsr.evaluation import Corruption, Noise, NoiseLibrary, normalize_text, word_errors
 from avsr.media import write_video
 from avsr.rates import SAMPLE_RATE
@@ -84,7 +84,7 @@ def spoil(scene: Scene, kind: str, snr_db: float | None, picture: str = "") -> S
         sound = make_music(SECONDS) if kind == "music" else make_rain(SECONDS)
         waveform = mix_at_snr(waveform, sound, snr_db)
     if picture:
-        mouth = Corruption.parse(picture).damage(mouth, np.random.default_rng(SEED))
+        mouth = Corruption.parse(picture).apply(mouth, np.random.default_rng(SEED))
     return Scene(waveform, mouth)
 
 

@@ -131,7 +131,7 @@ class _Clips:
         if picture is not None:
             corruption, seed = Corruption.parse(picture), self.place.config.seed
             crops = [
-                corruption.damage(crop, hashed_rng(seed, self.records[i].utterance_id, picture))  # type: ignore[arg-type]
+                corruption.apply(crop, hashed_rng(seed, self.records[i].utterance_id, picture))  # type: ignore[arg-type]
                 for i, crop in zip(there, crops, strict=True)
             ]
         seen = self.place.recognizer.see(crops)  # type: ignore[arg-type]

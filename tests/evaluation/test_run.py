@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from listener import RATE, Listener, tone
 
-from avsr.audio import mix_at_snr
+from avsr.augmentation import mix_at_snr
 from avsr.corpus import Record, ShardWriter, read_manifest, write_manifest
 from avsr.errors import ConfigError, CorpusError, LanguageError, MediaError
 from avsr.evaluation import (

@@ -188,10 +188,10 @@ def test_real_recordings_are_mixed():
         pytest.skip("AVSR_NOISE names no folder of noise recordings")
     library = NoiseLibrary([folder])
     speech = 0.05 * tone(440, 2.0)
-    heard = set()
+    files = set()
     for number in range(40):
         mixed, pieces = library.mix(speech, Noise(kind=folder, snr_db=-5.0), f"u{number}")
-        heard.add(pieces[0]["file"])
+        files.add(pieces[0]["file"])
         added = mixed - speech * np.dot(mixed, speech) / np.dot(speech, speech)
         assert 20 * np.log10(rms(speech) / rms(added)) == pytest.approx(-5.0, abs=0.3)
-    assert len(heard) == len(library.manifest["kinds"][folder]["files"])
+    assert len(files) == len(library.manifest["kinds"][folder]["files"])

@@ -298,3 +298,16 @@ def test_a_run_in_another_precision_has_another_folder(manifest, untrained):
     assert "precision" not in read_run(folders["fp32"]).about["model"]
     with pytest.raises(ConfigError, match="precision must be one of auto, fp32, bf16, int8"):
         config(manifest, precision="int4")
+
+
+def test_a_folder_of_an_older_version_is_refused(manifest):
+    folder = evaluate(config(manifest), recognizer=FakeRecognizer())
+    about = json.loads((folder / "run.json").read_text())
+    about["cells"] = about.pop("conditions")
+    (folder / "run.json").write_text(json.dumps(about))
+    for work in (
+        lambda: read_run(folder),
+        lambda: evaluate(config(manifest), recognizer=FakeRecognizer()),
+    ):
+        with pytest.raises(ConfigError, match="is from an older version of avsr"):
+            work()

@@ -5,13 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from avsr.cli.display import print_error, show_progress, split_list
 from avsr.cli.options import DeviceOption, ModelOption
 from avsr.errors import AvsrError
+
+if TYPE_CHECKING:
+    from avsr.evaluation import EvaluationConfig
 
 EXTRA = ("matplotlib", "rapidfuzz", "soundfile")  # modules of avsr[evaluate]
 Text = str | None
@@ -159,6 +162,13 @@ def evaluate(
         config = replace(evaluation.read_evaluation_config(source), **settings)
     else:
         config = evaluation.EvaluationConfig(manifest=str(source), **settings)
+    return _run(config, device, workers)
+
+
+def _run(config: "EvaluationConfig", device: str, workers: int) -> int:
+    """Evaluate, write the report and print the scores; return the exit status."""
+    from avsr import evaluation
+
     with show_progress() as progress:
         folder = evaluation.evaluate(config, device=device, workers=workers, progress=progress)
     report = evaluation.write_report(folder)

@@ -20,17 +20,17 @@ def measure(runs: int) -> dict[str, Any]:
         folder = Path(name)
         synthesize(folder / "made", hours=0, valid_hours=0, clips=CLIPS // 9, seed=1)
         for run in range(runs):
-            for cells, taken in seconds.items():
+            for conditions, durations in seconds.items():
                 config = EvaluationConfig(
                     manifest=str(folder / "made/test.jsonl"),
-                    out=str(folder / f"{run}-{cells}"),
+                    out=str(folder / f"{run}-{conditions}"),
                     modalities=("av",),
-                    snr_db=RATIOS[:cells],
+                    snr_db=RATIOS[:conditions],
                 )
                 start = time.perf_counter()
                 write_report(evaluate(config))
-                taken.append(time.perf_counter() - start)
-    one, six = (statistics.median(taken) for taken in seconds.values())
+                durations.append(time.perf_counter() - start)
+    one, six = (statistics.median(durations) for durations in seconds.values())
     return {
         "case": f"avsr evaluate, {CLIPS} clips with sound and lips, 1 and {len(RATIOS)} conditions",
         "seconds_1_condition": round(one, 2),

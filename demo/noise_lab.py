@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from avsr import AvsrError, Transcript
-from avsr.audio import mix_at_snr
+from avsr.augmentation import mix_at_snr
 from avsr.evaluation import Corruption, Noise, NoiseLibrary, normalize_text, word_errors
 from avsr.rates import SAMPLE_RATE
 from avsr.runtime.progress import report
@@ -75,7 +75,7 @@ def corrupt(scene: Scene, noise: str, snr_db: float | None, video_corruption: st
         sound = make_music(MAX_SECONDS) if noise == "music" else make_rain(MAX_SECONDS)
         waveform = mix_at_snr(waveform, sound, snr_db)
     if video_corruption:
-        mouth = Corruption.parse(video_corruption).damage(mouth, np.random.default_rng(SEED))
+        mouth = Corruption.parse(video_corruption).apply(mouth, np.random.default_rng(SEED))
     return Scene(waveform, mouth)
 
 

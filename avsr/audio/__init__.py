@@ -1,7 +1,7 @@
-"""Stage 3 of 8: waveform -> log filterbank, one vector per video frame; noise; speech spans."""
+"""Stage 3 of 8: waveform -> log filterbank, stacked to one vector per video frame."""
 
 from avsr.audio.fbank import audio_features, compute_fbank, stack_fbank
-from avsr.audio.noise import active_rms, loop_to_length, make_babble, mix_at_snr, rms
+from avsr.audio.level import rms
 from avsr.audio.speech import (
     MAX_SECONDS,
     Span,
@@ -15,12 +15,8 @@ __all__ = [
     "MAX_SECONDS",
     "Span",
     "SpokenParts",
-    "active_rms",
     "audio_features",
     "compute_fbank",
-    "loop_to_length",
-    "make_babble",
-    "mix_at_snr",
     "rms",
     "speech_probs",
     "speech_spans",

@@ -1,4 +1,4 @@
-"""Damage to the picture of a test: what it is, how much, and where a hash puts it."""
+"""Corruptions of the video: a covered mouth, blur, low resolution, lost frames, late sound."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -9,17 +9,17 @@ import numpy as np
 from avsr.errors import ConfigError
 from avsr.rates import SAMPLE_RATE
 
-FROZEN_FRAMES = 10  # a picture that stands still does so for 0.4 s at a time
-AMOUNTS = {  # lowest and highest amount, and what it means
+FROZEN_FRAMES = 10  # a frozen picture stands still for 0.4 s at a time
+AMOUNTS = {  # lowest and highest amount, and its meaning
     "occlusion": (0.0, 1.0, "side of a grey square over the mouth, as a share of the crop"),
     "blur": (0.0, 50.0, "sigma of a Gaussian in pixels of the 96x96 crop"),
-    "resolution": (1.0, 96.0, "side in pixels that the crop is scaled down to, and up again"),
+    "resolution": (1.0, 96.0, "side in pixels to which the crop is scaled down, then up again"),
     "dropped": (0.0, 1.0, "share of frames that are black"),
-    "frozen": (0.0, 1.0, "share of stretches of 0.4 s in which the picture stands still"),
+    "frozen": (0.0, 1.0, "share of 0.4 s stretches in which the picture stands still"),
     "offset": (-5000.0, 5000.0, "milliseconds by which the sound comes later than the picture"),
 }
 
-DRAWN = {  # range of amounts in training
+TRAINING_AMOUNTS = {  # range from which training draws
     "occlusion": (0.3, 1.0),
     "blur": (1.0, 6.0),
     "resolution": (5.0, 32.0),
@@ -30,17 +30,29 @@ DRAWN = {  # range of amounts in training
 
 @dataclass(frozen=True)
 class Corruption:
-    """One kind of damage to the picture, or to its place in time."""
+    """One kind of corruption of the video, or of its timing, and its strength.
+
+    Args:
+        kind: A key of ``AMOUNTS``.
+        amount: Strength, in the unit that ``AMOUNTS`` gives for the kind.
+    """
 
     kind: str
     amount: float
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """``"blur:2"`` -> blur with sigma 2; raise ConfigError for an unknown kind or amount."""
+        """Read a corruption from text.
+
+        Args:
+            text: ``KIND:AMOUNT``, e.g. ``blur:2`` for a blur with a sigma of 2 pixels.
+
+        Raises:
+            ConfigError: The kind is unknown, or the amount is out of bounds.
+        """
         kind, _, number = text.partition(":")
         if kind not in AMOUNTS:
-            raise ConfigError(f"picture '{text}': the kinds are {', '.join(AMOUNTS)}")
+            raise ConfigError(f"video corruption '{text}': the kinds are {', '.join(AMOUNTS)}")
         low, high, meaning = AMOUNTS[kind]
         try:
             amount = float(number)
@@ -48,7 +60,8 @@ class Corruption:
             amount = float("nan")
         if not low <= amount <= high:
             raise ConfigError(
-                f"picture '{text}': write {kind}:AMOUNT with {low:g} to {high:g}, the {meaning}"
+                f"video corruption '{text}': write {kind}:AMOUNT with {low:g} to {high:g}, the "
+                f"{meaning}"
             )
         return cls(kind, amount)
 
@@ -56,20 +69,28 @@ class Corruption:
         return f"{self.kind}:{self.amount:g}"
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Self:
-        """A random damage of the picture, for training."""
-        kind = str(rng.choice(list(DRAWN)))
-        return cls(kind, float(rng.uniform(*DRAWN[kind])))
+    def sample(cls, rng: np.random.Generator) -> Self:
+        """Draw a random corruption of the picture, for training."""
+        kind = str(rng.choice(list(TRAINING_AMOUNTS)))
+        return cls(kind, float(rng.uniform(*TRAINING_AMOUNTS[kind])))
 
-    def damage(self, mouth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Mouth crops (T, 96, 96) uint8 with the damage."""
+    def apply(self, mouth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Corrupt mouth crops.
+
+        Args:
+            mouth: (T, 96, 96) uint8, which stays unchanged.
+            rng: Decides which frames are dropped or frozen.
+
+        Returns:
+            (T, 96, 96) uint8.
+        """
         size = mouth.shape[1]
         if self.kind == "occlusion":
             side = round(self.amount * size)
             first = (size - side) // 2
-            covered = mouth.copy()
-            covered[:, first : first + side, first : first + side] = round(float(mouth.mean()))
-            return covered
+            occluded = mouth.copy()
+            occluded[:, first : first + side, first : first + side] = round(float(mouth.mean()))
+            return occluded
         if self.kind == "blur" and self.amount > 0:
             return np.stack([cv2.GaussianBlur(frame, (0, 0), self.amount) for frame in mouth])
         if self.kind == "resolution":
@@ -88,13 +109,21 @@ class Corruption:
         return mouth
 
     def delay(self, waveform: np.ndarray) -> np.ndarray:
-        """Sound (S,) moved against the picture, as long as before, with silence where it left."""
+        """Shift the sound against the picture.
+
+        Args:
+            waveform: (S,) samples at 16 kHz.
+
+        Returns:
+            (S,) samples, with silence where the sound moved away; unchanged unless the kind is
+            ``offset``.
+        """
         if self.kind != "offset":
             return waveform
         shift = round(self.amount / 1000 * SAMPLE_RATE)
-        moved = np.zeros_like(waveform)
+        shifted = np.zeros_like(waveform)
         if shift >= 0:
-            moved[shift:] = waveform[: max(0, len(waveform) - shift)]
+            shifted[shift:] = waveform[: max(0, len(waveform) - shift)]
         else:
-            moved[:shift] = waveform[-shift:]
-        return moved
+            shifted[:shift] = waveform[-shift:]
+        return shifted

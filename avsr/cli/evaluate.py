@@ -1,156 +1,250 @@
-"""The commands that score models: evaluate, compare."""
+"""The commands that score models: evaluate and compare."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from avsr.cli.display import print_error, show_progress, split_list
 from avsr.cli.options import DeviceOption, ModelOption
+from avsr.errors import AvsrError
 
+if TYPE_CHECKING:
+    from avsr.evaluation import EvaluationConfig
+
+EXTRA = ("matplotlib", "rapidfuzz", "soundfile")  # modules of avsr[evaluate]
 Text = str | None
-LISTS = {
-    "modality": "modalities",
-    "language": "language_modes",
-    "languages": "languages",
-    "noise": "noises",
-    "snr": "snr_db",
-    "picture": "pictures",
-}
 
 
 def evaluate(
     source: Annotated[
         Path,
-        typer.Argument(metavar="MANIFEST|CONFIG", help="JSON lines or CSV, or an evaluate.yaml."),
+        typer.Argument(
+            metavar="MANIFEST|CONFIG",
+            help="Manifest (JSON lines or CSV) to score, or an evaluate.yaml with the settings.",
+        ),
     ],
     model: ModelOption = None,
     out: Annotated[
-        Text, typer.Option(help="Folder for the folders of runs; 'results' if nothing is said.")
+        Text,
+        typer.Option(help="Folder in which each run gets its own folder. Default: results."),
     ] = None,
-    modality: Annotated[Text, typer.Option(help="Of av,audio,video; without it all three.")] = None,
+    modality: Annotated[
+        Text,
+        typer.Option(help="Modalities to score. Default: av,audio,video."),
+    ] = None,
     language: Annotated[
-        Text, typer.Option(help="'auto' to detect it (default), 'given' by the manifest, a code.")
+        Text,
+        typer.Option(
+            help="Where the language comes from: 'auto' detects it, 'given' takes the manifest's, "
+            "a code such as 'de' is used for all. Default: auto. Example: auto,given."
+        ),
     ] = None,
     noise: Annotated[
-        Text, typer.Option(help="Of babble,speech,music,noise, or a file or folder.")
+        Text,
+        typer.Option(
+            help="Noise to mix in: babble, speech, music, noise, or a file or folder. "
+            "Default: babble. Example: babble,rain.wav."
+        ),
     ] = None,
     musan: Annotated[
-        Text, typer.Option(help="Folder of MUSAN: its test split is the noise.")
+        Text,
+        typer.Option(
+            help="Folder of the MUSAN corpus, whose test split becomes the noise. "
+            "Default: the built-in babble and speech."
+        ),
     ] = None,
     snr: Annotated[
-        Text, typer.Option(help="Ratios in dB and 'clean'; without it clean,-10,-5,0,5,10.")
+        Text,
+        typer.Option(
+            help="Signal-to-noise ratios in dB; 'clean' adds no noise. "
+            "Default: clean,-10,-5,0,5,10."
+        ),
     ] = None,
-    picture: Annotated[
-        Text, typer.Option(help="Damages beside 'clean', e.g. clean,occlusion:0.5,blur:3.")
+    video_corruption: Annotated[
+        Text,
+        typer.Option(
+            help="Corruptions of the video, as KIND:AMOUNT; 'clean' is none. The kinds are "
+            "occlusion, blur, resolution, dropped, frozen and offset. Default: clean. "
+            "Example: clean,occlusion:0.5,blur:3."
+        ),
     ] = None,
-    languages: Annotated[Text, typer.Option(help="Score these only.")] = None,
-    split: Annotated[Text, typer.Option(help="Score this split of the manifest.")] = None,
+    languages: Annotated[
+        Text, typer.Option(help="Score only these languages. Default: all. Example: de,fr.")
+    ] = None,
+    split: Annotated[
+        Text, typer.Option(help="Score only this split of the manifest. Default: all.")
+    ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Score the first so many of each language.")
+        int | None,
+        typer.Option(help="Score at most this many utterances of each language. Default: all."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same noise.")] = None,
-    beam_size: Annotated[int | None, typer.Option(help="Hypotheses that the search keeps.")] = None,
-    ctc_weight: Annotated[float | None, typer.Option(help="Share of CTC in the score.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of the noise; the same seed gives the same noise. Default: 0."),
+    ] = None,
+    beam_size: Annotated[
+        int | None, typer.Option(help="Hypotheses that the beam search keeps. Default: 5.")
+    ] = None,
+    ctc_weight: Annotated[
+        float | None,
+        typer.Option(help="Weight of the CTC score in the search, from 0 to 1. Default: 0.3."),
+    ] = None,
     lm_weight: Annotated[
-        float | None, typer.Option(help="Weight of the model's language model.")
+        float | None,
+        typer.Option(help="Weight of the model's language model in the search. Default: 0.4."),
     ] = None,
     sync: Annotated[
-        bool | None, typer.Option(help="Put lips right that run before or behind the sound.")
+        bool | None,
+        typer.Option(help="Correct lips that run ahead of the sound or behind it. Default: sync."),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Utterances at a time.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that work.")] = 1,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Utterances per batch. Default: 8.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     cache: Annotated[
-        Text, typer.Option(help="Folder that keeps mouth crops for the next evaluation.")
+        Text,
+        typer.Option(
+            help="Folder in which mouth crops are kept for the next evaluation. Default: none."
+        ),
     ] = None,
     noise_manifest: Annotated[
-        Text, typer.Option(help="noise.json of another run, whose noise this one must have.")
+        Text,
+        typer.Option(
+            help="File noise.json of another run; stop if the noise of this run is not the same."
+        ),
     ] = None,
     device: DeviceOption = "auto",
     precision: Annotated[
-        Text, typer.Option(help="Of matrix products: auto, fp32, bf16 or int8.")
+        Text,
+        typer.Option(
+            help="Number format of matrix products: auto, fp32, bf16 or int8. "
+            "Default: auto, the format in which the model is stored."
+        ),
     ] = None,
 ) -> int:
-    """Score a model under noise, by language: a grid of conditions, and a report.
+    """Score a model under noise and video corruption, by language, and write a report.
 
-    Lists have commas between. Started again, it goes on where it stopped.
+    Options that take several values take them with commas between. Started again, an evaluation
+    continues where it stopped. Example: avsr evaluate test.jsonl --modality av,audio --snr clean,0
     """
+    _check_extra()
     from avsr import evaluation
 
-    given = {name: value for name, value in locals().items() if value is not None}
-    options = {"source", "workers", "device", "evaluation"}
-    changes: dict[str, Any] = {}
-    for name, value in given.items():
-        if name in LISTS:
-            changes[LISTS[name]] = tuple(
-                _ratio(v) if name == "snr" else v for v in split_list(value)
-            )
-        elif name not in options:
-            changes[name] = value
+    settings: dict[str, Any] = {
+        "model": model,
+        "out": out,
+        "modalities": _split(modality),
+        "language_modes": _split(language),
+        "noises": _split(noise),
+        "musan": musan,
+        "snr_db": None if snr is None else tuple(map(_parse_ratio, split_list(snr))),
+        "video_corruptions": _split(video_corruption),
+        "languages": _split(languages),
+        "split": split,
+        "limit": limit,
+        "seed": seed,
+        "beam_size": beam_size,
+        "ctc_weight": ctc_weight,
+        "lm_weight": lm_weight,
+        "sync": sync,
+        "batch_size": batch_size,
+        "cache": cache,
+        "noise_manifest": noise_manifest,
+        "precision": precision,
+    }
+    settings = {name: value for name, value in settings.items() if value is not None}
     if source.suffix in (".yaml", ".yml"):
-        config = replace(evaluation.read_evaluation_config(source), **changes)
+        config = replace(evaluation.read_evaluation_config(source), **settings)
     else:
-        config = evaluation.EvaluationConfig(manifest=str(source), **changes)
+        config = evaluation.EvaluationConfig(manifest=str(source), **settings)
+    return _run(config, device, workers)
+
+
+def _run(config: "EvaluationConfig", device: str, workers: int) -> int:
+    """Evaluate, write the report and print the scores; return the exit status."""
+    from avsr import evaluation
+
     with show_progress() as progress:
         folder = evaluation.evaluate(config, device=device, workers=workers, progress=progress)
     report = evaluation.write_report(folder)
-    scores = json.loads((folder / "results.json").read_text("utf-8"))["cells"]
-    failed = _print_scores([scores[cell.name] for cell in config.cells()])
+    scores = json.loads((folder / "results.json").read_text("utf-8"))["conditions"]
+    failed = _print_scores([scores[condition.name] for condition in config.conditions()])
     print(report)
     return 1 if failed else 0
 
 
-def _ratio(text: str) -> float | str:
+def _check_extra() -> None:
+    """Raise AvsrError if the packages of avsr[evaluate] are not installed."""
+    missing = [name for name in EXTRA if find_spec(name) is None]
+    if missing:
+        raise AvsrError(f"evaluation needs {', '.join(missing)}: pip install 'avsr[evaluate]'")
+
+
+def _split(text: Text) -> tuple[str, ...] | None:
+    return None if text is None else tuple(split_list(text))
+
+
+def _parse_ratio(text: str) -> float | str:
     try:
         return float(text)
     except ValueError:
-        return text  # "clean"; the config complains of others
+        return text  # "clean"; EvaluationConfig refuses all other text
 
 
-def _print_scores(cells: Sequence[Mapping[str, Any]]) -> bool:
-    """A line per condition and, of a single one, per language; say whether utterances failed."""
-    from avsr.evaluation.report import describe
+def _print_scores(conditions: Sequence[Mapping[str, Any]]) -> bool:
+    """Print the scores of each condition, and of a single one by language.
 
-    width = max(len(describe(cell)) for cell in cells) + 2
+    Returns:
+        Whether utterances failed.
+    """
+    from avsr.evaluation.report_tables import describe_condition
+
+    width = max(len(describe_condition(condition)) for condition in conditions) + 2
     print(f"{'':{width}}{'utterances':>10}{'WER':>8}{'CER':>8}{'language':>10}")
     failed: dict[str, str] = {}
-    for cell in cells:
-        rows = cell["by_language"] if len(cells) == 1 else {}
-        counted = {**rows, describe(cell): {**cell["average"], "utterances": cell["utterances"]}}
-        for title, row in counted.items():
+    for condition in conditions:
+        rows = dict(condition["by_language"]) if len(conditions) == 1 else {}
+        average = {**condition["average"], "utterances": condition["utterances"]}
+        for title, row in {**rows, describe_condition(condition): average}.items():
             rates = [row["wer"], row["cer"], row["language_accuracy"]]
-            shown = ["-" if rate is None else f"{rate:.1%}" for rate in rates]
-            print(f"{title:{width}}{row['utterances']:10}{shown[0]:>8}{shown[1]:>8}{shown[2]:>10}")
-        failed |= {entry["utterance_id"]: entry["reason"] for entry in cell["failed"]}
+            texts = ["-" if rate is None else f"{rate:.1%}" for rate in rates]
+            print(f"{title:{width}}{row['utterances']:10}{texts[0]:>8}{texts[1]:>8}{texts[2]:>10}")
+        failed |= {entry["utterance_id"]: entry["reason"] for entry in condition["failed"]}
     for utterance_id, reason in failed.items():
         print_error(f"{utterance_id}: {reason}")
     return bool(failed)
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    second: Annotated[Path, typer.Argument(help="Folder of a run with the same data and noise.")],
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    first: Annotated[Path, typer.Argument(help="Folder of a run, as 'avsr evaluate' wrote it.")],
+    second: Annotated[
+        Path, typer.Argument(help="Folder of another run with the same manifest and noise.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Tell whether the second run errs less than the first, condition by condition.
+    """Compare the word error rates of two runs, condition by condition.
 
-    Differences of WER in points with 95 % intervals, by a bootstrap over the same utterances.
+    Differences are second minus first, in points, with 95 % intervals from a bootstrap over the
+    same utterances.
     """
+    _check_extra()
     from avsr.evaluation import compare_runs, read_run
-    from avsr.evaluation.report import describe, difference_text, percent
+    from avsr.evaluation.report_tables import describe_condition, difference_text, percent
 
     runs = read_run(first), read_run(second)
-    found = compare_runs(*runs)
+    differences = compare_runs(*runs)
     if as_json:
-        print(json.dumps({d.name: d.to_dict() for d in found}, indent=2))
+        print(json.dumps({d.name: d.to_dict() for d in differences}, indent=2))
         return
-    titles = [describe(runs[0].about["cells"][d.name]) for d in found]
+    titles = [describe_condition(runs[0].about["conditions"][d.name]) for d in differences]
     width = max(map(len, titles)) + 2
     print(f"{'':{width}}{'first':>8}{'second':>8}  difference (95 %)")
-    for title, difference in zip(titles, found, strict=True):
+    for title, difference in zip(titles, differences, strict=True):
         rates = "".join(f"{percent(rate):>8}" for rate in difference.rates)
         mark = "" if difference.significant else "  not significant"
         print(f"{title:{width}}{rates}  {difference_text(difference)}{mark}")

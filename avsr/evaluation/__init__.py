@@ -1,4 +1,4 @@
-"""Scores of transcripts against references, and evaluation runs under noise."""
+"""Score transcripts against references, and evaluate models under noise and corruption."""
 
 from avsr.augmentation.corruption import Corruption
 from avsr.evaluation.compare import Difference, compare_runs, lips_gain
@@ -6,8 +6,9 @@ from avsr.evaluation.config import Condition, EvaluationConfig, read_evaluation_
 from avsr.evaluation.noise import Noise, NoiseLibrary
 from avsr.evaluation.predictor import ModelRecognizer, Prediction, Recognizer
 from avsr.evaluation.report import write_report
-from avsr.evaluation.results import Run, read_run, results
+from avsr.evaluation.results import results
 from avsr.evaluation.run import evaluate
+from avsr.evaluation.run_folder import Run, read_run
 from avsr.evaluation.scores import (
     EditCounts,
     LanguageScore,

@@ -1,4 +1,4 @@
-"""What an evaluation feeds to a recogniser: sound and lips of records."""
+"""Input of an evaluation: sound and lips of the records of a manifest."""
 
 import hashlib
 import os
@@ -12,18 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from avsr import face, media
 from avsr.corpus import Record, StoredSample, decode_audio, decode_mouth, open_shard
 from avsr.errors import MediaError
 from avsr.rates import FPS, SAMPLE_RATE
 
 SHARD = ".tar"
-Lips = tuple[np.ndarray, np.ndarray]  # crops (T, 96, 96), whether a face was found (T,)
+Lips = tuple[np.ndarray, np.ndarray]  # mouth crops (T, 96, 96), whether a face was found (T,)
 NO_LIPS = (np.zeros((0, 96, 96), np.uint8), np.zeros(0, np.bool_))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """Input of a recogniser; sound or lips may be missing, not both."""
+    """Input of a recognizer; sound or lips may be missing, but not both."""
 
     name: str
     waveform: np.ndarray | None
@@ -31,18 +32,23 @@ class Clip:
     mouth: np.ndarray | None
     """(T, 96, 96) uint8 at 25 Hz."""
     visual: Any = None
-    """What the recogniser has made of ``mouth`` before, for conditions with the same picture."""
+    """Features that the recognizer has computed from ``mouth`` before."""
 
     @property
     def modality(self) -> str:
-        """``av``, ``audio`` or ``video``: what there is."""
+        """``av``, ``audio`` or ``video``: what the clip has."""
         if self.mouth is None:
             return "audio"
         return "video" if self.waveform is None else "av"
 
 
 class ClipReader:
-    """Reads sound and lips of a manifest's records; keeps lips on disk if there is a folder."""
+    """Reads the sound and the lips of a manifest's records.
+
+    Args:
+        folder: Folder of the manifest, to which media paths are relative.
+        cache_dir: Folder in which mouth crops are kept; None: they are made anew each time.
+    """
 
     def __init__(
         self,
@@ -57,13 +63,18 @@ class ClipReader:
         self._last_lips: tuple[Path | None, Lips] = (None, NO_LIPS)
 
     def media(self, record: Record) -> Path:
-        """The media file of a record."""
+        """Path of a record's media file."""
         return self.folder / record.media
 
     def sound(self, record: Record) -> np.ndarray | None:
-        """(S,) float32 of a record; None if its file has no sound. Raises MediaError."""
-        from avsr import media
+        """Read the sound of a record.
 
+        Returns:
+            (S,) float32 at 16 kHz; None if the file has no sound.
+
+        Raises:
+            MediaError: The file cannot be read.
+        """
         path = self.media(record)
         if path.suffix == SHARD:
             samples = decode_audio(self._stored(record).audio)
@@ -79,7 +90,14 @@ class ClipReader:
         return samples.astype(np.float32) / 32768
 
     def lips(self, record: Record) -> np.ndarray | None:
-        """(T, 96, 96) uint8 of a record; None without picture or face. Raises MediaError."""
+        """Read or make the mouth crops of a record.
+
+        Returns:
+            (T, 96, 96) uint8 at 25 Hz; None if the file has no video or no face was found.
+
+        Raises:
+            MediaError: The file cannot be read.
+        """
         path = self.media(record)
         if path.suffix == SHARD:
             encoded = self._stored(record).mouth
@@ -87,13 +105,13 @@ class ClipReader:
         if self._last_lips[0] != path:
             cropped = track(path) if self.cache_dir is None else cached_track(path, self.cache_dir)
             self._last_lips = path, cropped
-        mouth, found = self._last_lips[1]
-        if not cut(found, record, FPS).any():
+        mouth, face_found = self._last_lips[1]
+        if not cut(face_found, record, FPS).any():
             return None
         return cut(mouth, record, FPS)
 
     def _stored(self, record: Record) -> StoredSample:
-        """A record that lies in a shard."""
+        """Find a record in its shard."""
         path = self.media(record)
         if path not in self._shards:
             self._shards[path] = {s.record.utterance_id: s for s in open_shard(path)}
@@ -103,40 +121,46 @@ class ClipReader:
 
 
 def cut(array: np.ndarray, record: Record, rate: int) -> np.ndarray:
-    """The part of a file's samples or frames (N, ...), ``rate`` a second, that is the record."""
+    """Cut a record out of the samples or frames (N, ...) of its file, ``rate`` per second."""
     end = len(array) if record.end == float("inf") else round(record.end * rate)
     return array[round(record.start * rate) : end]
 
 
 def track(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Mouth crops (T, 96, 96) of a file and whether a face was found (T,); T = 0 without video."""
-    from avsr import face, media
+    """Crop the mouth in a video file.
 
+    Returns:
+        Mouth crops (T, 96, 96) uint8, and whether a face was found in each frame (T,) bool; T is 0
+        for a file without video.
+    """
     if not media.probe(path).has_video:
         return NO_LIPS
-    found = face.track_mouth(media.read_pictures(path))
-    return found.mouth, found.found
+    tracked = face.track_mouth(media.read_pictures(path))
+    return tracked.mouth, tracked.found
 
 
 def cached_track(path: Path, cache_dir: Path) -> tuple[np.ndarray, np.ndarray]:
-    """``track``, kept in a folder: anew when the file, or the code that crops, has changed."""
+    """Crop the mouth with ``track``, or read the crops from a folder.
+
+    They are made again when the file or the code that makes them has changed.
+    """
     stat = path.stat()
     identity = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{crop_version()}"
-    kept = cache_dir / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
-    if kept.is_file():
-        with np.load(kept) as arrays:
+    cached = cache_dir / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
+    if cached.is_file():
+        with np.load(cached) as arrays:
             return arrays["mouth"], arrays["found"]
-    mouth, found = track(path)
+    mouth, face_found = track(path)
     cache_dir.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=cache_dir, suffix=".part", delete=False) as file:
-        np.savez_compressed(file, mouth=mouth, found=found)
-    os.replace(file.name, kept)
-    return mouth, found
+        np.savez_compressed(file, mouth=mouth, found=face_found)
+    os.replace(file.name, cached)
+    return mouth, face_found
 
 
 @cache
 def crop_version() -> str:
-    """Digest of everything that decides a crop: the stages' code and the detector's release."""
+    """Digest of all that decides a crop: the code of two stages and the version of mediapipe."""
     digest = hashlib.sha256(metadata.version("mediapipe").encode())
     for stage in ("media", "face"):
         for source in sorted((Path(__file__).parents[1] / stage).glob("*.py")):
@@ -145,7 +169,7 @@ def crop_version() -> str:
 
 
 def check_media(records: Sequence[Record], folder: Path) -> None:
-    """Raise MediaError that names the first media file that is not there, and counts the rest."""
+    """Raise MediaError if media files are missing, with their number and the first path."""
     missing = [r for r in records if not (folder / r.media).is_file()]
     if missing:
         raise MediaError(

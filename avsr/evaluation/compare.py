@@ -1,4 +1,4 @@
-"""Two runs over the same utterances: which one errs less, and whether that is chance."""
+"""Compare two runs over the same utterances: which has fewer errors, and is that chance."""
 
 import json
 from dataclasses import dataclass
@@ -8,33 +8,34 @@ import numpy as np
 
 from avsr.errors import ConfigError
 from avsr.evaluation.bootstrap import interval, rate_draws
-from avsr.evaluation.results import Run, error_counts
+from avsr.evaluation.results import error_counts
+from avsr.evaluation.run_folder import CONDITIONS, Run
 from avsr.evaluation.scores import UtteranceResult
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What one side's average WER has more than the other's; negative: the second is better."""
+    """Difference of the average WER of two sides; negative: the second side is better."""
 
     name: str
-    """The condition."""
+    """Name of the condition."""
     rates: tuple[float, float]
     """Average WER of each side."""
     bounds: tuple[float, float] | None
-    """95 % interval of the difference, by the paired bootstrap."""
+    """95 % interval of the difference, by the paired bootstrap; None if it is undefined."""
 
     @property
     def difference(self) -> float:
-        """Second minus first."""
+        """Second side minus first side; 0.01 is one point."""
         return self.rates[1] - self.rates[0]
 
     @property
     def significant(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """Whether the interval excludes zero."""
         return self.bounds is not None and not self.bounds[0] <= 0 <= self.bounds[1]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Convert to plain values for JSON."""
         return {
             "wer": [round(rate, 6) for rate in self.rates],
             "difference": round(self.difference, 6),
@@ -46,10 +47,10 @@ class Difference:
 def paired_difference(
     name: str, first: list[UtteranceResult], second: list[UtteranceResult]
 ) -> Difference:
-    """Compare two transcripts of the same utterances; raise ConfigError if they are not."""
-    ids = [[o.utterance_id for o in side] for side in (first, second)]
+    """Compare transcripts of the same utterances; raise ConfigError if they are of others."""
+    ids = [[u.utterance_id for u in side] for side in (first, second)]
     if ids[0] != ids[1]:
-        raise ConfigError(f"{name}: the two sides are not of the same utterances")
+        raise ConfigError(f"{name}: the two sides do not have the same utterances")
     for a, b in zip(first, second, strict=True):
         if (a.reference, a.language) != (b.reference, b.language):
             raise ConfigError(f"{name}: {a.utterance_id} has another reference on each side")
@@ -65,38 +66,46 @@ def _rate(rows: list[tuple[float, float]]) -> float:
 
 
 def compare_runs(first: Run, second: Run) -> list[Difference]:
-    """Every condition that both runs have; raise ConfigError if there is none.
+    """Compare the WER of two runs under every condition that both have.
 
-    Raises ConfigError too if the runs are of other utterances, or a common condition's noise was
-    made otherwise.
+    Args:
+        first: A run, from ``read_run``.
+        second: Another run with the same manifest and noise.
+
+    Returns:
+        One difference per common condition.
+
+    Raises:
+        ConfigError: No condition is common, the manifests differ, or the noise of a common
+            condition differs.
     """
-    names = [name for name in first.cells if name in second.cells]
+    names = [name for name in first.conditions if name in second.conditions]
     if not names:
         raise ConfigError(f"{first.folder} and {second.folder} have no condition in common")
     if first.about["manifest"]["sha256"] != second.about["manifest"]["sha256"]:
-        raise _unlike(first, second, "manifest")
+        raise _not_comparable(first, second, "manifest")
     if first.about["noise"] != second.about["noise"]:
         sources = [_noise_sources(run) for run in (first, second)]
         for name in names:
-            noise = first.about["cells"][name]["noise"]
-            if noise is not None and not _same(sources, noise["kind"]):
-                raise _unlike(first, second, f"{noise['kind']} noise")
-    return [paired_difference(n, first.cells[n], second.cells[n]) for n in names]
+            noise = first.about[CONDITIONS][name]["noise"]
+            if noise is not None and not _same_noise(sources, noise["kind"]):
+                raise _not_comparable(first, second, f"{noise['kind']} noise")
+    return [paired_difference(n, first.conditions[n], second.conditions[n]) for n in names]
 
 
 def _noise_sources(run: Run) -> dict[str, Any]:
-    """What noise.json says."""
+    """Read noise.json."""
     sources: dict[str, Any] = json.loads((run.folder / "noise.json").read_text("utf-8"))
     return sources
 
 
-def _same(sources: list[dict[str, Any]], kind: str) -> bool:
-    """Whether two runs take and place a kind of noise alike."""
-    one, other = ({**found, "kinds": found["kinds"].get(kind)} for found in sources)
-    return one == other
+def _same_noise(sources: list[dict[str, Any]], kind: str) -> bool:
+    """Tell whether two runs draw the same noise of a kind."""
+    first, second = ({**source, "kinds": source["kinds"].get(kind)} for source in sources)
+    return first == second
 
 
-def _unlike(first: Run, second: Run, what: str) -> ConfigError:
+def _not_comparable(first: Run, second: Run, what: str) -> ConfigError:
     return ConfigError(
         f"{first.folder} and {second.folder} were made with another {what}; a difference between "
         "them says nothing about the models"
@@ -104,14 +113,22 @@ def _unlike(first: Run, second: Run, what: str) -> ConfigError:
 
 
 def lips_gain(run: Run) -> list[Difference]:
-    """Sound alone (first) against sound and lips (second), under each noise and picture."""
-    found = []
-    cells = {name: run.about["cells"][name] for name in run.cells}
-    for name, cell in cells.items():
-        if cell["modality"] == "av":
-            alone = {**cell, "modality": "audio", "picture": None}
-            other = next((n for n, c in cells.items() if c == alone), None)
+    """Compare sound and lips with sound alone, under each noise and video corruption.
+
+    Args:
+        run: A run, from ``read_run``.
+
+    Returns:
+        One difference per condition with sound and lips whose counterpart with sound alone exists;
+        the first side is sound alone, so that negative differences are gains.
+    """
+    gains = []
+    conditions = {name: run.about[CONDITIONS][name] for name in run.conditions}
+    for name, condition in conditions.items():
+        if condition["modality"] == "av":
+            audio_only = {**condition, "modality": "audio", "video_corruption": None}
+            other = next((n for n, c in conditions.items() if c == audio_only), None)
             if other is not None:
-                heard = name.removeprefix("av-")
-                found.append(paired_difference(heard, run.cells[other], run.cells[name]))
-    return found
+                sides = run.conditions[other], run.conditions[name]
+                gains.append(paired_difference(name.removeprefix("av-"), *sides))
+    return gains

@@ -1,4 +1,4 @@
-"""A grid of conditions, as an ``evaluate.yaml`` or the command line asks for it."""
+"""Settings of an evaluation, from an ``evaluate.yaml`` or the command line."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,88 +15,98 @@ from avsr.transcript import MODALITIES
 
 CLEAN = "clean"
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
-LISTS = ("languages", "modalities", "language_modes", "noises", "snr_db", "pictures")
+LISTS = ("languages", "modalities", "language_modes", "noises", "snr_db", "video_corruptions")
+RENAMED = {"pictures": "video_corruptions"}  # old key -> its present name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """One condition that a whole manifest is transcribed under."""
+    """One condition under which a whole manifest is transcribed."""
 
     modality: str
     """``av``, ``audio`` or ``video``."""
     noise: Noise | None
-    """None: the sound as it is."""
-    picture: str | None
-    """What is wrong with the picture, e.g. ``blur:2``; None: nothing."""
-    mode: str
-    """``auto``: the language is detected; ``given``: the decoder is told the manifest's; or the
-    code of the language that it is told."""
+    """None: no noise is added."""
+    video_corruption: str | None
+    """Corruption of the video, e.g. ``blur:2``; None: no corruption."""
+    language_mode: str
+    """``auto``: the model detects the language; ``given``: the decoder gets the manifest's
+    language; or a language code: the decoder gets this language for every utterance."""
 
     @property
     def name(self) -> str:
-        """Short, unlike any other cell's, and good for a file name."""
-        heard = CLEAN
+        """Short unique name that can be part of a file name: ``av-babble-5dB-blur2-auto``."""
+        sound = CLEAN
         if self.noise is not None:
             kind = "".join(c if c.isalnum() or c in "._" else "_" for c in self.noise.kind)
-            heard = f"{kind}{self.noise.snr_db:+g}dB"
-        parts = [self.modality, heard, self.picture and self.picture.replace(":", ""), self.mode]
-        return "-".join(part for part in parts if part)
+            sound = f"{kind}{self.noise.snr_db:+g}dB"
+        parts = [self.modality, sound]
+        if self.video_corruption is not None:
+            parts.append(self.video_corruption.replace(":", ""))
+        return "-".join([*parts, self.language_mode])
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Every modality under every noise, picture and language mode. YAML holds overrides only."""
+    """Every combination of modality, noise, video corruption and language mode.
+
+    A YAML file holds overrides only.
+
+    Raises:
+        ConfigError: Values are out of bounds; the message lists all of them.
+    """
 
     manifest: str
-    """JSON lines or CSV; media count from its folder."""
+    """JSON lines or CSV; its media paths are relative to its folder."""
     model: str | None = None
     """Model directory; None is the bundled model."""
     out: str = "results"
-    """Folder for the folders of runs."""
+    """Folder in which each run gets its own folder."""
     split: str | None = None
-    """Score this split of the manifest."""
+    """Score only this split of the manifest; None: all."""
     languages: tuple[str, ...] | None = None
-    """Score these only."""
+    """Score only these languages; None: all."""
     limit: int | None = None
-    """Score the first so many utterances of each language."""
+    """Score at most this many utterances of each language, the first ones; None: all."""
     modalities: tuple[str, ...] = MODALITIES
-    """``av``, ``audio``, ``video``."""
+    """``av`` (sound and lips), ``audio``, ``video`` (lips)."""
     language_modes: tuple[str, ...] = ("auto",)
-    """``auto`` detects the language, ``given`` takes the manifest's; or a language's code."""
+    """``auto`` detects the language, ``given`` takes the manifest's; or a language code."""
     noises: tuple[str, ...] = ("babble",)
     """``babble`` (30 talkers), ``speech`` (one), ``music``, ``noise``, or any file or folder."""
     musan: str | None = None
-    """Folder of the MUSAN corpus, whose test split the four kinds then come from. Without it babble
-    and speech are built in: synthetic talkers in nine languages."""
+    """Folder of the MUSAN corpus: the four named kinds then come from its test split. Without it
+    babble and speech are built in (synthetic talkers in nine languages), and music and noise do not
+    exist."""
     snr_db: tuple[float | str, ...] = (CLEAN, -10, -5, 0, 5, 10)
-    """Signal-to-noise ratios in dB, ``clean`` among them; noise is not mixed where lips are read
-    alone."""
+    """Signal-to-noise ratios in dB; ``clean`` adds no noise. Conditions without sound get no
+    noise."""
     snr_over: str = "clip"
-    """What the ratio is taken over: the whole ``clip``, or its ``speech`` without pauses."""
-    pictures: tuple[str, ...] = (CLEAN,)
-    """``clean`` and damages: occlusion, blur, resolution, dropped, frozen, offset, each with its
-    amount after a colon; see ``avsr/evaluation/corruption.py``. With the sound alone there is no
-    picture to damage, and without it none to be offset from."""
+    """Samples that count in the ratio: the whole ``clip``, or its ``speech`` without pauses."""
+    video_corruptions: tuple[str, ...] = (CLEAN,)
+    """``clean``, or ``KIND:AMOUNT`` with occlusion, blur, resolution, dropped, frozen or offset;
+    see ``avsr/augmentation/corruption.py``. Conditions with sound alone get no corruption, those
+    with lips alone no offset."""
     noise_manifest: str | None = None
-    """``noise.json`` of another run; this one stops if its noise is not the same."""
+    """``noise.json`` of another run; this run stops if its noise is not the same."""
     paper: str | None = None
-    """``muavic``: the report shows the results of the paper beside these."""
+    """``muavic``: the report shows the results of the MuAViC paper as well."""
     seed: int = 0
-    """Same seed, same noise."""
+    """Seed of noise and corruptions."""
     beam_size: int = BEAM_SIZE
-    """Hypotheses kept."""
+    """Hypotheses that the beam search keeps."""
     ctc_weight: float = CTC_WEIGHT
-    """Share of CTC in the score."""
+    """Weight of the CTC score, in [0, 1]; the decoder has the remaining weight."""
     lm_weight: float = LM_WEIGHT
     """Weight of the model's language model."""
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
-    """Of matrix products, as in ``load_model``."""
+    """Number format of matrix products, as in ``load_model``; ``auto``: as the model is stored."""
     sync: bool = True
-    """Whether lips that run before or behind the sound are put right."""
+    """Whether to correct lips that run ahead of the sound or behind it."""
     batch_size: int = 8
-    """Utterances at a time."""
+    """Utterances per batch."""
     cache: str | None = None
-    """Folder that keeps mouth crops for the next evaluation."""
+    """Folder in which mouth crops are kept for the next evaluation."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -111,29 +121,33 @@ class EvaluationConfig:
         if self.snr_over not in ("clip", "speech"):
             problems.append("snr_over must be clip or speech")
         if self.paper not in (None, "muavic"):
-            problems.append("paper must be muavic, or not be there")
+            problems.append("paper must be muavic, or left out")
         if self.precision not in PRECISIONS:
-            problems.append(f"precision must be of {', '.join(PRECISIONS)}")
+            problems.append(f"precision must be one of {', '.join(PRECISIONS)}")
         if self.batch_size < 1 or (self.limit is not None and self.limit < 1):
             problems.append("batch_size and limit must be 1 or more")
         if problems:
             raise ConfigError("; ".join(problems))
-        for picture in self.pictures:
-            if picture != CLEAN:
-                Corruption.parse(picture)
-        if not list(self.cells()):
-            raise ConfigError("these modalities and pictures give no condition to test")
+        for text in self.video_corruptions:
+            if text != CLEAN:
+                Corruption.parse(text)
+        if not list(self.conditions()):
+            raise ConfigError("these modalities and video_corruptions give no condition to test")
 
-    def cells(self) -> Iterator[Condition]:
-        """Every condition once."""
-        for mode in self.language_modes:
+    def conditions(self) -> Iterator[Condition]:
+        """Yield every condition once."""
+        for language_mode in self.language_modes:
             for modality in self.modalities:
-                for picture in self.pictures:
-                    if not sensible(modality, picture):
+                for text in self.video_corruptions:
+                    if not corruption_applies(modality, text):
                         continue
                     for noise in self._noises(modality):
-                        shown = None if picture == CLEAN else str(Corruption.parse(picture))
-                        yield Condition(modality=modality, noise=noise, picture=shown, mode=mode)
+                        yield Condition(
+                            modality=modality,
+                            noise=noise,
+                            video_corruption=None if text == CLEAN else str(Corruption.parse(text)),
+                            language_mode=language_mode,
+                        )
 
     def _noises(self, modality: str) -> Iterator[Noise | None]:
         if modality == "video" or CLEAN in self.snr_db:
@@ -145,16 +159,26 @@ class EvaluationConfig:
                         yield Noise(kind=kind, snr_db=float(snr))
 
 
-def sensible(modality: str, picture: str) -> bool:
-    """Whether a damage of the picture can matter."""
-    if picture == CLEAN:
+def corruption_applies(modality: str, video_corruption: str) -> bool:
+    """Tell whether a corruption changes the input of a modality; ``clean`` counts as one."""
+    if video_corruption == CLEAN:
         return True
-    return modality == "av" or (modality == "video" and not picture.startswith("offset"))
+    return modality == "av" or (modality == "video" and not video_corruption.startswith("offset"))
 
 
 def read_evaluation_config(path: Path) -> EvaluationConfig:
-    """Read an ``evaluate.yaml``; raise ConfigError in one line for what is wrong with it."""
+    """Read an ``evaluate.yaml``.
+
+    Args:
+        path: YAML file of settings that differ from the defaults of ``EvaluationConfig``.
+
+    Raises:
+        ConfigError: The file cannot be read, or has unknown keys or values out of bounds.
+    """
     values: dict[str, Any] = read_settings(path)
+    for old, new in RENAMED.items():
+        if old in values:
+            raise ConfigError(f"{path}: unknown key '{old}'; did you mean '{new}'?")
     for name in LISTS:
         if isinstance(values.get(name), list):
             values[name] = tuple(values[name])

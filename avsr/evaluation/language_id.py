@@ -1,12 +1,12 @@
-"""Scores of the language that was recognised: accuracy, confusions, calibration."""
+"""Scores of language identification: accuracy, confusions, calibration."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-BEST = (1, 2, 3)  # ranks of the n-best accuracy
-BINS = 10  # of the calibration error
+NBEST = (1, 2, 3)  # ranks of the n-best accuracy
+BINS = 10  # for the calibration error
 LENGTHS = ((0.0, 2.0), (2.0, 5.0), (5.0, float("inf")))  # seconds
 
 Guess = tuple[str, Mapping[str, float], float]
@@ -14,7 +14,7 @@ Guess = tuple[str, Mapping[str, float], float]
 
 
 def identification(guesses: Iterable[Guess]) -> dict[str, Any] | None:
-    """Plain values for JSON; None without guesses."""
+    """Score guesses of the language: plain values for JSON, or None without guesses."""
     rows = list(guesses)
     if not rows:
         return None
@@ -27,16 +27,16 @@ def identification(guesses: Iterable[Guess]) -> dict[str, Any] | None:
         row[codes[0]] = row.get(codes[0], 0) + 1
     by_length = {}
     for low, high in LENGTHS:
-        some = [
+        hits = [
             hit for hit, (_, _, seconds) in zip(right, rows, strict=True) if low <= seconds < high
         ]
         name = f"{low:g}-{high:g} s" if high < float("inf") else f"over {low:g} s"
-        by_length[name] = {"utterances": len(some), "accuracy": mean(some)}
+        by_length[name] = {"utterances": len(hits), "accuracy": mean(hits)}
     return {
         "accuracy": mean(right),
         "nbest_accuracy": {
             str(n): mean([r[0] in codes[:n] for r, codes in zip(rows, ranked, strict=True)])
-            for n in BEST
+            for n in NBEST
         },
         "calibration_error": round(calibration_error(confidence, right), 4),
         "confusion": {
@@ -47,16 +47,16 @@ def identification(guesses: Iterable[Guess]) -> dict[str, Any] | None:
 
 
 def calibration_error(confidence: Sequence[float], right: Sequence[bool]) -> float:
-    """Expected calibration error (Naeini et al. 2015), ten bins of equal width.
+    """Compute the expected calibration error (Naeini et al. 2015) over ten bins of equal width.
 
-    The mean over utterances of |accuracy - mean confidence| of the bin that each falls in.
+    It is the mean over utterances of |accuracy - mean confidence| of the utterance's bin.
     """
-    given, hit = np.array(confidence, np.float64), np.array(right, np.float64)
-    bins = np.minimum((given * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, hit - given, BINS)
-    return float(np.abs(gaps).sum() / len(given))
+    confidences, hits = np.array(confidence, np.float64), np.array(right, np.float64)
+    bins = np.minimum((confidences * BINS).astype(int), BINS - 1)
+    gaps = np.bincount(bins, hits - confidences, BINS)
+    return float(np.abs(gaps).sum() / len(confidences))
 
 
 def mean(hits: Sequence[bool]) -> float | None:
-    """Share of hits; None of none."""
+    """Share of hits; None for an empty sequence."""
     return sum(hits) / len(hits) if hits else None

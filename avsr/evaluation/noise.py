@@ -1,7 +1,7 @@
-"""Noise of a test: for each utterance a file, a place in it and a level, fixed by a hash.
+"""Noise of an evaluation: a hash decides file, position and level for each utterance.
 
-Where the noise comes from is written down with a digest of every file, so that a second person
-can tell whether hers is the same.
+The source of the noise is written down with a digest of every file, so that a second person can
+tell whether hers is the same.
 """
 
 import hashlib
@@ -13,27 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from avsr.audio import make_babble, mix_at_snr, rms
-from avsr.augmentation.noise_sources import (
-    MOST_DRAWS,
-    TALKER_SECONDS,
-    NoiseFiles,
-    find_noise,
-    read_piece,
-)
+from avsr.augmentation.mixing import mix_at_snr
+from avsr.augmentation.noise_sources import NoiseCorpora, Piece, open_noise
 from avsr.errors import ConfigError
-from avsr.rates import SAMPLE_RATE
 
 
 def hashed_rng(*parts: object) -> np.random.Generator:
-    """Random numbers that depend on ``parts`` alone, not on any order of work."""
+    """Make a random generator that depends on ``parts`` alone, not on any order of work."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """Noise of a cell of the evaluation."""
+    """Noise of one condition."""
 
     kind: str
     """``babble``, ``speech`` (one talker), ``music``, ``noise``, or a file or folder."""
@@ -42,92 +35,78 @@ class Noise:
 
 
 class NoiseLibrary:
-    """Every kind of noise that an evaluation asks for."""
+    """Mixes every kind of noise of an evaluation into its utterances.
+
+    Args:
+        kinds: Kinds of noise: ``babble``, ``speech``, ``music``, ``noise``, a file or a folder.
+        musan: Folder of the MUSAN corpus, whose test split the four named kinds then come from.
+            Without it ``babble`` and ``speech`` are built in, and the other two do not exist.
+        seed: Another seed draws other pieces of noise.
+        pauses: Whether pauses count in the level of the speech, as in ``mix_at_snr``.
+
+    Raises:
+        ConfigError: A kind has no files.
+    """
 
     def __init__(
         self, kinds: Sequence[str], *, musan: str | None = None, seed: int = 0, pauses: bool = True
     ) -> None:
-        """Find the files; raise ConfigError for a kind without any.
-
-        ``musan`` is the folder of that corpus: ``babble``, ``speech``, ``music`` and ``noise`` are
-        then of its test split; without it the first two are built in. ``pauses`` as in
-        ``mix_at_snr``.
-        """
         self.seed, self.pauses = seed, pauses
-        root = None if musan is None else Path(musan)
-        self.sources = {kind: find_noise(kind, root) for kind in sorted(set(kinds))}
+        corpora = NoiseCorpora(musan=None if musan is None else Path(musan), split="test")
+        self.sources = {kind: open_noise(kind, corpora) for kind in sorted(set(kinds))}
 
     def mix(
         self, waveform: np.ndarray, noise: Noise, utterance_id: str
-    ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-        """Sound (S,) float32 with noise, and which pieces it is made of: file and seconds.
+    ) -> tuple[np.ndarray, list[Piece]]:
+        """Mix noise into an utterance.
 
-        A noise shorter than the utterance is repeated, a longer one cut.
+        Args:
+            waveform: (S,) samples at 16 kHz.
+            noise: Kind and level; a noise shorter than the utterance is repeated, a longer one cut.
+            utterance_id: Decides, with the seed and the noise, which pieces are drawn.
+
+        Returns:
+            The noisy sound (S,) float32, and the pieces of noise in it: file and second.
         """
         rng = hashed_rng(self.seed, utterance_id, noise.kind, f"{noise.snr_db:g}")
-        source = self.sources[noise.kind]
-        pieces = [self._piece(source, rng, len(waveform)) for _ in range(source.talkers)]
-        sound = pieces[0][0]
-        if source.talkers > 1:
-            sound = make_babble([piece for piece, _ in pieces], len(waveform), rng)
-        mixed = mix_at_snr(waveform, sound, noise.snr_db, pauses=self.pauses)
-        return mixed, [about for _, about in pieces]
-
-    def _piece(
-        self, source: NoiseFiles, rng: np.random.Generator, num_samples: int
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """``num_samples`` from a random place of a random file."""
-        most = TALKER_SECONDS * SAMPLE_RATE if source.rule else num_samples
-        for _ in range(MOST_DRAWS):
-            name = source.files[int(rng.integers(len(source.files)))]
-            place = float(rng.random())
-            piece, start = read_piece(source.root / name, place, min(most, num_samples))
-            if rms(piece) > 0.0:
-                return piece, {"file": name, "start": round(start, 4)}
-        raise ConfigError(
-            f"noise {source.source}: '{name}' is silent, and so are others; remove it"
-        )
+        sound, pieces = self.sources[noise.kind].sample(len(waveform), rng)
+        return mix_at_snr(waveform, sound, noise.snr_db, pauses=self.pauses), pieces
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What is needed to make the same noise again, with a digest of every file."""
+        """Plain values from which the same noise can be made again, with a digest of every file."""
         return {
             "seed": self.seed,
             "snr_over": "clip" if self.pauses else "speech",
-            "kinds": {
-                kind: {
-                    "source": source.source,
-                    "rule": source.rule,
-                    "talkers": source.talkers,
-                    "files": [
-                        {"file": name, "sha256": file_digest(source.root / name)}
-                        for name in source.files
-                    ],
-                }
-                for kind, source in self.sources.items()
-            },
+            "kinds": {kind: source.describe() for kind, source in self.sources.items()},
         }
 
 
-def check_noise(own: Mapping[str, Any], given: Mapping[str, Any], where: str) -> None:
-    """Raise ConfigError unless the noise is that of the manifest ``given``."""
+def check_noise(actual: Mapping[str, Any], expected: Mapping[str, Any], where: str) -> None:
+    """Check that the noise of this run is that of another run.
+
+    Args:
+        actual: ``NoiseLibrary.manifest`` of this run.
+        expected: Manifest of the other run.
+        where: File of the other manifest, for the message.
+
+    Raises:
+        ConfigError: They differ; the message names the first difference.
+    """
     for name in ("seed", "snr_over"):
-        if own[name] != given.get(name):
-            raise ConfigError(f"{where}: {name} is {given.get(name)!r} there, {own[name]!r} here")
-    for kind, source in own["kinds"].items():
-        other = given.get("kinds", {}).get(kind)
+        if actual[name] != expected.get(name):
+            raise ConfigError(
+                f"{where}: {name} is {expected.get(name)!r} there, {actual[name]!r} here"
+            )
+    for kind, source in actual["kinds"].items():
+        other = expected.get("kinds", {}).get(kind)
         if other is None:
-            raise ConfigError(f"{where} knows no noise '{kind}'")
-        theirs = {entry["file"]: entry["sha256"] for entry in other["files"]}
-        ours = {entry["file"]: entry["sha256"] for entry in source["files"]}
-        for file in sorted(theirs.keys() | ours.keys()):
-            if theirs.get(file) != ours.get(file):
+            raise ConfigError(f"{where} has no noise '{kind}'")
+        digests, other_digests = (
+            {entry["file"]: entry["sha256"] for entry in side["files"]} for side in (source, other)
+        )
+        for file in sorted(other_digests.keys() | digests.keys()):
+            if other_digests.get(file) != digests.get(file):
                 raise ConfigError(f"{where}: '{file}' of noise '{kind}' is another file here")
         if other["talkers"] != source["talkers"]:
-            raise ConfigError(f"{where}: noise '{kind}' is of {other['talkers']} talkers there")
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+            raise ConfigError(f"{where}: noise '{kind}' has {other['talkers']} talkers there")

@@ -1,4 +1,4 @@
-"""Pictures of a run's scores, as SVG text."""
+"""Plots of a run's scores, as SVG text."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,12 @@ if TYPE_CHECKING:
 
 COLOURS = {"av": "#4878a8", "audio": "#c0762c", "video": "#5a9a5a"}
 NAMES = {"av": "sound and lips", "audio": "sound", "video": "lips"}
-Cells = Mapping[str, Mapping[str, Any]]
+Conditions = Mapping[str, Mapping[str, Any]]
+"""Conditions of ``results.json`` with their scores, by name."""
 
 
 def svg(figure: "Figure") -> str:
-    """A figure as an ``<svg>`` element that is the same each time."""
+    """Convert a figure to an ``<svg>`` element whose bytes are the same each time."""
     import matplotlib
 
     buffer = io.StringIO()
@@ -24,42 +25,41 @@ def svg(figure: "Figure") -> str:
     return text[text.index("<svg") :]
 
 
-def plot_snr(cells: Cells, kind: str, mode: str) -> "Figure | None":
-    """Average WER over the signal-to-noise ratio, with intervals; None without two ratios."""
-    chosen = [c for c in cells.values() if c["mode"] == mode and c["picture"] is None]
-    figure, axes = _figure(6.4, 4.0)
-    ratios = sorted(
-        {c["noise"]["snr_db"] for c in chosen if c["noise"] and c["noise"]["kind"] == kind}
-    )
+def plot_snr(conditions: Conditions, kind: str, language_mode: str) -> "Figure | None":
+    """Plot the average WER over the signal-to-noise ratio, with intervals.
+
+    Args:
+        conditions: Scores of a run; those with corrupted video are left out.
+        kind: Kind of noise.
+        language_mode: Language mode of the conditions to plot.
+
+    Returns:
+        The figure; None if there are fewer than two ratios.
+    """
+    rows = [
+        c
+        for c in conditions.values()
+        if c["language_mode"] == language_mode
+        and c["video_corruption"] is None
+        and (c["noise"] is None or c["noise"]["kind"] == kind)
+    ]
+    ratios = sorted({c["noise"]["snr_db"] for c in rows if c["noise"]})
     if len(ratios) < 2:
         return None
+    figure, axes = _empty_figure(6.4, 4.0)
     clean = ratios[-1] + (ratios[-1] - ratios[0]) / max(1, len(ratios) - 1)
     for modality, colour in COLOURS.items():
-        points = []
-        for cell in chosen:
-            if cell["modality"] != modality or (cell["noise"] and cell["noise"]["kind"] != kind):
-                continue
-            place = clean if cell["noise"] is None else cell["noise"]["snr_db"]
-            points.append((place, cell["average"]["wer"], cell["average"]["wer_interval"]))
-        points = sorted(p for p in points if p[1] is not None)
-        if not points:
-            continue
-        if modality == "video":
-            rate, bounds = points[0][1], points[0][2]
-            axes.axhline(100 * rate, color=colour, label=NAMES[modality])
-            if bounds:
-                axes.axhspan(100 * bounds[0], 100 * bounds[1], color=colour, alpha=0.15, lw=0)
-            continue
-        axes.plot(
-            [p[0] for p in points],
-            [100 * p[1] for p in points],
-            "o-",
-            color=colour,
-            label=NAMES[modality],
+        points = sorted(
+            (
+                clean if c["noise"] is None else c["noise"]["snr_db"],
+                c["average"]["wer"],
+                c["average"]["wer_interval"],
+            )
+            for c in rows
+            if c["modality"] == modality and c["average"]["wer"] is not None
         )
-        if all(p[2] for p in points):
-            low, high = ([100 * p[2][side] for p in points] for side in (0, 1))
-            axes.fill_between([p[0] for p in points], low, high, color=colour, alpha=0.15, lw=0)
+        if points:
+            _plot_modality(axes, points, colour, NAMES[modality], constant=modality == "video")
     axes.set_xticks([*ratios, clean], [f"{r:g}" for r in ratios] + ["clean"])
     axes.set_xlabel(f"speech over {kind}, dB")
     axes.set_ylabel("word error rate, %")
@@ -68,26 +68,54 @@ def plot_snr(cells: Cells, kind: str, mode: str) -> "Figure | None":
     return figure
 
 
-def plot_languages(cells: Cells, mode: str) -> "Figure | None":
-    """Bars of WER by language on clean clips, with intervals; None without such a cell."""
-    chosen = {
+def _plot_modality(
+    axes: "Axes", points: Sequence[tuple[Any, Any, Any]], colour: str, name: str, *, constant: bool
+) -> None:
+    """Plot (ratio, WER, interval) of one modality; ``constant``: the ratio does not matter."""
+    ratios, rates, intervals = zip(*points, strict=True)
+    if constant:
+        axes.axhline(100 * rates[0], color=colour, label=name)
+        if intervals[0]:
+            low, high = intervals[0]
+            axes.axhspan(100 * low, 100 * high, color=colour, alpha=0.15, lw=0)
+        return
+    axes.plot(ratios, [100 * rate for rate in rates], "o-", color=colour, label=name)
+    if all(intervals):
+        low, high = ([100 * interval[side] for interval in intervals] for side in (0, 1))
+        axes.fill_between(ratios, low, high, color=colour, alpha=0.15, lw=0)
+
+
+def plot_languages(conditions: Conditions, language_mode: str) -> "Figure | None":
+    """Plot the WER of each language on clean clips as bars, with intervals.
+
+    Args:
+        conditions: Scores of a run.
+        language_mode: Language mode of the conditions to plot.
+
+    Returns:
+        The figure; None if there is no clean condition.
+    """
+    by_modality = {
         c["modality"]: c
-        for c in cells.values()
-        if c["mode"] == mode and c["picture"] is None and c["noise"] is None
+        for c in conditions.values()
+        if c["language_mode"] == language_mode
+        and c["video_corruption"] is None
+        and c["noise"] is None
     }
-    if not chosen:
+    if not by_modality:
         return None
-    figure, axes = _figure(6.4, 3.6)
-    codes = sorted({code for c in chosen.values() for code in c["by_language"]})
-    width = 0.8 / len(chosen)
-    for number, modality in enumerate(m for m in COLOURS if m in chosen):
-        rows = [chosen[modality]["by_language"][code] for code in codes]
-        places = [i + (number - (len(chosen) - 1) / 2) * width for i in range(len(codes))]
+    figure, axes = _empty_figure(6.4, 3.6)
+    codes = sorted({code for c in by_modality.values() for code in c["by_language"]})
+    width = 0.8 / len(by_modality)
+    for number, modality in enumerate(m for m in COLOURS if m in by_modality):
+        rows = [by_modality[modality]["by_language"][code] for code in codes]
+        positions = [i + (number - (len(by_modality) - 1) / 2) * width for i in range(len(codes))]
         heights = [100 * (row["wer"] or 0) for row in rows]
-        axes.bar(places, heights, width, color=COLOURS[modality], label=NAMES[modality])
-        for place, row in zip(places, rows, strict=True):
+        axes.bar(positions, heights, width, color=COLOURS[modality], label=NAMES[modality])
+        for position, row in zip(positions, rows, strict=True):
             if row["wer_interval"]:
-                axes.plot([place] * 2, [100 * b for b in row["wer_interval"]], color="#333", lw=1)
+                interval = [100 * bound for bound in row["wer_interval"]]
+                axes.plot([position] * 2, interval, color="#333", lw=1)
     axes.set_xticks(range(len(codes)), codes)
     axes.set_ylabel("word error rate, clean, %")
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
@@ -95,8 +123,13 @@ def plot_languages(cells: Cells, mode: str) -> "Figure | None":
 
 
 def plot_confusion(confusion: Mapping[str, Mapping[str, int]], codes: Sequence[str]) -> "Figure":
-    """What language (column) was recognised where one (row) is spoken, in % of the row."""
-    figure, axes = _figure(0.5 * len(codes) + 2, 0.45 * len(confusion) + 1.4)
+    """Plot a confusion matrix of languages, in % of the row.
+
+    Args:
+        confusion: Spoken language (row) -> detected language (column) -> number of utterances.
+        codes: Languages of the columns.
+    """
+    figure, axes = _empty_figure(0.5 * len(codes) + 2, 0.45 * len(confusion) + 1.4)
     spoken = list(confusion)
     shares = [
         [100 * row.get(code, 0) / sum(row.values()) for code in codes] for row in confusion.values()
@@ -109,15 +142,15 @@ def plot_confusion(confusion: Mapping[str, Mapping[str, int]], codes: Sequence[s
                 axes.text(j, i, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=8)
     axes.set_xticks(range(len(codes)), codes)
     axes.set_yticks(range(len(spoken)), spoken)
-    axes.set_xlabel("recognised")
+    axes.set_xlabel("detected")
     axes.set_ylabel("spoken")
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
     return figure
 
 
-def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
-    """An empty figure that belongs to no window."""
+def _empty_figure(width: float, height: float) -> "tuple[Figure, Axes]":
+    """Make an empty figure that belongs to no window."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")

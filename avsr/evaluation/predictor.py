@@ -1,13 +1,17 @@
-"""What transcribes the clips of an evaluation."""
+"""Recognizers: what transcribes the clips of an evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import torch
 
 from avsr.evaluation.clips import Clip
-from avsr.recognition.inference import time_hypothesis
+from avsr.recognition.inference import decode, encode, extract_visual_features, time_hypothesis
+from avsr.recognition.lip_sync import sync_lips
+from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.recording import Recording
 
 if TYPE_CHECKING:
     from avsr.model.network import AVSRModel
@@ -18,56 +22,67 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a recogniser says of a clip."""
+    """What a recognizer predicts for one clip."""
 
     text: str
-    """What is said."""
+    """The transcript."""
     language_probs: Mapping[str, float]
     """Probability of each language."""
     words: tuple["Word", ...] = ()
-    """When each word is said, where that is known."""
+    """Words with their times, where the recognizer gives them."""
 
 
 class Recognizer(Protocol):
-    """Transcribes clips; what conditions share is computed once."""
+    """Transcribes clips, and shares work between conditions.
 
-    def see(self, mouths: Sequence[np.ndarray]) -> Sequence[Any]:
-        """What to keep of mouth crops (T, 96, 96) uint8 for every condition that shows them."""
+    Features of the lips are extracted once for all conditions with the same video, and a clip is
+    encoded once for all language modes.
+    """
 
-    def listen(
-        self, clips: Sequence[Clip], told: Sequence[Sequence[str]]
+    def extract_visual(self, mouths: Sequence[np.ndarray]) -> Sequence[Any]:
+        """Extract features of the lips.
+
+        Args:
+            mouths: Mouth crops (T, 96, 96) uint8 of each clip.
+
+        Returns:
+            For each clip whatever ``transcribe`` expects as ``Clip.visual``.
+        """
+
+    def transcribe(
+        self, clips: Sequence[Clip], languages: Sequence[Sequence[str]]
     ) -> Sequence[Sequence[Prediction]]:
-        """Transcribe clips of one modality, once for each entry of ``told``.
+        """Transcribe clips of one modality in one or several language modes.
 
-        An entry has the language of each clip, ``auto`` where it is to be detected.
+        Args:
+            clips: The clips.
+            languages: For each mode the language of each clip; ``auto`` where it is detected.
+
+        Returns:
+            For each mode the prediction for each clip.
         """
 
 
 class ModelRecognizer:
-    """A recogniser that is a model; ``options`` are those of TranscribeOptions (beam_size, ...)."""
+    """Recognizer that runs a model.
+
+    Args:
+        model: The model.
+        options: Fields of ``TranscribeOptions``: ``beam_size``, ``ctc_weight``, ...
+    """
 
     def __init__(self, model: "AVSRModel", **options: Any) -> None:
-        from avsr.recognition.options import TranscribeOptions
-
         self.model = model
         self.options = TranscribeOptions(**options)
 
-    def see(self, mouths: Sequence[np.ndarray]) -> list[Any]:
-        """Outputs (T, C) of the visual front end."""
-        from avsr.recognition.inference import extract_visual_features
-
+    def extract_visual(self, mouths: Sequence[np.ndarray]) -> list[Any]:
+        """Extract the outputs (T, C) of the visual front end for each clip."""
         return [extract_visual_features(self.model, mouth) for mouth in mouths]
 
-    def listen(
-        self, clips: Sequence[Clip], told: Sequence[Sequence[str]]
+    def transcribe(
+        self, clips: Sequence[Clip], languages: Sequence[Sequence[str]]
     ) -> list[list[Prediction]]:
-        """See Recognizer."""
-        import torch
-
-        from avsr.recognition.inference import decode, encode
-        from avsr.recognition.lip_sync import sync_lips
-        from avsr.recognition.recording import Recording
-
+        """Transcribe clips of one modality in one or several language modes; see Recognizer."""
         codes = self.model.config.languages
         recordings = [
             Recording(name=c.name, waveform=c.waveform, mouth=c.mouth, visual=c.visual)
@@ -77,28 +92,30 @@ class ModelRecognizer:
             recordings = [sync_lips(self.model, recording) for recording in recordings]
         encoded = encode(self.model, recordings)
         detected = encoded.language_probs.argmax(-1).tolist()
-        probs = [
+        language_probs = [
             dict(zip(codes, row, strict=True)) if self.model.names_languages else {}
             for row in encoded.language_probs.double().tolist()
         ]
-        chosen = [
+        indices = [
             tuple(
-                found if code == AUTO else codes.index(code)
-                for code, found in zip(languages, detected, strict=True)
+                index if code == AUTO else codes.index(code)
+                for code, index in zip(mode, detected, strict=True)
             )
-            for languages in told
+            for mode in languages
         ]
-        done = {}
-        for languages in dict.fromkeys(chosen):  # those that were detected rightly come once
-            best = decode(self.model, encoded, torch.tensor(languages), self.options)
-            done[languages] = [
+        predictions = {}
+        for mode in dict.fromkeys(indices):  # modes with equal languages are decoded once
+            hypotheses = decode(self.model, encoded, torch.tensor(mode), self.options)
+            predictions[mode] = [
                 Prediction(
                     self.model.tokenizer.decode(hypothesis.tokens),  # type: ignore[union-attr]
-                    row,
+                    probs,
                     time_hypothesis(
                         self.model, hypothesis, encoded.ctc_log_probs, i, int(encoded.lengths[i])
                     ),
                 )
-                for i, (hypothesis, row) in enumerate(zip(best, probs, strict=True))
+                for i, (hypothesis, probs) in enumerate(
+                    zip(hypotheses, language_probs, strict=True)
+                )
             ]
-        return [done[languages] for languages in chosen]
+        return [predictions[mode] for mode in indices]

@@ -1,6 +1,6 @@
-"""What the paper reports: WER % of Table 1 of Hong, Park and Ro (2023), sound and lips.
+"""Published results: WER in % from Table 1 of Hong, Park and Ro (2023), for sound and lips.
 
-The noisy rows are babble of MuAViC's own file; a number under another noise is no match for them.
+The noisy rows use babble from MuAViC's own file; numbers under another noise cannot be compared.
 """
 
 LANGUAGES = ("ar", "de", "el", "en", "es", "fr", "it", "pt", "ru")
@@ -34,12 +34,12 @@ TABLE_1: dict[tuple[str, str], tuple[float | None, ...]] = {
 
 
 def paper_rows(languages: list[str]) -> list[tuple[str, list[float | None]]]:
-    """(row's name, WER of each of ``languages`` and their mean; None where there is none)."""
+    """List (name, WER of each language and their mean); None where the paper has no number."""
     rows = []
-    for (heard, system), rates in TABLE_1.items():
+    for (noise, system), rates in TABLE_1.items():
         by_language = dict(zip(LANGUAGES, rates, strict=True))
-        own = [by_language.get(code) for code in languages]
-        known = [rate for rate in own if rate is not None]
-        mean = sum(known) / len(known) if len(known) == len(own) and known else None
-        rows.append((f"{system}, {heard}", [*own, mean]))
+        row = [by_language.get(code) for code in languages]
+        numbers = [rate for rate in row if rate is not None]
+        mean = sum(numbers) / len(numbers) if len(numbers) == len(row) and numbers else None
+        rows.append((f"{system}, {noise}", [*row, mean]))
     return rows

@@ -1,15 +1,11 @@
-"""A run's folder -> its scores."""
+"""Compute the scores of a run from its transcripts."""
 
-import json
-import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from avsr.errors import ConfigError
 from avsr.evaluation.bootstrap import rate_intervals
 from avsr.evaluation.language_id import identification
+from avsr.evaluation.run_folder import CONDITIONS, Run
 from avsr.evaluation.scores import (
     UtteranceResult,
     char_errors,
@@ -21,96 +17,70 @@ from avsr.evaluation.text import normalize_text
 from avsr.evaluation.word_timing import time_scores
 from avsr.transcript import MODALITIES
 
-FORMAT = 1  # of results.json
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """What a run's folder holds."""
-
-    folder: Path
-    about: dict[str, Any]
-    """The content of ``run.json``."""
-    cells: dict[str, list[UtteranceResult]]
-    """Every utterance under each condition, in the order of ``about["cells"]``."""
-
-    @property
-    def timing(self) -> dict[str, float]:
-        """Seconds of work of each cell; "shared" is what they have in common."""
-        path = self.folder / "timing.json"
-        return json.loads(path.read_text("utf-8")) if path.exists() else {}
-
-
-def read_run(folder: str | os.PathLike[str]) -> Run:
-    """Read the folder of a finished run; raise ConfigError if it is none."""
-    folder = Path(folder)
-    if not (folder / "run.json").is_file():
-        raise ConfigError(f"{folder} is no folder of an evaluation run: it has no run.json")
-    about = json.loads((folder / "run.json").read_text("utf-8"))
-    cells = {}
-    for name in about["cells"]:
-        path = folder / "cells" / f"{name}.jsonl"
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        if len(lines) < about["manifest"]["utterances"]:
-            continue  # begun, not finished
-        cells[name] = [UtteranceResult(**json.loads(line)) for line in lines]
-    return Run(folder=folder, about=about, cells=cells)
+FORMAT = 2  # of results.json; 1 had "cells" for "conditions"
 
 
 def results(run: Run) -> dict[str, Any]:
-    """Every score of a run, as plain values for JSON; the same whatever made the transcripts."""
+    """Compute every score of a run.
+
+    Args:
+        run: A run, from ``read_run``.
+
+    Returns:
+        Content of ``results.json``: plain values, the scores of each condition under
+        ``"conditions"``. They depend on the transcripts alone.
+    """
     return {
         "format": FORMAT,
         "model": run.about["model"],
         "manifest": run.about["manifest"],
         "noise": run.about["noise"],
         "normalization": run.about["normalization"],
-        "cells": {
-            name: {**run.about["cells"][name], **cell_scores(outcomes)}
-            for name, outcomes in run.cells.items()
+        CONDITIONS: {
+            name: {**run.about[CONDITIONS][name], **condition_scores(utterances)}
+            for name, utterances in run.conditions.items()
         },
     }
 
 
-def cell_scores(outcomes: Sequence[UtteranceResult]) -> dict[str, Any]:
-    """Scores of one condition, by language and on average."""
-    rows: dict[str, dict[str, Any]] = {}
-    errors = error_counts(outcomes)
-    # A model without classifier transcribes and says nothing about the language.
-    detected = not any(o.modality is not None and o.detected is None for o in outcomes)
-    for language, scores in score(outcomes).items():
-        rows[language] = scores.to_dict(detected=detected)
-    average: dict[str, Any] = dict(macro_average(rows.values()))
-    for name, counts in errors.items():
+def condition_scores(utterances: Sequence[UtteranceResult]) -> dict[str, Any]:
+    """Compute the scores of one condition, by language and on average."""
+    by_language: dict[str, dict[str, Any]] = {}
+    # A model without classifier transcribes, but predicts no language.
+    detected = not any(u.modality is not None and u.detected is None for u in utterances)
+    for language, scores in score(utterances).items():
+        by_language[language] = scores.to_dict(detected=detected)
+    average: dict[str, Any] = dict(macro_average(by_language.values()))
+    for name, counts in error_counts(utterances).items():
         for code, bounds in rate_intervals(counts).items():
-            shown = None if bounds is None else [round(bound, 6) for bound in bounds]
-            (average if code is None else rows[code])[f"{name}_interval"] = shown
-    used = [outcome.modality for outcome in outcomes]
+            interval = None if bounds is None else [round(bound, 6) for bound in bounds]
+            (average if code is None else by_language[code])[f"{name}_interval"] = interval
+    modalities = [utterance.modality for utterance in utterances]
     return {
         "average": average,
-        "by_language": rows,
+        "by_language": by_language,
         "identification": identification(
-            (o.language, o.language_probs, o.seconds) for o in outcomes if o.language_probs
+            (u.language, u.language_probs, u.seconds) for u in utterances if u.language_probs
         ),
-        "word_times": time_scores(outcome.boundary_errors for outcome in outcomes),
-        "utterances": len(outcomes),
-        "used": {modality: used.count(modality) for modality in MODALITIES},
+        "word_times": time_scores(utterance.boundary_errors for utterance in utterances),
+        "utterances": len(utterances),
+        "used": {modality: modalities.count(modality) for modality in MODALITIES},
         "failed": [
-            {"utterance_id": o.utterance_id, "reason": o.failure} for o in outcomes if o.failure
+            {"utterance_id": u.utterance_id, "reason": u.failure} for u in utterances if u.failure
         ],
     }
 
 
 def error_counts(
-    outcomes: Iterable[UtteranceResult],
+    utterances: Iterable[UtteranceResult],
 ) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """``wer`` and ``cer`` -> language -> (errors, length of the reference) of each utterance."""
+    """Count errors: ``wer`` and ``cer`` -> language -> (errors, reference length) by utterance."""
     counts: dict[str, dict[str, list[tuple[float, float]]]] = {"wer": {}, "cer": {}}
-    for outcome in outcomes:
-        said = normalize_text(outcome.reference, outcome.language)
-        understood = normalize_text(outcome.hypothesis, outcome.language)
+    for utterance in utterances:
+        reference = normalize_text(utterance.reference, utterance.language)
+        hypothesis = normalize_text(utterance.hypothesis, utterance.language)
         for name, count in (("wer", word_errors), ("cer", char_errors)):
-            edits = count(said, understood)
-            rows = counts[name].setdefault(outcome.language, [])
+            edits = count(reference, hypothesis)
+            rows = counts[name].setdefault(utterance.language, [])
             rows.append((edits.errors, edits.length))
     return counts

@@ -1,4 +1,4 @@
-"""Word and character error rates, language accuracy."""
+"""Word and character error rates, and language accuracy."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from avsr.evaluation.text import normalize_text
 
 @dataclass(frozen=True)
 class EditCounts:
-    """Edits that turn references into hypotheses."""
+    """Numbers of edits that turn references into hypotheses."""
 
     substitutions: int = 0
     deletions: int = 0
@@ -22,18 +22,18 @@ class EditCounts:
 
     @property
     def errors(self) -> int:
-        """All edits."""
+        """Number of all edits."""
         return self.substitutions + self.deletions + self.insertions
 
     @property
     def rate(self) -> float:
-        """Errors over reference length: WER or CER. Without references 0 or infinite."""
+        """Errors over reference length: WER or CER. For an empty reference 0 or infinite."""
         if self.length == 0:
             return math.inf if self.errors else 0.0
         return self.errors / self.length
 
     def __add__(self, other: Self) -> "EditCounts":
-        """Counts of both together."""
+        """Add the counts of two sets of texts."""
         return EditCounts(
             self.substitutions + other.substitutions,
             self.deletions + other.deletions,
@@ -50,62 +50,96 @@ def _count(reference: Sequence[str], hypothesis: Sequence[str]) -> EditCounts:
 
 
 def word_errors(reference: str, hypothesis: str) -> EditCounts:
-    """Edits between the words of two normalised texts (Levenshtein distance)."""
+    """Count the edits between the words of two texts (Levenshtein distance).
+
+    Args:
+        reference: Normalised text of what was said.
+        hypothesis: Normalised transcript.
+    """
     return _count(reference.split(), hypothesis.split())
 
 
 def char_errors(reference: str, hypothesis: str) -> EditCounts:
-    """Edits between the characters of two normalised texts, spaces included."""
+    """Count the edits between the characters of two texts, spaces included.
+
+    Args:
+        reference: Normalised text of what was said.
+        hypothesis: Normalised transcript.
+    """
     return _count(reference, hypothesis)
 
 
 def wer(references: Sequence[str], hypotheses: Sequence[str], language: str) -> float:
-    """Word error rate over all words of raw texts in one language; 0.25 is 25 %."""
-    return score(_outcomes(references, hypotheses, language))[language].words.rate
+    """Compute the word error rate over all words of some texts.
+
+    Args:
+        references: What was said; normalised here with ``normalize_text``.
+        hypotheses: Transcripts, one per reference.
+        language: Code of the language of all texts.
+
+    Returns:
+        The rate; 0.25 is 25 %, and more than 1 is possible.
+
+    Raises:
+        ValueError: There are no references.
+    """
+    return score(_to_results(references, hypotheses, language))[language].words.rate
 
 
 def cer(references: Sequence[str], hypotheses: Sequence[str], language: str) -> float:
-    """Character error rate over all characters of raw texts in one language."""
-    return score(_outcomes(references, hypotheses, language))[language].characters.rate
+    """Compute the character error rate over all characters of some texts.
+
+    Args:
+        references: What was said; normalised here with ``normalize_text``.
+        hypotheses: Transcripts, one per reference.
+        language: Code of the language of all texts.
+
+    Returns:
+        The rate; 0.25 is 25 %, and more than 1 is possible.
+
+    Raises:
+        ValueError: There are no references.
+    """
+    return score(_to_results(references, hypotheses, language))[language].characters.rate
 
 
 @dataclass(frozen=True, kw_only=True)
 class UtteranceResult:
-    """One utterance and what was made of it."""
+    """Transcript of one utterance under one condition."""
 
     utterance_id: str
     language: str
-    """The language that is spoken."""
+    """Code of the spoken language."""
     reference: str
-    """What is said, as in the manifest."""
+    """What was said, as in the manifest."""
     hypothesis: str
-    """What was understood; empty if nothing could be transcribed."""
+    """The transcript; empty if nothing could be transcribed."""
     detected: str | None = None
-    """The language that the sound or the lips seem to be in; None if nothing was transcribed."""
+    """Code of the most probable language; None if nothing was transcribed."""
     language_probs: Mapping[str, float] = field(default_factory=dict)
     """Probability of each language, rounded to six digits."""
     seconds: float = 0.0
-    """Length of the clip."""
+    """Duration of the clip."""
     boundary_errors: tuple[float, ...] = ()
-    """Milliseconds by which starts and ends of words are off, where true times are known."""
+    """Milliseconds by which starts and ends of words are wrong, where the manifest has times."""
     noise: tuple[Mapping[str, Any], ...] = ()
-    """Pieces of noise that were mixed in: file and second."""
+    """Pieces of noise in the sound: file and second."""
     modality: str | None = None
-    """What was really used; None if nothing could be transcribed."""
+    """Modality of the input that existed; None if nothing could be transcribed."""
     failure: str | None = None
     """Why nothing was transcribed."""
 
 
-def _outcomes(
+def _to_results(
     references: Sequence[str], hypotheses: Sequence[str], language: str
 ) -> list[UtteranceResult]:
     if not references:
         raise ValueError("an error rate needs at least one reference")
     return [
         UtteranceResult(
-            utterance_id=str(i), language=language, reference=said, hypothesis=understood
+            utterance_id=str(i), language=language, reference=reference, hypothesis=hypothesis
         )
-        for i, (said, understood) in enumerate(zip(references, hypotheses, strict=True))
+        for i, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True))
     ]
 
 
@@ -117,10 +151,14 @@ class LanguageScore:
     words: EditCounts
     characters: EditCounts
     recognised: int
-    """Utterances whose language was recognised rightly."""
+    """Number of utterances whose language was detected correctly."""
 
     def to_dict(self, *, detected: bool) -> dict[str, Any]:
-        """Plain values for JSON; ``detected`` says whether languages were recognised at all."""
+        """Convert to plain values for JSON.
+
+        Args:
+            detected: Whether the recognizer detects languages; if not, the accuracy is None.
+        """
         return {
             "utterances": self.utterances,
             "wer": _plain(self.words.rate),
@@ -135,31 +173,38 @@ class LanguageScore:
         }
 
 
-def score(outcomes: Iterable[UtteranceResult]) -> dict[str, LanguageScore]:
-    """Scores by language, in alphabetical order; each over all words of its language."""
+def score(utterances: Iterable[UtteranceResult]) -> dict[str, LanguageScore]:
+    """Score utterances by language.
+
+    Args:
+        utterances: Transcripts under one condition.
+
+    Returns:
+        Scores over all words of each language, in alphabetical order of the codes.
+    """
     by_language: dict[str, list[UtteranceResult]] = {}
-    for outcome in outcomes:
-        by_language.setdefault(outcome.language, []).append(outcome)
+    for utterance in utterances:
+        by_language.setdefault(utterance.language, []).append(utterance)
     return {code: _score(code, by_language[code]) for code in sorted(by_language)}
 
 
-def _score(language: str, outcomes: Sequence[UtteranceResult]) -> LanguageScore:
+def _score(language: str, utterances: Sequence[UtteranceResult]) -> LanguageScore:
     words = characters = EditCounts()
-    for outcome in outcomes:
-        said = normalize_text(outcome.reference, language)
-        understood = normalize_text(outcome.hypothesis, language)
-        words += word_errors(said, understood)
-        characters += char_errors(said, understood)
+    for utterance in utterances:
+        reference = normalize_text(utterance.reference, language)
+        hypothesis = normalize_text(utterance.hypothesis, language)
+        words += word_errors(reference, hypothesis)
+        characters += char_errors(reference, hypothesis)
     return LanguageScore(
-        utterances=len(outcomes),
+        utterances=len(utterances),
         words=words,
         characters=characters,
-        recognised=sum(outcome.detected == language for outcome in outcomes),
+        recognised=sum(utterance.detected == language for utterance in utterances),
     )
 
 
 def macro_average(scores: Iterable[dict[str, Any]]) -> dict[str, float | None]:
-    """Mean over languages, each counting the same, of ``LanguageScore.to_dict`` results."""
+    """Average ``LanguageScore.to_dict`` results over languages, each with the same weight."""
     rows = list(scores)
     means: dict[str, float | None] = {}
     for name in ("wer", "cer", "language_accuracy"):
@@ -169,5 +214,5 @@ def macro_average(scores: Iterable[dict[str, Any]]) -> dict[str, float | None]:
 
 
 def _plain(rate: float) -> float | None:
-    """JSON has no infinity."""
+    """Replace infinity, which JSON does not have, by None."""
     return rate if math.isfinite(rate) else None

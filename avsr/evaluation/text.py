@@ -2,22 +2,29 @@
 
 import unicodedata
 
-NORMALIZATION_VERSION = "1"  # stands beside every score; changes with any rule below
+NORMALIZATION_VERSION = "1"  # stored with every score; changes with any rule below
 
 APOSTROPHES = frozenset("'’‘ʼ`´′＇")
 TATWEEL = "\u0640"  # lengthens Arabic letters on the line
-# Signs above and below letters that only help to read aloud: vowels in Arabic, stress in Russian.
+# Languages whose combining marks only help to read aloud: vowels in Arabic, stress in Russian.
 # Composed letters (й, ё, آ) are letters of their own and stay.
 READING_AIDS = frozenset({"ar", "ru"})
 
 
 def normalize_text(text: str, language: str) -> str:
-    """Lower-case words of letters and digits, parted by single spaces.
+    """Normalise text for scoring: lower-case words with single spaces between them.
 
-    Punctuation, hyphens and symbols become spaces; an apostrophe stays inside a word (l'eau,
-    don't), always as ``'``. Invisible marks (text direction, soft hyphens) go. Arabic loses vowel
-    signs and tatweel, Russian stress marks. Every other accent is spelling and stays, and so do
-    ß and the Greek final sigma; numbers are not spelled out.
+    Punctuation, hyphens and symbols become spaces; an apostrophe inside a word stays (l'eau,
+    don't), always as ``'``. Invisible marks (text direction, soft hyphens) are removed, and so are
+    vowel signs and tatweel in Arabic and stress marks in Russian. All other accents are spelling
+    and stay, as do ß and the Greek final sigma. Numbers are not spelled out.
+
+    Args:
+        text: Any text.
+        language: Code of its language.
+
+    Returns:
+        The normalised text, which normalising again does not change.
     """
     chars = []
     for char in unicodedata.normalize("NFC", text).lower():

@@ -1,4 +1,4 @@
-"""When words are said: how far the times that were found lie from those that are known."""
+"""Accuracy of word times: distance of predicted starts and ends from the true ones."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
@@ -9,33 +9,41 @@ from rapidfuzz.distance import Levenshtein
 from avsr.evaluation.text import normalize_text
 from avsr.transcript import Word
 
-NEAR_MS = 100  # an error that nobody sees in a subtitle
+NEAR_MS = 100  # errors up to this go unnoticed in a subtitle
 
 
 def boundary_errors(
-    said: Sequence[Mapping[str, Any]], found: Sequence[Word], language: str
+    reference: Sequence[Mapping[str, Any]], hypothesis: Sequence[Word], language: str
 ) -> tuple[float, ...]:
-    """Milliseconds between true and found start, and end, of every word that was understood.
+    """Measure the errors of the start and end of every word that was transcribed correctly.
 
-    ``said`` are a record's words, both in seconds from its start. Words belong together that stay
-    as they are in the fewest edits from one text to the other (Levenshtein distance).
+    Words are paired that stay unchanged in the fewest edits between the texts (Levenshtein
+    distance).
+
+    Args:
+        reference: Words of a record with ``start`` and ``end`` in seconds from its start.
+        hypothesis: Words of the transcript, with times in the same unit.
+        language: Code of their language.
+
+    Returns:
+        Absolute errors in milliseconds, two per paired word.
     """
-    true = [normalize_text(word["word"], language) for word in said]
-    understood = [normalize_text(word.text, language) for word in found]
+    reference_words = [normalize_text(word["word"], language) for word in reference]
+    hypothesis_words = [normalize_text(word.text, language) for word in hypothesis]
     errors = []
-    for edit in Levenshtein.opcodes(true, understood):
+    for edit in Levenshtein.opcodes(reference_words, hypothesis_words):
         if edit.tag == "equal":
-            for word, hit in zip(
-                said[edit.src_start : edit.src_end],
-                found[edit.dest_start : edit.dest_end],
+            for true, predicted in zip(
+                reference[edit.src_start : edit.src_end],
+                hypothesis[edit.dest_start : edit.dest_end],
                 strict=True,
             ):
-                errors += [hit.start - word["start"], hit.end - word["end"]]
+                errors += [predicted.start - true["start"], predicted.end - true["end"]]
     return tuple(round(1000 * abs(error), 1) for error in errors)
 
 
 def time_scores(errors: Iterable[Sequence[float]]) -> dict[str, Any] | None:
-    """Median of all utterances' ``boundary_errors``, in milliseconds; None without any."""
+    """Summarise the ``boundary_errors`` of all utterances, in ms; None if there are none."""
     every = [error for row in errors for error in row]
     if not every:
         return None

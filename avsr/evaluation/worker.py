@@ -1,4 +1,4 @@
-"""One process of an evaluation: what conditions share is read, damaged and seen once."""
+"""One process of an evaluation: it shares reading, corruption and features between conditions."""
 
 import time
 from collections import defaultdict
@@ -29,12 +29,12 @@ class Task:
     """Utterances to transcribe under the same conditions."""
 
     indices: tuple[int, ...]
-    cells: tuple[Condition, ...]
+    conditions: tuple[Condition, ...]
 
 
 @dataclass(frozen=True)
 class EvaluationWorker:
-    """What one process needs; it is opened from the config alone."""
+    """Transcribes the tasks of one process; it opens what it needs from the config alone."""
 
     config: EvaluationConfig
     recognizer: Recognizer
@@ -42,7 +42,7 @@ class EvaluationWorker:
     @cached_property
     def records(self) -> list[Record]:
         """The utterances, in the manifest's order."""
-        return chosen_records(self.config)
+        return select_records(self.config)
 
     @cached_property
     def reader(self) -> ClipReader:
@@ -51,129 +51,142 @@ class EvaluationWorker:
 
     @cached_property
     def library(self) -> NoiseLibrary:
-        """Mixes their noise."""
-        return noise_library(self.config)
+        """Mixes noise into their sound."""
+        return open_library(self.config)
 
     def work(self, task: Task) -> tuple[dict[str, list[UtteranceResult]], dict[str, float]]:
-        """Outcomes of each cell, by its name, and seconds that each took; "" is what they share."""
+        """Transcribe the utterances of a task under each of its conditions.
+
+        Returns:
+            The results of each condition by its name, and the seconds that each took; the key ""
+            holds the seconds of the work that all conditions share.
+        """
         started = time.perf_counter()
         records = [self.records[i] for i in task.indices]
-        clips = _Clips(self, records, task.cells)
+        batch = _ClipBatch(self, records, task.conditions)
         seconds = defaultdict(float, {"": time.perf_counter() - started})
-        found: dict[str, list[UtteranceResult]] = {}
+        results: dict[str, list[UtteranceResult]] = {}
 
-        def condition(cell: Condition) -> tuple[str, ...]:
-            return cell.modality, str(cell.noise), str(cell.picture)
+        def clip_key(condition: Condition) -> tuple[str, ...]:
+            return condition.modality, str(condition.noise), str(condition.video_corruption)
 
-        for _, group in groupby(sorted(task.cells, key=condition), condition):
+        for _, group in groupby(sorted(task.conditions, key=clip_key), clip_key):
             started = time.perf_counter()
-            cells = list(group)
-            for cell, outcomes in zip(cells, self._listen(clips, cells), strict=True):
-                found[cell.name] = outcomes
-                seconds[cell.name] += (time.perf_counter() - started) / len(cells)
-        return found, dict(seconds)
+            same_clips = list(group)
+            by_condition = self._transcribe(batch, same_clips)
+            for condition, utterances in zip(same_clips, by_condition, strict=True):
+                results[condition.name] = utterances
+                seconds[condition.name] += (time.perf_counter() - started) / len(same_clips)
+        return results, dict(seconds)
 
-    def _listen(self, clips: "_Clips", cells: Sequence[Condition]) -> list[list[UtteranceResult]]:
-        """Outcomes of cells that differ in the language mode only."""
-        usable: dict[int, Clip] = {}
+    def _transcribe(
+        self, batch: "_ClipBatch", conditions: Sequence[Condition]
+    ) -> list[list[UtteranceResult]]:
+        """Transcribe a batch under conditions that differ in the language mode only."""
+        clips: dict[int, Clip] = {}
         failures: dict[int, str] = {}
-        for i in range(len(clips.records)):
+        for i in range(len(batch.records)):
             try:
-                usable[i] = clips.clip(i, cells[0])
+                clips[i] = batch.clip(i, conditions[0])
             except MediaError as error:
                 failures[i] = " ".join(str(error).split())
-        heard: dict[tuple[int, int], Prediction] = {}
-        order = sorted(usable, key=lambda i: usable[i].modality)
-        for _, same in groupby(order, lambda i: usable[i].modality):
-            members = list(same)
-            told = [
-                [clips.records[i].language if c.mode == "given" else c.mode for i in members]
-                for c in cells
+        predictions: dict[tuple[int, int], Prediction] = {}  # by number of condition and record
+        order = sorted(clips, key=lambda i: clips[i].modality)
+        for _, group in groupby(order, lambda i: clips[i].modality):
+            indices = list(group)
+            languages = [
+                [
+                    batch.records[i].language if c.language_mode == "given" else c.language_mode
+                    for i in indices
+                ]
+                for c in conditions
             ]
-            answers = self.recognizer.listen([usable[i] for i in members], told)
+            answers = self.recognizer.transcribe([clips[i] for i in indices], languages)
             for number, answer in enumerate(answers):
-                heard.update({(number, i): h for i, h in zip(members, answer, strict=True)})
+                predictions.update({(number, i): p for i, p in zip(indices, answer, strict=True)})
         return [
             [
-                _outcome(
+                _make_result(
                     record,
-                    usable.get(i),
-                    heard.get((number, i)),
+                    clips.get(i),
+                    predictions.get((number, i)),
                     failures.get(i),
-                    clips.pieces(i, cells[0]),
+                    batch.noise_pieces(i, conditions[0]),
                 )
-                for i, record in enumerate(clips.records)
+                for i, record in enumerate(batch.records)
             ]
-            for number in range(len(cells))
+            for number in range(len(conditions))
         ]
 
 
-class _Clips:
-    """Sound and lips of some records, read once, and what is done to them, done once."""
+class _ClipBatch:
+    """Sound and lips of some records, read once, with each noise and corruption applied once."""
 
     def __init__(
-        self, place: EvaluationWorker, records: Sequence[Record], cells: Sequence[Condition]
+        self,
+        worker: EvaluationWorker,
+        records: Sequence[Record],
+        conditions: Sequence[Condition],
     ) -> None:
-        self.place, self.records = place, records
-        heard = any(cell.modality != "video" for cell in cells)
-        seen = any(cell.modality != "audio" for cell in cells)
-        self.sounds = [_try(place.reader.sound, r) if heard else None for r in records]
-        self.lips = [_try(place.reader.lips, r) if seen else None for r in records]
+        self.worker, self.records = worker, records
+        use_audio = any(condition.modality != "video" for condition in conditions)
+        use_video = any(condition.modality != "audio" for condition in conditions)
+        self.sounds = [_try(worker.reader.sound, r) if use_audio else None for r in records]
+        self.lips = [_try(worker.reader.lips, r) if use_video else None for r in records]
         self.noisy: dict[tuple[int, str], tuple[np.ndarray, list[dict[str, Any]]]] = {}
-        self.pictures: dict[str | None, list[tuple[np.ndarray, Any] | None]] = {}
-        for picture in dict.fromkeys(c.picture for c in cells if c.modality != "audio"):
-            self.pictures[picture] = self._show(picture)
+        self.corrupted: dict[str | None, list[tuple[np.ndarray, Any] | None]] = {
+            corruption: self._corrupt(corruption)
+            for corruption in dict.fromkeys(
+                c.video_corruption for c in conditions if c.modality != "audio"
+            )
+        }
 
-    def _show(self, picture: str | None) -> list[tuple[np.ndarray, Any] | None]:
-        """Damaged crops and what the recogniser sees in them; None without lips."""
-        there = [i for i, lips in enumerate(self.lips) if isinstance(lips, np.ndarray)]
-        crops = [self.lips[i] for i in there]
-        if picture is not None:
-            corruption, seed = Corruption.parse(picture), self.place.config.seed
-            crops = [
-                corruption.damage(crop, hashed_rng(seed, self.records[i].utterance_id, picture))  # type: ignore[arg-type]
-                for i, crop in zip(there, crops, strict=True)
-            ]
-        seen = self.place.recognizer.see(crops)  # type: ignore[arg-type]
-        shown: list[tuple[np.ndarray, Any] | None] = [None] * len(self.lips)
-        for i, crop, features in zip(there, crops, seen, strict=True):
-            shown[i] = crop, features  # type: ignore[assignment]
-        return shown
+    def _corrupt(self, video_corruption: str | None) -> list[tuple[np.ndarray, Any] | None]:
+        """Corrupt the crops of each record and extract features; None for records without lips."""
+        mouths = {i: lips for i, lips in enumerate(self.lips) if isinstance(lips, np.ndarray)}
+        if video_corruption is not None:
+            corruption, seed = Corruption.parse(video_corruption), self.worker.config.seed
+            for i, mouth in mouths.items():
+                rng = hashed_rng(seed, self.records[i].utterance_id, video_corruption)
+                mouths[i] = corruption.apply(mouth, rng)
+        features = self.worker.recognizer.extract_visual(list(mouths.values()))
+        with_features = dict(zip(mouths, zip(mouths.values(), features, strict=True), strict=True))
+        return [with_features.get(i) for i in range(len(self.lips))]
 
-    def clip(self, i: int, cell: Condition) -> Clip:
-        """Record ``i`` under the condition of a cell; raise MediaError if nothing is there."""
-        sound = self.sounds[i] if cell.modality != "video" else None
-        lips = self.lips[i] if cell.modality != "audio" else None
+    def clip(self, i: int, condition: Condition) -> Clip:
+        """Make the clip of record ``i`` under a condition; raise MediaError if it has no input."""
+        sound = self.sounds[i] if condition.modality != "video" else None
+        lips = self.lips[i] if condition.modality != "audio" else None
         for part in (sound, lips):
             if isinstance(part, MediaError):
                 raise part
         if sound is None and lips is None:
             missing = {"av": "neither sound nor a face", "audio": "no sound", "video": "no face"}
-            path = self.place.reader.media(self.records[i])
-            raise MediaError(f"{path}: {missing[cell.modality]}")
-        if sound is not None and cell.noise is not None:
-            sound = self._mixed(i, cell)[0]
-        if sound is not None and cell.picture is not None:
-            sound = Corruption.parse(cell.picture).delay(sound)  # type: ignore[arg-type]
-        shown = self.pictures[cell.picture][i] if lips is not None else None
-        mouth, visual = (None, None) if shown is None else shown
+            path = self.worker.reader.media(self.records[i])
+            raise MediaError(f"{path}: {missing[condition.modality]}")
+        if sound is not None and condition.noise is not None:
+            sound = self._mix(i, condition)[0]
+        if sound is not None and condition.video_corruption is not None:
+            sound = Corruption.parse(condition.video_corruption).delay(sound)  # type: ignore[arg-type]
+        video = self.corrupted[condition.video_corruption][i] if lips is not None else None
+        mouth, visual = (None, None) if video is None else video
         if sound is not None and mouth is not None and is_covered(mouth):
             mouth = visual = None  # as in any transcription
         name = self.records[i].utterance_id
         return Clip(name=name, waveform=sound, mouth=mouth, visual=visual)  # type: ignore[arg-type]
 
-    def pieces(self, i: int, cell: Condition) -> list[dict[str, Any]]:
-        """Pieces of noise that record ``i`` hears in a cell."""
-        if cell.noise is None or not isinstance(self.sounds[i], np.ndarray):
+    def noise_pieces(self, i: int, condition: Condition) -> list[dict[str, Any]]:
+        """List the pieces of noise in the sound of record ``i`` under a condition."""
+        if condition.noise is None or not isinstance(self.sounds[i], np.ndarray):
             return []
-        return self._mixed(i, cell)[1]
+        return self._mix(i, condition)[1]
 
-    def _mixed(self, i: int, cell: Condition) -> tuple[np.ndarray, list[dict[str, Any]]]:
-        key = i, str(cell.noise)
+    def _mix(self, i: int, condition: Condition) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        key = i, str(condition.noise)
         if key not in self.noisy:
-            assert cell.noise is not None
+            assert condition.noise is not None
             name, sound = self.records[i].utterance_id, self.sounds[i]
-            self.noisy[key] = self.place.library.mix(sound, cell.noise, name)  # type: ignore[arg-type]
+            self.noisy[key] = self.worker.library.mix(sound, condition.noise, name)  # type: ignore[arg-type]
         return self.noisy[key]
 
 
@@ -186,40 +199,41 @@ def _try(
         return error
 
 
-def _outcome(
+def _make_result(
     record: Record,
     clip: Clip | None,
-    heard: Prediction | None,
+    prediction: Prediction | None,
     failure: str | None,
     noise: Sequence[Mapping[str, Any]],
 ) -> UtteranceResult:
-    said = UtteranceResult(
+    empty = UtteranceResult(
         utterance_id=record.utterance_id,
         language=record.language,
         reference=record.text,
         hypothesis="",
         failure=failure,
     )
-    if clip is None or heard is None:
-        return said
-    frames = 0 if clip.mouth is None else len(clip.mouth) / FPS
-    probs = {code: round(prob, 6) for code, prob in heard.language_probs.items()}
+    if clip is None or prediction is None:
+        return empty
+    video_seconds = 0 if clip.mouth is None else len(clip.mouth) / FPS
+    seconds = video_seconds if clip.waveform is None else len(clip.waveform) / SAMPLE_RATE
+    probs = {code: round(prob, 6) for code, prob in prediction.language_probs.items()}
     return replace(
-        said,
-        hypothesis=heard.text,
+        empty,
+        hypothesis=prediction.text,
         detected=max(probs, key=lambda code: probs[code], default=None),
         language_probs=probs,
-        seconds=round(frames if clip.waveform is None else len(clip.waveform) / SAMPLE_RATE, 3),
-        boundary_errors=boundary_errors(record.words or (), heard.words, record.language),
+        seconds=round(seconds, 3),
+        boundary_errors=boundary_errors(record.words or (), prediction.words, record.language),
         noise=tuple(noise),
         modality=clip.modality,
     )
 
 
-def chosen_records(config: EvaluationConfig) -> list[Record]:
-    """The records to score; raise CorpusError if there are none."""
+def select_records(config: EvaluationConfig) -> list[Record]:
+    """Read the records to score; raise CorpusError if there are none."""
     counts: dict[str, int] = defaultdict(int)
-    chosen = []
+    selected = []
     for record in read_manifest(Path(config.manifest)):
         if config.split is not None and record.split != config.split:
             continue
@@ -227,20 +241,20 @@ def chosen_records(config: EvaluationConfig) -> list[Record]:
             continue
         counts[record.language] += 1
         if config.limit is None or counts[record.language] <= config.limit:
-            chosen.append(record)
-    if not chosen:
-        asked = "".join(
+            selected.append(record)
+    if not selected:
+        filters = "".join(
             f", {name} {value}"
             for name, value in (("split", config.split), ("languages", config.languages))
             if value is not None
         )
-        raise CorpusError(f"{config.manifest} has no records to evaluate{asked}")
-    return chosen
+        raise CorpusError(f"{config.manifest} has no records to evaluate{filters}")
+    return selected
 
 
-def noise_library(config: EvaluationConfig) -> NoiseLibrary:
-    """The noise of all cells."""
-    kinds = [cell.noise.kind for cell in config.cells() if cell.noise is not None]
+def open_library(config: EvaluationConfig) -> NoiseLibrary:
+    """Open the noise of all conditions."""
+    kinds = [c.noise.kind for c in config.conditions() if c.noise is not None]
     return NoiseLibrary(
         kinds, musan=config.musan, seed=config.seed, pauses=config.snr_over == "clip"
     )

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avsr.audio import audio_features, mix_at_snr
-from avsr.augmentation.masking import LIPS_MASK, mask_fbank
+from avsr.audio import audio_features
+from avsr.augmentation import LIPS_MASK, Corruption, mask_fbank, mix_at_snr
 from avsr.decoder import EOS, PAD, Tokenizer
 from avsr.encoder import fill_blank, normalize_mouth, random_crop_flip
 from avsr.encoder.frontend import shift_frames
-from avsr.evaluation import Corruption
 from avsr.rates import FPS
 from avsr.training.batches import BatchPlan
 from avsr.training.config import StageConfig
@@ -207,7 +206,7 @@ def damaged(mouth: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     """Mouths (T, 96, 96) uint8, in a ``share`` of cases with a random damage."""
     if share == 0.0 or rng.random() >= share:
         return mouth
-    return fill_blank(torch.from_numpy(Corruption.draw(rng).damage(mouth.numpy(), rng)))
+    return fill_blank(torch.from_numpy(Corruption.sample(rng).apply(mouth.numpy(), rng)))
 
 
 def _pad(arrays: list[Tensor], longest: int) -> Tensor | None:

@@ -117,7 +117,7 @@ def train_and_score(out: Path, data: Path, variant: str, seed: int, updates: int
         run("evaluate", str(data / "shards/test.jsonl"), *model, *grid)
     (path,) = scores.glob("*/results.json")
     print(f"{variant}, seed {seed}: done", file=sys.stderr, flush=True)
-    return json.loads(path.read_text())["cells"]["av-clean-auto"]
+    return json.loads(path.read_text())["conditions"]["av-clean-auto"]
 
 
 def table(results: Mapping[str, Sequence[Mapping[str, Any]]], key: str) -> str:

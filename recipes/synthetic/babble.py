@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from avsr.audio import make_babble, rms
+from avsr.audio import rms
+from avsr.augmentation import make_babble
 from avsr.augmentation.noise_sources import BABBLE_TALKERS
 from avsr.corpus import decode_audio, open_shard, read_manifest
 from avsr.rates import SAMPLE_RATE

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from avsr.augmentation.corruption import AMOUNTS, DRAWN, Corruption
+from avsr.augmentation.corruption import AMOUNTS, TRAINING_AMOUNTS, Corruption
 from avsr.errors import ConfigError
 from avsr.evaluation.noise import hashed_rng
 
@@ -15,49 +15,49 @@ def mouths() -> np.ndarray:
     return crops
 
 
-def damage(text: str, crops: np.ndarray | None = None) -> np.ndarray:
-    given = mouths() if crops is None else crops
-    before = given.copy()
-    out = Corruption.parse(text).damage(given, hashed_rng(1, "u", text))
-    np.testing.assert_array_equal(given, before)
+def corrupt(text: str, crops: np.ndarray | None = None) -> np.ndarray:
+    mouth = mouths() if crops is None else crops
+    before = mouth.copy()
+    out = Corruption.parse(text).apply(mouth, hashed_rng(1, "u", text))
+    np.testing.assert_array_equal(mouth, before)
     assert out.shape == before.shape
     assert out.dtype == np.uint8
     return out
 
 
 def test_occlusion_covers_the_middle():
-    out = damage("occlusion:0.5")
+    out = corrupt("occlusion:0.5")
     assert len(np.unique(out[:, 24:72, 24:72])) == 1
     np.testing.assert_array_equal(out[:, :24], mouths()[:, :24])
 
 
 def test_blur_spreads_a_dot():
-    out = damage("blur:2")
+    out = corrupt("blur:2")
     assert out[0, 48, 48] < 20
     assert out[0, 48, 50] > 0
-    np.testing.assert_array_equal(damage("blur:0"), mouths())
+    np.testing.assert_array_equal(corrupt("blur:0"), mouths())
 
 
 def test_resolution_leaves_few_values():
     rng = np.random.default_rng(0)
     crops = rng.integers(0, 255, (3, 96, 96), dtype=np.uint8)
-    out = damage("resolution:1", crops)
+    out = corrupt("resolution:1", crops)
     assert all(len(np.unique(frame)) == 1 for frame in out)
-    np.testing.assert_array_equal(damage("resolution:96", crops), crops)
+    np.testing.assert_array_equal(corrupt("resolution:96", crops), crops)
 
 
 def test_dropped_frames_are_black():
-    out = damage("dropped:0.5")
+    out = corrupt("dropped:0.5")
     black = (out == 0).all((1, 2))
     assert 10 < black.sum() < 30
     np.testing.assert_array_equal(out[~black], mouths()[~black])
-    assert not damage("dropped:1").any()
+    assert not corrupt("dropped:1").any()
 
 
 def test_a_frozen_picture_stands_still():
-    greys = damage("frozen:1")[:, 0, 0]
+    greys = corrupt("frozen:1")[:, 0, 0]
     assert greys.tolist() == [10 * (i // 10) for i in range(FRAMES)]
-    np.testing.assert_array_equal(damage("frozen:0"), mouths())
+    np.testing.assert_array_equal(corrupt("frozen:0"), mouths())
 
 
 @pytest.mark.parametrize("ms", [120, -120, 5000])
@@ -69,22 +69,22 @@ def test_an_offset_moves_the_sound_only(ms):
     for i in (0, 5000, 15_999):
         source = i - shift
         assert moved[i] == (clip[source] if 0 <= source < len(clip) else 0)
-    np.testing.assert_array_equal(damage(f"offset:{ms}"), mouths())
+    np.testing.assert_array_equal(corrupt(f"offset:{ms}"), mouths())
     np.testing.assert_array_equal(Corruption("blur", 2).delay(clip), clip)
 
 
 def test_a_hash_decides():
     text = "dropped:0.5"
-    np.testing.assert_array_equal(damage(text), damage(text))
-    other = Corruption.parse(text).damage(mouths(), hashed_rng(2, "u", text))
-    assert (other != damage(text)).any()
+    np.testing.assert_array_equal(corrupt(text), corrupt(text))
+    other = Corruption.parse(text).apply(mouths(), hashed_rng(2, "u", text))
+    assert (other != corrupt(text)).any()
 
 
 def test_what_training_draws_is_within_bounds():
     rng = np.random.default_rng(0)
-    drawn = [Corruption.draw(rng) for _ in range(200)]
-    assert {c.kind for c in drawn} == set(DRAWN) == set(AMOUNTS) - {"offset"}
-    assert all(Corruption.parse(str(c)).kind == c.kind for c in drawn)
+    samples = [Corruption.sample(rng) for _ in range(200)]
+    assert {c.kind for c in samples} == set(TRAINING_AMOUNTS) == set(AMOUNTS) - {"offset"}
+    assert all(Corruption.parse(str(c)).kind == c.kind for c in samples)
 
 
 @pytest.mark.parametrize(

@@ -285,13 +285,13 @@ def test_an_evaluation_prints_scores_and_names_what_failed(
     assert average.startswith("sound, clean ")
     folder = Path(report).parent
     assert folder.parent == tmp_path / "results"
-    (cell,) = json.loads((folder / "results.json").read_text())["cells"].values()
-    assert english.split()[2] == f"{cell['by_language']['en']['wer']:.1%}"
+    (condition,) = json.loads((folder / "results.json").read_text())["conditions"].values()
+    assert english.split()[2] == f"{condition['by_language']['en']['wer']:.1%}"
     assert "<svg" in Path(report).read_text()
     assert "| sound, clean |" in (folder / "report.md").read_text()
 
 
-def test_an_evaluation_of_a_recipe_runs_every_cell(
+def test_an_evaluation_of_a_recipe_runs_every_condition(
     run: Run, untrained: Path, manifest: Path, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "evaluate.yaml"
@@ -308,7 +308,7 @@ def test_an_evaluation_of_a_recipe_runs_every_cell(
     other = run("evaluate", recipe, "--language", "auto", "--beam-size", "2")
     folders = [Path(found.out.splitlines()[-1]).parent for found in (got, other)]
     assert len(set(folders)) == 2
-    assert len(json.loads((folders[1] / "results.json").read_text())["cells"]) == 1
+    assert len(json.loads((folders[1] / "results.json").read_text())["conditions"]) == 1
     told = run("compare", *folders)
     assert told.status == 0
     assert told.out.splitlines()[1].startswith("sound, clean ")
@@ -327,7 +327,7 @@ def test_an_evaluation_of_a_recipe_runs_every_cell(
 
 
 def cell_wer(folder: Path) -> float:
-    cells = json.loads((folder / "results.json").read_text())["cells"]
+    cells = json.loads((folder / "results.json").read_text())["conditions"]
     return round(cells["audio-clean-auto"]["average"]["wer"], 6)
 
 

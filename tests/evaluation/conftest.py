@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from listener import RATE, tone
+from fake_recognizer import RATE, tone
 
 from avsr.corpus import Record, write_manifest
 from avsr.decoder import DecoderConfig, Tokenizer
@@ -37,17 +37,17 @@ def manifest(tmp_path):
 
 @pytest.fixture
 def lips(monkeypatch):
-    """One crop per frame, its grey the frame's number: the files asked for, and [face found]."""
+    """One crop per frame, its grey the frame's number; gives the files read, and [face found]."""
     calls = []
 
     def track(path):
         calls.append(path.name)
         crops = np.arange(25, dtype=np.uint8)[:, None, None] * np.ones((1, 96, 96), np.uint8)
-        return crops, np.full(25, lips_found[0])
+        return crops, np.full(25, face_found[0])
 
-    lips_found = [True]
+    face_found = [True]
     monkeypatch.setattr(clips, "track", track)
-    return calls, lips_found
+    return calls, face_found
 
 
 @pytest.fixture(scope="session")

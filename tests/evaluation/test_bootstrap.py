@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from avsr.evaluation.bootstrap import drawn, interval, rate_draws, rate_intervals
+from avsr.evaluation.bootstrap import draw_indices, interval, rate_draws, rate_intervals
 
 
 def test_one_utterance_has_no_spread():
@@ -10,16 +10,16 @@ def test_one_utterance_has_no_spread():
 
 
 def test_the_same_utterances_are_drawn_each_time():
-    np.testing.assert_array_equal(drawn(0, 10), drawn(0, 10))
-    assert (drawn(0, 10) != drawn(1, 10)).any()
-    assert drawn(0, 3, 50).shape == (50, 3)
+    np.testing.assert_array_equal(draw_indices(0, 10), draw_indices(0, 10))
+    assert (draw_indices(0, 10) != draw_indices(1, 10)).any()
+    assert draw_indices(0, 3, 50).shape == (50, 3)
 
 
 def test_rates_are_sums_over_sums():
     counts = {"de": [(0, 10), (5, 10)], "el": [(1, 1)]}
     draws = rate_draws(counts)
-    chosen = drawn(0, 2)
-    np.testing.assert_allclose(draws["de"], (chosen == 1).sum(1) * 5 / 20)
+    indices = draw_indices(0, 2)
+    np.testing.assert_allclose(draws["de"], (indices == 1).sum(1) * 5 / 20)
     np.testing.assert_array_equal(draws["el"], 1.0)
     assert set(np.unique(draws["de"])) == {0.0, 0.25, 0.5}
 
@@ -27,11 +27,11 @@ def test_rates_are_sums_over_sums():
 def test_equals_scipys_percentile_bootstrap():
     rng = np.random.default_rng(5)
     errors, lengths = rng.integers(0, 4, 200), np.full(200, 6)
-    own = rate_intervals({"de": list(zip(errors, lengths, strict=True))})["de"]
+    ours = rate_intervals({"de": list(zip(errors, lengths, strict=True))})["de"]
     theirs = stats.bootstrap(
         (errors / 6,), np.mean, method="percentile", n_resamples=4000, rng=1
     ).confidence_interval
-    assert own == pytest.approx((theirs.low, theirs.high), abs=0.008)
+    assert ours == pytest.approx((theirs.low, theirs.high), abs=0.008)
 
 
 def test_no_words_no_interval():

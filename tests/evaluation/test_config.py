@@ -9,13 +9,13 @@ def write(path, text):
     return path
 
 
-def test_a_grid_has_every_cell_once(tmp_path):
+def test_a_grid_has_every_condition_once(tmp_path):
     path = write(
         tmp_path / "evaluate.yaml",
         "manifest: m.jsonl\nlanguage_modes: [auto, given]\nsnr_db: [clean, -5, 0]\n",
     )
-    cells = list(read_evaluation_config(path).cells())
-    names = [cell.name for cell in cells]
+    conditions = list(read_evaluation_config(path).conditions())
+    names = [condition.name for condition in conditions]
     assert len(names) == len(set(names)) == 14
     assert "av-babble-5dB-given" in names
     assert "av-clean-auto" in names
@@ -23,20 +23,20 @@ def test_a_grid_has_every_cell_once(tmp_path):
 
 
 def test_the_default_grid_is_the_protocols():
-    names = [cell.name for cell in EvaluationConfig(manifest="m.jsonl").cells()]
-    heard = ["clean", "babble-10dB", "babble-5dB", "babble+0dB", "babble+5dB", "babble+10dB"]
+    names = [condition.name for condition in EvaluationConfig(manifest="m.jsonl").conditions()]
+    noises = ["clean", "babble-10dB", "babble-5dB", "babble+0dB", "babble+5dB", "babble+10dB"]
     assert names == [
-        *(f"av-{h}-auto" for h in heard),
-        *(f"audio-{h}-auto" for h in heard),
+        *(f"av-{n}-auto" for n in noises),
+        *(f"audio-{n}-auto" for n in noises),
         "video-clean-auto",
     ]
 
 
-def test_damaged_pictures_stand_where_they_matter():
+def test_video_corruptions_apply_where_they_change_the_input():
     config = EvaluationConfig(
-        manifest="m.jsonl", snr_db=("clean",), pictures=("clean", "blur:2.0", "offset:80")
+        manifest="m.jsonl", snr_db=("clean",), video_corruptions=("clean", "blur:2.0", "offset:80")
     )
-    assert [cell.name for cell in config.cells()] == [
+    assert [condition.name for condition in config.conditions()] == [
         "av-clean-auto",
         "av-clean-blur2-auto",
         "av-clean-offset80-auto",
@@ -48,13 +48,14 @@ def test_damaged_pictures_stand_where_they_matter():
 
 def test_kinds_of_noise_that_are_paths_give_file_names():
     config = EvaluationConfig(manifest="m", noises=("data/a pub.wav",), modalities=("audio",))
-    assert [c.name for c in config.cells()][1] == "audio-data_a_pub.wav-10dB-auto"
+    assert [c.name for c in config.conditions()][1] == "audio-data_a_pub.wav-10dB-auto"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("manifest: m\nsnr_dB: [0]\n", "unknown key 'snr_dB'; did you mean 'snr_db'"),
+        ("manifest: m\npictures: [clean]\n", "key 'pictures'; did you mean 'video_corruptions'"),
         ("manifest: m\nsnr_db: [low]\n", "numbers and 'clean'"),
         ("manifest: m\nsnr_db: 0\n", "snr_db must be a list"),
         ("manifest: m\nmodalities: [both]\n", "of av, audio, video"),
@@ -63,8 +64,8 @@ def test_kinds_of_noise_that_are_paths_give_file_names():
         ("manifest: m\nsnr_over: words\n", "clip or speech"),
         ("manifest: m\npaper: other\n", "paper must be muavic"),
         ("manifest: m\nlimit: 0\n", "1 or more"),
-        ("manifest: m\npictures: [fog]\n", "the kinds are"),
-        ("manifest: m\nmodalities: [audio]\npictures: ['blur:1']\n", "no condition"),
+        ("manifest: m\nvideo_corruptions: [fog]\n", "the kinds are"),
+        ("manifest: m\nmodalities: [audio]\nvideo_corruptions: ['blur:1']\n", "no condition"),
         ("snr_db: [0]\n", "manifest"),
         ("- 1\n", "must be a mapping"),
     ],

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from avsr.audio import active_rms, mix_at_snr, rms
-from avsr.augmentation.noise_sources import find_noise, musan_split, read_piece
+from avsr.audio import rms
+from avsr.augmentation import active_rms, mix_at_snr
+from avsr.augmentation.noise_files import musan_split, read_piece
+from avsr.augmentation.noise_sources import NoiseCorpora, open_noise
 from avsr.errors import ConfigError
 from avsr.evaluation.noise import Noise, NoiseLibrary, check_noise, hashed_rng
 
@@ -110,7 +112,7 @@ def test_musan_is_split_by_speaker_and_the_parts_are_disjoint(musan):
         assert len(numbers) == len(names) / 2, "both recordings of a speaker are in one part"
     assert len(musan_split(musan / "music", "test")) == 3
     with pytest.raises(ConfigError, match="no folder"):
-        find_noise("noise", musan)
+        open_noise("noise", NoiseCorpora(musan=musan))
 
 
 def test_musan_babble_is_of_thirty_talkers_of_the_test_part(musan):
@@ -173,7 +175,7 @@ def test_another_noise_than_that_of_the_manifest_is_refused(tmp_path):
     check_noise(NoiseLibrary([kind]).manifest, theirs, "noise.json")
     with pytest.raises(ConfigError, match="seed is 0 there, 3 here"):
         check_noise(NoiseLibrary([kind], seed=3).manifest, theirs, "noise.json")
-    with pytest.raises(ConfigError, match="knows no noise 'babble'"):
+    with pytest.raises(ConfigError, match="has no noise 'babble'"):
         check_noise(NoiseLibrary(["babble"]).manifest, theirs, "noise.json")
     soundfile.write(tmp_path / "a.wav", tone(301), RATE)
     with pytest.raises(ConfigError, match=r"'a\.wav' of noise .* is another file here"):
@@ -186,10 +188,10 @@ def test_real_recordings_are_mixed():
         pytest.skip("AVSR_NOISE names no folder of noise recordings")
     library = NoiseLibrary([folder])
     speech = 0.05 * tone(440, 2.0)
-    heard = set()
+    files = set()
     for number in range(40):
         mixed, pieces = library.mix(speech, Noise(kind=folder, snr_db=-5.0), f"u{number}")
-        heard.add(pieces[0]["file"])
+        files.add(pieces[0]["file"])
         added = mixed - speech * np.dot(mixed, speech) / np.dot(speech, speech)
         assert 20 * np.log10(rms(speech) / rms(added)) == pytest.approx(-5.0, abs=0.3)
-    assert len(heard) == len(library.manifest["kinds"][folder]["files"])
+    assert len(files) == len(library.manifest["kinds"][folder]["files"])

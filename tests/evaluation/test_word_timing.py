@@ -11,13 +11,13 @@ SAID = [
 
 
 def test_words_that_were_understood_count_with_both_ends():
-    found = (
+    words = (
         Word("one", 0.12, 0.36, 1.0),
         Word("too", 0.5, 0.8, 1.0),
         Word("and", 0.8, 0.9, 1.0),
         Word("three", 1.05, 1.5, 1.0),
     )
-    assert boundary_errors(SAID, found, "en") == pytest.approx((20, 40, 50, 0))
+    assert boundary_errors(SAID, words, "en") == pytest.approx((20, 40, 50, 0))
 
 
 def test_nothing_understood_has_no_times():

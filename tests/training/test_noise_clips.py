@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from avsr.augmentation.noise_sources import CLIP_SECONDS
 from avsr.corpus import Record, ShardWriter, open_shards
 from avsr.errors import ConfigError
 from avsr.training.dataset import Utterances
-from avsr.training.noise_clips import CLIP_SECONDS, make_noises
+from avsr.training.noise_clips import make_noises
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,9 @@ def test_a_folder_gives_pieces_of_its_sound_files(utterances, tmp_path):
 
 
 def test_what_is_no_noise_is_named(utterances, tmp_path):
-    with pytest.raises(ConfigError, match="noise 'bable' is neither babble, speech nor a folder"):
+    with pytest.raises(ConfigError, match="'bable' is none of babble, speech, music, noise, nor a"):
         make_noises(utterances, ["bable"], 1)
+    with pytest.raises(ConfigError, match="'music' is not built in: name a file or folder"):
+        make_noises(utterances, ["music"], 1)
     with pytest.raises(ConfigError, match="holds no file with sound"):
         make_noises(utterances, [str(tmp_path)], 1)

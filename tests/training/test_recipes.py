@@ -81,7 +81,7 @@ def test_a_recipe_is_whole_and_its_parts_fit(folder):
     evaluation = read_evaluation_config(RECIPES / folder / "evaluate.yaml")
     assert evaluation.model in (None, f"{training.out}/model")
     assert set(evaluation.languages or training.languages) == set(training.languages)
-    assert list(evaluation.cells())
+    assert list(evaluation.conditions())
 
 
 @pytest.mark.parametrize("folder", [name for name in FOLDERS if name.startswith("muavic")])

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avsr.audio import make_babble, mix_at_snr
-from avsr.audio.noise import loop_to_length, rms
+from avsr.audio import rms
+from avsr.augmentation import loop_to_length, make_babble, mix_at_snr
 
 RNG = np.random.default_rng(7)
 SPEECH = (0.05 * RNG.normal(size=8000)).astype(np.float32)

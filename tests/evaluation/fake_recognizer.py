@@ -1,4 +1,4 @@
-"""A recogniser that knows what the six utterances of the tests say."""
+"""A recognizer that knows the six utterances of the tests."""
 
 import numpy as np
 
@@ -11,30 +11,30 @@ def tone(number: int) -> np.ndarray:
     return 0.3 * np.sin(2 * np.pi * (200 + 40 * number) * np.arange(RATE) / RATE)
 
 
-class Listener:
-    """Knows all texts; notes what it is given, and takes French for the language of the wrong."""
+class FakeRecognizer:
+    """Knows all texts, except those of ``wrong``, which it takes for French; records its input."""
 
     def __init__(self, wrong: tuple[str, ...] = ()) -> None:
         self.wrong = wrong
         self.clips = {}
         self.batches = []
-        self.seen = 0
+        self.num_mouths = 0
 
-    def see(self, mouths):
-        self.seen += len(mouths)
+    def extract_visual(self, mouths):
+        self.num_mouths += len(mouths)
         return [mouth.mean() for mouth in mouths]
 
-    def listen(self, batch, told):
+    def transcribe(self, batch, languages):
         assert len({clip.modality for clip in batch}) == 1
         self.batches.append([clip.name for clip in batch])
         self.clips.update({clip.name: clip for clip in batch})
         assert all(clip.mouth is None or clip.visual == clip.mouth.mean() for clip in batch)
         return [
-            [self.say(clip, code) for clip, code in zip(batch, codes, strict=True)]
-            for codes in told
+            [self.predict(clip, code) for clip, code in zip(batch, codes, strict=True)]
+            for codes in languages
         ]
 
-    def say(self, clip, code):
+    def predict(self, clip, code):
         true = ("en", "de")[int(clip.name[1:]) % 2]
         if clip.name in self.wrong:
             true = "fr"

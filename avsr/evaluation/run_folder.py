@@ -1,0 +1,125 @@
+"""The folder of an evaluation run: its files, and how they are read and written.
+
+The folder's name holds digests of model, manifest and noise, so that nothing is overwritten:
+
+- ``run.json``: conditions, model, data and versions
+- ``noise.json``: sources of the noise, with digests
+- ``conditions/<name>.jsonl``: every utterance under one condition
+- ``results.json``, ``report.md``, ``report.html``: the scores
+- ``timing.json``: seconds of work, for each condition and for what they share
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from avsr.errors import ConfigError
+from avsr.evaluation.scores import UtteranceResult
+from avsr.runtime.atomic_files import replace_text
+
+CONDITIONS = "conditions"  # subfolder, and key of run.json and results.json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Content of a run's folder."""
+
+    folder: Path
+    about: dict[str, Any]
+    """Content of ``run.json``."""
+    conditions: dict[str, list[UtteranceResult]]
+    """Every utterance under each finished condition, in the order of ``about["conditions"]``."""
+
+    @property
+    def timing(self) -> dict[str, float]:
+        """Seconds of work of each condition; "shared" is the work that they have in common."""
+        path = self.folder / "timing.json"
+        return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def read_run(folder: str | os.PathLike[str]) -> Run:
+    """Read the folder of a run, without conditions that are not finished.
+
+    Args:
+        folder: Folder that ``evaluate`` returned.
+
+    Raises:
+        ConfigError: It is not the folder of a run.
+    """
+    folder = Path(folder)
+    if not (folder / "run.json").is_file():
+        raise ConfigError(f"{folder} is no folder of an evaluation run: it has no run.json")
+    about = read_about(folder)
+    conditions = {}
+    for name in about[CONDITIONS]:
+        path = condition_path(folder, name)
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        if len(lines) < about["manifest"]["utterances"]:
+            continue  # started, not finished
+        conditions[name] = [UtteranceResult(**json.loads(line)) for line in lines]
+    return Run(folder=folder, about=about, conditions=conditions)
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read ``run.json``; raise ConfigError if an older version of avsr wrote it."""
+    about = read_json(folder / "run.json")
+    if CONDITIONS not in about:
+        raise ConfigError(f"{folder} is from an older version of avsr; evaluate into another --out")
+    return about
+
+
+def condition_path(folder: Path, name: str) -> Path:
+    """Path of the results of one condition."""
+    return folder / CONDITIONS / f"{name}.jsonl"
+
+
+def repair_condition(folder: Path, name: str) -> dict[str, UtteranceResult]:
+    """Read the results of a condition by utterance, and drop a line that was cut off."""
+    path = condition_path(folder, name)
+    results: dict[str, UtteranceResult] = {}
+    if path.exists():
+        for line in path.read_text("utf-8").splitlines():
+            try:
+                result = UtteranceResult(**json.loads(line))
+            except (json.JSONDecodeError, TypeError):
+                continue
+            results[result.utterance_id] = result
+        write_condition(folder, name, results.values())
+    return results
+
+
+def append_condition(folder: Path, name: str, results: Iterable[UtteranceResult]) -> None:
+    """Add results to those of a condition."""
+    with condition_path(folder, name).open("a", encoding="utf-8") as file:
+        file.write(_lines(results))
+
+
+def write_condition(folder: Path, name: str, results: Iterable[UtteranceResult]) -> None:
+    """Replace the results of a condition."""
+    replace_text(condition_path(folder, name), _lines(results))
+
+
+def _lines(results: Iterable[UtteranceResult]) -> str:
+    return "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in results)
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a JSON file; raise ConfigError if that fails."""
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def to_json(values: Any) -> str:
+    """Format values as readable JSON."""
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def digest(values: Any) -> str:
+    """Compute the SHA-256 of plain values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

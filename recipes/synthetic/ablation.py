@@ -22,7 +22,7 @@ LANGUAGES = ("en", "es", "de", "ru", "ar")
 SHARES = (60, 20, 10, 5, 5)
 VARIANTS: dict[str, dict[str, Any]] = {
     "the paper's": {},
-    "attention only": {"stage": {"ctc_weight": 0.0}},
+    "attention only": {"stage": {"ctc_loss_weight": 0.0}},
     "without gamma": {"stage": {"balance": False}},
     "without prompts": {"prompts": 0},
 }
@@ -32,9 +32,9 @@ STAGE = {
     "decay": 0.95,
     "batch_frames": 800,
     "modalities": {"av": 0.7, "audio": 0.3},
-    "ctc_weight": 0.1,
-    "language_weight": 10.0,
-    "guide_weight": 0.2,
+    "ctc_loss_weight": 0.1,
+    "language_loss_weight": 10.0,
+    "guide_loss_weight": 0.2,
     "mask_probability": 0.0,
 }
 
@@ -110,7 +110,7 @@ def train_and_score(out: Path, data: Path, variant: str, seed: int, updates: int
         if not (folder / "model/config.json").exists():
             share_features(out, folder)
             run("train", str(path))
-        weight = "0" if values["stages"][-1]["ctc_weight"] == 0 else "0.3"
+        weight = "0" if values["stages"][-1]["ctc_loss_weight"] == 0 else "0.3"
         model = ["--model", str(folder / "model"), "--ctc-weight", weight, "--out", str(scores)]
         # Without the language model: it would mend what the decoder got wrong. Lips are in step.
         grid = ["--modality", "av", "--snr", "clean", "--lm-weight", "0", "--no-sync"]

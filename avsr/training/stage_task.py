@@ -32,7 +32,7 @@ def tri_stage(step: int, updates: int, warmup: float, decay: float) -> float:
     position = (step + 1) / updates
     if position < warmup:
         return position / warmup
-    if decay == 0 or position <= 1 - decay:  # the schedule is also asked for one step past the end
+    if decay == 0 or position <= 1 - decay:  # Lightning asks for a step past the end too
         return 1.0
     return float(0.05 ** ((position - (1 - decay)) / decay))
 

@@ -309,6 +309,17 @@ def test_all_of_an_import_trains_on(recipe, imported):
     assert 1e-4 < difference < 0.1
 
 
+def test_the_encoder_of_an_import_is_a_start(recipe, imported, monkeypatch):
+    directory, source = imported
+    encoder = dataclasses.replace(SMALL.encoder, layers=2)
+    monkeypatch.setitem(PRESETS, "tiny", dataclasses.replace(SMALL, encoder=encoder))
+    stages = [stage(updates=1, train="prompts")]
+    state = weights(run.train(recipe("start", stages, init_encoder=str(directory)), workers=0))
+    assert state["encoder.transformer.prompts"].numel() > 0
+    name = "encoder.transformer.layers.1.ffn_in.weight"
+    assert torch.equal(state[name], source.state_dict()[name].half().float())
+
+
 def test_prompts_are_for_new_networks_and_imports(recipe):
     first = run.train(recipe("first", [stage(updates=2)]), workers=0)
     with pytest.raises(ConfigError, match="prompts can be set for new or imported"):

@@ -19,6 +19,7 @@ from avsr.language import fit_temperature
 from avsr.model.config import PRESETS
 from avsr.model.directory import load_directory, write_directory
 from avsr.model.network import AVSRModel
+from avsr.recognition.recognizer import Recognizer, load_model
 from avsr.training import run
 from avsr.training.config import read_config
 from avsr.training.dataset import read_utterances
@@ -133,7 +134,7 @@ def test_training_lowers_the_loss(recipe, tmp_path):
 def test_a_network_without_prompts_trains(recipe):
     directory = run.train(recipe("plain", [stage(balance=False)], prompts=0), workers=0)
     assert weights(directory)["encoder.transformer.prompts"].numel() == 0
-    result = load_network(directory, "cpu").transcribe_arrays(np.zeros(6400, np.float32), None)
+    result = load_model(directory, "cpu").transcribe_arrays(np.zeros(6400, np.float32), None)
     assert set(result.language_probs) == set(TEXTS)
 
 
@@ -294,9 +295,9 @@ def test_an_import_is_a_start(recipe, imported, tmp_path):
     assert (
         "Licence: as the weights it began with: for nobody" in (trained / "README.md").read_text()
     )
-    assert set(model.transcribe_arrays(np.zeros(6400, np.float32), None).language_probs) == set(
-        TEXTS
-    )
+    assert set(
+        Recognizer(model).transcribe_arrays(np.zeros(6400, np.float32), None).language_probs
+    ) == set(TEXTS)
 
 
 def test_all_of_an_import_trains_on(recipe, imported):

@@ -1,4 +1,4 @@
-"""Utterances a second: batches made by two loader workers, and trained by ``tiny`` on two cores."""
+"""Utterances per second: loaded by two workers, and trained by ``tiny`` on two cores."""
 
 import statistics
 import tempfile
@@ -14,7 +14,7 @@ UTTERANCES = 450
 
 
 def measure(runs: int) -> dict[str, Any]:
-    """Both rates, with sound alone and with lips through pixels, and their ratios."""
+    """Return both rates and their ratio, for audio and for video from pixels."""
     import torch
 
     from avsr.synthetic import synthesize
@@ -33,7 +33,7 @@ def measure(runs: int) -> dict[str, Any]:
 
 
 def rates(corpus: Path, modality: str, runs: int) -> tuple[float, float]:
-    """Utterances a second loaded, and trained."""
+    """Return the utterances per second that are loaded, and that are trained."""
     import torch
     from torch.utils.data import DataLoader
 
@@ -41,14 +41,16 @@ def rates(corpus: Path, modality: str, runs: int) -> tuple[float, float]:
     from avsr.languages import LANGUAGES
     from avsr.training.batches import plan_batches
     from avsr.training.collate import BatchMaker, TrainingBatches
-    from avsr.training.config import CorpusConfig, StageConfig
+    from avsr.training.config import CorpusConfig, StageConfig, TrainConfig
     from avsr.training.dataset import read_utterances
     from avsr.training.noise_clips import make_noises
     from avsr.training.optimizer import make_optimizer
-    from avsr.training.task import AVSRTask
+    from avsr.training.recognition_task import RecognitionTask
 
-    data, pool = read_utterances([CorpusConfig(path=str(corpus))], LANGUAGES)
+    corpora = (CorpusConfig(path=str(corpus)),)
+    data, pool = read_utterances(corpora, LANGUAGES)
     stage = StageConfig(name="all", updates=BATCHES, modalities={modality: 1.0})
+    config = TrainConfig(out="", corpora=corpora, stages=(stage,))
     plans = list(
         plan_batches(data.lengths, data.has_video, pool, stage.modalities, FRAMES, [1], 3 * BATCHES)
     )
@@ -60,22 +62,22 @@ def rates(corpus: Path, modality: str, runs: int) -> tuple[float, float]:
     for _ in range(runs):
         loader = DataLoader(TrainingBatches(plans, make), batch_size=None, num_workers=2)
         batches = iter(loader)
-        kept = [next(batches)]  # the workers have started
+        ready = [next(batches)]  # the workers have started
         start = time.perf_counter()
-        kept += list(batches)
+        ready += list(batches)
         seconds = time.perf_counter() - start
-        loaded.append(sum(len(batch.lengths) for batch in kept[1:]) / seconds)
-        task = AVSRTask(model, stage, 0.1, 1)
+        loaded.append(sum(len(batch.lengths) for batch in ready[1:]) / seconds)
+        task = RecognitionTask(model, stage, config, data)
         task.set_modes()
         optimizer = make_optimizer(task, "adamw", 1e-6)
-        for number, batch in enumerate(kept[: 1 + BATCHES]):
+        for number, batch in enumerate(ready[: 1 + BATCHES]):
             if number == 1:  # the first warms up
                 start = time.perf_counter()
             with torch.autocast("cpu", torch.bfloat16):
-                loss = task.loss(batch)[0].total
+                loss = task.loss(batch)[0]
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
         seconds = time.perf_counter() - start
-        trained.append(sum(len(batch.lengths) for batch in kept[1 : 1 + BATCHES]) / seconds)
+        trained.append(sum(len(batch.lengths) for batch in ready[1 : 1 + BATCHES]) / seconds)
     return statistics.median(loaded), statistics.median(trained)

@@ -1,13 +1,14 @@
-"""Utterances a second in the longest stage of the recipe of the bundled model, and its losses.
+"""Utterances per second in the longest stage of the bundled model's recipe, and the losses.
 
-``avsr train`` with one loader worker on a small corpus of talking heads, from the bundled model;
-its first steps are left out. With ``--against CHECKOUT`` another state of this project, from before
-a change for instance, is measured by turns with this one; ``ratio`` is this one's over that one's.
-Dropout makes the losses differ a little where its numbers are drawn otherwise. ``of_floor`` is how
-many times longer a step takes than its matrix products and convolutions at what a large product in
-bf16 reaches.
+Runs ``avsr train`` with one loader worker on a small corpus of talking heads, from the bundled
+model; the first steps are left out. ``--against CHECKOUT`` measures another state of this project,
+from before a change for instance, in turns with this one; ``ratio`` is this one's rate over the
+other's. Losses differ a little if a state draws the random numbers of dropout in another order.
+``of_floor`` is how many times longer a step takes than its matrix products and convolutions would
+at the rate of a large bf16 product.
 """
 
+import importlib.util
 import json
 import os
 import re
@@ -22,64 +23,76 @@ from typing import Any
 UTTERANCES = 450
 UPDATES, WARM, COUNTED = 24, 4, 3
 HERE = Path(__file__).resolve().parents[1]
-RECIPE = HERE / "recipes/synthetic/train.yaml"
+TASKS = (  # the class that trains, newest first: another state has one of the others
+    ("avsr.training.recognition_task", "RecognitionTask"),
+    ("avsr.training.task", "AVSRTask"),
+    ("avsr.training.module", "AVSRTask"),
+)
 
 
 def run(corpus: str, out: str) -> dict[str, Any]:
-    """One run, by the ``avsr`` that is imported."""
+    """Train once with the ``avsr`` that is imported, and its own recipe."""
     import yaml
     from torch.utils.flop_counter import FlopCounterMode
 
+    import avsr
     from avsr.training.run import train
-    from avsr.training.task import AVSRTask
 
-    recipe = yaml.safe_load(RECIPE.read_text())
+    root = Path(avsr.__file__).parents[1]
+    recipe = yaml.safe_load((root / "recipes/synthetic/train.yaml").read_text())
+    del recipe["init_frontend"], recipe["validation"]
     stage = recipe["stages"][0] | {"updates": UPDATES}
-    kept = {
-        name: recipe[name] for name in ("seed", "visual_variants", "visual_corruption_probability")
-    }
-    changed = {"out": out, "init": "tiny", "corpora": [{"path": corpus}], "stages": [stage]}
+    recipe |= {"out": out, "init": "tiny", "corpora": [{"path": corpus}], "stages": [stage]}
     path = Path(out) / "recipe.yaml"
-    path.write_text(yaml.safe_dump(kept | changed))
-    begun: list[tuple[float, int]] = []
+    path.write_text(yaml.safe_dump(recipe))
+    starts: list[tuple[float, int]] = []
     losses: list[float] = []
-    step = AVSRTask.training_step
+    task = task_class()
+    training_step = task.training_step
     counter = FlopCounterMode(display=False)
 
-    def watched(self: AVSRTask, batch: Any, index: int) -> Any:
-        if len(begun) == 1:  # from here all of a step is counted, which takes time
+    def watched(self: Any, batch: Any, index: int) -> Any:
+        if len(starts) == 1:  # count all of a step, which takes time
             counter.__enter__()
-        elif len(begun) == 1 + COUNTED:
+        elif len(starts) == 1 + COUNTED:
             counter.__exit__(None, None, None)
-        begun.append((time.perf_counter(), len(batch.lengths)))
-        loss = step(self, batch, index)
+        starts.append((time.perf_counter(), len(batch.lengths)))
+        loss = training_step(self, batch, index)
         losses.append(round(loss.item(), 3))
         return loss
 
-    AVSRTask.training_step = watched  # type: ignore
+    task.training_step = watched
     train(path, workers=1)
-    seconds = begun[-1][0] - begun[WARM][0]
+    seconds = starts[-1][0] - starts[WARM][0]
     return {
-        "utterances_per_second": sum(number for _, number in begun[WARM:-1]) / seconds,
-        "seconds_per_step": seconds / (len(begun) - 1 - WARM),
+        "utterances_per_second": sum(number for _, number in starts[WARM:-1]) / seconds,
+        "seconds_per_step": seconds / (len(starts) - 1 - WARM),
         "gflop_per_step": counter.get_total_flops() / COUNTED / 1e9,
         "losses": losses,
     }
 
 
+def task_class() -> Any:
+    """Return the class whose ``training_step`` trains a recognizer in the imported state."""
+    for module, name in TASKS:
+        if importlib.util.find_spec(module) is not None:
+            return getattr(importlib.import_module(module), name)
+    raise RuntimeError("this state has none of the known training tasks")
+
+
 def environment(folder: Path) -> dict[str, str]:
-    """What makes Python import a state, and what its command line asks of OpenMP."""
+    """Return the variables that make Python import a state, with its setting of OpenMP."""
     spins = re.search(r'^SPINS = "(\d+)"', (folder / "avsr/__main__.py").read_text(), re.MULTILINE)
-    asked = {} if spins is None else {"GOMP_SPINCOUNT": spins[1]}
-    return asked | {"PYTHONPATH": str(folder.resolve())}
+    openmp = {} if spins is None else {"GOMP_SPINCOUNT": spins[1]}
+    return openmp | {"PYTHONPATH": str(folder.resolve())}
 
 
 def measure(runs: int, against: str | None = None) -> dict[str, Any]:
-    """Medians over the runs, of both states by turns if there are two."""
-    from benchmarks.floor import product_rate  # not on top: another state's may have none
+    """Return medians over the runs, which alternate between the states if there are two."""
+    from benchmarks.floor import product_rate  # not at the top: another state may not have it
 
     states = {"this": HERE} if against is None else {"other": Path(against), "this": HERE}
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in states}
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in states}
     with tempfile.TemporaryDirectory() as name:
         from avsr.synthetic import synthesize
 
@@ -90,26 +103,26 @@ def measure(runs: int, against: str | None = None) -> dict[str, Any]:
             for state, folder in states.items():
                 out = Path(name) / f"{state}{number}"
                 out.mkdir()
-                done = subprocess.run(
+                process = subprocess.run(
                     [sys.executable, "-P", __file__, str(corpus), str(out)],
                     env=os.environ | environment(folder),
                     stdout=subprocess.PIPE,
                     text=True,
                     check=True,
                 )
-                found[state].append(json.loads(done.stdout.splitlines()[-1]))
+                results[state].append(json.loads(process.stdout.splitlines()[-1]))
     result: dict[str, Any] = {"case": f"avsr train, {UPDATES - WARM} steps of the recipe for tiny"}
-    for state, figures in found.items():
+    for state, figures in results.items():
         for figure in ("utterances_per_second", "seconds_per_step"):
-            values = [one[figure] for one in figures]
+            values = [run[figure] for run in figures]
             result[f"{state}_{figure}"] = round(statistics.median(values), 3)
         result[f"{state}_losses"] = figures[-1]["losses"]
-    gflop = statistics.median(one["gflop_per_step"] for one in found["this"])
+    gflop = statistics.median(run["gflop_per_step"] for run in results["this"])
     rate = product_rate("bf16") / 1e9
     result |= {"gflop_per_step": round(gflop, 1), "gflop_per_second": round(rate, 1)}
     result["of_floor"] = round(result["this_seconds_per_step"] * rate / gflop, 2)
     if against is not None:
-        pairs = zip(found["this"], found["other"], strict=True)
+        pairs = zip(results["this"], results["other"], strict=True)
         ratios = [a["utterances_per_second"] / b["utterances_per_second"] for a, b in pairs]
         result["ratio"] = round(statistics.median(ratios), 3)
         result["ratios"] = [round(ratio, 3) for ratio in ratios]

@@ -1,1 +1,1 @@
-"""Training: the paper's loss, stages and balance, driven by a recipe."""
+"""Training a model in stages from a recipe."""

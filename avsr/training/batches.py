@@ -1,4 +1,4 @@
-"""Which utterances make up the batch of a training step: a function of the seed and the step."""
+"""Batch plans: which utterances an update trains on, as a function of the seed and the step."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,27 +12,35 @@ BUCKET_BATCHES = 40  # batches whose utterances are sorted by length together
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """The utterances of one step and the modality that the step uses."""
+    """Utterances and modality of one update."""
 
     step: int
     modality: str
     indices: tuple[int, ...]
 
-    def part(self, number: int, parts: int) -> tuple[int, ...]:
-        """The utterances of one of ``parts`` equal parts, which processes and passes share."""
-        return self.indices[number::parts]
+    def micro_batch(self, index: int, micro_batches: int) -> tuple[int, ...]:
+        """Return the utterances of one of ``micro_batches`` parts of equal size."""
+        return self.indices[index::micro_batches]
 
     def num_frames(self, lengths: np.ndarray) -> int:
-        """Frames with padding; ``lengths`` (N,) frames of every utterance."""
+        """Return the frames with padding; ``lengths`` (N,) are the frames of every utterance."""
         return len(self.indices) * int(lengths[list(self.indices)].max())
 
 
 def length_batches(
     lengths: np.ndarray, pool: np.ndarray, batch_frames: int, rng: np.random.Generator
 ) -> list[tuple[int, ...]]:
-    """One epoch over ``pool`` in random batches of similar length, <= batch_frames with padding.
+    """Split one epoch into random batches of utterances with similar lengths.
 
-    ``lengths`` (N,) frames of every utterance, ``pool`` indices into it (an index may repeat).
+    Args:
+        lengths: (N,) frames of every utterance.
+        pool: Indices into ``lengths`` that the epoch visits; an index may repeat.
+        batch_frames: Maximum number of frames of a batch, padding included. A longer utterance is
+            a batch of its own.
+        rng: Source of the order.
+
+    Returns:
+        Indices of the utterances of each batch.
     """
     order = rng.permutation(pool)
     per_bucket = max(1, int(BUCKET_BATCHES * batch_frames / max(1.0, float(lengths[pool].mean()))))
@@ -42,7 +50,7 @@ def length_batches(
         bucket = bucket[np.argsort(lengths[bucket], kind="stable")]
         batch: list[int] = []
         for index in bucket.tolist():
-            # Sorted ascending, so the newcomer is the longest and decides the padding.
+            # Lengths ascend, so the padded length is that of the utterance to add.
             if batch and (len(batch) + 1) * lengths[index] > batch_frames:
                 batches.append(tuple(batch))
                 batch = []
@@ -52,20 +60,25 @@ def length_batches(
 
 
 def _endless(
-    lengths: np.ndarray, pool: np.ndarray, batch_frames: int, seed: Sequence[int], parts: int
+    lengths: np.ndarray,
+    pool: np.ndarray,
+    batch_frames: int,
+    seed: Sequence[int],
+    micro_batches: int,
 ) -> Iterator[tuple[int, ...]]:
     epoch = 0
     while True:
         rng = np.random.default_rng([*seed, epoch])
         batches = length_batches(lengths, pool, batch_frames, rng)
-        # The few that are left over at the end of a bucket may be too few to share.
-        kept = [batch for batch in batches if len(batch) >= parts]
-        if not kept:
+        # The last batch of a bucket may have too few utterances to split.
+        divisible = [batch for batch in batches if len(batch) >= micro_batches]
+        if not divisible:
             raise ConfigError(
-                f"batches of {batch_frames} frames cannot be cut into {parts} parts (processes "
-                "times passes): raise batch_frames and video_batch_frames"
+                f"batches of {batch_frames} frames cannot be split into {micro_batches} "
+                "micro-batches (processes times gradient_accumulation_steps): raise batch_frames "
+                "and video_batch_frames"
             )
-        yield from kept
+        yield from divisible
         epoch += 1
 
 
@@ -77,12 +90,27 @@ def plan_batches(
     batch_frames: Mapping[str, int],
     seed: Sequence[int],
     updates: int,
-    parts: int = 1,
+    micro_batches: int = 1,
 ) -> Iterator[BatchPlan]:
-    """The plans of steps 0 .. updates - 1, each of ``parts`` utterances at least.
+    """Plan the batches of a stage.
 
-    Batches with lips are drawn from utterances with video only, batches of sound from all.
-    ``batch_frames`` gives the most frames of a batch for each modality.
+    Batches with video are drawn from utterances with video, batches of audio from all utterances.
+
+    Args:
+        lengths: (N,) frames of every utterance.
+        has_video: (N,) whether an utterance has video.
+        pool: Indices that an epoch visits.
+        modalities: Probability of each modality.
+        batch_frames: Maximum number of frames of a batch of each modality.
+        seed: Seed of everything random.
+        updates: Number of plans.
+        micro_batches: Minimum number of utterances of a batch.
+
+    Yields:
+        The plans of steps 0 to ``updates`` - 1.
+
+    Raises:
+        ConfigError: No batch has ``micro_batches`` utterances.
     """
     names = [name for name, probability in modalities.items() if probability > 0]
     weights = np.array([modalities[name] for name in names])
@@ -92,7 +120,7 @@ def plan_batches(
             pool if name == "audio" else pool[has_video[pool]],
             batch_frames[name],
             [*seed, i],
-            parts,
+            micro_batches,
         )
         for i, name in enumerate(names)
     }

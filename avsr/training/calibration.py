@@ -1,4 +1,4 @@
-"""After training: the temperature at which the classifier is right as often as it says."""
+"""Temperature scaling of the language classifier on validation data, after training."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,15 @@ from avsr.training.collate import Batch
 
 @torch.inference_mode()
 def language_temperature(model: AVSRModel, batches: Iterable[Batch]) -> float:
-    """Of the classifier of ``model``, in evaluation mode, over validation batches."""
+    """Fit the temperature that calibrates the language classifier.
+
+    Args:
+        model: Network in evaluation mode.
+        batches: Validation batches.
+
+    Returns:
+        The temperature by which the logits are divided.
+    """
     logits, languages = [], []
     for batch in batches:
         batch = batch.to(model.device)

@@ -1,4 +1,4 @@
-"""Utterances in shards -> tensors of a training batch."""
+"""Build the tensors of training batches from the utterances of a plan."""
 
 import dataclasses
 import itertools
@@ -25,38 +25,57 @@ from avsr.training.losses import NO_TARGET
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of one step; ``fbank``, ``mouth`` or ``visual`` are None where they take no part."""
+    """Tensors of a batch or micro-batch; inputs that its modality does not use are None."""
 
     step: int
+    """Update that it belongs to."""
     modality: str
     fbank: Tensor | None
+    """(B, T, 104) normalized filterbank."""
     mouth: Tensor | None
+    """(B, T, 88, 88) normalized mouth crops; None also if ``visual`` is given."""
     visual: Tensor | None
+    """(B, T, C) stored outputs of the visual front end."""
     padding_mask: Tensor
+    """(B, T) with True = padding."""
     lengths: Tensor
+    """(B,) frames."""
     tokens_in: Tensor
+    """(B, L) decoder inputs: ``</s>``, then the text."""
     targets: Tensor
+    """(B, L) the text, then ``</s>``."""
     languages: Tensor
+    """(B,) language ids."""
     language_counts: Tensor
+    """(languages,) samples of each language in the whole batch."""
     phones: Tensor
+    """(B, 2 T) phone of every half frame, or NO_TARGET."""
     token_spans: Tensor
+    """(B, L, 2) first frame of each token and the one after its last; (0, 0) if unknown."""
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
-        """The batch on another device."""
-        moved: dict[str, Any] = {
+        """Return the batch on another device."""
+        tensors: dict[str, Any] = {
             name: value.to(device, non_blocking=non_blocking)
             for name, value in vars(self).items()
             if isinstance(value, Tensor)
         }
-        return dataclasses.replace(self, **moved)
+        return dataclasses.replace(self, **tensors)
 
 
 def phone_targets(
     phones: Sequence[Mapping[str, Any]], phone_ids: Mapping[str, int], length: int
 ) -> list[int]:
-    """The phone of each of the ``2 * length`` half frames (20 ms), at its middle.
+    """Return the phone of each half frame (20 ms).
 
-    NO_TARGET outside all phones, for phones without an id, and everywhere if there are no phones.
+    Args:
+        phones: Mappings with ``phone``, ``start`` and ``end`` in seconds.
+        phone_ids: Id of each phone.
+        length: Frames of the utterance.
+
+    Returns:
+        ``2 * length`` ids: the phone at the middle of each half frame, or NO_TARGET if there is
+        none or it has no id.
     """
     targets = [NO_TARGET] * (2 * length)
     for phone in phones:
@@ -69,10 +88,20 @@ def phone_targets(
 def token_spans(
     words: Sequence[Mapping[str, Any]], tokens: Sequence[int], tokenizer: Tokenizer, length: int
 ) -> list[tuple[int, int]]:
-    """First frame and the one behind the last for each token and ``</s>``: a word's tokens share
-    its time by their letters, with a frame more on each side.
+    """Return the frames of each token and of ``</s>``, from the times of the words.
 
-    (0, 0) everywhere if the words do not give these tokens.
+    A word's duration is divided among its tokens by their number of letters, and one frame is added
+    on each side.
+
+    Args:
+        words: Mappings with ``word``, ``start`` and ``end`` in seconds.
+        tokens: Tokens of the text.
+        tokenizer: Tokenizer of the tokens.
+        length: Frames of the utterance.
+
+    Returns:
+        First frame and the one after the last for each token; (0, 0) for all of them if the tokens
+        of the words are not ``tokens``.
     """
     pieces = [tokenizer.encode(word["word"]) for word in words]
     if not words or [token for piece in pieces for token in piece] != list(tokens):
@@ -92,7 +121,18 @@ def token_spans(
 
 
 class BatchMaker:
-    """Builds the batch of a plan; everything random comes from the seed and the step."""
+    """Builds the batch of a plan; randomness depends only on seed, step and utterance.
+
+    Args:
+        utterances: Data that the plans index.
+        tokenizer: Tokenizer of the texts.
+        noises: Clips (S,) of each kind of noise that the stage uses.
+        stage: Settings of the stage.
+        seed: Seed of everything random.
+        augment: Whether to augment: masks, crops, flips, offsets and corruptions.
+        phone_ids: Id of each phone.
+        visual_corruption_probability: Fraction of the clips whose video is corrupted.
+    """
 
     def __init__(
         self,
@@ -103,10 +143,10 @@ class BatchMaker:
         seed: Sequence[int],
         augment: bool,
         phone_ids: Mapping[str, int],
-        damage: float = 0.0,
+        visual_corruption_probability: float = 0.0,
     ) -> None:
         self.phone_ids = phone_ids
-        self.damage = damage
+        self.visual_corruption_probability = visual_corruption_probability
         self.utterances = utterances
         self.tokenizer = tokenizer
         self.noises = noises
@@ -114,8 +154,8 @@ class BatchMaker:
         self.seed = seed
         self.augment = augment
 
-    def sound(self, index: int, length: int, rng: np.random.Generator) -> Tensor:
-        """(length, 104) normalised filterbank, noisy and masked as the stage says."""
+    def load_fbank(self, index: int, length: int, rng: np.random.Generator) -> Tensor:
+        """Return the normalized filterbank (length, 104), with the stage's noise and masks."""
         waveform = self.utterances.waveform(index)
         if rng.random() < self.stage.noise_probability:
             kinds, shares = zip(*sorted(self.stage.noises.items()), strict=True)
@@ -128,56 +168,55 @@ class BatchMaker:
             fbank = mask_fbank(fbank, torch.Generator().manual_seed(int(rng.integers(1 << 31))))
         return fbank
 
-    def lips(self, index: int, rng: np.random.Generator) -> Tensor:
-        """(T, 88, 88) normalised mouths."""
+    def load_mouth(self, index: int, rng: np.random.Generator) -> Tensor:
+        """Return the normalized mouth crops (T, 88, 88), augmented in training."""
         mouth = self.utterances.mouth(index)
         if self.augment:
-            mouth = damaged(mouth, self.damage, rng)
+            mouth = randomly_corrupt(mouth, self.visual_corruption_probability, rng)
             generator = torch.Generator().manual_seed(int(rng.integers(1 << 31)))
             mouth = random_crop_flip(mouth, generator)
-        return self.shifted(self.masked(normalize_mouth(mouth), rng), rng)
+        return self.shift_video(self.mask_video(normalize_mouth(mouth), rng), rng)
 
-    def visual(self, index: int, rng: np.random.Generator) -> Tensor:
-        """(T, C) outputs of the frozen front end, of a random variant in training."""
+    def load_visual(self, index: int, rng: np.random.Generator) -> Tensor:
+        """Return stored front end outputs (T, C), of a random variant in training."""
         assert self.utterances.visual is not None
         variants = self.utterances.visual[index]
-        chosen = int(rng.integers(len(variants))) if self.augment else 0
-        features = torch.from_numpy(variants[chosen].astype(np.float32))
-        return self.shifted(self.masked(features, rng), rng)
+        variant = int(rng.integers(len(variants))) if self.augment else 0
+        features = torch.from_numpy(variants[variant].astype(np.float32))
+        return self.shift_video(self.mask_video(features, rng), rng)
 
-    def shifted(self, lips: Tensor, rng: np.random.Generator) -> Tensor:
-        """The frames (T, ...) early or late as the stage says; the first or last one stands."""
+    def shift_video(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
+        """Shift frames (T, ...) in time with the stage's probability; edge frames repeat."""
         if self.augment and rng.random() < self.stage.offset_probability:
-            most = round(self.stage.offset_ms / 1000 * FPS)
-            shift = int(rng.integers(-most, most + 1))
-            lips = shift_frames(lips, shift)
-        return lips
+            max_shift = round(self.stage.offset_ms / 1000 * FPS)
+            frames = shift_frames(frames, int(rng.integers(-max_shift, max_shift + 1)))
+        return frames
 
-    def masked(self, lips: Tensor, rng: np.random.Generator) -> Tensor:
-        """The frames (T, ...) with zeros, the mean, over a stretch of them, as the stage says."""
+    def mask_video(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
+        """Set a span of the frames (T, ...) to zero, their mean, with the stage's probability."""
         if self.augment and rng.random() < self.stage.mask_probability:
-            width = int(rng.integers(min(LIPS_MASK, len(lips) // 6) + 1))
-            first = int(rng.integers(len(lips) - width + 1))
-            lips[first : first + width] = 0.0
-        return lips
+            width = int(rng.integers(min(LIPS_MASK, len(frames) // 6) + 1))
+            first = int(rng.integers(len(frames) - width + 1))
+            frames[first : first + width] = 0.0
+        return frames
 
-    def __call__(self, plan: BatchPlan, number: int = 0, parts: int = 1) -> Batch:
-        """The batch of a plan, or one of its parts."""
+    def __call__(self, plan: BatchPlan, index: int = 0, micro_batches: int = 1) -> Batch:
+        """Build the batch of a plan, or micro-batch ``index`` of ``micro_batches``."""
         data = self.utterances
-        indices = list(plan.part(number, parts))
+        indices = list(plan.micro_batch(index, micro_batches))
         lengths = data.lengths[indices]
         longest = int(lengths.max())
         use_audio, use_video = plan.modality != "video", plan.modality != "audio"
         fbanks, mouths, visuals, texts, phones, spans = [], [], [], [], [], []
-        for index, length in zip(indices, lengths.tolist(), strict=True):
-            rng = np.random.default_rng([*self.seed, plan.step, index])
-            record = data.samples[index].record
+        for utterance, length in zip(indices, lengths.tolist(), strict=True):
+            rng = np.random.default_rng([*self.seed, plan.step, utterance])
+            record = data.samples[utterance].record
             if use_audio:
-                fbanks.append(self.sound(index, length, rng))
+                fbanks.append(self.load_fbank(utterance, length, rng))
             if use_video and data.visual is not None:
-                visuals.append(self.visual(index, rng))
+                visuals.append(self.load_visual(utterance, rng))
             elif use_video:
-                mouths.append(self.lips(index, rng))
+                mouths.append(self.load_mouth(utterance, rng))
             texts.append(self.tokenizer.encode(record.text))
             spans.append(token_spans(record.words or (), texts[-1], self.tokenizer, length))
             phones.append(phone_targets(record.phones or (), self.phone_ids, length))
@@ -202,9 +241,9 @@ class BatchMaker:
         )
 
 
-def damaged(mouth: Tensor, share: float, rng: np.random.Generator) -> Tensor:
-    """Mouths (T, 96, 96) uint8, in a ``share`` of cases with a random damage."""
-    if share == 0.0 or rng.random() >= share:
+def randomly_corrupt(mouth: Tensor, probability: float, rng: np.random.Generator) -> Tensor:
+    """Return mouth crops (T, 96, 96) uint8, corrupted with the given probability."""
+    if probability == 0.0 or rng.random() >= probability:
         return mouth
     return fill_blank(torch.from_numpy(Corruption.sample(rng).apply(mouth.numpy(), rng)))
 
@@ -226,33 +265,40 @@ def _rows(rows: list[list[int]], fill: int, longest: int = 0) -> Tensor:
 
 
 class TrainingBatches(torch.utils.data.IterableDataset[Batch]):
-    """The batches of a stage from step ``first`` on, for one loader worker of one process.
+    """Micro-batches of a stage, for one loader worker of one process.
 
-    Process ``rank`` of ``processes`` gets ``passes`` parts of every plan, one after the other.
+    Args:
+        plans: Plans of all updates of the stage.
+        make_batch: Builds a micro-batch of a plan.
+        first: Step at which to start.
+        rank: Process to build for.
+        processes: Number of processes that share each batch.
+        gradient_accumulation_steps: Micro-batches per process of every plan.
     """
 
     def __init__(
         self,
         plans: Sequence[BatchPlan],
-        make: BatchMaker,
+        make_batch: BatchMaker,
         first: int = 0,
         *,
         rank: int = 0,
         processes: int = 1,
-        passes: int = 1,
+        gradient_accumulation_steps: int = 1,
     ) -> None:
         self.plans = plans
-        self.make = make
+        self.make_batch = make_batch
         self.first = first
         self.rank = rank
         self.processes = processes
-        self.passes = passes
+        self.gradient_accumulation_steps = gradient_accumulation_steps
 
     def __iter__(self) -> Iterator[Batch]:
         worker = torch.utils.data.get_worker_info()
         offset, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        parts = self.processes * self.passes
+        steps = self.gradient_accumulation_steps
         # A loader takes one batch from each worker in turn.
-        for turn in range(self.first * self.passes + offset, len(self.plans) * self.passes, stride):
-            step, number = divmod(turn, self.passes)
-            yield self.make(self.plans[step], self.rank * self.passes + number, parts)
+        for turn in range(self.first * steps + offset, len(self.plans) * steps, stride):
+            update, step = divmod(turn, steps)
+            index = self.rank * steps + step
+            yield self.make_batch(self.plans[update], index, self.processes * steps)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Utterances of the training and validation corpora, read from shards."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,12 @@ from avsr.training.config import CorpusConfig
 
 
 class Utterances:
-    """All utterances of some corpora; sound and lips stay in their shards."""
+    """All utterances of some corpora. Audio and video stay in their shards until they are read.
+
+    Args:
+        samples: Samples of the shards.
+        languages: Language codes, in the order of the classifier's outputs.
+    """
 
     def __init__(self, samples: Sequence[StoredSample], languages: Sequence[str]) -> None:
         self.samples = samples
@@ -34,7 +39,7 @@ class Utterances:
         return len(self.samples)
 
     def waveform(self, index: int) -> np.ndarray:
-        """(S,) float32 in [-1, 1]."""
+        """Read the waveform (S,) float32 in [-1, 1] of an utterance."""
         sample = self.samples[index]
         try:
             waveform = decode_audio(sample.audio).astype(np.float32)
@@ -44,14 +49,14 @@ class Utterances:
         return waveform
 
     def mouth(self, index: int) -> Tensor:
-        """(T, 96, 96) uint8."""
+        """Read the mouth crops (T, 96, 96) uint8 of an utterance."""
         encoded = self.samples[index].mouth
         assert encoded is not None
         return torch.from_numpy(decode_mouth(encoded)[: self.lengths[index]])
 
 
 def num_frames(sample: StoredSample) -> int:
-    """Video frames of an utterance, from its times."""
+    """Return the number of video frames of an utterance, from its start and end times."""
     record = sample.record
     return max(1, round((record.end - record.start) * FPS))
 
@@ -59,7 +64,15 @@ def num_frames(sample: StoredSample) -> int:
 def read_utterances(
     corpora: Sequence[CorpusConfig], languages: Sequence[str]
 ) -> tuple[Utterances, np.ndarray]:
-    """Read corpora and return them with the pool of indices that an epoch visits."""
+    """Read the utterances of corpora in the given languages.
+
+    Returns:
+        The utterances, and the indices that an epoch visits, in which an utterance of a repeated
+        corpus occurs several times.
+
+    Raises:
+        CorpusError: A corpus has no utterances in these languages.
+    """
     samples: list[StoredSample] = []
     pool: list[int] = []
     for corpus in corpora:

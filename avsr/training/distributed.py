@@ -1,4 +1,4 @@
-"""Several processes that train together: taking turns, sharing weights and batch norms."""
+"""Training in several processes: turns, sharded weights, and batch norms over all processes."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def num_processes() -> int:
-    """Processes that train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @contextlib.contextmanager
 def rank_zero_first() -> Iterator[bool]:
-    """Run the body in the first process, then in the others; gives whether this is the first."""
+    """Run the body in the first process, then in the others.
+
+    Yields:
+        Whether this is the first process.
+    """
     is_first = num_processes() == 1 or dist.get_rank() == 0
     if not is_first:
         dist.barrier()
@@ -30,12 +34,14 @@ def rank_zero_first() -> Iterator[bool]:
 
 
 def shard(module: nn.Module, blocks: Sequence[nn.Module], mesh: DeviceMesh) -> None:
-    """Spread the parameters over a mesh of processes, in place.
+    """Shard the parameters over a mesh of processes, in place (FSDP).
 
-    Those of a block are put together while it computes, the others while one of the ``module``'s
-    steps runs.
+    Args:
+        module: Module whose ``training_step`` and ``validation_step`` gather its other parameters.
+        blocks: Submodules that gather their parameters only while they compute.
+        mesh: Mesh of processes.
     """
-    for parameter in module.parameters():  # of convolutions with their channels last
+    for parameter in module.parameters():  # convolutions may be stored channels last
         parameter.data = parameter.data.contiguous()
     for block in blocks:
         fully_shard(block, mesh=mesh)
@@ -44,13 +50,13 @@ def shard(module: nn.Module, blocks: Sequence[nn.Module], mesh: DeviceMesh) -> N
         register_fsdp_forward_method(module, step)
 
 
-def whole(value: Tensor) -> Tensor:
-    """A tensor that may be spread over processes, put together in each of them; on the CPU."""
+def full_tensor(value: Tensor) -> Tensor:
+    """Return the full value of a tensor that may be sharded over processes, on the CPU."""
     return (value.full_tensor() if isinstance(value, DTensor) else value).detach().cpu()
 
 
-class _Sum(torch.autograd.Function):
-    """Sum over all processes, which each process's loss depends on."""
+class _AllReduceSum(torch.autograd.Function):
+    """Sum over all processes; the gradient is summed too, as every process's loss depends on it."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -65,30 +71,31 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-def _sum(x: Tensor) -> Tensor:
-    return _Sum.apply(x)
+def _all_reduce_sum(x: Tensor) -> Tensor:
+    return _AllReduceSum.apply(x)
 
 
 class GlobalBatchNorm(_BatchNorm):
-    """Batch norm with the mean and variance of all processes' batches, on CPUs too.
+    """Batch norm with the mean and variance over the batches of all processes.
 
-    torch's own SyncBatchNorm needs GPUs. In one process, and in evaluation, it is plain batch norm.
+    It works on CPUs too; torch's SyncBatchNorm needs GPUs. In a single process and in evaluation
+    mode it is plain batch norm.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any (N, C, ...)."""
+        """Accept any (N, C, ...)."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, ...) -> the same shape."""
+        """Normalize ``input`` (N, C, ...)."""
         if not self.training or num_processes() == 1:
             return super().forward(input)
         x = input.float()
         dims = [0, *range(2, x.dim())]
         shape = [1, -1, *[1] * (x.dim() - 2)]
-        count = _sum(x.new_tensor(x.numel() / x.shape[1]))
-        mean = _sum(x.sum(dims)) / count
+        count = _all_reduce_sum(x.new_tensor(x.numel() / x.shape[1]))
+        mean = _all_reduce_sum(x.sum(dims)) / count
         centred = x - mean.view(shape)
-        variance = _sum(centred.square().sum(dims)) / count
+        variance = _all_reduce_sum(centred.square().sum(dims)) / count
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -102,7 +109,7 @@ class GlobalBatchNorm(_BatchNorm):
 
 
 def share_batch_norms(module: nn.Module) -> None:
-    """Replace every batch norm inside ``module`` by a GlobalBatchNorm with the same tensors."""
+    """Replace every batch norm inside ``module`` with a GlobalBatchNorm on the same tensors."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
             shared = GlobalBatchNorm(child.num_features, child.eps, child.momentum)

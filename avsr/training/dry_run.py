@@ -1,4 +1,4 @@
-"""A dry run: everything is built and the largest batch of every stage is tried, nothing kept."""
+"""Dry run of a recipe: build everything and try the largest batch of every stage."""
 
 import tempfile
 import time
@@ -16,27 +16,37 @@ from avsr.training.batches import BatchPlan
 from avsr.training.collate import BatchMaker
 from avsr.training.config import StageConfig, TrainConfig, read_config
 from avsr.training.dataset import Utterances
-from avsr.training.run import prepare_run, stage_plans
-from avsr.training.task import AVSRTask
+from avsr.training.objectives import OBJECTIVES
+from avsr.training.run_inputs import prepare_run
+from avsr.training.stage import stage_plans
 
 
 def dry_run(recipe: str | Path) -> None:
-    """Print balance, plan and estimated time of a recipe, on this machine's first device.
+    """Print balance, plan and estimated time of a recipe on this machine's first device.
 
-    Raises what training would raise, and ConfigError for a batch that memory does not hold.
+    Nothing is stored.
+
+    Args:
+        recipe: YAML file with the settings of the run.
+
+    Raises:
+        ConfigError: The recipe has mistakes, or a batch does not fit into memory.
+        CorpusError: A corpus cannot be used.
     """
     config = read_config(Path(recipe))
     with tempfile.TemporaryDirectory() as folder:
-        material = prepare_run(config, Path(folder))
-    model, data = material.model, material.data
+        inputs = prepare_run(config, Path(folder))
+    model, data = inputs.model, inputs.train_data
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     total = 0.0
     for number, stage in enumerate(config.stages):
-        plans = stage_plans(config, number, data, material.pool)
+        plans = stage_plans(config, number, data, inputs.pool)
         assert model.tokenizer is not None
         seed = [config.seed, number, 7]
-        make = BatchMaker(data, model.tokenizer, material.noises, stage, seed, True, data.phone_ids)
-        data.visual = stand_in_features(model, data) if config.caches(stage) else None
+        make_batch = BatchMaker(
+            data, model.tokenizer, inputs.noises, stage, seed, True, data.phone_ids
+        )
+        data.visual = zero_features(model, data) if config.caches(stage) else None
         counts = Counter(plan.modality for plan in plans)
         seconds = 0.0
         for modality, count in counts.items():
@@ -44,48 +54,57 @@ def dry_run(recipe: str | Path) -> None:
                 (plan for plan in plans if plan.modality == modality),
                 key=lambda plan: plan.num_frames(data.lengths),
             )
-            seconds += count * try_batch(config, stage, model, make, largest)
+            seconds += count * time_batch(config, stage, model, make_batch, largest)
         total += seconds
         print(describe(stage, plans, data, config.processes, seconds), flush=True)
     print(f"about {_clock(total)} in all, if every batch took as long as the largest")
 
 
-def stand_in_features(model: AVSRModel, data: Utterances) -> list[np.ndarray]:
-    """Zeros in the shape of cache_visual_features with one variant."""
+def zero_features(model: AVSRModel, data: Utterances) -> list[np.ndarray]:
+    """Return zeros in the shape of ``cache_visual_features`` with one variant."""
     channels = model.encoder.frontend.out_dim
     lengths = np.where(data.has_video, data.lengths, 0)
     return [np.zeros((1, length, channels), np.float16) for length in lengths]
 
 
-def try_batch(
-    config: TrainConfig, stage: StageConfig, model: AVSRModel, make: BatchMaker, plan: BatchPlan
+def time_batch(
+    config: TrainConfig,
+    stage: StageConfig,
+    model: AVSRModel,
+    make_batch: BatchMaker,
+    plan: BatchPlan,
 ) -> float:
-    """Seconds of one process for forward and backward passes of a plan; weights stay."""
-    task = AVSRTask(model, stage, config.label_smoothing, config.seed, len(make.phone_ids))
+    """Return the seconds that one process takes for the passes of a plan, without an update.
+
+    Raises:
+        ConfigError: The batch does not fit into memory.
+    """
+    task = OBJECTIVES[stage.objective](model, stage, config, make_batch.utterances)
     task.to(model.device)
     task.set_modes()
     state = {name: value.clone() for name, value in model.state_dict().items()}
     seconds = 0.0
     try:
-        for _ in range(2):  # the first time warms up
+        for _ in range(2):  # the first one warms up
             start = time.perf_counter()
-            for number in range(config.passes):
-                batch = make(plan, number, config.parts).to(model.device)
+            for index in range(config.gradient_accumulation_steps):
+                batch = make_batch(plan, index, config.micro_batches).to(model.device)
                 with torch.autocast(model.device.type, torch.bfloat16, "bf16" in config.precision):
-                    loss = task.loss(batch)[0]
-                loss.total.backward()
+                    loss, _ = task.loss(batch)
+                loss.backward()
             if model.device.type == "cuda":
                 torch.cuda.synchronize()
             seconds = time.perf_counter() - start
     except torch.OutOfMemoryError as error:
         raise ConfigError(
             f"stage {stage.name}: a batch of {len(plan.indices)} utterances ({plan.modality}) does "
-            "not fit into memory: lower batch_frames and video_batch_frames, or raise passes"
+            "not fit into memory: lower batch_frames and video_batch_frames, or raise "
+            "gradient_accumulation_steps"
         ) from error
     finally:
         task.teardown("fit")
         model.zero_grad(set_to_none=True)
-        model.load_state_dict(state)  # batch statistics have moved
+        model.load_state_dict(state)  # batch statistics have changed
     return seconds
 
 
@@ -96,7 +115,7 @@ def describe(
     processes: int,
     seconds: float,
 ) -> str:
-    """A line about a stage."""
+    """Describe a stage in one line: updates, batch size, devices, hours of speech and time."""
     utterances = sum(len(plan.indices) for plan in plans)
     hours = sum(int(data.lengths[list(plan.indices)].sum()) for plan in plans) / FPS / 3600
     return (
@@ -107,7 +126,7 @@ def describe(
 
 
 def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return (
-        f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes}:{rest:02} min"
-    )
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes}:{seconds:02} min"

@@ -1,4 +1,4 @@
-"""The network that a training run starts with: new, from a model, or from parts of models."""
+"""The network that a run starts with: new, from a model, or with parts of other models."""
 
 import dataclasses
 import math
@@ -22,16 +22,27 @@ INHERITED = "as the weights it began with: "
 
 
 def initial_model(config: TrainConfig, data: Utterances, out: Path) -> AVSRModel:
-    """The network that the first stage starts with: from ``init``, or a new one.
+    """Build the network that the first stage starts with: the one in ``init``, or a new one.
 
-    A new one gets a tokenizer trained on the training texts, kept in the run's folder.
+    Args:
+        config: Settings of the run.
+        data: Training data, on whose texts the tokenizer of a new network is trained.
+        out: Folder of the run, where that tokenizer is stored.
+
+    Returns:
+        The network, with a tokenizer.
+
+    Raises:
+        ConfigError: The model in ``init`` does not fit the recipe.
     """
     if config.init is not None:
         model = load_directory(find_model(config.init))
         if set(model.config.parts) != set(PARTS):
-            return complete(model, config, data, out)
+            return add_missing_parts(model, config, data, out)
         if config.prompts is not None:
-            raise ConfigError(f"prompts goes without init, unless {config.init} were an import")
+            raise ConfigError(
+                f"prompts can be set for new or imported networks only, not with {config.init}"
+            )
         if model.config.languages != config.languages:
             raise ConfigError(
                 f"the model {config.init} is for {', '.join(model.config.languages)}, "
@@ -47,16 +58,18 @@ def initial_model(config: TrainConfig, data: Utterances, out: Path) -> AVSRModel
         encoder=encoder,
         vocabulary_size=config.vocabulary_size,
         languages=config.languages,
-        segment_seconds=usual_seconds(data),
+        segment_seconds=segment_seconds(data),
     )
     return AVSRModel(sizes, train_tokenizer(config, data, out))
 
 
-def complete(model: AVSRModel, config: TrainConfig, data: Utterances, out: Path) -> AVSRModel:
-    """An imported network with the parts that it lacks, new and for the recipe's languages.
+def add_missing_parts(
+    model: AVSRModel, config: TrainConfig, data: Utterances, out: Path
+) -> AVSRModel:
+    """Add new parts for the recipe's languages to an imported network.
 
-    These are prompts, classifier and CTC head, for a pre-trained encoder also decoder and
-    tokenizer; their sizes are the preset's.
+    These are prompts, classifier and CTC head, and for a pre-trained encoder also decoder and
+    tokenizer. They have the sizes of the preset.
     """
     preset = PRESETS[config.preset]
     prompts = preset.encoder.prompts if config.prompts is None else config.prompts
@@ -67,25 +80,29 @@ def complete(model: AVSRModel, config: TrainConfig, data: Utterances, out: Path)
         decoder=model.config.decoder if model.has("decoder") else preset.decoder,
         vocabulary_size=len(tokenizer),
         languages=config.languages,
-        segment_seconds=usual_seconds(data),
+        segment_seconds=segment_seconds(data),
     )
-    whole = AVSRModel(sizes, tokenizer)
-    new = whole.state_dict()
+    complete = AVSRModel(sizes, tokenizer)
+    new = complete.state_dict()
     old = {name: w for name, w in model.state_dict().items() if new[name].shape == w.shape}
-    whole.load_state_dict(old, strict=False)
-    if model.has("decoder"):  # it begins as the decoder that it was, told of no language
-        torch.nn.init.zeros_(whole.decoder.language_embedding.weight)
-    return whole
+    complete.load_state_dict(old, strict=False)
+    if model.has("decoder"):  # zero language vectors leave its outputs as they were
+        torch.nn.init.zeros_(complete.decoder.language_embedding.weight)
+    return complete
 
 
-def usual_seconds(data: Utterances) -> float:
-    """Whole seconds that 99 of 100 training utterances are no longer than, at most 20."""
-    longest = math.ceil(np.percentile(data.lengths, 99) / FPS)
-    return min(MAX_SECONDS, max(1.0, longest))
+def segment_seconds(data: Utterances) -> float:
+    """Return the 99th percentile of the utterances' durations, in whole seconds from 1 to 20."""
+    percentile = math.ceil(np.percentile(data.lengths, 99) / FPS)
+    return min(MAX_SECONDS, max(1.0, percentile))
 
 
 def train_tokenizer(config: TrainConfig, data: Utterances, out: Path) -> Tokenizer:
-    """A tokenizer of the training texts, or the one that the run's folder already has."""
+    """Train a tokenizer on the training texts, or load the one that the run has stored.
+
+    Raises:
+        ConfigError: The stored one has another vocabulary size than the recipe.
+    """
     path = out / "tokenizer.model"
     if path.exists():
         tokenizer = Tokenizer.load(path)
@@ -102,17 +119,21 @@ def train_tokenizer(config: TrainConfig, data: Utterances, out: Path) -> Tokeniz
 
 
 def copy_pretrained(model: AVSRModel, config: TrainConfig) -> None:
-    """Copy encoder and visual front end from the models that ``config`` names for them."""
+    """Copy encoder and visual front end from the models in ``init_encoder`` and ``init_frontend``.
+
+    Raises:
+        ConfigError: Their sizes differ from the network's.
+    """
     encoder = model.encoder
     if config.init_encoder is not None:
         source = load_directory(find_model(config.init_encoder)).encoder
-        taken = source.state_dict() | {"transformer.prompts": encoder.transformer.prompts}
+        state = source.state_dict() | {"transformer.prompts": encoder.transformer.prompts}
         try:
-            encoder.load_state_dict(taken)
+            encoder.load_state_dict(state)
         except RuntimeError as error:
             raise ConfigError(
-                f"init_encoder: the encoder of {config.init_encoder} is of other sizes than the "
-                f"preset '{config.preset}'"
+                f"init_encoder: the encoder sizes of {config.init_encoder} differ from those "
+                f"of the preset '{config.preset}'"
             ) from error
     if config.init_frontend is not None:
         source = load_directory(find_model(config.init_frontend)).encoder
@@ -120,12 +141,14 @@ def copy_pretrained(model: AVSRModel, config: TrainConfig) -> None:
             encoder.frontend.load_state_dict(source.frontend.state_dict())
             encoder.video_proj.load_state_dict(source.video_proj.state_dict())
         except RuntimeError as error:
-            raise ConfigError("init_frontend: its visual front end is of another size") from error
+            raise ConfigError(
+                f"init_frontend: the size of the visual front end of {config.init_frontend} differs"
+            ) from error
 
 
 def inherited_licence(config: TrainConfig) -> str:
-    """A line for the card: the licences of the models that the weights come from, if any."""
+    """Return a line for the model card with the licences of the models that the run starts from."""
     origins = [p for p in (config.init, config.init_encoder, config.init_frontend) if p is not None]
-    said = (read_licence(find_model(name)).removeprefix(INHERITED) for name in origins)
-    licences = "; ".join(dict.fromkeys(said))
-    return f"\nLicence: {INHERITED}{licences}\n" if licences else ""
+    licences = (read_licence(find_model(name)).removeprefix(INHERITED) for name in origins)
+    text = "; ".join(dict.fromkeys(licences))
+    return f"\nLicence: {INHERITED}{text}\n" if text else ""

@@ -8,14 +8,21 @@ from torch import Tensor
 
 from avsr.decoder import BLANK, PAD
 
-NO_TARGET = -100  # half frames whose phone is unknown
+NO_TARGET = -100  # half frame without a known phone
 
 
 def language_weights(languages: Tensor, language_counts: Tensor) -> Tensor:
-    """gamma (B,) = 1 / sqrt(share of the sample's language in the global batch).
+    """Compute gamma, the weight of each sample in the loss.
 
-    ``languages`` (B,) ids, ``language_counts`` (languages,) samples of each in the global batch
-    (Hong, Park and Ro 2023, "inverse-root" balance).
+    gamma = 1 / sqrt(share of the sample's language in the whole batch), the "inverse-root" balance
+    of Hong, Park and Ro (2023).
+
+    Args:
+        languages: (B,) language ids.
+        language_counts: (languages,) samples of each language in the whole batch.
+
+    Returns:
+        gamma (B,).
     """
     share = language_counts / language_counts.sum()
     return share[languages].rsqrt()
@@ -23,10 +30,11 @@ def language_weights(languages: Tensor, language_counts: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class JointLoss:
-    """The weighted sum and its parts."""
+    """The weighted sum of the losses, and each loss as a mean over the micro-batch."""
 
     total: Tensor
-    """This part's share of the mean over the global batch: the parts add up to it."""
+    """The micro-batch's share of the mean over the whole batch: the totals of all micro-batches add
+    up to that mean."""
     ctc: Tensor
     attention: Tensor
     language: Tensor
@@ -35,18 +43,23 @@ class JointLoss:
 
 
 def guide_loss(log_attention: Tensor, token_spans: Tensor) -> Tensor:
-    """Guided attention: -log of the attention inside each token's frames, a mean (B,).
+    """Compute the guided attention loss: -log of the attention inside the frames of each token.
 
-    ``log_attention`` (B, H, L, T) over the frames; ``token_spans`` (B, L, 2) first frame and the
-    one after the last, equal where a token's frames are unknown. Heads count alike.
+    Args:
+        log_attention: (B, H, L, T) log-weights over the frames.
+        token_spans: (B, L, 2) first frame and the one after the last; equal if the frames of a
+            token are unknown.
+
+    Returns:
+        (B,) means over heads and over tokens whose frames are known.
     """
     frames = torch.arange(log_attention.shape[3], device=log_attention.device)
     first, last = token_spans[..., :1], token_spans[..., 1:]
     inside = (frames >= first) & (frames < last)
-    known = inside.any(2)
+    has_span = inside.any(2)
     mass = log_attention.masked_fill(~inside[:, None], -torch.inf).logsumexp(3)
-    loss = -mass.masked_fill(~known[:, None], 0.0).mean(1)
-    return loss.sum(1) / known.sum(1).clamp(min=1)
+    loss = -mass.masked_fill(~has_span[:, None], 0.0).mean(1)
+    return loss.sum(1) / has_span.sum(1).clamp(min=1)
 
 
 def joint_loss(
@@ -61,21 +74,38 @@ def joint_loss(
     phone_logits: Tensor | None,
     phones: Tensor,
     guide: Tensor | None,
-    ctc_weight: float,
-    language_weight: float,
-    phone_weight: float,
-    guide_weight: float,
+    ctc_loss_weight: float,
+    language_loss_weight: float,
+    phone_loss_weight: float,
+    guide_loss_weight: float,
     label_smoothing: float,
     balance: bool = True,
 ) -> JointLoss:
-    """Loss of a batch, or of a part of a global batch.
+    """Compute the loss of a batch, or of a micro-batch.
 
-    ``ctc_log_probs`` (B, T, V) with ``lengths`` (B,) frames; decoder ``logits`` (B, L, V);
-    ``targets`` (B, L) tokens ending with ``</s>``, padded with ``<pad>``; ``language_logits``
-    (B, languages) and ``languages`` (B,); ``language_counts`` (languages,) of the global batch;
-    ``phone_logits`` (B, 2 T, P) or None and ``phones`` (B, 2 T) ids or NO_TARGET, two to a frame;
-    ``guide`` (B,) from guide_loss, or None. CTC and attention losses are means over the tokens of
-    a sample, the phone loss over its half frames. Without ``balance`` gamma is 1.
+    CTC and attention losses are means over the tokens of a sample, the phone loss is a mean over
+    its half frames.
+
+    Args:
+        ctc_log_probs: (B, T, V).
+        lengths: (B,) frames.
+        logits: (B, L, V) of the decoder.
+        targets: (B, L) tokens that end with ``</s>``, padded with ``<pad>``.
+        language_logits: (B, languages).
+        languages: (B,) language ids.
+        language_counts: (languages,) samples of each language in the whole batch.
+        phone_logits: (B, 2 T, P), two per frame; None: no phone loss.
+        phones: (B, 2 T) phone ids or NO_TARGET.
+        guide: (B,) from ``guide_loss``; None: no guided attention.
+        ctc_loss_weight: alpha.
+        language_loss_weight: beta.
+        phone_loss_weight: Weight of the phone loss.
+        guide_loss_weight: Weight of ``guide``.
+        label_smoothing: Label smoothing of the attention loss.
+        balance: Whether samples are weighted by gamma; otherwise gamma is 1.
+
+    Returns:
+        The weighted sum and its parts.
     """
     gamma = torch.ones(len(languages), device=languages.device)
     if balance:
@@ -100,17 +130,18 @@ def joint_loss(
         zero_infinity=True,
     ) / ctc_lengths.clamp(min=1)
     language = F.cross_entropy(language_logits.float(), languages, reduction="none")
-    per_sample = ctc_weight * ctc + (1 - ctc_weight) * attention + language_weight * language
+    per_sample = ctc_loss_weight * ctc + (1 - ctc_loss_weight) * attention
+    per_sample = per_sample + language_loss_weight * language
     phone = torch.zeros_like(ctc)
     if phone_logits is not None:
         has_target = phones != NO_TARGET
         phone = F.cross_entropy(
             phone_logits.float().transpose(1, 2), phones, ignore_index=NO_TARGET, reduction="none"
         ).sum(1) / has_target.sum(1).clamp(min=1)
-        per_sample = per_sample + phone_weight * phone
+        per_sample = per_sample + phone_loss_weight * phone
     if guide is None:
         guide = torch.zeros_like(ctc)
-    per_sample = per_sample + guide_weight * guide
+    per_sample = per_sample + guide_loss_weight * guide
     return JointLoss(
         total=(gamma * per_sample).sum() / language_counts.sum(),
         ctc=ctc.mean().detach(),

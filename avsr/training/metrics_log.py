@@ -1,4 +1,4 @@
-"""What a run logs: TensorBoard, CSV, and at the end learning curves as pictures."""
+"""Logs of a run: metrics for the loggers and as CSV, and plots of learning curves."""
 
 import csv
 import io
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor
 
 from avsr.evaluation.plots import COLOURS, NAMES
@@ -19,14 +20,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Row = dict[str, float]
-WINDOW = 50  # updates whose mean is a row
+WINDOW = 50  # updates that a row of training metrics averages over
+
+
+def make_loggers(folder: Path) -> list[Logger]:
+    """Make the Lightning loggers of a stage. To log elsewhere, wandb for example, change this.
+
+    Args:
+        folder: Folder of the stage.
+    """
+    return [TensorBoardLogger(folder, "", "")]
 
 
 class History(Callback):
-    """Keeps rows of metrics, in memory and as CSV, through interruptions.
+    """Sends metrics to the loggers and stores them in a CSV file, also across interruptions.
 
-    The module puts metrics of a training batch into ``batch_scores``, those of a validation into
-    ``valid_scores``. Rows hold ``step`` and means over WINDOW updates, or scores of a validation.
+    A row has ``step`` and either the means of StageTask's ``batch_scores`` over WINDOW updates or
+    the ``valid_scores`` of a validation.
+
+    Args:
+        path: CSV file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,11 +49,11 @@ class History(Callback):
         self.window: defaultdict[str, list[Tensor]] = defaultdict(list)
 
     def state_dict(self) -> dict[str, Any]:
-        """How far the rows go, and what the open one holds; the rows are in the CSV."""
+        """Return the last step and the scores since the last row; complete rows are in the CSV."""
         return {"step": self.step, "window": dict(self.window)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Rows of the interrupted run, up to its checkpoint."""
+        """Load the rows of an interrupted run up to its checkpoint."""
         self.step = state_dict["step"]
         self.window = defaultdict(list, state_dict["window"])
         rows = read_csv_table(self.path) if self.path.exists() else []
@@ -49,10 +62,10 @@ class History(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Collect the scores of a batch, and close a row every WINDOW updates."""
+        """Collect the scores of a batch, and add a row every WINDOW updates."""
         self.step = trainer.global_step
         for name, value in pl_module.batch_scores.items():  # type: ignore[union-attr, operator]
-            self.window[name].append(value)  # a number of it would wait for the GPU
+            self.window[name].append(value)  # not .item(), which would wait for the GPU
         if (
             trainer.global_step % WINDOW == 0
             and (batch_idx + 1) % trainer.accumulate_grad_batches == 0
@@ -63,11 +76,11 @@ class History(Callback):
             self.add(trainer, means | {"learning_rate": rate})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A row of its own for the scores of a validation."""
+        """Add a row with the scores of a validation."""
         self.add(trainer, pl_module.valid_scores)  # type: ignore[arg-type]
 
     def add(self, trainer: Trainer, scores: Mapping[str, float]) -> None:
-        """Keep a row, write the CSV, tell the loggers."""
+        """Add a row, write the CSV, and send the scores to the loggers."""
         self.rows.append({"step": trainer.global_step, **scores})
         if trainer.is_global_zero:
             replace_text(self.path, csv_table(self.rows))
@@ -76,7 +89,7 @@ class History(Callback):
 
 
 def csv_table(rows: Sequence[Row]) -> str:
-    """Rows as CSV, a column for every metric, empty where a row has none."""
+    """Format rows as CSV with a column per metric; a row without a metric has an empty field."""
     names = dict.fromkeys(name for row in rows for name in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -86,13 +99,13 @@ def csv_table(rows: Sequence[Row]) -> str:
 
 
 def read_csv_table(path: Path) -> list[Row]:
-    """The reverse of csv_table."""
+    """Read the rows of a CSV file that ``csv_table`` has formatted."""
     with open(path, newline="", encoding="utf-8") as file:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
 def plot_curves(stages: Sequence[tuple[str, Sequence[Row]]], path: str | os.PathLike[str]) -> None:
-    """Losses in training and error rates in validation over the updates of all stages (PNG)."""
+    """Plot losses and validation error rates over the updates of all stages (PNG)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 7), layout="constrained")
@@ -126,7 +139,7 @@ def plot_curves(stages: Sequence[tuple[str, Sequence[Row]]], path: str | os.Path
 def draw(
     axes: "Axes", rows: Sequence[Row], first: float, modality: str, key: str, style: str
 ) -> None:
-    """One curve, if there are values."""
+    """Draw one curve if any row has the metric."""
     points = [(first + row["step"], row[key]) for row in rows if key in row]
     if points:
         marker = 6 if style.startswith(".") else 4
@@ -136,7 +149,7 @@ def draw(
 
 
 def plot_languages(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
-    """Word error rate of every language in the last validation, by modality (PNG)."""
+    """Plot the word error rate per language and modality of the last validation (PNG)."""
     from matplotlib.figure import Figure
 
     last = next((row for row in reversed(rows) if "valid/wer" in row), {})
@@ -146,9 +159,9 @@ def plot_languages(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
     axes = figure.subplots()
     for i, modality in enumerate(modalities):
         values = [100 * last.get(f"valid/{modality}/wer/{code}", 0.0) for code in languages]
-        places = [k + 0.8 * (i + 0.5) / len(modalities) - 0.4 for k in range(len(languages))]
+        positions = [k + 0.8 * (i + 0.5) / len(modalities) - 0.4 for k in range(len(languages))]
         bars = axes.bar(
-            places, values, 0.8 / len(modalities), color=COLOURS[modality], label=NAMES[modality]
+            positions, values, 0.8 / len(modalities), color=COLOURS[modality], label=NAMES[modality]
         )
         axes.bar_label(bars, fmt="%.0f", fontsize=7)
     axes.set_xticks(range(len(languages)), languages)

@@ -1,4 +1,4 @@
-"""The optimizers: AdamW, and Muon for the matrices of the layers."""
+"""Optimizers: AdamW, and Muon for the matrices of the transformer layers."""
 
 import math
 from collections import defaultdict
@@ -8,14 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon
 
-MUON_FACTOR = 4.0  # Muon's learning rate over that of everything else
-MOST_TOGETHER = 1 << 24  # elements of matrices that are made orthogonal at a time
-CHAIN = 3  # steps of Newton and Schulz's iteration for each product with a wide matrix
+MUON_FACTOR = 4.0  # Muon's learning rate relative to AdamW's
+MAX_STACKED_ELEMENTS = 1 << 24  # of matrices that are orthogonalized in one batch
+CHAIN = 3  # Newton-Schulz steps for each product with a wide matrix
 
 
 def parameter_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """What trains, as ``layers`` (2-D weights of the transformers' layers), ``matrices`` (all other
-    weights and embeddings), ``vectors`` (norms, biases, slopes) and prompts: no weight decay.
+    """Group the parameters that are trained.
+
+    Returns:
+        ``layers``: 2-D weights of the transformer layers; ``matrices``: all other weights and
+        embeddings; ``vectors``: norms, biases, slopes and prompts, which get no weight decay.
     """
     groups: dict[str, list[nn.Parameter]] = {"layers": [], "matrices": [], "vectors": []}
     for name, parameter in model.named_parameters():
@@ -31,7 +34,13 @@ def parameter_groups(model: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 
 def make_optimizer(model: nn.Module, kind: str, learning_rate: float) -> torch.optim.Optimizer:
-    """``adamw`` or ``muon`` over the parameters that train."""
+    """Make the optimizer of the parameters that are trained.
+
+    Args:
+        model: Module with the parameters.
+        kind: ``adamw``, or ``muon`` for the transformer layers' matrices and AdamW for the others.
+        learning_rate: Peak learning rate of AdamW; Muon's is MUON_FACTOR times as high.
+    """
     groups = parameter_groups(model)
     plain = {"params": groups["vectors"], "weight_decay": 0.0}
     if kind == "adamw":
@@ -52,8 +61,8 @@ def make_optimizer(model: nn.Module, kind: str, learning_rate: float) -> torch.o
     )
 
 
-def _evaluated(closure: Any) -> Any:
-    """The loss by ``closure``, which computes the gradients; None without it."""
+def _closure_loss(closure: Any) -> Any:
+    """Return the loss by ``closure``, which also computes gradients; None without a closure."""
     if closure is None:
         return None
     with torch.enable_grad():
@@ -61,15 +70,16 @@ def _evaluated(closure: Any) -> Any:
 
 
 class MuonByShape(Muon):
-    """``torch.optim.Muon``, its steps alike but for rounding: matrices of one shape are taken
-    together, which takes a third of the time on CPUs. Its momentum is Nesterov's, its rate that of
-    ``match_rms_adamw``.
+    """``torch.optim.Muon`` with the same steps, up to rounding, in a third of the time on CPUs.
+
+    Matrices of the same shape are orthogonalized in one batch. It always uses Nesterov momentum and
+    the learning rate adjustment ``match_rms_adamw``.
     """
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One step; ``closure`` computes the loss and the gradients."""
-        loss = _evaluated(closure)
+        """Take one step; ``closure`` computes the loss and the gradients."""
+        loss = _closure_loss(closure)
         for group in self.param_groups:
             self._step_group(group)
         return loss
@@ -88,19 +98,19 @@ class MuonByShape(Muon):
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
         updates = torch._foreach_lerp(grads, buffers, group["momentum"])
         torch._foreach_mul_(trained, 1 - group["lr"] * group["weight_decay"])
-        alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, parameter in enumerate(trained):
-            alike[tuple(sorted(parameter.shape))].append(index)
-        for (short, long), indices in alike.items():
+            by_shape[tuple(sorted(parameter.shape))].append(index)
+        for (short, long), indices in by_shape.items():
             rate = 0.2 * math.sqrt(long) * group["lr"]
-            size = max(1, MOST_TOGETHER // (short * long))
+            size = max(1, MAX_STACKED_ELEMENTS // (short * long))
             for first in range(0, len(indices), size):
-                part = indices[first : first + size]
-                wide = torch.stack([_wide(updates[i]).bfloat16() for i in part])
-                made = newton_schulz(
+                stacked = indices[first : first + size]
+                wide = torch.stack([_wide(updates[i]).bfloat16() for i in stacked])
+                orthogonal = newton_schulz(
                     wide, group["ns_coefficients"], group["ns_steps"], group["eps"]
                 )
-                for i, update in zip(part, made, strict=True):
+                for i, update in zip(stacked, orthogonal, strict=True):
                     tall = trained[i].shape[0] > trained[i].shape[1]
                     trained[i].add_(update.T if tall else update, alpha=-rate)
 
@@ -112,57 +122,65 @@ def _wide(matrix: Tensor) -> Tensor:
 def newton_schulz(
     matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float
 ) -> Tensor:
-    """(N, m, n), m <= n, each with its singular values brought near to one.
+    """Orthogonalize matrices: bring all their singular values near to one.
 
-    By ``steps`` of X <- p(A) X with p(A) = a + b A + c A A and A = X X^T (Newton and Schulz's
-    iteration as in Jordan et al. 2024), from X of norm one. A of the next step is p(A) A p(A), so
-    for wide matrices CHAIN steps are taken with m x m matrices alone before X is multiplied by all
-    their p(A) at once. In bf16 longer chains would let small singular values drown.
+    Takes ``steps`` of X <- p(A) X with p(A) = a + b A + c A A and A = X X^T (the Newton-Schulz
+    iteration of Jordan et al. 2024), from X of norm one. A of the next step is p(A) A p(A), so for
+    wide matrices CHAIN steps are taken with m x m matrices alone before X is multiplied by the
+    product of their p(A). In bf16, longer chains would lose small singular values to rounding.
+
+    Args:
+        matrices: (N, m, n) with m <= n.
+        coefficients: a, b and c.
+        steps: Number of steps.
+        eps: Smallest norm by which a matrix is divided.
+
+    Returns:
+        The orthogonalized matrices (N, m, n).
     """
     a, b, c = coefficients
     x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
     chain = CHAIN if x.shape[2] >= 2 * x.shape[1] else 1
     for first in range(0, steps, chain):
         gram = x @ x.mT
-        # The polynomials without what they have on the diagonal: p(A) = a + rest, and of those
-        # that were multiplied so far diagonal + product.
-        rest = product = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        # Diagonals are kept apart: p(A) = a + poly, and the product so far = diagonal + product.
+        poly = product = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         diagonal = a
         for _ in range(min(chain, steps - first) - 1):
-            half = torch.baddbmm(gram, rest, gram, beta=a)
-            gram = torch.baddbmm(half, half, rest, beta=a)
-            rest = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-            product = torch.baddbmm(product, rest, product, beta=a).add_(rest, alpha=diagonal)
+            half = torch.baddbmm(gram, poly, gram, beta=a)
+            gram = torch.baddbmm(half, half, poly, beta=a)
+            poly = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+            product = torch.baddbmm(product, poly, product, beta=a).add_(poly, alpha=diagonal)
             diagonal *= a
         x = torch.baddbmm(x, product, x, beta=diagonal)
     return x
 
 
 class CombinedOptimizer(torch.optim.Optimizer):
-    """Several optimizers, each with parameters of its own, that step as one."""
+    """Several optimizers over disjoint parameters that step as one."""
 
-    def __init__(self, *parts: torch.optim.Optimizer) -> None:
-        super().__init__([group for part in parts for group in part.param_groups], {})
-        self.parts = parts
+    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
+        super().__init__([group for part in optimizers for group in part.param_groups], {})
+        self.optimizers = optimizers
         self.tie()
 
     def tie(self) -> None:
-        """Share the groups, so that a schedule of the whole sets the parts' learning rates."""
-        self.param_groups = [group for part in self.parts for group in part.param_groups]
+        """Share the parameter groups, so that one schedule sets all learning rates."""
+        self.param_groups = [group for part in self.optimizers for group in part.param_groups]
 
     def step(self, closure: Any = None) -> Any:
-        """One step of every part; ``closure`` computes the loss and the gradients."""
-        loss = _evaluated(closure)
-        for part in self.parts:
-            part.step()
+        """Take one step of every optimizer; ``closure`` computes the loss and the gradients."""
+        loss = _closure_loss(closure)
+        for optimizer in self.optimizers:
+            optimizer.step()
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of every part."""
-        return {"state": {}, "parts": [part.state_dict() for part in self.parts]}
+        """Return the state of every optimizer."""
+        return {"state": {}, "parts": [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the state of every part."""
-        for part, state in zip(self.parts, state_dict["parts"], strict=True):
-            part.load_state_dict(state)
+        """Load the state of every optimizer."""
+        for optimizer, state in zip(self.optimizers, state_dict["parts"], strict=True):
+            optimizer.load_state_dict(state)
         self.tie()

@@ -1,4 +1,4 @@
-"""What a trained model came from, for ``training.json`` in its directory."""
+"""Where a trained model comes from: settings, versions and commit, saved as ``training.json``."""
 
 import dataclasses
 import platform
@@ -13,7 +13,7 @@ PACKAGES = ("avsr", "torch", "lightning", "numpy", "sentencepiece")
 
 
 def provenance(config: TrainConfig) -> dict[str, Any]:
-    """The resolved settings, the seed among them, versions, and the commit of a checkout."""
+    """Return the resolved settings (with the seed), package versions and the checkout's commit."""
     return {
         "config": dataclasses.asdict(config),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
@@ -22,7 +22,10 @@ def provenance(config: TrainConfig) -> dict[str, Any]:
 
 
 def git_commit(folder: Path) -> str | None:
-    """Commit that a folder of a git checkout is at, with ``+changes`` if it has some."""
+    """Return the commit of the git checkout that ``folder`` is in, or None outside a checkout.
+
+    ``+changes`` is appended if tracked files have uncommitted changes.
+    """
     try:
         commit, changes = (
             subprocess.run(

@@ -1,4 +1,4 @@
-"""What training does with the texts alone: check the tokenizer, count n-grams."""
+"""Work on the training texts alone: tokenizer coverage and n-gram language models."""
 
 from collections import Counter, defaultdict
 
@@ -10,35 +10,39 @@ from avsr.training.dataset import Utterances
 
 
 def check_coverage(tokenizer: Tokenizer, data: Utterances) -> None:
-    """Raise ConfigError where a language has characters that the tokenizer does not know."""
+    """Check that the tokenizer has tokens for every character of the texts.
+
+    Raises:
+        ConfigError: Characters without tokens, counted per language.
+    """
     unknown: dict[str, Counter[str]] = defaultdict(Counter)
-    tokens: Counter[str] = Counter()
-    known: set[str] = set()
+    num_tokens: Counter[str] = Counter()
+    covered: set[str] = set()
     for record in (sample.record for sample in data.samples):
-        encoded = tokenizer.encode(record.text)
-        tokens[record.language] += len(encoded)
-        if UNK in encoded:
-            for char in set(record.text) - known:
+        tokens = tokenizer.encode(record.text)
+        num_tokens[record.language] += len(tokens)
+        if UNK in tokens:
+            for char in set(record.text) - covered:
                 if UNK in tokenizer.encode(char):
                     unknown[record.language][char] += record.text.count(char)
                 else:
-                    known.add(char)
+                    covered.add(char)
     if unknown:
-        found = "; ".join(
-            f"{language}: {counts.total()} characters of {tokens[language]} tokens, most often "
+        summary = "; ".join(
+            f"{language}: {counts.total()} characters of {num_tokens[language]} tokens, most often "
             + " ".join(char for char, _ in counts.most_common(5))
             for language, counts in sorted(unknown.items())
         )
         raise ConfigError(
-            f"the tokenizer does not know every character ({found}): train without 'init', or "
+            f"the tokenizer does not know every character ({summary}): train without 'init', or "
             "normalise the texts"
         )
 
 
-def count_texts(
+def train_ngrams(
     config: TrainConfig, tokenizer: Tokenizer | None, data: Utterances
 ) -> dict[str, NgramModel]:
-    """A language model of the training texts of each language."""
+    """Train an n-gram model per language on the training texts; none if ``lm_order`` is 0."""
     if config.lm_order == 0:
         return {}
     assert tokenizer is not None

@@ -1,7 +1,8 @@
-"""Outputs of a frozen visual front end, computed once and kept on disk."""
+"""Outputs of a frozen visual front end, computed once and stored on disk."""
 
 import hashlib
 import os
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 
 from avsr.encoder import normalize_mouth, random_crop_flip
 from avsr.model.network import AVSRModel
-from avsr.training.collate import damaged
+from avsr.training.collate import randomly_corrupt
 from avsr.training.dataset import Utterances
 
 BATCH_FRAMES = 1000  # frames of one pass through the front end
@@ -23,13 +24,23 @@ def cache_visual_features(
     *,
     variants: int,
     seed: int,
-    damage: float = 0.0,
+    corruption_probability: float = 0.0,
 ) -> list[np.ndarray]:
-    """Per utterance (variants, T, C) float16; shape (variants, 0, C) without video.
+    """Compute the outputs of the visual front end for all utterances, or read stored ones.
 
-    Variant 0 is the centre crop, the others are random crops and flips, a share ``damage`` of them
-    damaged. The arrays are kept in
-    ``<path>-visual-<hash of the front end>.npy``, so that a resumed run and later stages find them.
+    They are stored in ``<path>-visual-<hash of the front end>.npy``, where a resumed run and later
+    stages read them.
+
+    Args:
+        model: Network with the front end.
+        data: Utterances.
+        path: Folder and first part of the name of the file.
+        variants: Variants per utterance: the centre crop, then random crops and flips.
+        seed: Seed of crops, flips and corruptions.
+        corruption_probability: Fraction of the random crops that are corrupted.
+
+    Returns:
+        (variants, T, C) float16 per utterance; T is 0 without video.
     """
     file = path.with_name(f"{path.name}-visual-{_fingerprint(model)}.npy")
     lengths = np.where(data.has_video, data.lengths, 0)
@@ -38,7 +49,7 @@ def cache_visual_features(
     if not file.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         features = np.zeros((variants, int(edges[-1]), channels), np.float16)
-        _compute(model, data, features, edges, seed, damage)
+        _compute(model, data, features, edges, seed, corruption_probability)
         temporary = file.with_suffix(f".{os.getpid()}.npy")
         np.save(temporary, features)
         os.replace(temporary, file)
@@ -60,25 +71,23 @@ def _compute(
     features: np.ndarray,
     edges: np.ndarray,
     seed: int,
-    damage: float,
+    corruption_probability: float,
 ) -> None:
+    """Fill ``features`` (variants, frames, C); utterance i is at ``edges[i]:edges[i + 1]``."""
     frontend = model.encoder.frontend
     training = frontend.training
     frontend.eval()
-    order = [i for i in np.argsort(data.lengths, kind="stable").tolist() if data.has_video[i]]
-    batch: list[int] = []
-    for position, index in enumerate(order):
-        batch.append(index)
-        longest = int(data.lengths[index])
-        if position + 1 < len(order) and (len(batch) + 1) * longest < BATCH_FRAMES:
-            continue
+    total, done = int(data.has_video.sum()), 0
+    for batch in _batches(data):
         crops = [data.mouth(i) for i in batch]
+        longest = int(data.lengths[batch[-1]])
         for variant in range(len(features)):
             mouths = torch.zeros(len(batch), longest, 88, 88)
             padding_mask = torch.ones(len(batch), longest, dtype=torch.bool)
             for row, (i, crop) in enumerate(zip(batch, crops, strict=True)):
                 if variant:
-                    crop = damaged(crop, damage, np.random.default_rng([seed, i, variant]))
+                    rng = np.random.default_rng([seed, i, variant])
+                    crop = randomly_corrupt(crop, corruption_probability, rng)
                     generator = torch.Generator().manual_seed(seed * 1_000_003 + i * 97 + variant)
                     crop = random_crop_flip(crop, generator)
                 mouths[row, : len(crop)] = normalize_mouth(crop)
@@ -88,7 +97,19 @@ def _compute(
                 out = frontend(mouths, padding_mask).float().cpu().numpy()
             for row, (i, crop) in enumerate(zip(batch, crops, strict=True)):
                 features[variant, edges[i] : edges[i] + len(crop)] = out[row, : len(crop)]
-        if position * 10 // len(order) != (position - len(batch)) * 10 // len(order):
-            print(f"visual features: {100 * position // len(order)} %", flush=True)
-        batch = []
+        last_done, done = done, done + len(batch)
+        if done * 10 // total != last_done * 10 // total:
+            print(f"visual features: {100 * done // total} %", flush=True)
     frontend.train(training)
+
+
+def _batches(data: Utterances) -> Iterator[list[int]]:
+    """Yield utterances with video in batches, shortest first."""
+    order = [i for i in np.argsort(data.lengths, kind="stable").tolist() if data.has_video[i]]
+    batch: list[int] = []
+    for position, index in enumerate(order):
+        batch.append(index)
+        is_full = (len(batch) + 1) * int(data.lengths[index]) >= BATCH_FRAMES
+        if is_full or position + 1 == len(order):
+            yield batch
+            batch = []

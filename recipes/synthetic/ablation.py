@@ -1,8 +1,9 @@
-"""The paper's claims on an unbalanced corpus: what CTC, gamma and prompts are worth.
+"""Ablation of the paper's method on an unbalanced corpus: the effect of CTC, gamma and prompts.
 
 ``python recipes/synthetic/ablation.py OUT [--updates N] [--seeds 1,2,3] [--hours H]`` makes the
-corpus, trains every variant with every seed, two runs at a time with a thread each, scores all of
-them on the same clips and prints tables in Markdown. Started again, it goes on where it stopped.
+corpus, trains every variant with every seed (two runs at a time, one thread each), scores all of
+them on the same clips and prints Markdown tables. An interrupted ablation continues when it is
+started again.
 """
 
 import argparse
@@ -22,7 +23,7 @@ LANGUAGES = ("en", "es", "de", "ru", "ar")
 SHARES = (60, 20, 10, 5, 5)
 VARIANTS: dict[str, dict[str, Any]] = {
     "the paper's": {},
-    "attention only": {"stage": {"ctc_weight": 0.0}},
+    "attention only": {"stage": {"ctc_loss_weight": 0.0}},
     "without gamma": {"stage": {"balance": False}},
     "without prompts": {"prompts": 0},
 }
@@ -32,16 +33,18 @@ STAGE = {
     "decay": 0.95,
     "batch_frames": 800,
     "modalities": {"av": 0.7, "audio": 0.3},
-    "ctc_weight": 0.1,
-    "language_weight": 10.0,
-    "guide_weight": 0.2,
+    "ctc_loss_weight": 0.1,
+    "language_loss_weight": 10.0,
+    "guide_loss_weight": 0.2,
     "mask_probability": 0.0,
 }
 
 
 def recipe(out: Path, data: Path, variant: str, seed: int, updates: int) -> dict[str, Any]:
-    """The training of a variant. The encoder starts as the bundled model's, as the paper's starts
-    as AV-HuBERT; prompts, classifier, decoder and CTC head are new.
+    """Return the training recipe of a variant.
+
+    The encoder starts from the bundled model, as the paper's starts from AV-HuBERT; prompts,
+    classifier, decoder and CTC head are new.
     """
     changes = VARIANTS[variant]
     stage = STAGE | changes.get("stage", {})
@@ -68,18 +71,19 @@ def recipe(out: Path, data: Path, variant: str, seed: int, updates: int) -> dict
 
 
 def run(*command: str) -> None:
-    """A command of avsr in one thread; its output is shown if it fails."""
+    """Run an avsr command with one thread; print its output if it fails."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "avsr", *command], env=environment, capture_output=True, text=True
     )
-    if done.returncode:
-        raise SystemExit(f"avsr {' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    if process.returncode:
+        raise SystemExit(f"avsr {' '.join(command)} failed:\n{process.stdout}{process.stderr}")
 
 
 def make_corpus(data: Path, hours: float) -> None:
-    """Unbalanced training utterances, and balanced test clips cut into shards. The texts are of few
-    words, or two cores would not bring a new decoder far in the time that they have.
+    """Make unbalanced training utterances, and shards of balanced test clips.
+
+    The vocabulary is small, so that a new decoder can learn it on two cores in an hour or two.
     """
     run(
         *("synthesize", str(data), "--languages", ",".join(LANGUAGES), "--hours", str(hours)),
@@ -90,16 +94,17 @@ def make_corpus(data: Path, hours: float) -> None:
 
 
 def share_features(out: Path, folder: Path) -> None:
-    """Give a run the outputs of the visual front end that another one has kept: all have the same
-    front end and the same clips.
+    """Link the stored visual features of another run into ``folder``.
+
+    All runs have the same visual front end and the same clips.
     """
-    for kept in out.glob("*/train-visual-????????????????.npy"):
-        if not (folder / kept.name).exists():
-            os.link(kept, folder / kept.name)
+    for features in out.glob("*/train-visual-????????????????.npy"):
+        if not (folder / features.name).exists():
+            os.link(features, folder / features.name)
 
 
 def train_and_score(out: Path, data: Path, variant: str, seed: int, updates: int) -> dict[str, Any]:
-    """The scores of one run."""
+    """Train and score one run, unless it has scores already, and return them."""
     folder = out / f"{variant.replace(' ', '-').replace(chr(39), '')}-{seed}"
     scores = folder / "scores"
     if not list(scores.glob("*/results.json")):
@@ -110,9 +115,9 @@ def train_and_score(out: Path, data: Path, variant: str, seed: int, updates: int
         if not (folder / "model/config.json").exists():
             share_features(out, folder)
             run("train", str(path))
-        weight = "0" if values["stages"][-1]["ctc_weight"] == 0 else "0.3"
+        weight = "0" if values["stages"][-1]["ctc_loss_weight"] == 0 else "0.3"
         model = ["--model", str(folder / "model"), "--ctc-weight", weight, "--out", str(scores)]
-        # Without the language model: it would mend what the decoder got wrong. Lips are in step.
+        # No language model, which would correct errors of the decoder. Audio and video are in sync.
         grid = ["--modality", "av", "--snr", "clean", "--lm-weight", "0", "--no-sync"]
         run("evaluate", str(data / "shards/test.jsonl"), *model, *grid)
     (path,) = scores.glob("*/results.json")
@@ -121,7 +126,7 @@ def train_and_score(out: Path, data: Path, variant: str, seed: int, updates: int
 
 
 def table(results: Mapping[str, Sequence[Mapping[str, Any]]], key: str) -> str:
-    """Mean and spread (standard deviation) over the seeds, in percent, as Markdown."""
+    """Format means and standard deviations over the seeds, in percent, as a Markdown table."""
     lines = ["| | " + " | ".join(LANGUAGES) + " | average |", "|---" * (len(LANGUAGES) + 2) + "|"]
     for variant, scores in results.items():
         cells = []
@@ -137,7 +142,7 @@ def table(results: Mapping[str, Sequence[Mapping[str, Any]]], key: str) -> str:
 
 
 def main() -> None:
-    """Make, train, score, print."""
+    """Make the corpus, train and score all runs, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--updates", type=int, default=800)
@@ -154,9 +159,9 @@ def main() -> None:
         return train_and_score(arguments.out, data, job[0], job[1], arguments.updates)
 
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(work, jobs))
+        scores = list(pool.map(work, jobs))
     results = {
-        variant: [scores for job, scores in zip(jobs, found, strict=True) if job[0] == variant]
+        variant: [run for job, run in zip(jobs, scores, strict=True) if job[0] == variant]
         for variant in VARIANTS
     }
     for title, key in (

@@ -1,4 +1,4 @@
-"""Make the built-in test noise out of synthetic talkers: 30 at once, and one after the other.
+"""Make the built-in test noise from synthetic talkers: 30 at once, and one after the other.
 
     python recipes/synthetic/babble.py MANIFEST OUT
 
@@ -26,20 +26,20 @@ SEED = 4
 
 
 def talkers(manifest: Path) -> dict[tuple[str, str], list[np.ndarray]]:
-    """Waveforms by language and speaker, of the first shards."""
+    """Return waveforms by language and speaker, from six random shards."""
     records = read_manifest(manifest)
     shards = list(dict.fromkeys(r.media for r in records))
     rng = np.random.default_rng(SEED)
-    found: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
+    waveforms: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
     for number in rng.permutation(len(shards))[:6].tolist():
         for sample in open_shard(manifest.parent / shards[number]):
             sound = decode_audio(sample.audio).astype(np.float32) / 32768
-            found[sample.record.language, sample.record.speaker].append(sound)
-    return found
+            waveforms[sample.record.language, sample.record.speaker].append(sound)
+    return waveforms
 
 
-def joined(clips: list[np.ndarray], seconds: float) -> np.ndarray:
-    """Clips one after the other at one level, (S,), again from the first if they do not do."""
+def concatenate(clips: list[np.ndarray], seconds: float) -> np.ndarray:
+    """Concatenate clips at the same level to (S,), repeating them if they are too short."""
     size, parts, length = round(seconds * SAMPLE_RATE), [], 0
     for clip in cycle(clips):
         parts.append(clip * (LEVEL / rms(clip)))
@@ -50,22 +50,24 @@ def joined(clips: list[np.ndarray], seconds: float) -> np.ndarray:
 
 
 def main() -> None:
-    """Choose, mix, write."""
+    """Pick talkers, mix them, and write both files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("manifest", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
-    found = talkers(arguments.manifest)
+    waveforms = talkers(arguments.manifest)
     by_language: dict[str, list[list[np.ndarray]]] = defaultdict(list)
-    for language, speaker in sorted(found):
-        by_language[language].append(found[language, speaker])
+    for language, speaker in sorted(waveforms):
+        by_language[language].append(waveforms[language, speaker])
     turns = cycle(sorted(by_language))
-    many = []
+    mixed = []
     for number, language in enumerate(islice(turns, BABBLE_TALKERS)):
         voices = by_language[language]
-        many.append(joined(voices[number // len(by_language) % len(voices)], SECONDS))
-    babble = make_babble(many, SECONDS * SAMPLE_RATE, np.random.default_rng(SEED))
-    speech = np.concatenate([joined(v[-1], TURN_SECONDS) for _, v in sorted(by_language.items())])
+        mixed.append(concatenate(voices[number // len(by_language) % len(voices)], SECONDS))
+    babble = make_babble(mixed, SECONDS * SAMPLE_RATE, np.random.default_rng(SEED))
+    speech = np.concatenate(
+        [concatenate(v[-1], TURN_SECONDS) for _, v in sorted(by_language.items())]
+    )
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name, sound in (("babble", babble), ("speech", speech)):
         path = arguments.out / f"{name}.flac"

@@ -1,7 +1,7 @@
 """One of two processes that train together: saves loss and gradients. Not a test by itself.
 
-Called as: one_of_two.py RANK WORLD OUT; test_parallel.py starts it. The processes meet in a file of
-OUT: a port may be taken by another test, and is gone when its process ends first.
+Called as: one_of_two.py RANK WORLD OUT; test_distributed.py starts it. The processes meet through a
+file in OUT: a port may be in use by another test, and closes if its process ends first.
 """
 
 import sys
@@ -20,18 +20,18 @@ TARGETS = torch.tensor([[4, 5, 3], [4, 3, 1], [5, 4, 3], [5, 3, 1], [4, 4, 3], [
 
 
 class Network(nn.Module):
-    """Everything that the loss looks at, with batch norms in between."""
+    """All inputs of the loss, with batch norms in between."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Conv1d(3, 8, 3, padding=1), nn.BatchNorm1d(8), nn.Tanh())
-        self.picture = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
+        self.image = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
         self.ctc, self.text, self.language = nn.Linear(8, 6), nn.Linear(8, 18), nn.Linear(12, 2)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         y = self.body(x.transpose(1, 2)).transpose(1, 2)
-        seen = self.picture(x.unsqueeze(1)).mean((2, 3))
-        language = self.language(torch.cat([y.mean(1), seen], 1))
+        pooled = self.image(x.unsqueeze(1)).mean((2, 3))
+        language = self.language(torch.cat([y.mean(1), pooled], 1))
         return self.ctc(y).log_softmax(-1), self.text(y.mean(1)).view(-1, 3, 6), language
 
 
@@ -57,10 +57,10 @@ def main(rank: int, world: int, out: str) -> None:
         phone_logits=None,
         phones=torch.zeros(0),
         guide=None,
-        ctc_weight=0.1,
-        language_weight=10.0,
-        phone_weight=0.0,
-        guide_weight=0.0,
+        ctc_loss_weight=0.1,
+        language_loss_weight=10.0,
+        phone_loss_weight=0.0,
+        guide_loss_weight=0.0,
         label_smoothing=0.1,
     )
     (loss.total * num_processes()).backward()

@@ -40,11 +40,11 @@ def test_utterances_of_a_batch_are_of_similar_length():
 
 
 def test_lips_come_from_utterances_with_video_only():
-    seen = {"av": set(), "audio": set(), "video": set()}
+    indices = {"av": set(), "audio": set(), "video": set()}
     for plan in plans(300):
-        seen[plan.modality].update(plan.indices)
-    assert all(HAS_VIDEO[list(seen[m])].all() for m in ("av", "video"))
-    assert not HAS_VIDEO[list(seen["audio"])].all()
+        indices[plan.modality].update(plan.indices)
+    assert all(HAS_VIDEO[list(indices[m])].all() for m in ("av", "video"))
+    assert not HAS_VIDEO[list(indices["audio"])].all()
 
 
 def test_modalities_come_in_the_asked_shares():

@@ -6,7 +6,7 @@ from avsr.augmentation.masking import mask_fbank
 from avsr.corpus import Record, ShardWriter, open_shards
 from avsr.decoder import EOS, PAD, Tokenizer
 from avsr.training.batches import BatchPlan
-from avsr.training.collate import BatchMaker, damaged, phone_targets
+from avsr.training.collate import BatchMaker, phone_targets, randomly_corrupt
 from avsr.training.config import StageConfig
 from avsr.training.dataset import Utterances
 from avsr.training.losses import NO_TARGET
@@ -62,19 +62,19 @@ def test_utterances_of_unknown_phones_have_no_target(data, tokenizer):
     assert (phones[1] == NO_TARGET).all()
 
 
-@pytest.mark.parametrize(("modality", "parts"), [("av", "am"), ("audio", "a"), ("video", "m")])
-def test_a_batch_holds_what_its_modality_needs(data, tokenizer, modality, parts):
+@pytest.mark.parametrize(("modality", "inputs"), [("av", "am"), ("audio", "a"), ("video", "m")])
+def test_a_batch_holds_what_its_modality_needs(data, tokenizer, modality, inputs):
     make = BatchMaker(data, tokenizer, {}, STAGE, [1], False, {})
     batch = make(BatchPlan(0, modality, (0, 1)))
-    assert (batch.fbank is not None) == ("a" in parts)
-    assert (batch.mouth is not None) == ("m" in parts)
+    assert (batch.fbank is not None) == ("a" in inputs)
+    assert (batch.mouth is not None) == ("m" in inputs)
     assert batch.lengths.tolist() == [20, 10]
     assert batch.padding_mask.sum(1).tolist() == [0, 10]
     assert batch.languages.tolist() == [0, 1]
     assert batch.tokens_in[:, 0].tolist() == [EOS, EOS]
     for row, text in zip(batch.targets.tolist(), ("ab cd", "dc"), strict=True):
-        kept = [t for t in row if t != PAD]
-        assert kept == [*tokenizer.encode(text), EOS]
+        tokens = [t for t in row if t != PAD]
+        assert tokens == [*tokenizer.encode(text), EOS]
     if batch.mouth is not None:
         assert batch.mouth.shape == (2, 20, 88, 88)
         assert not batch.mouth[1, 10:].any()
@@ -93,13 +93,13 @@ def test_randomness_is_a_function_of_seed_and_step(data, tokenizer):
 def test_masks_take_one_stretch_of_time_and_of_frequency():
     fbank = torch.ones(60, 104)
     for seed in range(20):
-        masked = mask_fbank(fbank, torch.Generator().manual_seed(seed)).view(60, 4, 26)
-        times = (masked == 0).all(2).all(1).nonzero().flatten()
-        bins = (masked == 0).all(0).all(0).nonzero().flatten()
+        fbanks = mask_fbank(fbank, torch.Generator().manual_seed(seed)).view(60, 4, 26)
+        times = (fbanks == 0).all(2).all(1).nonzero().flatten()
+        bins = (fbanks == 0).all(0).all(0).nonzero().flatten()
         assert len(times) <= 8
         assert len(bins) <= 6
-        for found in (times, bins):
-            assert not len(found) or len(found) == found[-1] - found[0] + 1
+        for masked in (times, bins):
+            assert not len(masked) or len(masked) == masked[-1] - masked[0] + 1
     assert (fbank == 1).all()
 
 
@@ -129,22 +129,23 @@ def test_lips_come_early_or_late(data, tokenizer):
     frames = torch.arange(10.0)
     shifts = set()
     for seed in range(30):
-        moved = make.shifted(frames, np.random.default_rng(seed))
+        moved = make.shift_video(frames, np.random.default_rng(seed))
         shift = int(moved[5] - 5)
         assert moved.tolist() == [min(max(i + shift, 0), 9) for i in range(10)]
         shifts.add(shift)
     assert shifts == {-2, -1, 0, 1, 2}
     plain = BatchMaker(data, tokenizer, {}, stage, [1], False, {})
-    assert torch.equal(plain.shifted(frames, np.random.default_rng(0)), frames)
+    assert torch.equal(plain.shift_video(frames, np.random.default_rng(0)), frames)
 
 
-def test_a_share_of_the_pictures_is_damaged(data):
+def test_a_share_of_the_videos_is_corrupted(data):
     mouth = data.mouth(0)
-    kept = [
-        torch.equal(damaged(mouth, 0.3, np.random.default_rng(seed)), mouth) for seed in range(100)
+    unchanged = [
+        torch.equal(randomly_corrupt(mouth, 0.3, np.random.default_rng(seed)), mouth)
+        for seed in range(100)
     ]
-    assert 60 <= sum(kept) <= 80
-    assert torch.equal(damaged(mouth, 0.0, np.random.default_rng(0)), mouth)
+    assert 60 <= sum(unchanged) <= 80
+    assert torch.equal(randomly_corrupt(mouth, 0.0, np.random.default_rng(0)), mouth)
 
 
 def test_kinds_of_noise_are_taken_by_their_shares(data, tokenizer):
@@ -153,14 +154,14 @@ def test_kinds_of_noise_are_taken_by_their_shares(data, tokenizer):
         name="s", updates=1, noise_probability=1.0, noises={"babble": 3.0, "speech": 1.0}
     )
     make = BatchMaker(data, tokenizer, {"babble": [quiet], "speech": [loud]}, stage, [1], False, {})
-    taken = []
+    is_quiet = []
 
     def mix(waveform, noise, snr_db, offset):
-        taken.append(noise is quiet)
+        is_quiet.append(noise is quiet)
         return waveform
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("avsr.training.collate.mix_at_snr", mix)
         for step in range(200):
             make(BatchPlan(step, "audio", (1,)))
-    assert 0.65 < np.mean(taken) < 0.85
+    assert 0.65 < np.mean(is_quiet) < 0.85

@@ -18,7 +18,8 @@ def write(tmp_path, text):
 def test_overrides_and_defaults(tmp_path):
     config = read_config(write(tmp_path, GOOD))
     assert config.stages[0].snr_db == (-5, 5)
-    assert (config.stages[0].ctc_weight, config.stages[0].language_weight) == (0.1, 10.0)
+    assert (config.stages[0].ctc_loss_weight, config.stages[0].language_loss_weight) == (0.1, 10.0)
+    assert config.stages[0].objective == "recognition"
     assert config.preset == "tiny"
 
 
@@ -35,6 +36,15 @@ def test_every_recipe_reads(path):
         (GOOD + "preset: huge\nlanguages: [xx]\n", "preset 'huge'.*language 'xx' is no ISO"),
         (GOOD + "validation: [{path: c, split: test}]\n", "test split is no validation data"),
         (GOOD.replace("updates: 3", "updates: 3, train: some"), "train must be one of all, pr"),
+        (
+            GOOD.replace("updates: 3", "updates: 3, objective: recogntion"),
+            "stage s: objective must be one of recognition",
+        ),
+        (
+            GOOD.replace("updates: 3", "updates: 3, ctc_weight: 0.3"),
+            "unknown key 'ctc_weight'; did you mean 'ctc_loss_weight'",
+        ),
+        (GOOD + "passes: 2\n", "unknown key 'passes'"),
         ("out: o\n", "there is no stage; there is no corpus"),
         ("- a\n", "mapping of settings"),
         ("a: [\n", "not valid YAML"),

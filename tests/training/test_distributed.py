@@ -39,8 +39,8 @@ def test_two_processes_have_the_loss_and_gradients_of_one(tmp_path):
                 )
 
 
-@pytest.mark.parametrize(("processes", "passes"), [(2, 1), (1, 3), (2, 2)])
-def test_parts_of_a_plan_are_its_utterances_once(processes, passes):
+@pytest.mark.parametrize(("processes", "steps"), [(2, 1), (1, 3), (2, 2)])
+def test_micro_batches_of_a_plan_are_its_utterances_once(processes, steps):
     lengths = np.full(40, 10)
     plans = list(
         plan_batches(
@@ -51,22 +51,30 @@ def test_parts_of_a_plan_are_its_utterances_once(processes, passes):
             {"audio": 75},
             [1],
             5,
-            processes * passes,
+            processes * steps,
         )
     )
 
-    def take(plan, number, parts):
-        return plan.step, plan.part(number, parts)
+    def indices_of(plan, index, micro_batches):
+        return plan.step, plan.micro_batch(index, micro_batches)
 
-    seen = [
-        list(TrainingBatches(plans, take, 1, rank=rank, processes=processes, passes=passes))
+    batches = [
+        batch
         for rank in range(processes)
+        for batch in TrainingBatches(
+            plans,
+            indices_of,
+            1,
+            rank=rank,
+            processes=processes,
+            gradient_accumulation_steps=steps,
+        )
     ]
     for plan in plans[1:]:
-        parts = [part for batches in seen for step, part in batches if step == plan.step]
-        assert len(parts) == processes * passes
-        assert all(parts)
-        assert sorted(sum(parts, ())) == sorted(plan.indices)
+        micro_batches = [indices for step, indices in batches if step == plan.step]
+        assert len(micro_batches) == processes * steps
+        assert all(micro_batches)
+        assert sorted(sum(micro_batches, ())) == sorted(plan.indices)
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +109,14 @@ def recipe(tmp_path_factory):
 
 
 def train_recipe(folder, values):
-    """The second process is started by lightning, as on a machine with two GPUs."""
+    """Run avsr train; Lightning starts the second process, as on a machine with two GPUs."""
     path = folder / f"{values['out']}.yaml"
     path.write_text(yaml.safe_dump(values))
     command = [sys.executable, "-m", "avsr", "train", path.name, "--workers", "0"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(f"\n{values['out']}/model\n")
-    assert done.stdout.count(f"{values['out']}/model") == 1
+    process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.endswith(f"\n{values['out']}/model\n")
+    assert process.stdout.count(f"{values['out']}/model") == 1
     return folder / values["out"] / "model"
 
 
@@ -125,15 +133,15 @@ def test_two_processes_train_a_whole_recipe(trained):
 
 def test_sharded_weights_train_to_the_same_values(recipe, trained):
     folder, values = recipe
-    sharded = train_recipe(folder, values | {"out": "sharded", "sharding": True})
-    expected, found = (
+    sharded = train_recipe(folder, values | {"out": "sharded", "fsdp": True})
+    expected, weights = (
         torch.load(model.parent / "0-all/final.pt", weights_only=True)
         for model in (trained, sharded)
     )
-    assert found.keys() == expected.keys()
+    assert weights.keys() == expected.keys()
     for name, value in expected.items():
         if re.fullmatch(r"classifier\.convs\.\d\.bias", name):
-            continue  # a norm follows: its gradient is rounding, of which Adam makes much
+            continue  # a norm follows: its gradient is rounding, which Adam scales up
         torch.testing.assert_close(
-            found[name], value, rtol=0, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
+            weights[name], value, rtol=0, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
         )

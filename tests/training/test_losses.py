@@ -38,10 +38,10 @@ def make_case():
             [[0, 1, 2] * 4 + [0] * 2, [2] * 7 + [NO_TARGET] * 7, [NO_TARGET] * 14]
         ),
         "guide": torch.tensor([0.3, 2.0, 0.0]),
-        "ctc_weight": 0.1,
-        "language_weight": 10.0,
-        "phone_weight": 0.5,
-        "guide_weight": 0.25,
+        "ctc_loss_weight": 0.1,
+        "language_loss_weight": 10.0,
+        "phone_loss_weight": 0.5,
+        "guide_loss_weight": 0.25,
         "label_smoothing": 0.0,
     }
 
@@ -67,28 +67,28 @@ def test_total_is_the_papers_formula_sample_by_sample(balance):
             reduction="sum",
         ).item() / (len(tokens) - 1)
         language = -case["language_logits"][i].log_softmax(-1)[case["languages"][i]].item()
-        known = [(t, k) for t, k in enumerate(case["phones"][i].tolist()) if k >= 0]
+        targets = [(t, k) for t, k in enumerate(case["phones"][i].tolist()) if k >= 0]
         phone = 0.0
-        if known:
+        if targets:
             phone_log_probs = case["phone_logits"][i].log_softmax(-1)
-            phone = -sum(phone_log_probs[t, k].item() for t, k in known) / len(known)
+            phone = -sum(phone_log_probs[t, k].item() for t, k in targets) / len(targets)
         total += gamma * (0.1 * ctc + 0.9 * attention + 10.0 * language + 0.5 * phone)
         total += gamma * 0.25 * case["guide"][i].item()
     assert loss.total.item() == pytest.approx(total / 3, rel=1e-5)
 
 
-def test_parts_of_a_batch_add_up_to_it():
+def test_micro_batches_of_a_batch_add_up_to_it():
     case = make_case()
-    parts = []
+    totals = []
     for rows in (slice(0, 2), slice(2, 3)):
-        part = {
+        micro_batch = {
             name: value[rows]
             if isinstance(value, torch.Tensor) and name != "language_counts"
             else value
             for name, value in case.items()
         }
-        parts.append(joint_loss(**part).total.item())
-    assert sum(parts) == pytest.approx(joint_loss(**case).total.item(), rel=1e-6)
+        totals.append(joint_loss(**micro_batch).total.item())
+    assert sum(totals) == pytest.approx(joint_loss(**case).total.item(), rel=1e-6)
 
 
 def test_guided_attention_wants_the_weight_inside_the_span():

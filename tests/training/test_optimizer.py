@@ -1,4 +1,4 @@
-"""Muon beside AdamW: who gets which weights, what a step is, and that it resumes."""
+"""Muon beside AdamW: the weights of each, what a step is, and that a run resumes."""
 
 import copy
 
@@ -73,7 +73,7 @@ def test_both_parts_learn_and_follow_one_schedule():
     optimizer = make_optimizer(network, "muon", 0.01)
     assert isinstance(optimizer, CombinedOptimizer)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5)
-    rates = {group["lr"] for part in optimizer.parts for group in part.param_groups}
+    rates = {group["lr"] for part in optimizer.optimizers for group in part.param_groups}
     assert rates == {0.005, 0.005 * MUON_FACTOR}
     losses = run(network, optimizer, range(30))
     schedule.step()
@@ -110,13 +110,13 @@ def test_matrices_together_step_as_one_by_one():
     kinds = MuonByShape, torch.optim.Muon
     trained = [[nn.Parameter(weight.clone()) for weight in start] for _ in kinds]
     optimizers = [
-        kind(own, lr=0.1, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
-        for kind, own in zip(kinds, trained, strict=True)
+        kind(parameters, lr=0.1, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+        for kind, parameters in zip(kinds, trained, strict=True)
     ]
     for _ in range(3):
         grads = [torch.randn(shape) for shape in shapes]
-        for optimizer, own in zip(optimizers, trained, strict=True):
-            for parameter, grad in zip(own, grads, strict=True):
+        for optimizer, parameters in zip(optimizers, trained, strict=True):
+            for parameter, grad in zip(parameters, grads, strict=True):
                 parameter.grad = grad.clone()
             optimizer.step()
     for one, other, first in zip(*trained, start, strict=True):
@@ -146,11 +146,11 @@ def test_many_matrices_are_taken_some_at_a_time(monkeypatch):
     torch.manual_seed(4)
     weights, results = [torch.randn(8, 8) for _ in range(5)], []
     for most in (1 << 24, 130, 1):
-        monkeypatch.setattr(optimizer_module, "MOST_TOGETHER", most)
-        own = [nn.Parameter(weight.clone()) for weight in weights]
-        for parameter in own:
+        monkeypatch.setattr(optimizer_module, "MAX_STACKED_ELEMENTS", most)
+        parameters = [nn.Parameter(weight.clone()) for weight in weights]
+        for parameter in parameters:
             parameter.grad = parameter.detach().clone()
-        MuonByShape(own, lr=0.1).step()
-        results.append(torch.stack([parameter.detach() for parameter in own]))
+        MuonByShape(parameters, lr=0.1).step()
+        results.append(torch.stack([parameter.detach() for parameter in parameters]))
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], rtol=0.02, atol=0.002)

@@ -1,4 +1,4 @@
-"""Every recipe is read, and tried on its corpus in miniature, in that corpus's true layout."""
+"""Every recipe parses, and dry-runs on a miniature of its corpus in that corpus's layout."""
 
 import dataclasses
 import importlib.util
@@ -35,7 +35,7 @@ SMALL = ModelConfig(
 
 
 def texts(count, words, seed=0):
-    """Random words, enough for a large vocabulary."""
+    """Make random sentences, enough for a large vocabulary."""
     rng = np.random.default_rng(seed)
     letters = list("abcdefghijklmnopqrstuvwxyz")
     return [
@@ -44,9 +44,9 @@ def texts(count, words, seed=0):
     ]
 
 
-def save_model(folder, vocabulary_size=60, spoken=None):
-    """A model directory of SMALL sizes."""
-    tokenizer = Tokenizer.train(spoken or texts(60, 20), vocabulary_size)
+def save_model(folder, vocabulary_size=60, sentences=None):
+    """Write a model directory of SMALL sizes."""
+    tokenizer = Tokenizer.train(sentences or texts(60, 20), vocabulary_size)
     config = ModelConfig(
         encoder=SMALL.encoder,
         decoder=SMALL.decoder,
@@ -89,16 +89,16 @@ def test_muavic(folder, home, muavic, capsys):
     for language in LANGUAGES:
         for split, count in (("train", 5), ("valid", 1)):
             names = [f"t{i}/t{i}_0000" for i in range(count)]
-            spoken = texts(count, 100, seed=hash_of(language))
+            sentences = texts(count, 100, seed=hash_of(language))
             muavic.write_list(
-                home / "muavic", language, split, list(zip(names, spoken, strict=True))
+                home / "muavic", language, split, list(zip(names, sentences, strict=True))
             )
             for name in names:
                 muavic.write_segment(home / "muavic", language, split, name)
     save_model(home / "models/avhubert-large")
     assert cli.main(["prepare", "muavic", "muavic", "data/muavic"]) == 0
-    shown = dry_run(f"{folder}/train.yaml", capsys)
-    assert "joint: " in shown
+    plan = dry_run(f"{folder}/train.yaml", capsys)
+    assert "joint: " in plan
     assert not (home / "runs").exists()
 
 
@@ -112,19 +112,19 @@ def test_grid(home, capsys):
     clip = home / "clip.mp4"
     write_video(clip, iter([portrait] * 12), waveform=sound)
     kinds = ("blps", "bgrw", "abiw", "abcdefghijklmnopqrstuvxyz", "z123456789", "anps")
-    spoken = [
+    sentences = [
         "".join(kind[(7 * i + k) % len(kind)] for k, kind in enumerate(kinds)) for i in range(40)
     ]
     for speaker, names in (
-        ("s3", spoken),
-        *((f"s{k}", spoken[:1]) for k in (1, 2, 20, 22, 33, 34)),
+        ("s3", sentences),
+        *((f"s{k}", sentences[:1]) for k in (1, 2, 20, 22, 33, 34)),
     ):
         (home / "grid" / speaker).mkdir(parents=True, exist_ok=True)
         for name in names:
             shutil.copy(clip, home / "grid" / speaker / f"{name}.mpg")
     save_model(home / "avsr/assets/tiny")
-    held = ["--valid-speakers", "s2,s22", "--test-speakers", "s1,s20,s33,s34"]
-    assert cli.main(["prepare", "grid", "grid", "data/grid", *held]) == 0
+    splits = ["--valid-speakers", "s2,s22", "--test-speakers", "s1,s20,s33,s34"]
+    assert cli.main(["prepare", "grid", "grid", "data/grid", *splits]) == 0
     assert "joint: 8000 updates" in dry_run("grid/train.yaml", capsys)
 
 
@@ -157,13 +157,13 @@ def test_the_ablation_changes_one_thing_at_a_time(tmp_path):
         path.write_text(yaml.safe_dump(ablation.recipe(Path("out"), Path("data"), variant, 2, 50)))
         recipes[variant] = dataclasses.asdict(read_config(path))
     paper = recipes.pop("the paper's")
-    changed = {
+    differences = {
         variant: {k for k, v in recipe.items() if v != paper[k]}
         | {k for k, v in recipe["stages"][1].items() if v != paper["stages"][1][k]}
         for variant, recipe in recipes.items()
     }
-    assert changed == {
-        "attention only": {"stages", "ctc_weight"},
+    assert differences == {
+        "attention only": {"stages", "ctc_loss_weight"},
         "without gamma": {"stages", "balance"},
         "without prompts": {"prompts"},
     }

@@ -1,4 +1,4 @@
-"""A whole run on a corpus of a few made-up utterances: stages, resume, the model directory."""
+"""Whole runs on a corpus of a few random utterances: stages, resume, the model directory."""
 
 import dataclasses
 import json
@@ -8,101 +8,27 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from avsr.cli import app as cli
 from avsr.corpus import Record, ShardWriter
-from avsr.decoder import EOS, DecoderConfig, Tokenizer
-from avsr.encoder import AVHubertConfig
+from avsr.decoder import EOS, Tokenizer
 from avsr.errors import ConfigError
 from avsr.hub import load_network
 from avsr.interop import export_fairseq, import_model
 from avsr.language import fit_temperature
-from avsr.model.config import PRESETS, ModelConfig
+from avsr.model.config import PRESETS
 from avsr.model.directory import load_directory, write_directory
 from avsr.model.network import AVSRModel
+from avsr.recognition.recognizer import Recognizer, load_model
 from avsr.training import run
+from avsr.training.config import read_config
+from avsr.training.dataset import read_utterances
 from avsr.training.dry_run import dry_run
-from avsr.training.initialization import usual_seconds
+from avsr.training.initialization import segment_seconds
 from avsr.training.metrics_log import read_csv_table
-
-SMALL = ModelConfig(
-    encoder=AVHubertConfig(
-        layers=1,
-        dim=32,
-        ffn_dim=48,
-        heads=4,
-        frontend_width=4,
-        position_kernel=8,
-        prompts=2,
-        dropout=0.0,
-    ),
-    decoder=DecoderConfig(layers=1, dim=32, ffn_dim=48, heads=4),
-    classifier_channels=8,
-)
-TEXTS = {"de": "ein satz", "en": "a line", "fr": "un mot"}
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 12), ("valid", 3)):
-        with ShardWriter(folder, split) as writer:
-            for i in range(count):
-                language = list(TEXTS)[i % 3]
-                record = Record(
-                    utterance_id=f"{split}-{i}",
-                    media="x.tar",
-                    start=0.0,
-                    end=0.4,
-                    text=TEXTS[language],
-                    language=language,
-                    split=split,
-                    speaker="s",
-                    phones=[{"phone": language[0], "start": 0.1, "end": 0.3}],
-                )
-                mouth = rng.integers(0, 255, (10, 96, 96), np.uint8) if i < 9 else None
-                writer.write(record, rng.normal(0, 0.1, 6400).clip(-1, 1), mouth)
-    return folder
-
-
-@pytest.fixture
-def recipe(corpus, tmp_path, monkeypatch):
-    monkeypatch.setitem(PRESETS, "tiny", SMALL)
-
-    def write(out, stages, **more):
-        path = tmp_path / "train.yaml"
-        values = {
-            "out": str(tmp_path / out),
-            "languages": list(TEXTS),
-            "vocabulary_size": 18,
-            "precision": "32-true",
-            "corpora": [{"path": str(corpus)}],
-            "validation": [{"path": str(corpus), "split": "valid"}],
-            "checkpoint_every": 2,
-            "validate_every": 2,
-            "stages": stages,
-        }
-        path.write_text(yaml.safe_dump(values | more))
-        return path
-
-    return write
-
-
-def weights(directory):
-    return load_network(directory, "cpu").state_dict()
-
-
-def stage(name="all", updates=4, **more):
-    return {
-        "name": name,
-        "updates": updates,
-        "batch_frames": 60,
-        "video_batch_frames": 60,
-        "phone_weight": 1.0,
-        "guide_weight": 0.1,
-    } | more
+from avsr.training.recognition_task import RecognitionTask
+from avsr.training.stage import validation_batches
+from tests.training.conftest import SMALL, TEXTS, stage, weights
 
 
 def test_stages_train_what_they_name_and_a_run_can_start_from_a_model(recipe, tmp_path):
@@ -124,11 +50,11 @@ def test_stages_train_what_they_name_and_a_run_can_start_from_a_model(recipe, tm
     model = load_network(second, "cpu")
     assert list(model.language_models) == list(TEXTS)
     for language, lm in model.language_models.items():
-        own, other = (
+        same, other = (
             lm.log_prob([*model.tokenizer.encode(TEXTS[code]), EOS])
             for code in (language, next(code for code in TEXTS if code != language))
         )
-        assert own > other
+        assert same > other
     assert all("prompts" in name or name.startswith("classifier.") for name in changed)
     changed = {name for name in half if not torch.equal(after[name], half[name])}
     assert any(name.startswith("decoder.") for name in changed)
@@ -150,18 +76,18 @@ def test_an_interrupted_run_ends_like_one_that_was_not(recipe, tmp_path, monkeyp
     class StopError(Exception):
         pass
 
-    make = run.AVSRTask.training_step
+    make = RecognitionTask.training_step
 
     def stop_in_step_3(self, batch, batch_index):
         if batch.step == 3:
             raise StopError
         return make(self, batch, batch_index)
 
-    monkeypatch.setattr(run.AVSRTask, "training_step", stop_in_step_3)
+    monkeypatch.setattr(RecognitionTask, "training_step", stop_in_step_3)
     with pytest.raises(StopError):
         run.train(recipe("cut", stages), workers=0)
     assert (tmp_path / "cut/0-all/last.ckpt").exists()
-    monkeypatch.setattr(run.AVSRTask, "training_step", make)
+    monkeypatch.setattr(RecognitionTask, "training_step", make)
     resumed = weights(run.train(recipe("cut", stages), workers=0))
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, msg=name, rtol=0, atol=1e-6)
@@ -173,9 +99,9 @@ def test_an_interrupted_run_ends_like_one_that_was_not(recipe, tmp_path, monkeyp
 def test_language_probabilities_are_calibrated_on_validation_data(recipe):
     path = recipe("run", [stage(modalities={"audio": 1.0})])
     model = load_directory(run.train(path, workers=0))
-    config = run.read_config(path)
-    data, _ = run.read_utterances(config.validation, config.languages)
-    batches = run.validation_batches(config, config.stages[0], model.tokenizer, data, {})
+    config = read_config(path)
+    data, _ = read_utterances(config.validation, config.languages)
+    batches = validation_batches(config, config.stages[0], model.tokenizer, data, {})
     with torch.inference_mode():
         logits = [
             model.language_logits(model.encode(b.fbank, None, b.padding_mask)) for b in batches
@@ -183,15 +109,15 @@ def test_language_probabilities_are_calibrated_on_validation_data(recipe):
     expected = fit_temperature(torch.cat(logits), torch.cat([b.languages for b in batches]))
     assert expected != pytest.approx(1.0, abs=0.01)
     assert model.config.language_temperature == pytest.approx(expected, rel=1e-3)
-    assert model.config.segment_seconds == usual_seconds(data) == 1.0
+    assert model.config.segment_seconds == segment_seconds(data) == 1.0
 
 
 @pytest.mark.parametrize(
     ("frames", "seconds"),
     [([10] * 200, 1.0), ([60] * 199 + [400], 3.0), ([50] * 100 + [101] * 100, 5.0), ([900], 20.0)],
 )
-def test_a_model_knows_how_long_the_utterances_were(frames, seconds):
-    assert usual_seconds(SimpleNamespace(lengths=np.array(frames))) == seconds
+def test_segments_are_as_long_as_nearly_all_utterances(frames, seconds):
+    assert segment_seconds(SimpleNamespace(lengths=np.array(frames))) == seconds
 
 
 def test_training_lowers_the_loss(recipe, tmp_path):
@@ -206,9 +132,9 @@ def test_training_lowers_the_loss(recipe, tmp_path):
 
 
 def test_a_network_without_prompts_trains(recipe):
-    made = run.train(recipe("plain", [stage(balance=False)], prompts=0), workers=0)
-    assert weights(made)["encoder.transformer.prompts"].numel() == 0
-    result = load_network(made, "cpu").transcribe_arrays(np.zeros(6400, np.float32), None)
+    directory = run.train(recipe("plain", [stage(balance=False)], prompts=0), workers=0)
+    assert weights(directory)["encoder.transformer.prompts"].numel() == 0
+    result = load_model(directory, "cpu").transcribe_arrays(np.zeros(6400, np.float32), None)
     assert set(result.language_probs) == set(TEXTS)
 
 
@@ -217,32 +143,32 @@ def test_a_run_can_start_from_an_encoder(recipe, monkeypatch):
     path = recipe("second", [stage(updates=1, train="prompts")], init_encoder=str(first))
     second = weights(run.train(path, workers=0))
     for name, value in weights(first).items():
-        kept = name.startswith("encoder.") and not name.endswith("prompts")
-        if kept or name.startswith("decoder.layers.0.ffn_in.weight"):
-            assert torch.equal(second[name], value) == kept, name
+        is_copied = name.startswith("encoder.") and not name.endswith("prompts")
+        if is_copied or name.startswith("decoder.layers.0.ffn_in.weight"):
+            assert torch.equal(second[name], value) == is_copied, name
     encoder = dataclasses.replace(SMALL.encoder, layers=2)
     monkeypatch.setitem(PRESETS, "tiny", dataclasses.replace(SMALL, encoder=encoder))
-    with pytest.raises(ConfigError, match=r"init_encoder: the encoder of .* is of other sizes"):
+    with pytest.raises(ConfigError, match=r"init_encoder: the encoder sizes of .* differ"):
         run.train(recipe("third", [stage()], init_encoder=str(first)), workers=0)
 
 
-def test_the_best_validation_is_kept(recipe, tmp_path, monkeypatch):
+def test_a_stage_ends_with_the_best_validation(recipe, tmp_path, monkeypatch):
     rates = iter([0.5, 0.2, 0.4])
-    kept = {}
+    weights_by_rate = {}
 
     def score(self):
         self.valid_scores = {"valid/wer": next(rates)}
         self.log("valid/wer", self.valid_scores["valid/wer"], logger=False)
-        kept[self.valid_scores["valid/wer"]] = {
+        weights_by_rate[self.valid_scores["valid/wer"]] = {
             name: value.half().float() for name, value in self.model.state_dict().items()
         }
 
-    monkeypatch.setattr(run.AVSRTask, "on_validation_epoch_end", score)
+    monkeypatch.setattr(RecognitionTask, "on_validation_epoch_end", score)
     path = recipe("best", [stage(updates=6, modalities={"audio": 1.0})], select_best=True)
     best = weights(run.train(path, workers=0))
     name = "decoder.layers.0.ffn_in.weight"
-    assert torch.equal(best[name], kept[0.2][name])
-    assert not torch.equal(best[name], kept[0.4][name])
+    assert torch.equal(best[name], weights_by_rate[0.2][name])
+    assert not torch.equal(best[name], weights_by_rate[0.4][name])
     rows = read_csv_table(tmp_path / "best/0-all/metrics.csv")
     assert [row["valid/wer"] for row in rows] == [0.5, 0.2, 0.4]
 
@@ -278,10 +204,10 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(recipe, tmp_path, capsys):
     stages = [stage(updates=30), stage("joint", train="frozen-frontend", updates=5)]
     path = recipe("dry", stages)
     assert cli.main(["train", str(path), "--dry-run"]) == 0
-    printed = capsys.readouterr().out
-    assert "gamma" in printed
-    assert re.search(r"all: 30 updates of \d\.\d utterances on 1 device, 0\.0 h of speech", printed)
-    assert "joint: 5 updates" in printed
+    output = capsys.readouterr().out
+    assert "gamma" in output
+    assert re.search(r"all: 30 updates of \d\.\d utterances on 1 device, 0\.0 h of speech", output)
+    assert "joint: 5 updates" in output
     assert not (tmp_path / "dry").exists()
 
 
@@ -289,7 +215,7 @@ def test_a_batch_that_does_not_fit_is_found_before_training(recipe, monkeypatch)
     def out_of_memory(*arguments):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(run.AVSRTask, "loss", out_of_memory)
+    monkeypatch.setattr(RecognitionTask, "loss", out_of_memory)
     with pytest.raises(ConfigError, match=r"stage all: .* does not fit into memory: lower"):
         dry_run(recipe("dry", [stage()]))
 
@@ -340,8 +266,8 @@ def imported(request, tmp_path):
     torch.manual_seed(5)
     model = AVSRModel(config, tokenizer)
     card = "# Imported\n\nLicence: for nobody\n"
-    write_directory(tmp_path / "own", config, model.state_dict(), tokenizer, card)
-    export_fairseq(tmp_path / "own", tmp_path / "checkpoint")
+    write_directory(tmp_path / "source", config, model.state_dict(), tokenizer, card)
+    export_fairseq(tmp_path / "source", tmp_path / "checkpoint")
     import_model(tmp_path / "checkpoint", tmp_path / "imported")
     return tmp_path / "imported", model
 
@@ -349,40 +275,53 @@ def imported(request, tmp_path):
 def test_an_import_is_a_start(recipe, imported, tmp_path):
     directory, source = imported
     recipe_path = recipe("tuned", [stage("new", updates=2, train="prompts")], init=str(directory))
-    made = run.train(recipe_path, workers=0)
-    model = load_network(made, "cpu")
+    trained = run.train(recipe_path, workers=0)
+    model = load_network(trained, "cpu")
     assert model.config.languages == tuple(TEXTS)
     start = load_directory(directory).config
     assert model.config.encoder == dataclasses.replace(start.encoder, prompts=2)
-    tuned = source.has("decoder")
-    assert model.config.decoder == (start if tuned else SMALL).decoder
+    is_tuned = source.has("decoder")
+    assert model.config.decoder == (start if is_tuned else SMALL).decoder
     assert set(model.config.parts) == {"encoder", "classifier", "decoder", "ctc"}
-    own = model.state_dict()
+    state = model.state_dict()
     for name, value in source.state_dict().items():
         if value.numel():
             assert torch.equal(
-                own[name], value.half().float() if value.is_floating_point() else value
+                state[name], value.half().float() if value.is_floating_point() else value
             )
-    if tuned:
+    if is_tuned:
         assert model.tokenizer.model == source.tokenizer.model
-        assert not own["decoder.language_embedding.weight"].any()
-    assert "Licence: as the weights it began with: for nobody" in (made / "README.md").read_text()
-    assert set(model.transcribe_arrays(np.zeros(6400, np.float32), None).language_probs) == set(
-        TEXTS
+        assert not state["decoder.language_embedding.weight"].any()
+    assert (
+        "Licence: as the weights it began with: for nobody" in (trained / "README.md").read_text()
     )
+    assert set(
+        Recognizer(model).transcribe_arrays(np.zeros(6400, np.float32), None).language_probs
+    ) == set(TEXTS)
 
 
 def test_all_of_an_import_trains_on(recipe, imported):
     directory, source = imported
-    made = run.train(recipe("on", [stage(updates=2)], init=str(directory), prompts=0), workers=0)
-    own = weights(made)
-    assert own["encoder.transformer.prompts"].numel() == 0
+    trained = run.train(recipe("on", [stage(updates=2)], init=str(directory), prompts=0), workers=0)
+    state = weights(trained)
+    assert state["encoder.transformer.prompts"].numel() == 0
     name = "encoder.transformer.layers.1.ffn_in.weight"
-    difference = (own[name] - source.state_dict()[name]).abs().max()
+    difference = (state[name] - source.state_dict()[name]).abs().max()
     assert 1e-4 < difference < 0.1
+
+
+def test_the_encoder_of_an_import_is_a_start(recipe, imported, monkeypatch):
+    directory, source = imported
+    encoder = dataclasses.replace(SMALL.encoder, layers=2)
+    monkeypatch.setitem(PRESETS, "tiny", dataclasses.replace(SMALL, encoder=encoder))
+    stages = [stage(updates=1, train="prompts")]
+    state = weights(run.train(recipe("start", stages, init_encoder=str(directory)), workers=0))
+    assert state["encoder.transformer.prompts"].numel() > 0
+    name = "encoder.transformer.layers.1.ffn_in.weight"
+    assert torch.equal(state[name], source.state_dict()[name].half().float())
 
 
 def test_prompts_are_for_new_networks_and_imports(recipe):
     first = run.train(recipe("first", [stage(updates=2)]), workers=0)
-    with pytest.raises(ConfigError, match="prompts goes without init"):
+    with pytest.raises(ConfigError, match="prompts can be set for new or imported"):
         run.train(recipe("second", [stage()], init=str(first), prompts=3), workers=0)

@@ -1,0 +1,66 @@
+"""What a training run works on: data, noise, and the network that the first stage starts with."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avsr.corpus import LanguageBalance, balance_table, language_balance
+from avsr.model.network import AVSRModel
+from avsr.training.config import TrainConfig
+from avsr.training.dataset import Utterances, read_utterances
+from avsr.training.initialization import copy_pretrained, initial_model
+from avsr.training.noise_clips import make_noises
+from avsr.training.text_data import check_coverage
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInputs:
+    """Data and network of a run."""
+
+    train_data: Utterances
+    pool: np.ndarray
+    """Indices into ``train_data`` that an epoch visits."""
+    balance: Sequence[LanguageBalance]
+    valid_data: Utterances | None
+    noises: Mapping[str, Sequence[np.ndarray]]
+    """Clips (S,) of each kind of noise."""
+    model: AVSRModel
+
+
+def prepare_run(config: TrainConfig, out: Path) -> RunInputs:
+    """Open the corpora, print their balance, and build the network.
+
+    Args:
+        config: Settings of the run.
+        out: Folder of the run, for a new tokenizer.
+
+    Returns:
+        Data, noise, and the network that the first stage starts with.
+
+    Raises:
+        ConfigError: The recipe does not fit the data or the models that it names.
+        CorpusError: A corpus cannot be read.
+    """
+    train_data, pool = read_utterances(config.corpora, config.languages)
+    valid_data = None
+    if config.validation:
+        valid_data, _ = read_utterances(config.validation, config.languages)
+    balance = language_balance(sample.record for sample in train_data.samples)
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        print(balance_table(balance), end="", flush=True)
+    model = initial_model(config, train_data, out)
+    assert model.tokenizer is not None
+    check_coverage(model.tokenizer, train_data)
+    copy_pretrained(model, config)
+    kinds = [k for stage in config.stages if stage.noise_probability for k in stage.noises]
+    return RunInputs(
+        train_data=train_data,
+        pool=pool,
+        balance=balance,
+        valid_data=valid_data,
+        noises=make_noises(train_data, kinds, config.seed),
+        model=model,
+    )

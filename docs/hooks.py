@@ -2,7 +2,8 @@
 
 Markdown in docs/ and in the repository links to files as a code host shows them
 (``../recipes/README.md``). Here such links become links within the site: to a page where the site
-has one, to the API reference for source files, else to a copy of the file.
+has one, to the API reference for source files, else to a copy of the file. On pages of the API
+reference, a package becomes a list of its modules.
 """
 
 import json
@@ -22,6 +23,7 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 PAGES = ["CHANGELOG.md", "CONTRIBUTING.md", "demo/README.md"]
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)\s]+?)(#[^)\s]*)?(?=\))")
+API = re.compile(r"^::: (avsr\.\w+)$(?!\n    options)", re.MULTILINE)
 FENCE = re.compile(r"^( *)(```+).*?^\1\2 *$", re.DOTALL | re.MULTILINE)
 
 
@@ -54,11 +56,23 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return match[0]
         return posixpath.relpath(target, posixpath.dirname(uri) or ".") + (match[2] or "")
 
+    markdown = API.sub(_list_modules, markdown)
     parts, last = [], 0
     for fence in FENCE.finditer(markdown):
         parts += [LINK.sub(rewrite, markdown[last : fence.start()]), fence[0]]
         last = fence.end()
     return "".join([*parts, LINK.sub(rewrite, markdown[last:])])
+
+
+def _list_modules(match: re.Match[str]) -> str:
+    """The docstring of a package, then each of its modules under a heading."""
+    name = match[1]
+    blocks = [f"::: {name}\n    options: {{ members: false }}"]
+    for path in sorted((ROOT / name.replace(".", "/")).glob("*.py")):
+        if path.name != "__init__.py":
+            module = f"{name}.{path.stem}"
+            blocks.append(f"## {module}\n\n::: {module}\n    options: {{ heading_level: 3 }}")
+    return "\n\n".join(blocks)
 
 
 def _folder(uri: str) -> Path:

@@ -46,9 +46,7 @@ def _run_cell(source: str, namespace: dict[str, Any], index: int) -> list[dict[s
     with contextlib.redirect_stdout(printed):
         exec(compile(tree, f"<cell {index}>", "exec"), namespace)
         if isinstance(last, ast.Expr):
-            value = eval(
-                compile(ast.Expression(last.value), f"<cell {index}>", "eval"), namespace
-            )
+            value = eval(compile(ast.Expression(last.value), f"<cell {index}>", "eval"), namespace)
     outputs: list[dict[str, Any]] = []
     if printed.getvalue():
         text = printed.getvalue().splitlines(keepends=True)
@@ -93,7 +91,7 @@ def to_markdown(notebook: dict[str, Any]) -> tuple[str, dict[str, bytes]]:
                 images[name] = base64.b64decode("".join(output["data"]["image/png"]))
                 parts.append(f"![figure]({name})")
             else:
-                parts.append(f"```text title=\"Output\"\n{read_text([output]).rstrip()}\n```")
+                parts.append(f'```text title="Output"\n{read_text([output]).rstrip()}\n```')
     return "\n\n".join(parts) + "\n", images
 
 

@@ -21,12 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsr import media
-from avsr.audio import Span, rms, speech_probs, speech_spans, vowel_level
+from avsr.audio import Span, rms, speech_probs, speech_spans
 from avsr.errors import MediaError
 from avsr.face import (
-    Agree,
     FaceRegistry,
-    FaceTrack,
     FaceTracks,
     MouthTrack,
     choose_face,
@@ -43,15 +41,16 @@ from avsr.inspection.overlay import (
 )
 from avsr.inspection.quality import PROBLEMS, Diagnosis, diagnose
 from avsr.model.network import AVSRModel
-from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.recognition.av_agreement import lips_agreement
-from avsr.recognition.options import LONG_SECONDS
-from avsr.recognition.reading import check_seen
+from avsr.rates import FPS, MAX_SEGMENT_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.recognition.av_agreement import choose_speaker
+from avsr.recognition.reading import check_face_number
 from avsr.recognition.recording import SILENCE_RMS
 from avsr.recognition.segmentation import even_spans
 from avsr.runtime.atomic_files import atomic_write
 
-PART_FRAMES = round(LONG_SECONDS * FPS)  # tracked at a time; transcription takes no longer parts
+PART_FRAMES = round(
+    MAX_SEGMENT_SECONDS * FPS
+)  # tracked at a time; transcription takes no longer parts
 MOUTH_CRF = 12  # nearly lossless: the blur to be judged is the crop's, not the encoder's
 
 ENDINGS = (".mouth.mp4", ".overlay.mp4", ".sheet.png", ".json")
@@ -180,7 +179,7 @@ class _Stretch:
 
 def _stretches(path: Path, info: media.MediaInfo) -> Iterator[_Stretch]:
     """The parts that a transcription takes, those between them, and at the end without end."""
-    if info.duration <= LONG_SECONDS:
+    if info.duration <= MAX_SEGMENT_SECONDS:
         yield _Stretch(None, None, True)
         return
     spans: list[Span] = []
@@ -220,17 +219,6 @@ def _bundled() -> AVSRModel:
     return load_network()
 
 
-def _agreement(waveform: np.ndarray | None) -> Agree:
-    """As in a transcription; the bundled model is loaded if somebody asks."""
-
-    def agree(track: FaceTrack) -> NDArray[np.float64]:
-        ask = lips_agreement(_bundled(), waveform)
-        assert ask is not None
-        return ask(track)
-
-    return agree
-
-
 def _tracked(path: Path, info: media.MediaInfo, choice: str, warn: media.Warn) -> Iterator[_Part]:
     """The faces of each part of the recording.
 
@@ -253,8 +241,8 @@ def _tracked(path: Path, info: media.MediaInfo, choice: str, warn: media.Warn) -
         waveform = sound.take(span.start, span.end)
         if waveform is not None and rms(waveform) < SILENCE_RMS:
             waveform = None
-        level = None if waveform is None else vowel_level(waveform)
-        track = choose_face(faces, choice, level, _agreement(waveform))
+        # As in a transcription; the bundled model is loaded only if it is asked.
+        track = choose_speaker(_bundled, faces, choice, waveform)
         if choice == "auto" and not track.found.any():
             track = choose_face(faces, "largest", None)
         numbers = track.faces or (0,) * (int(track.tracks.max(initial=-1)) + 1)
@@ -266,7 +254,7 @@ def _tracked(path: Path, info: media.MediaInfo, choice: str, warn: media.Warn) -
         yield _Part(size, replace(track, tracks=numbered), named, faces)
         before = numbers[-1] if track.tracks[-1] >= 0 else -1
         last = max(last, int(numbered.max()))
-    check_seen(path, choice, cast)
+    check_face_number(path, choice, cast)
 
 
 def _faces_at(faces: FaceTracks, index: int) -> dict[int, NDArray[np.float32]]:

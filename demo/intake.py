@@ -15,7 +15,7 @@ import numpy as np
 
 from avsr import AvsrError, load_model
 from avsr.errors import MediaError
-from avsr.face import Face, FaceDetector
+from avsr.face import Face, MediapipeDetector
 from avsr.hub import DEFAULT_MODEL, Listed, list_models
 from avsr.languages import LANGUAGES, language_name
 from avsr.media import MediaInfo, read_frames
@@ -55,7 +55,7 @@ def _faces(path: Path) -> str:
     shown: np.ndarray | None = None
     most: list[Face] = []
     try:
-        with _looking, FaceDetector() as finder:
+        with _looking, MediapipeDetector() as finder:
             for frame in islice(read_frames(path, max_side=SIDE), 0, LOOKED_AT, STEP):
                 faces = finder.find(frame)
                 if len(faces) > len(most):

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pictures
 from PIL import ImageDraw
 
+from avsr.face.detector import Image
 from avsr.face.geometry import FloatArray, invert
-from avsr.face.landmarks import Image
 from avsr.inspection.quality import Diagnosis
 from avsr.media.captions import load_font
 from avsr.rates import FPS, MOUTH_SIZE

@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 
 @dataclass(frozen=True)
 class Orientation:
-    """TrackSegment to square pixels, then transpose, then mirror."""
+    """Stretch to square pixels, then transpose, then mirror."""
 
     transposed: bool = False
     flip_x: bool = False

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from avsr.face import Face, FaceDetector, track_mouth
+from avsr.face import Face, MediapipeDetector, track_mouth
 from avsr.face import geometry as g
 from avsr.media import Picture
 
@@ -44,11 +44,11 @@ def test_stream_equals_the_geometry_on_the_whole_clip(draw_face) -> None:
     other = draw_face(150, 900, 350)  # with two faces none is taken to be half-way
     frames = [draw_face(170, 300 + 5 * i, 300, on=other) for i in range(16)]
     track = track_mouth(iter(frames))
-    with FaceDetector() as finder:
-        face = finder.find(frames[0])[0]
+    with MediapipeDetector() as detector:
+        face = detector.find(frames[0])[0]
         points = [face.points]
         for frame in frames[1:]:
-            face = finder.follow(frame, face)
+            face = detector.follow(frame, face)
             points.append(face.points)
     greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     matrices = g.crop_matrices(np.stack(points))
@@ -61,19 +61,19 @@ def test_a_face_that_hardly_moves_is_looked_at_in_every_second_frame(
     draw_face, monkeypatch, step: float, looks: int
 ) -> None:
     frames = [draw_face(200, 300 + step * i, 300) for i in range(25)]
-    follow, seen = FaceDetector.follow, []
+    follow, calls = MediapipeDetector.follow, []
 
-    def count(self: FaceDetector, frame: Picture, last: Face, *, sure: bool = False) -> Face | None:
-        seen.append(frame)
-        return follow(self, frame, last, sure=sure)
+    def count(self: MediapipeDetector, frame: Picture, last: Face, *, verify: bool = False):
+        calls.append(frame)
+        return follow(self, frame, last, verify=verify)
 
-    monkeypatch.setattr(FaceDetector, "follow", count)
+    monkeypatch.setattr(MediapipeDetector, "follow", count)
     track = track_mouth(frames)
-    assert len(set(map(id, seen))) == len(seen) == looks
+    assert len(set(map(id, calls))) == len(calls) == looks
     assert track.found.all()
-    with FaceDetector() as finder:
+    with MediapipeDetector() as detector:
         for frame, points in zip(frames, track.landmarks, strict=True):
-            np.testing.assert_allclose(points, finder.find(frame)[0].points, atol=2.5)
+            np.testing.assert_allclose(points, detector.find(frame)[0].points, atol=2.5)
 
 
 def test_landmarks_and_matrices_are_those_of_the_crops(draw_face, background) -> None:

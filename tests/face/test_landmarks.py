@@ -105,8 +105,8 @@ def test_import_loads_no_mediapipe() -> None:
 def test_following_agrees_with_detecting(detector, draw_face, height: int) -> None:
     """The mesh alone, where the face is known to be, as after the detector: within 2 % of the
     distance of the eyes on average, and without a bias."""
-    places = [(600 + 3 * i, 350 + i, 2 * i) for i in range(6)]
-    frames = [draw_face(height, x, y, degrees=degrees) for x, y, degrees in places]
+    positions = [(600 + 3 * i, 350 + i, 2 * i) for i in range(6)]
+    frames = [draw_face(height, x, y, degrees=degrees) for x, y, degrees in positions]
     face = detector.find(frames[0])[0]
     apart = []
     for frame in frames[1:]:

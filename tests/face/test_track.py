@@ -21,13 +21,13 @@ def centers(boxes: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("height", [60, 110, 400, 680])
 def test_moving_face_is_found_in_every_frame(draw_face, height: int) -> None:
-    places = [(640 + 4 * i, 350 + i) for i in range(16)]
-    track = track_mouth(draw_face(height, x, y, degrees=i) for i, (x, y) in enumerate(places))
+    positions = [(640 + 4 * i, 350 + i) for i in range(16)]
+    track = track_mouth(draw_face(height, x, y, degrees=i) for i, (x, y) in enumerate(positions))
     assert track.mouth.shape == (16, 96, 96)
     assert track.mouth.dtype == np.uint8
     assert track.boxes.dtype == np.float32
     assert track.found.mean() >= 0.95
-    np.testing.assert_allclose(centers(track.boxes), places, atol=0.12 * height)
+    np.testing.assert_allclose(centers(track.boxes), positions, atol=0.12 * height)
 
 
 def test_crop_is_the_same_at_every_size_and_tilt(draw_face) -> None:
@@ -130,14 +130,14 @@ def test_glimpse_is_no_face(draw_face, background) -> None:
 
 
 def test_gap_is_bridged(draw_face, background) -> None:
-    places = [(300 + 4 * i, 300) for i in range(20)]
-    frames = [draw_face(150, *place) for place in places]
+    positions = [(300 + 4 * i, 300) for i in range(20)]
+    frames = [draw_face(150, *place) for place in positions]
     for i in range(8, 12):
         frames[i] = background
     track = track_mouth(frames)
     assert np.flatnonzero(~track.found).tolist() == [8, 9, 10, 11]
     assert np.isnan(track.boxes[8:12]).all()
-    np.testing.assert_allclose(centers(track.boxes)[12:], places[12:], atol=15)
+    np.testing.assert_allclose(centers(track.boxes)[12:], positions[12:], atol=15)
     # The picture at the place where the mouth would be: not black, and not the crop before.
     assert track.mouth[8:12].std(axis=(1, 2)).min() > 0
     assert np.abs(track.mouth[9].astype(int) - track.mouth[7]).mean() > 10

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avsr.face import Diagnosis, diagnose, track_mouth
+from avsr.face import track_mouth
 from avsr.inspection.overlay import (
     BAD,
     COLUMNS,
@@ -20,6 +20,7 @@ from avsr.inspection.overlay import (
     draw_landmarks,
     draw_overlay,
 )
+from avsr.inspection.quality import Diagnosis, diagnose
 
 FINE = Diagnosis(found=True, track=0, box=(0, 0, 1, 1), scale=1.0, angle=0.0, blur=0.5)
 TILTED = Diagnosis(found=True, track=0, box=(0, 0, 1, 1), scale=1.0, angle=40.0, blur=0.5)

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from avsr.face import Diagnosis, diagnose, track_mouth
-from avsr.inspection.quality import PROBLEMS, measure_blur
+from avsr.face import track_mouth
+from avsr.inspection.quality import PROBLEMS, Diagnosis, diagnose, measure_blur
 
 
 def diagnosis(**changes: object) -> Diagnosis:

@@ -1,68 +1,154 @@
-"""Languages inside avsr are ISO 639-1 codes; names and other conventions live here only."""
+"""Language codes and names. Inside avsr a language is its ISO 639-1 code, else its 639-3 code.
+
+Other conventions (``iw``, ``eng``, ``zh_CN``, ``th: Thai``, ``German``) are brought to that form by
+``canonical_code`` where they come in: on the command line, in manifests and corpora, and in the
+labels of public models.
+"""
 
 import difflib
+import re
+from collections.abc import Sequence
 
 from avsr.errors import LanguageError
 
-NAMES = {
-    "ar": "Arabic",
-    "de": "German",
-    "el": "Greek",
-    "en": "English",
-    "es": "Spanish",
-    "fr": "French",
-    "it": "Italian",
-    "pt": "Portuguese",
-    "ru": "Russian",
+MUAVIC_LANGUAGES = ("ar", "de", "el", "en", "es", "fr", "it", "pt", "ru")
+"""The nine languages of MuAViC; a model's own languages are in its configuration."""
+
+LANGUAGES = MUAVIC_LANGUAGES
+
+RIGHT_TO_LEFT = frozenset({"ar", "dv", "fa", "he", "ps", "sd", "ug", "ur", "yi", "ckb"})
+
+# ISO 639-1 code, ISO 639-3 code, English name
+_ISO_639_1 = """
+    aa aar Afar; ab abk Abkhazian; ae ave Avestan; af afr Afrikaans; ak aka Akan;
+    am amh Amharic; an arg Aragonese; ar ara Arabic; as asm Assamese; av ava Avaric;
+    ay aym Aymara; az aze Azerbaijani; ba bak Bashkir; be bel Belarusian; bg bul Bulgarian;
+    bi bis Bislama; bm bam Bambara; bn ben Bengali; bo bod Tibetan; br bre Breton;
+    bs bos Bosnian; ca cat Catalan; ce che Chechen; ch cha Chamorro; co cos Corsican;
+    cr cre Cree; cs ces Czech; cu chu Church Slavonic; cv chv Chuvash; cy cym Welsh;
+    da dan Danish; de deu German; dv div Dhivehi; dz dzo Dzongkha; ee ewe Ewe; el ell Greek;
+    en eng English; eo epo Esperanto; es spa Spanish; et est Estonian; eu eus Basque;
+    fa fas Persian; ff ful Fulah; fi fin Finnish; fj fij Fijian; fo fao Faroese;
+    fr fra French; fy fry Western Frisian; ga gle Irish; gd gla Scottish Gaelic;
+    gl glg Galician; gn grn Guarani; gu guj Gujarati; gv glv Manx; ha hau Hausa;
+    he heb Hebrew; hi hin Hindi; ho hmo Hiri Motu; hr hrv Croatian; ht hat Haitian Creole;
+    hu hun Hungarian; hy hye Armenian; hz her Herero; ia ina Interlingua; id ind Indonesian;
+    ie ile Interlingue; ig ibo Igbo; ii iii Nuosu; ik ipk Inupiaq; io ido Ido;
+    is isl Icelandic; it ita Italian; iu iku Inuktitut; ja jpn Japanese; jv jav Javanese;
+    ka kat Georgian; kg kon Kongo; ki kik Kikuyu; kj kua Kuanyama; kk kaz Kazakh;
+    kl kal Greenlandic; km khm Khmer; kn kan Kannada; ko kor Korean; kr kau Kanuri;
+    ks kas Kashmiri; ku kur Kurdish; kv kom Komi; kw cor Cornish; ky kir Kyrgyz;
+    la lat Latin; lb ltz Luxembourgish; lg lug Ganda; li lim Limburgish; ln lin Lingala;
+    lo lao Lao; lt lit Lithuanian; lu lub Luba-Katanga; lv lav Latvian; mg mlg Malagasy;
+    mh mah Marshallese; mi mri Maori; mk mkd Macedonian; ml mal Malayalam; mn mon Mongolian;
+    mr mar Marathi; ms msa Malay; mt mlt Maltese; my mya Burmese; na nau Nauru;
+    nb nob Norwegian Bokmål; nd nde North Ndebele; ne nep Nepali; ng ndo Ndonga;
+    nl nld Dutch; nn nno Norwegian Nynorsk; nr nbl South Ndebele; nv nav Navajo;
+    ny nya Chichewa; oc oci Occitan; oj oji Ojibwa; om orm Oromo; or ori Odia;
+    os oss Ossetian; pa pan Punjabi; pi pli Pali; pl pol Polish; ps pus Pashto;
+    pt por Portuguese; qu que Quechua; rm roh Romansh; rn run Rundi; ro ron Romanian;
+    ru rus Russian; rw kin Kinyarwanda; sa san Sanskrit; sc srd Sardinian; sd snd Sindhi;
+    se sme Northern Sami; sg sag Sango; si sin Sinhala; sk slk Slovak; sl slv Slovenian;
+    sm smo Samoan; sn sna Shona; so som Somali; sq sqi Albanian; sr srp Serbian;
+    ss ssw Swati; st sot Southern Sotho; su sun Sundanese; sv swe Swedish; sw swa Swahili;
+    ta tam Tamil; te tel Telugu; tg tgk Tajik; th tha Thai; ti tir Tigrinya; tk tuk Turkmen;
+    tl tgl Tagalog; tn tsn Tswana; to ton Tonga; tr tur Turkish; ts tso Tsonga; tt tat Tatar;
+    tw twi Twi; ty tah Tahitian; ug uig Uyghur; uk ukr Ukrainian; ur urd Urdu; uz uzb Uzbek;
+    ve ven Venda; vi vie Vietnamese; vo vol Volapük; wa wln Walloon; wo wol Wolof;
+    xh xho Xhosa; yi yid Yiddish; yo yor Yoruba; za zha Zhuang; zh zho Chinese; zu zul Zulu
+"""
+# ISO 639-3 code, English name, of languages that speech corpora have and ISO 639-1 lacks
+_ISO_639_3 = """
+    ast Asturian; ceb Cebuano; ckb Central Kurdish; gsw Swiss German; haw Hawaiian;
+    kam Kamba; kea Kabuverdianu; luo Luo; nso Northern Sotho; sco Scots; umb Umbundu;
+    war Waray; yue Cantonese
+"""
+
+
+def _rows(table: str, columns: int) -> list[list[str]]:
+    return [row.split(maxsplit=columns - 1) for row in " ".join(table.split()).split("; ")]
+
+
+LANGUAGE_NAMES = {code: name for code, _, name in _rows(_ISO_639_1, 3)}
+"""Code -> English name of every language that is known here."""
+LANGUAGE_NAMES |= dict(_rows(_ISO_639_3, 2))
+
+ALIASES = {
+    **{code3: code for code, code3, _ in _rows(_ISO_639_1, 3)},
+    # withdrawn codes, and those of old corpora
+    **{"iw": "he", "jw": "jv", "in": "id", "ji": "yi", "mo": "ro", "no": "nb", "nor": "nb"},
+    # bibliographic codes of ISO 639-2
+    **{"alb": "sq", "arm": "hy", "baq": "eu", "bur": "my", "chi": "zh", "cze": "cs", "dut": "nl"},
+    **{"fre": "fr", "geo": "ka", "ger": "de", "gre": "el", "ice": "is", "mac": "mk", "mao": "mi"},
+    **{"may": "ms", "per": "fa", "rum": "ro", "slo": "sk", "tib": "bo", "wel": "cy"},
+    # members of macro-languages, by which corpora name the whole
+    **{"cmn": "zh", "arb": "ar", "pes": "fa", "swh": "sw", "zsm": "ms", "lvs": "lv", "ekk": "et"},
+    **{"npi": "ne", "ory": "or", "uzn": "uz", "azj": "az", "khk": "mn", "als": "sq", "gaz": "om"},
+    **{"pbt": "ps", "plt": "mg", "ydd": "yi", "fil": "tl", "fuf": "ff"},
 }
-LANGUAGES = tuple(NAMES)  # the nine languages of MuAViC, alphabetical by code
-RIGHT_TO_LEFT = frozenset({"ar"})
-# fmt: off
-ISO_639_1 = frozenset((
-    "aa", "ab", "ae", "af", "ak", "am", "an", "ar", "as", "av", "ay", "az", "ba", "be", "bg", "bi",
-    "bm", "bn", "bo", "br", "bs", "ca", "ce", "ch", "co", "cr", "cs", "cu", "cv", "cy", "da", "de",
-    "dv", "dz", "ee", "el", "en", "eo", "es", "et", "eu", "fa", "ff", "fi", "fj", "fo", "fr", "fy",
-    "ga", "gd", "gl", "gn", "gu", "gv", "ha", "he", "hi", "ho", "hr", "ht", "hu", "hy", "hz", "ia",
-    "id", "ie", "ig", "ii", "ik", "io", "is", "it", "iu", "ja", "jv", "ka", "kg", "ki", "kj", "kk",
-    "kl", "km", "kn", "ko", "kr", "ks", "ku", "kv", "kw", "ky", "la", "lb", "lg", "li", "ln", "lo",
-    "lt", "lu", "lv", "mg", "mh", "mi", "mk", "ml", "mn", "mr", "ms", "mt", "my", "na", "nb", "nd",
-    "ne", "ng", "nl", "nn", "no", "nr", "nv", "ny", "oc", "oj", "om", "or", "os", "pa", "pi", "pl",
-    "ps", "pt", "qu", "rm", "rn", "ro", "ru", "rw", "sa", "sc", "sd", "se", "sg", "si", "sk", "sl",
-    "sm", "sn", "so", "sq", "sr", "ss", "st", "su", "sv", "sw", "ta", "te", "tg", "th", "ti", "tk",
-    "tl", "tn", "to", "tr", "ts", "tt", "tw", "ty", "ug", "uk", "ur", "uz", "ve", "vi", "vo", "wa",
-    "wo", "xh", "yi", "yo", "za", "zh", "zu",
-))
-# fmt: on
+"""Other codes -> the code that is used here."""
 
 
 def language_name(code: str) -> str:
-    """English name of a language code; the code itself where it has no name here."""
-    return NAMES.get(code, code)
+    """Return the English name of a language; the code itself if it is not known here."""
+    return LANGUAGE_NAMES.get(code, code)
 
 
 def is_language_code(code: str) -> bool:
-    """Whether ``code`` is an ISO 639-1 code, which a corpus of one's own may use."""
-    return code in ISO_639_1
+    """Whether ``code`` is a code that a corpus or model may use, in canonical form."""
+    return code in LANGUAGE_NAMES
 
 
-def check_language(code: str, known: tuple[str, ...] = LANGUAGES) -> str:
-    """Return ``code`` if it is one of ``known``; raise LanguageError naming the nearest one."""
+def canonical_code(label: str) -> str | None:
+    """Bring a language label of any common convention to the code that is used here.
+
+    Args:
+        label: ISO 639-1, 639-2 or 639-3 code in any case, with script or country behind it
+            (``zh_CN``, ``cmn-Hans-CN``, ``pt-BR``), a label as ``th: Thai``, or an English name.
+
+    Returns:
+        The code, or None for a label that is not known.
+
+    Example:
+        >>> canonical_code("iw"), canonical_code("zh_CN"), canonical_code("th: Thai")
+        ('he', 'zh', 'th')
+    """
+    text = label.strip().lower()
+    first = re.split(r"[-_:\s]", text, maxsplit=1)[0]
+    if first in ALIASES:
+        return ALIASES[first]
+    if first in LANGUAGE_NAMES:
+        return first
+    return _CODES_BY_NAME.get(text)
+
+
+_CODES_BY_NAME = {name.lower(): code for code, name in LANGUAGE_NAMES.items()}
+
+
+def check_language(code: str, known: Sequence[str] = MUAVIC_LANGUAGES) -> str:
+    """Return ``code``, or the one that it is an alias of, if it is one of ``known``.
+
+    Raises:
+        LanguageError: It is not; the message names the nearest one.
+    """
     if code in known:
         return code
-    by_name = {language_name(k).lower(): k for k in known}
-    near = by_name.get(code.lower()) or next(
-        iter(difflib.get_close_matches(code.lower(), known, n=1, cutoff=0.5)), None
-    )
-    hint = f"; did you mean '{near}'?" if near else ""
-    raise LanguageError(f"unknown language '{code}'{hint} (known: {', '.join(known)})")
+    alias = ALIASES.get(code.lower(), code.lower())
+    if alias in known:
+        return alias
+    canonical = canonical_code(code)
+    near = difflib.get_close_matches(code.lower(), known, n=1, cutoff=0.5)
+    hint = canonical if canonical in known else next(iter(near), None)
+    suffix = f"; did you mean '{hint}'?" if hint else ""
+    raise LanguageError(f"unknown language '{code}'{suffix} (known: {', '.join(known)})")
 
 
-def check_languages(codes: str, known: tuple[str, ...] = LANGUAGES) -> tuple[str, ...]:
-    """``"en, de"`` -> ("en", "de"), each one of ``known`` and once; raises like check_language."""
+def check_languages(codes: str, known: Sequence[str] = MUAVIC_LANGUAGES) -> tuple[str, ...]:
+    """Split ``"en, de"`` into ("en", "de"), each one of ``known``; raise as check_language."""
     return tuple(dict.fromkeys(check_language(code.strip(), known) for code in codes.split(",")))
 
 
-def check_language_option(language: str, known: tuple[str, ...]) -> None:
+def check_language_option(language: str, known: Sequence[str]) -> None:
     """Raise LanguageError if ``language`` is neither ``auto`` nor known codes with commas."""
     if language != "auto":
         check_languages(language, known)

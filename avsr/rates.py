@@ -13,6 +13,8 @@ SAMPLE_RATE = 16_000  # Hz, mono
 FPS = 25  # video frames a second; also the rate of the model's features
 SAMPLES_PER_FRAME = exact_div(SAMPLE_RATE, FPS)  # 640 samples per 40 ms video frame
 
+MAX_SEGMENT_SECONDS = 20.0  # s, longest segment: models are trained on no more (500 frames)
+
 FBANK_RATE = 100  # Hz, filterbank frames a second
 FBANK_HOP = exact_div(SAMPLE_RATE, FBANK_RATE)  # 160 samples (10 ms)
 FBANK_WINDOW = 400  # samples (25 ms)

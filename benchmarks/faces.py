@@ -80,8 +80,8 @@ def measure(runs: int) -> dict[str, Any]:
 def measure_kind(kind: str) -> dict[str, Any]:
     """What the other head does: ``rest`` or ``mute``."""
     from avsr.hub import load_network
-    from avsr.recognition.longform import transcribe_long
     from avsr.recognition.options import TranscribeOptions
+    from avsr.recognition.pipeline import transcribe_file
 
     model = load_network(device="cpu")
     options = TranscribeOptions(beam_size=1, sync=False)  # the words do not matter here
@@ -90,7 +90,7 @@ def measure_kind(kind: str) -> dict[str, Any]:
         for pair in range(PAIRS):
             path = Path(folder) / f"{pair}.mp4"
             turns = make_talk(path, pair, mute=kind == "mute")
-            for segment in transcribe_long(model, path, options).segments:
+            for segment in transcribe_file(model, path, options).segments:
                 truth = _talker_at(turns, (segment.start + segment.end) / 2)
                 right += segment.face == truth
                 left += truth == 1

@@ -128,10 +128,10 @@ def together(clip: Path) -> None:
     from avsr.hub import load_network
     from avsr.media import probe
     from avsr.recognition.options import TranscribeOptions
-    from avsr.recognition.segmentation import read_parts
+    from avsr.recognition.segmentation import read_segments
 
     model = load_network(device="cpu")  # which only speaks where several faces do
-    for part in read_parts(model, clip, probe(clip), TranscribeOptions(), [], even=False):
+    for part in read_segments(model, clip, probe(clip), TranscribeOptions(), []):
         assert part.recording.waveform is not None
         audio_features(part.recording.waveform, part.recording.num_frames)
 

@@ -8,7 +8,7 @@ import avsr
 from avsr.corpus import read_manifest
 from avsr.corpus.manifest import resolve_media
 from avsr.evaluation import word_errors
-from avsr.hub import ASSETS, BUNDLED, DEFAULT_MODEL, load_network
+from avsr.hub import ASSETS, BUNDLED, DEFAULT_MODEL
 from avsr.languages import LANGUAGES
 from avsr.recognition.inference import recognize
 from avsr.recognition.options import TranscribeOptions
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def model():
-    return load_network(device="cpu")
+    return avsr.load_model(device="cpu")
 
 
 def test_it_is_small_and_says_what_it_is():
@@ -38,7 +38,7 @@ def test_it_is_small_and_says_what_it_is():
 
 
 def test_it_knows_nine_languages(model):
-    assert model.config.languages == LANGUAGES
+    assert model.languages == LANGUAGES
 
 
 def test_there_is_an_example_per_language():
@@ -65,6 +65,6 @@ def test_real_speech_it_was_not_trained_on(model, grid_dir, modality, most):
     manifest = grid_dir / "manifest.jsonl"
     records = [r for r in read_manifest(manifest) if r.split == "valid"][::10]
     recordings = [read_recording(resolve_media(manifest, r), modality) for r in records]
-    results = recognize(model, recordings, TranscribeOptions(modality=modality))
+    results = recognize(model.network, recordings, TranscribeOptions(modality=modality))
     counts = [word_errors(a.text, b.text) for a, b in zip(records, results, strict=True)]
     assert sum(c.errors for c in counts) / sum(c.length for c in counts) <= most

@@ -11,11 +11,11 @@ import skimage.data
 from avsr import load_model, media
 from avsr.audio import vowel_level
 from avsr.cli import app as cli
+from avsr.cli import transcribe
 from avsr.errors import ConfigError, MediaError
 from avsr.face import FaceRegistry, choose_face, track_faces
 from avsr.inspection import crops as cropping
 from avsr.rates import SAMPLES_PER_FRAME
-from avsr.recognition.longform import transcribe_long
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import read_recording
 from avsr.transcript import FORMATS, write_transcript
@@ -95,9 +95,11 @@ def test_crop_has_the_numbers_of_a_transcription(model, clips, tmp_path, monkeyp
     rest = [np.zeros(n * SAMPLES_PER_FRAME, np.float32) for n in (length, PAUSE)]
     sound = np.concatenate([first, rest[0], second, rest[1]])
     media.write_video(path, pictures, waveform=sound, crf=18)
-    said = transcribe_long(model, path, TranscribeOptions(beam_size=1)).segments
+    monkeypatch.setattr("avsr.recognition.segmentation.is_one_segment", lambda *_: False)
+    monkeypatch.setattr("avsr.recognition.pipeline.is_one_segment", lambda *_: False)
+    said = model.transcribe(path, beam_size=1).segments
     assert [part.face for part in said] == [1, 2]
-    monkeypatch.setattr(cropping, "LONG_SECONDS", 1.0)
+    monkeypatch.setattr(cropping, "MAX_SEGMENT_SECONDS", 1.0)
     report = cropping.crop_video(path, tmp_path / "talk", warn=print)
     assert report.num_frames == len(pictures)
     rows = json.loads((tmp_path / "talk.json").read_text("utf-8"))["frames"]
@@ -132,7 +134,7 @@ def test_every_face_says_its_own_words_in_every_format(model, talk, tmp_path) ->
     assert out.with_suffix(".txt").read_text("utf-8") == (
         f"Face 1: {first.text}\nFace 2: {second.text}\n"
     )
-    assert f"Face 1: {first.text} | Face 2: {second.text}" in cli._as_line(result)
+    assert f"Face 1: {first.text} | Face 2: {second.text}" in transcribe._as_line(result)
     content = json.loads(out.with_suffix(".json").read_text("utf-8"))
     row = content["segments"][1]
     assert (row["face"], row["speaker"], row["modality"]) == (2, "Face 2", "av")

@@ -22,7 +22,7 @@ def test_import_is_quick_and_loads_nothing_heavy() -> None:
 
 def test_a_missing_file_is_found_before_anything_heavy_is_loaded() -> None:
     call = "cli.main(['transcribe', 'gone.mp4'])"
-    code = f"import sys; from avsr import cli; print({call}, *sys.modules)"
+    code = f"import sys; from avsr.cli import app as cli; print({call}, *sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stderr == "avsr: gone.mp4: there is no such file\n"
     status, *modules = run.stdout.split()

@@ -12,8 +12,9 @@ import typer
 from typer.exceptions import TyperException
 
 from avsr.cli import corpus, crop, demo, evaluate, models, train, transcribe
-from avsr.cli.display import format_unexpected, print_error
+from avsr.cli.display import format_unexpected, print_error, show_log
 from avsr.errors import AvsrError
+from avsr.runtime.extras import explain_missing
 
 app = typer.Typer(
     name="avsr",
@@ -27,6 +28,7 @@ app = typer.Typer(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; every error is one line on stderr."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    show_log()
     try:
         status = app(arguments or ["--help"], prog_name="avsr", standalone_mode=False)
     except TyperException as error:
@@ -41,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # a bug: say so in one line, the whole story on demand
         if os.environ.get("AVSR_DEBUG"):
             raise
+        if isinstance(error, ModuleNotFoundError) and (missing := explain_missing(error)):
+            print_error(missing)
+            return 2
         print_error(f"{format_unexpected(error)}; AVSR_DEBUG=1 shows where")
         return 1
     if status == 130:

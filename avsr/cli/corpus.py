@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from avsr.cli.display import print_error, show_progress, split_list
 from avsr.errors import AvsrError
-
-CLIP_MANIFESTS = ("test.jsonl", "valid_clips.jsonl")  # of whole clips, not in shards yet
 
 
 def synthesize(
@@ -94,53 +92,46 @@ def balance(
 
 
 def prepare(
-    kind: Annotated[
-        Literal["grid", "lrs3", "manifest", "muavic", "synthetic"],
-        typer.Argument(help="What SOURCE is: see the README."),
+    corpus: Annotated[
+        str,
+        typer.Argument(help="Kind of SOURCE: grid, lrs3, manifest, muavic, synthetic, ..."),
     ],
     source: Annotated[Path, typer.Argument(help="The corpus's folder, or a manifest.")],
-    out: Annotated[Path, typer.Argument(help="Folder of the corpus.")],
-    split: Annotated[str | None, typer.Option(help="Prepare this split only.")] = None,
+    out: Annotated[Path, typer.Argument(help="Folder to write shards and manifests into.")],
+    split: Annotated[
+        str | None, typer.Option(help="Prepare this split only, for example 'train'.")
+    ] = None,
     valid_speakers: Annotated[
-        str, typer.Option(help="GRID: speakers kept for validation, commas between.")
+        str,
+        typer.Option(help="GRID: speakers kept for validation, with commas, for example 's2,s3'."),
     ] = "",
     test_speakers: Annotated[
-        str, typer.Option(help="GRID: speakers kept for testing, commas between.")
+        str, typer.Option(help="GRID: speakers kept for testing, with commas.")
     ] = "",
     languages: Annotated[
-        str | None, typer.Option(help="MuAViC: codes with commas between; by default all there.")
+        str | None,
+        typer.Option(help="MuAViC: codes with commas, for example 'de,fr'. Default: all."),
     ] = None,
     video: Annotated[bool, typer.Option(help="Crop the lips, or take the sound only.")] = True,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     cluster: Annotated[
-        str | None, typer.Option(help="Ray cluster that works instead: HOST:PORT, auto or local.")
+        str | None,
+        typer.Option(help="Ray cluster to use instead: HOST:PORT, 'auto' or 'local'."),
     ] = None,
 ) -> int:
-    """Cut recordings into shards for training; run it again to go on after an interruption."""
-    from avsr.corpus import read_grid, read_lrs3, read_manifest, read_muavic
+    """Cut recordings into shards for training. Run it again to continue after an interruption."""
     from avsr.corpus.prepare import CropReader, MediaReader
-    from avsr.corpus.prepare import prepare as make
+    from avsr.corpus.prepare import prepare as write_split
+    from avsr.corpus.readers import READERS, ReadOptions, read_corpus
 
-    if (valid_speakers or test_speakers) and kind != "grid":
-        raise AvsrError(f"{kind} says itself which split an utterance is in: name no speakers")
-    if languages and kind != "muavic":
-        raise AvsrError("--languages is for muavic")
-    root = source.parent if kind == "manifest" else source
-    reader: type[MediaReader] = CropReader if kind == "muavic" else MediaReader
-    if kind == "grid":
-        held = [split_list(speakers) for speakers in (valid_speakers, test_speakers)]
-        records = read_grid(source, valid_speakers=held[0], test_speakers=held[1])
-    elif kind == "lrs3":
-        records = read_lrs3(source)
-    elif kind == "synthetic":
-        clips = [path for path in (source / n for n in CLIP_MANIFESTS) if path.is_file()]
-        if not clips:
-            raise AvsrError(f"{source} has no {' or '.join(CLIP_MANIFESTS)} of avsr synthesize")
-        records = [record for path in clips for record in read_manifest(path)]
-    elif kind == "muavic":
-        records = read_muavic(source, split_list(languages) or None)
-    else:
-        records = read_manifest(source)
+    options = ReadOptions(
+        languages=split_list(languages) or None,
+        valid_speakers=split_list(valid_speakers),
+        test_speakers=split_list(test_speakers),
+    )
+    records = read_corpus(corpus, source, options)
+    root = source.parent if source.is_file() else source
+    reader: type[MediaReader] = CropReader if READERS[corpus].has_crops else MediaReader
     status = 0
     for name in [split] if split else sorted({record.split for record in records}):
         with show_progress() as progress:
@@ -148,7 +139,7 @@ def prepare(
             def advance(done: int, failed: int, total: int, part: str = name) -> None:
                 progress(part, done, total)
 
-            made = make(
+            result = write_split(
                 records,
                 root,
                 out,
@@ -159,8 +150,8 @@ def prepare(
                 cluster=cluster,
                 progress=advance,
             )
-        print(f"{name}  {len(made.records)} utterances")
-        for failure in made.failures:
+        print(f"{name}  {len(result.records)} utterances")
+        for failure in result.failures:
             status = 1
             print_error(f"{failure.utterance_id}: {failure.reason}")
     return status

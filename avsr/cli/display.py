@@ -1,6 +1,7 @@
 """What the commands show on stderr: status, progress, errors, summaries."""
 
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -84,6 +85,23 @@ def print_summary(done: int, skipped: int, failed: int) -> int:
         hint = " (--overwrite does them again)" if skipped else ""
         print_error(f"{done} done, {skipped} skipped{hint}, {failed} failed")
     return 1 if failed else 0
+
+
+class _StderrHandler(logging.Handler):
+    """Shows what the library logs for users, as a line on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print_error(record.getMessage())
+
+
+_HANDLER = _StderrHandler()
+
+
+def show_log() -> None:
+    """Show on stderr what ``avsr.hub`` logs: the licence of every model that is loaded."""
+    logger = logging.getLogger("avsr.hub")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(_HANDLER)  # adding it again changes nothing
 
 
 def format_error(video: str, error: Exception) -> str:

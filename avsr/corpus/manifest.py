@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avsr.errors import CorpusError
+from avsr.languages import ALIASES
 from avsr.runtime.atomic_files import replace_text
 
 
@@ -208,6 +209,8 @@ def _entry(line: int, values: dict[str, Any]) -> Entry:
     record = None
     if not problems:
         record = Record(**values)
+        if isinstance(record.language, str) and record.language in ALIASES:
+            record = dataclasses.replace(record, language=ALIASES[record.language])
         problems = record.problems()
     return Entry(line, str(values.get("utterance_id", _WITHOUT_ID)), record, problems)
 

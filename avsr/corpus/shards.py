@@ -23,7 +23,6 @@ from typing import Any, Self
 
 import av
 import numpy as np
-import soundfile
 from av.video.reformatter import ColorRange
 
 from avsr.corpus.manifest import Record, is_file_stem, parse_record, write_manifest
@@ -141,6 +140,8 @@ def _brightness(frame: av.VideoFrame) -> np.ndarray:
 
 def encode_audio(waveform: np.ndarray) -> bytes:
     """Waveform (S,), float in [-1, 1] or int16 -> bytes of a 16-bit FLAC."""
+    import soundfile  # an extra
+
     buffer = io.BytesIO()
     with defer_sigint():
         soundfile.write(buffer, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
@@ -149,6 +150,8 @@ def encode_audio(waveform: np.ndarray) -> bytes:
 
 def decode_audio(encoded: bytes) -> np.ndarray:
     """The reverse of encode_audio: (S,) int16; raise CorpusError for another rate or no FLAC."""
+    import soundfile  # an extra
+
     try:
         with defer_sigint():
             waveform, rate = soundfile.read(io.BytesIO(encoded), dtype="int16")

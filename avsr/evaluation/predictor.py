@@ -65,7 +65,7 @@ class ModelRecognizer:
         import torch
 
         from avsr.recognition.inference import decode, encode
-        from avsr.recognition.lip_sync import sync_all_lips
+        from avsr.recognition.lip_sync import sync_lips
         from avsr.recognition.recording import Recording
 
         codes = self.model.config.languages
@@ -74,7 +74,7 @@ class ModelRecognizer:
             for c in clips
         ]
         if self.options.sync:
-            recordings = sync_all_lips(self.model, recordings)
+            recordings = [sync_lips(self.model, recording) for recording in recordings]
         encoded = encode(self.model, recordings)
         detected = encoded.language_probs.argmax(-1).tolist()
         probs = [

@@ -21,12 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsr import media
-from avsr.audio import Span, rms, speech_probs, speech_spans, vowel_level
+from avsr.audio import Span, rms, speech_probs, speech_spans
 from avsr.errors import MediaError
 from avsr.face import (
-    Agree,
     FaceRegistry,
-    FaceTrack,
     FaceTracks,
     MouthTrack,
     choose_face,
@@ -43,15 +41,14 @@ from avsr.inspection.overlay import (
 )
 from avsr.inspection.quality import PROBLEMS, Diagnosis, diagnose
 from avsr.model.network import AVSRModel
-from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.recognition.av_agreement import lips_agreement
-from avsr.recognition.options import LONG_SECONDS
-from avsr.recognition.reading import check_seen
+from avsr.rates import FPS, MAX_SEGMENT_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.recognition.av_agreement import choose_speaker
+from avsr.recognition.reading import check_face_number
 from avsr.recognition.recording import SILENCE_RMS
 from avsr.recognition.segmentation import even_spans
 from avsr.runtime.atomic_files import atomic_write
 
-PART_FRAMES = round(LONG_SECONDS * FPS)  # tracked at a time, like the longest part of transcription
+PART_FRAMES = round(MAX_SEGMENT_SECONDS * FPS)  # tracked at a time between transcribed parts
 MOUTH_CRF = 12  # nearly lossless: visible blur is the crop's, not the encoder's
 
 ENDINGS = (".mouth.mp4", ".overlay.mp4", ".sheet.png", ".json")
@@ -209,7 +206,7 @@ class _Part:
 
 def _split_parts(path: Path, info: media.MediaInfo) -> Iterator[_Part]:
     """Yield the parts that a transcription has and those between them; without end at the end."""
-    if info.duration <= LONG_SECONDS:
+    if info.duration <= MAX_SEGMENT_SECONDS:
         yield _Part(None, None, True)
         return
     spans: list[Span] = []
@@ -251,17 +248,6 @@ def _bundled() -> AVSRModel:
     return load_network()
 
 
-def _agreement(waveform: np.ndarray | None) -> Agree:
-    """Measure agreement as in a transcription; the bundled model is loaded at the first call."""
-
-    def agree(track: FaceTrack) -> NDArray[np.float64]:
-        measure = lips_agreement(_bundled(), waveform)
-        assert measure is not None
-        return measure(track)
-
-    return agree
-
-
 def _track_parts(
     path: Path, info: media.MediaInfo, choice: str, warn: media.Warn
 ) -> Iterator[_TrackedPart]:
@@ -286,8 +272,8 @@ def _track_parts(
         waveform = reader.take(span.start, span.end)
         if waveform is not None and rms(waveform) < SILENCE_RMS:
             waveform = None
-        level = None if waveform is None else vowel_level(waveform)
-        track = choose_face(faces, choice, level, _agreement(waveform))
+        # As in a transcription; the bundled model is loaded only if the choice needs it.
+        track = choose_speaker(_bundled, faces, choice, waveform)
         if choice == "auto" and not track.found.any():
             track = choose_face(faces, "largest", None)
         numbers = track.faces or (0,) * (int(track.tracks.max(initial=-1)) + 1)
@@ -299,7 +285,7 @@ def _track_parts(
         yield _TrackedPart(size, replace(track, tracks=shifted), chosen_numbers, faces)
         last_face = numbers[-1] if track.tracks[-1] >= 0 else -1
         last_track = max(last_track, int(shifted.max()))
-    check_seen(path, choice, registry)
+    check_face_number(path, choice, registry)
 
 
 def _faces_at(faces: FaceTracks, index: int) -> dict[int, NDArray[np.float32]]:

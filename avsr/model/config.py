@@ -8,6 +8,7 @@ from avsr.decoder import DecoderConfig
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ConfigError
 from avsr.languages import LANGUAGES
+from avsr.rates import MAX_SEGMENT_SECONDS
 from avsr.settings import build_settings
 
 PARTS = ("encoder", "classifier", "decoder", "ctc")
@@ -30,7 +31,7 @@ class ModelConfig:
     language_temperature: float = 1.0
     """What the classifier's logits are divided by, so that its probabilities are those of being
     right; fitted on validation data."""
-    segment_seconds: float = 20.0
+    segment_seconds: float = MAX_SEGMENT_SECONDS
     """Longest stretch of speech to be given to it: about the longest that it was trained on."""
     parts: tuple[str, ...] = PARTS
     """What the network has. An AV-HuBERT that was fine-tuned elsewhere comes without ``classifier``

@@ -1,62 +1,98 @@
-"""Whose lips say what is heard: the model's word, where several mouths move with the sound.
+"""Who speaks: the network's judgement, where several mouths move with the sound.
 
-The CTC head is asked twice, for the letters v of the sound alone and for those of a face's lips
+The CTC head is run twice, for the letters v of the sound alone and for those of a face's lips
 alone. How much likelier both are together than by chance is the evidence of a frame,
 
     log sum_v p(v | sound) p(v | lips) / p(v),    p(v) the mean of p(v | lips) over the frames:
 
-nothing for a mouth that rests or that cannot be read, more than that for the one that speaks, less
-for one that says something else. In 288 pairs of synthetic talks of one length (unseen voices and
-faces) and 120 of GRID clips (most of them training data of the bundled model) the mean over a talk
-was larger for the right mouth in all of them, over a single second in 99.5 and 88 %; by the curves
-of mouth and loudness alone (face/speaking.py) in 90 and 89 %, over a second 81 and 71 %, and by the
-sum of both in 99.3 and 100 %, over a second 99 and 90 %.
+zero for a mouth that rests or cannot be read, more for the one that speaks, less for one that says
+something else. In 288 pairs of synthetic talks of one length (unseen voices and faces) and 120 of
+GRID clips (most of them training data of the bundled model) the mean over a talk was larger for the
+right mouth in all of them, over a single second in 99.5 and 88 %; by the curves of mouth and
+loudness alone (face/active_speaker.py) in 90 and 89 %, over a second 81 and 71 %, and by the sum of
+both in 99.3 and 100 %, over a second 99 and 90 %.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 
-from avsr.face import Agree, FaceTrack
+from avsr.audio import vowel_level
+from avsr.face import Agree, FaceTrack, FaceTracks, MouthTrack, choose_face
 from avsr.face.active_speaker import MOST_LAG
+from avsr.model.network import AVSRModel
 from avsr.recognition.inference import encode, extract_visual_features
 from avsr.recognition.recording import Recording
 
-if TYPE_CHECKING:
-    from avsr.model.network import AVSRModel
-
-RAREST = 1e-6  # what is added to p(v), so that no letter is divided by nothing
+PROBABILITY_FLOOR = 1e-6  # added to p(v), so that nothing is divided by zero
 
 
-def lips_agreement(model: "AVSRModel", waveform: np.ndarray | None) -> Agree | None:
-    """What tells how well the lips of a track go with ``waveform`` (S,); None without CTC head.
+def choose_speaker(
+    model: AVSRModel | Callable[[], AVSRModel] | None,
+    faces: FaceTracks,
+    choice: str,
+    waveform: np.ndarray | None,
+) -> MouthTrack:
+    """Choose the face whose lips are read, one at any time.
 
-    It hands out the evidence (2 * MOST_LAG + 1, N) of the N frames of the track, for lips
-    that come MOST_LAG frames early to as many late. The network hears the sound at the first call.
+    Args:
+        model: Network to ask in doubt, or a function that loads it then. None: mouth and loudness
+            decide alone.
+        faces: The faces of a segment.
+        choice: As ``TranscribeOptions.face``.
+        waveform: (S,) sound of the segment at 16 kHz; None without sound.
     """
-    if waveform is None or not len(waveform) or not model.has("ctc"):
+    level = None if waveform is None else vowel_level(waveform)
+    return choose_face(faces, choice, level, lips_agreement(model, waveform))
+
+
+def lips_agreement(
+    model: AVSRModel | Callable[[], AVSRModel] | None, waveform: np.ndarray | None
+) -> Agree | None:
+    """Make the function that judges how well the lips of a track go with ``waveform`` (S,).
+
+    It returns the evidence (2 * MOST_LAG + 1, N) of the N frames of a track, for lips that come
+    MOST_LAG frames early to as many late. The sound is encoded at the first call. None if there is
+    no sound, no model, or no CTC head to judge by.
+    """
+    if model is None or waveform is None or not len(waveform):
         return None
+    if not isinstance(model, AVSRModel):
+        return _lazy_agreement(model, waveform)
+    network = model
+    if not network.has("ctc"):
+        return None
+    sound_letters: list[np.ndarray] = []
 
-    heard: list[np.ndarray] = []
-
-    def letters(recording: Recording) -> np.ndarray:
-        log_probs = encode(model, [recording]).ctc_log_probs
+    def letter_probs(recording: Recording) -> np.ndarray:
+        log_probs = encode(network, [recording]).ctc_log_probs
         assert log_probs is not None
         return log_probs[0].exp().float().cpu().numpy()
 
     def agree(track: FaceTrack) -> np.ndarray:
-        if not heard:
-            heard.append(letters(Recording(name="", waveform=waveform, mouth=None)))
-        (sound,) = heard
-        visual = extract_visual_features(model, track.mouth)
-        lips = letters(Recording(name="", waveform=None, mouth=track.mouth, visual=visual))
-        lips /= lips.mean(axis=0) + RAREST
+        if not sound_letters:
+            sound_letters.append(letter_probs(Recording(name="", waveform=waveform, mouth=None)))
+        (sound,) = sound_letters
+        visual = extract_visual_features(network, track.mouth)
+        lips = letter_probs(Recording(name="", waveform=None, mouth=track.mouth, visual=visual))
+        lips /= lips.mean(axis=0) + PROBABILITY_FLOOR
         frames = track.start + np.arange(len(lips))
-        found = np.zeros((2 * MOST_LAG + 1, len(lips)))
+        evidence = np.zeros((2 * MOST_LAG + 1, len(lips)))
         for row, lag in enumerate(range(-MOST_LAG, MOST_LAG + 1)):
-            there = (frames - lag >= 0) & (frames - lag < len(sound))
-            together = (sound[frames[there] - lag] * lips[there]).sum(axis=1)
-            found[row, there] = np.log(together + RAREST)
-        return found
+            inside = (frames - lag >= 0) & (frames - lag < len(sound))
+            joint = (sound[frames[inside] - lag] * lips[inside]).sum(axis=1)
+            evidence[row, inside] = np.log(joint + PROBABILITY_FLOOR)
+        return evidence
+
+    return agree
+
+
+def _lazy_agreement(load: Callable[[], AVSRModel], waveform: np.ndarray) -> Agree:
+    """The same for a model that is loaded only if it is asked."""
+
+    def agree(track: FaceTrack) -> np.ndarray:
+        judge = lips_agreement(load(), waveform)
+        assert judge is not None
+        return judge(track)
 
     return agree

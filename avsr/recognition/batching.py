@@ -1,31 +1,33 @@
-"""Many short files by one model: the next ones are read while it works on a batch of them."""
+"""Many files by one model: short ones in batches, while the next ones are read."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from avsr import media
 from avsr.model.network import AVSRModel
-from avsr.recognition.inference import recognize
-from avsr.recognition.lip_sync import sync_all_lips
+from avsr.recognition.assembly import assemble_transcript
+from avsr.recognition.lip_sync import Synchronizer
 from avsr.recognition.options import TranscribeOptions
-from avsr.recognition.pipeline import is_long, transcribe_file
-from avsr.recognition.reading import read_recording
-from avsr.recognition.recording import Recording
+from avsr.recognition.pipeline import transcribe_batch, transcribe_file
+from avsr.recognition.segmentation import MediaSegment, is_one_segment, read_segments
 from avsr.runtime.prefetch import prefetch_map
 from avsr.transcript import Transcript
 
-BATCH_FILES = 8  # that the model takes at a time, and that wait for it
+BATCH_FILES = 8  # that the model takes at a time, and that are read ahead of it
 READERS = 2  # threads; one is not always as fast as the model
 
 Result = Transcript | Exception
 
 
 @dataclass(frozen=True)
-class _Read:
-    """A file that was read; without ``recording`` it is long, or there is an ``error``."""
+class _ReadFile:
+    """A file that was read; without ``segment`` it is long, or has an ``error``."""
 
     video: str
-    recording: Recording | None = None
+    segment: MediaSegment | None = None
     error: Exception | None = None
 
 
@@ -35,60 +37,105 @@ def transcribe_batches(
     options: TranscribeOptions,
     check: Callable[[str], None] = lambda video: None,
 ) -> Iterator[Result]:
-    """The transcript of each file in turn, as of ``transcribe_file``, or what was raised for it.
+    """Yield for each file in turn the transcript of ``transcribe_file``, or what it raised.
 
-    ``check`` may raise before a file is read. Long files are no part of a batch. Whatever is no
-    Exception (Ctrl-C) is raised here.
+    Args:
+        model: The network.
+        videos: Media files.
+        options: As for ``transcribe_file``.
+        check: Called with each file before it is read; it may raise.
+
+    Raises:
+        BaseException: What is no Exception, as KeyboardInterrupt, is raised here.
     """
-    batch: list[Recording] = []
+    batch: list[_ReadFile] = []
 
-    def read_one(video: str) -> _Read:
+    def read_one(video: str) -> _ReadFile:
         return _read(model, video, options, check)
 
-    with closing(prefetch_map(read_one, videos, BATCH_FILES, READERS)) as reading:
-        for read in reading:
-            recording = read.recording
-            full = len(batch) == BATCH_FILES
-            if full or recording is None or (batch and batch[0].modality != recording.modality):
-                yield from _recognize(model, batch, options)
+    with closing(prefetch_map(read_one, videos, BATCH_FILES, READERS)) as files:
+        for file in files:
+            is_full = len(batch) == BATCH_FILES
+            if is_full or (batch and _modality(batch[0]) != _modality(file)):
+                yield from _transcribe_together(model, batch, options)
                 batch = []
-            if recording is not None:
-                batch.append(recording)
-            elif read.error is not None:
-                yield read.error
+            if file.segment is not None:
+                batch.append(file)
+            elif file.error is not None:
+                yield file.error
             else:
-                yield _transcribe_long(model, read.video, options)
-        yield from _recognize(model, batch, options)
+                yield _transcribe_alone(model, file.video, options)
+        yield from _transcribe_together(model, batch, options)
+
+
+def _modality(file: _ReadFile) -> str | None:
+    return None if file.segment is None else file.segment.recording.modality
 
 
 def _read(
     model: AVSRModel, video: str, options: TranscribeOptions, check: Callable[[str], None]
-) -> _Read:
+) -> _ReadFile:
     try:
         check(video)
-        if is_long(model, video, options):
-            return _Read(video)
-        return _Read(video, read_recording(video, options.modality, options.face, model))
+        path = Path(video)
+        info = media.probe(path)
+        if not is_one_segment(model, info, options):
+            return _ReadFile(video)
+        (segment,) = read_segments(model, path, info, options, [])
+        return _ReadFile(video, segment)
     except Exception as error:  # the other files are still to be done
-        return _Read(video, error=error)
+        return _ReadFile(video, error=error)
 
 
-def _recognize(
-    model: AVSRModel, batch: Sequence[Recording], options: TranscribeOptions
+def _transcribe_together(
+    model: AVSRModel, batch: Sequence[_ReadFile], options: TranscribeOptions
 ) -> list[Result]:
-    """A batch; if that fails each one alone, so that only the failing one has no transcript."""
+    """A batch; if that fails each file alone, so that only the failing one has no transcript."""
     try:
-        if options.sync:
-            batch = sync_all_lips(model, batch)
-        return [*recognize(model, batch, options)] if batch else []
+        return [*transcribe_whole(model, [_segment(file) for file in batch], options)]
     except Exception as error:
         if len(batch) == 1:
             return [error]
-    return [result for one in batch for result in _recognize(model, [one], options)]
+    return [result for file in batch for result in _transcribe_together(model, [file], options)]
 
 
-def _transcribe_long(model: AVSRModel, video: str, options: TranscribeOptions) -> Result:
+def _segment(file: _ReadFile) -> MediaSegment:
+    assert file.segment is not None
+    return file.segment
+
+
+def transcribe_whole(
+    model: AVSRModel, segments: Sequence[MediaSegment], options: TranscribeOptions
+) -> list[Transcript]:
+    """Transcribe recordings of one segment each, of one modality, in one batch."""
+    if not segments:
+        return []
+    sync_warnings: list[list[str]] = [[] for _ in segments]
+    if options.sync:
+        synchronizers = [Synchronizer(model) for _ in segments]
+        segments = [
+            replace(segment, recording=synchronizer.align(segment.recording))
+            for segment, synchronizer in zip(segments, synchronizers, strict=True)
+        ]
+        sync_warnings = [synchronizer.warnings for synchronizer in synchronizers]
+    transcribed = transcribe_batch(model, segments, options)
+    return [
+        assemble_transcript(
+            segment.recording.name,
+            [result],
+            is_whole=True,
+            duration=segment.end,
+            warnings=segment.recording.warnings,
+            sync_warnings=notes,
+            options=options,
+            mouth=segment.recording.track,
+        )
+        for segment, result, notes in zip(segments, transcribed, sync_warnings, strict=True)
+    ]
+
+
+def _transcribe_alone(model: AVSRModel, video: str, options: TranscribeOptions) -> Result:
     try:
-        return transcribe_file(model, video, options)
+        return transcribe_file(model, os.fspath(video), options)
     except Exception as error:
         return error

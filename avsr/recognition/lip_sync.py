@@ -1,8 +1,8 @@
-"""Sound and lips that do not run together: find out by how much, and put the lips right.
+"""Sound and lips that do not run together: estimate the delay and move the lips.
 
 Lips that come some frames early or late mislead a model more than no lips at all, and many videos
-are so. The model itself hears and sees best when both run together: of several shifts the one is
-taken for which its CTC head is surest, that is, whose mean entropy is lowest.
+are so. The model itself recognises best when both run together: of several shifts the one is taken
+for which its CTC head is surest, that is, whose mean entropy is lowest.
 """
 
 import statistics
@@ -23,83 +23,58 @@ EVEN_SHIFTS = range(-MOST_FRAMES + 1, MOST_FRAMES, 2)
 ODD_SHIFTS = range(-MOST_FRAMES, MOST_FRAMES + 1, 2)
 MARGIN = 0.1  # nats by which the entropy of a shift must be lower than without one
 EXCERPT = 4 * FPS  # frames, from the middle, that are enough to tell
-ESTIMATES = 3  # parts of a recording that are listened to; the offset does not change within one
+MAX_ESTIMATES = 3  # segments of a recording that are judged; the delay does not change within one
 
 
 class Synchronizer:
-    """Moves the lips of the parts of one recording; without CTC head it leaves them alone."""
+    """Moves the lips of the segments of one recording. Without CTC head it leaves them alone."""
 
     def __init__(self, model: "AVSRModel") -> None:
         self.model = model
-        self.found: list[int] = []
+        self.delays: list[int] = []
 
     @property
-    def frames(self) -> int:
-        """By how many frames the lips come late; negative: early. 0 before anything is known."""
-        return statistics.median_low(self.found) if self.found else 0
+    def delay(self) -> int:
+        """Frames by which the lips come late (negative: early); 0 before anything is known."""
+        return statistics.median_low(self.delays) if self.delays else 0
 
     @property
-    def notes(self) -> list[str]:
-        """What to say of lips that were moved."""
-        if self.frames == 0:
+    def warnings(self) -> list[str]:
+        """A warning if lips were moved."""
+        if self.delay == 0:
             return []
-        return [_note(self.frames)]
+        order = "after" if self.delay > 0 else "before"
+        milliseconds = abs(self.delay) * 1000 // FPS
+        return [f"the lips come {milliseconds} ms {order} the sound; they were put right"]
 
-    def align(self, recording: "Recording") -> "Recording":
-        """The recording with its lips where the sound is, and what the front end sees in them."""
+    def align(self, recording: Recording) -> Recording:
+        """Move the lips to where the sound is; the visual features of the result are set."""
         if recording.waveform is None or recording.mouth is None or not self.model.has("ctc"):
             return recording
         visual = recording.visual
         if visual is None:
             visual = extract_visual_features(self.model, recording.mouth)
-        if len(self.found) < ESTIMATES:
-            self.found += estimate_lip_delays(self.model, [replace(recording, visual=visual)])
-        if self.frames:
-            visual = shift_frames(visual, self.frames)
+        if len(self.delays) < MAX_ESTIMATES:
+            self.delays.append(estimate_lip_delay(self.model, replace(recording, visual=visual)))
+        if self.delay:
+            visual = shift_frames(visual, self.delay)
         return replace(recording, visual=visual)
 
 
-def sync_lips(model: "AVSRModel", recording: "Recording") -> "Recording":
-    """The recording with its lips where the sound is, and a warning where they were not."""
-    return sync_all_lips(model, [recording])[0]
+def sync_lips(model: "AVSRModel", recording: Recording) -> Recording:
+    """Move the lips of a recording to where the sound is, with a warning if that was needed."""
+    synchronizer = Synchronizer(model)
+    aligned = synchronizer.align(recording)
+    return replace(aligned, warnings=(*aligned.warnings, *synchronizer.warnings))
 
 
-def sync_all_lips(model: "AVSRModel", recordings: "Sequence[Recording]") -> "list[Recording]":
-    """Recordings, each as ``sync_lips`` has it; the network takes them together."""
-    both = [
-        i
-        for i, recording in enumerate(recordings)
-        if recording.waveform is not None and recording.mouth is not None and model.has("ctc")
-    ]
-    found = list(recordings)
-    for i in both:
-        if found[i].visual is None:
-            found[i] = replace(found[i], visual=extract_visual_features(model, found[i].mouth))
-    for i, late in zip(both, estimate_lip_delays(model, [found[i] for i in both]), strict=True):
-        if late:
-            visual = found[i].visual
-            assert visual is not None
-            warnings = (*found[i].warnings, _note(late))
-            found[i] = replace(found[i], visual=shift_frames(visual, late), warnings=warnings)
-    return found
+def estimate_lip_delay(model: "AVSRModel", recording: Recording) -> int:
+    """Frames by which the lips of a recording, whose ``visual`` is set, come late.
 
-
-def _note(late: int) -> str:
-    when = "after" if late > 0 else "before"
-    return f"the lips come {abs(late) * 1000 // FPS} ms {when} the sound; they were put right"
-
-
-def estimate_lip_delays(model: "AVSRModel", recordings: "Sequence[Recording]") -> list[int]:
-    """Frames by which the lips of each recording, whose ``visual`` is known, come late.
-
-    5 at most; negative: early; 0 where no shift is clearly better. Odd shifts are looked at where
-    an even one is better than none. Of 517 recordings with lips moved by up to 5 frames that
-    decides otherwise for 20, and sets one that all shifts had set right more than a frame beside.
+    Five at most; negative: early; 0 where no shift is clearly better. Odd shifts are tried where an
+    even one is better than none: of 517 recordings with lips moved by up to 5 frames that decides
+    otherwise for 20, and is more than a frame off for one that trying all shifts had set right.
     """
-    return [_delay(model, recording) for recording in recordings]
-
-
-def _delay(model: "AVSRModel", recording: "Recording") -> int:
     entropies = _entropies(model, recording, EVEN_SHIFTS)
     if _best(entropies) != 0:
         entropies |= _entropies(model, recording, ODD_SHIFTS)
@@ -111,9 +86,7 @@ def _best(entropies: dict[int, float]) -> int:
     return min(sorted(entropies), key=entropies.__getitem__)
 
 
-def _entropies(
-    model: "AVSRModel", recording: "Recording", shifts: Sequence[int]
-) -> dict[int, float]:
+def _entropies(model: "AVSRModel", recording: Recording, shifts: Sequence[int]) -> dict[int, float]:
     """Mean entropy, nats, of the CTC head for each shift of the lips."""
 
     log_probs = encode(model, [_excerpt(recording, shift) for shift in shifts]).ctc_log_probs
@@ -122,7 +95,7 @@ def _entropies(
     return dict(zip(shifts, means.tolist(), strict=True))
 
 
-def _excerpt(recording: "Recording", shift: int) -> "Recording":
+def _excerpt(recording: Recording, shift: int) -> Recording:
     """The middle of a recording, its lips moved."""
     visual, sound = recording.visual, recording.waveform
     assert visual is not None

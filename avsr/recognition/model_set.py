@@ -20,9 +20,10 @@ from avsr.hub import BUNDLED, load_network
 from avsr.languages import check_language_option, check_languages, is_language_code
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
+from avsr.rates import MAX_SEGMENT_SECONDS
 from avsr.recognition.inference import recognize_scored
 from avsr.recognition.language_id import language_probabilities
-from avsr.recognition.options import LONG_SECONDS, TranscribeOptions
+from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import read_recording
 from avsr.recognition.recording import Recording
 from avsr.runtime.progress import Progress, listen_progress
@@ -111,9 +112,10 @@ class ModelSet:
                 "every face is transcribed by one model only: --model, not --model-set"
             )
         recording = read_recording(path, asked.modality, asked.face)
-        if recording.duration > LONG_SECONDS:
-            long = f"the recording is longer than {LONG_SECONDS:.0f} s; accuracy falls with length"
-            recording = dataclasses.replace(recording, warnings=(*recording.warnings, long))
+        if recording.duration > MAX_SEGMENT_SECONDS:
+            warning = f"the recording is longer than {MAX_SEGMENT_SECONDS:.0f} s"
+            warning += "; accuracy falls with length"
+            recording = dataclasses.replace(recording, warnings=(*recording.warnings, warning))
         if not asked.detects:
             return self._transcribe(recording, asked, asked.language)[0]
         among = self.languages

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 LENGTH_BONUS = 0.5  # nats a token, against a language model's liking for short texts
 FACE_CHOICES = ("auto", "largest", "left", "right", "all")  # or the number of a face
-LONG_SECONDS = 20.0  # longer recordings are cut at pauses
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,39 +1,204 @@
-"""The flow of one recording: file -> frames and waveform -> mouth and filterbank -> transcript."""
+"""The flow of one recording: file -> segments -> batches through the network -> transcript.
 
+A short recording is a long one with one segment.
+"""
+
+import math
 import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from avsr import media
+from avsr import face, media
+from avsr.errors import MediaError
+from avsr.language import smooth_languages
 from avsr.languages import check_language_option
 from avsr.model.network import AVSRModel
-from avsr.recognition.inference import recognize
-from avsr.recognition.lip_sync import sync_lips
-from avsr.recognition.longform import transcribe_long
+from avsr.rates import FPS, MAX_SEGMENT_SECONDS
+from avsr.recognition.assembly import assemble_transcript
+from avsr.recognition.inference import encode, recognize_encoded
+from avsr.recognition.language_change import language_change
+from avsr.recognition.lip_sync import Synchronizer
 from avsr.recognition.options import TranscribeOptions
-from avsr.recognition.reading import read_recording
+from avsr.recognition.recording import split_recording
+from avsr.recognition.segmentation import MediaSegment, is_one_segment, read_segments
+from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import WRITING, report
-from avsr.transcript import Transcript
+from avsr.transcript import Segment, Transcript, Word
+from avsr.transcript.result import Interrupted
 
-
-def is_long(model: AVSRModel, path: str | os.PathLike[str], options: TranscribeOptions) -> bool:
-    """Whether a file is transcribed part by part. Raises MediaError if it cannot be read."""
-    longest = model.config.segment_seconds
-    return options.face == "all" or media.probe(Path(path)).duration > longest
+PREFETCHED_SEGMENTS = 4  # read while the model works on the ones before
+BATCH_SEGMENTS = 4  # of one modality, that the model takes at a time
 
 
 def transcribe_file(
     model: AVSRModel, path: str | os.PathLike[str], options: TranscribeOptions
 ) -> Transcript:
-    """Transcribe one media file; raise MediaError if it holds nothing to transcribe.
+    """Transcribe one media file; memory does not grow with its length.
 
-    A file that lasts longer than the model's segments is cut at pauses and transcribed part by
-    part, and so is any file for every face in it.
+    Raises:
+        LanguageError: The model does not know ``options.language``.
+        MediaError: The file cannot be read or holds nothing to transcribe.
+        Interrupted: Ctrl-C after the first finished segment; carries the transcript up to there.
     """
     check_language_option(options.language, model.config.languages)
-    if is_long(model, path, options):
-        return transcribe_long(model, path, options)
-    recording = read_recording(path, options.modality, options.face, model)
-    report(recording.duration, recording.duration, WRITING)
-    if options.sync:
-        recording = sync_lips(model, recording)
-    return recognize(model, [recording], options)[0]
+    path = Path(path)
+    info = media.probe(path)
+    warnings: list[str] = []
+    segments: list[Segment] = []
+    mouths: list[tuple[int, face.MouthTrack]] = []
+    language_history: list[dict[str, float]] = []
+    synchronizer = Synchronizer(model) if options.sync else None
+    is_whole = is_interrupted = False
+    duration = info.duration
+    try:
+        reader = read_segments(model, path, info, options, warnings)
+        if not is_one_segment(model, info, options):
+            reader = prefetch(reader, PREFETCHED_SEGMENTS)
+        with closing(reader):
+            for batch in _batches(_synchronize(synchronizer, reader)):
+                if batch[0].whole:
+                    is_whole, duration = True, batch[0].end
+                    warnings += batch[0].recording.warnings
+                report(batch[-1].end, duration, WRITING)
+                mouths += _mouths(batch)
+                if duration > MAX_SEGMENT_SECONDS or options.face == "all":
+                    mouths.clear()  # too long to keep, or of several faces
+                segments += transcribe_batch(model, batch, options, language_history)
+    except KeyboardInterrupt:
+        if not segments:
+            raise
+        is_interrupted = True
+        end = segments[-1].end
+        warnings.append(f"stopped at {end:.1f} of {duration:.1f} s; the rest is not transcribed")
+    if not segments:
+        raise MediaError(f"{path}: nothing to transcribe: no speech and no face was found")
+    transcript = assemble_transcript(
+        os.fspath(path),
+        segments,
+        is_whole=is_whole,
+        duration=duration,
+        warnings=warnings,
+        sync_warnings=synchronizer.warnings if synchronizer else [],
+        options=options,
+        mouth=_join_mouths(mouths, duration, is_whole),
+    )
+    if is_interrupted:
+        raise Interrupted(transcript)
+    return transcript
+
+
+def _synchronize(
+    synchronizer: Synchronizer | None, segments: Iterable[MediaSegment]
+) -> Iterator[MediaSegment]:
+    """Each segment, as soon as it is read, with its lips moved to where the sound is."""
+    for segment in segments:
+        if synchronizer is None:
+            yield segment
+        else:
+            yield replace(segment, recording=synchronizer.align(segment.recording))
+
+
+def _batches(segments: Iterable[MediaSegment]) -> Iterator[list[MediaSegment]]:
+    """Neighbours of one modality together."""
+    batch: list[MediaSegment] = []
+    for segment in segments:
+        if batch and batch[0].recording.modality != segment.recording.modality:
+            yield batch
+            batch = []
+        batch.append(segment)
+        if len(batch) == BATCH_SEGMENTS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def transcribe_batch(
+    model: AVSRModel,
+    batch: Sequence[MediaSegment],
+    options: TranscribeOptions,
+    language_history: list[dict[str, float]] | None = None,
+) -> list[Segment]:
+    """Transcribe segments of one modality in one batch.
+
+    Args:
+        model: The network.
+        batch: Segments of one recording, in order; or whole recordings.
+        options: Language and search are used here.
+        language_history: Language probabilities of the recording's segments before these, extended
+            by these. None: the segments belong to different recordings.
+
+    Returns:
+        A segment for each, or two where the language changes within one.
+    """
+    if options.detects and not batch[0].whole:
+        batch = _split_at_language_changes(model, batch)
+    recordings = [segment.recording for segment in batch]
+    encoded = encode(model, recordings, options.language)
+    codes = model.config.languages
+    rows = [dict(zip(codes, row, strict=True)) for row in encoded.language_probs.tolist()]
+    if not options.detects:
+        languages = [options.language] * len(batch)
+    elif language_history is None:
+        languages = [max(row, key=lambda code: row[code]) for row in rows]
+    else:
+        language_history += rows
+        languages = smooth_languages(language_history)[-len(batch) :]
+    transcripts = recognize_encoded(model, recordings, encoded, languages, options)
+    return [
+        Segment(
+            start=segment.start,
+            end=segment.end,
+            language=transcript.language,
+            language_probs=transcript.language_probs,
+            text=transcript.text,
+            modality=transcript.modality,
+            words=tuple(_shift_word(word, segment.start) for word in transcript.words),
+            faces=segment.recording.faces(segment.start),
+            speaker=segment.speaker,
+        )
+        for segment, (transcript, _) in zip(batch, transcripts, strict=True)
+    ]
+
+
+def _split_at_language_changes(
+    model: AVSRModel, batch: Sequence[MediaSegment]
+) -> list[MediaSegment]:
+    """The segments, those in which the language changes in two."""
+    segments = []
+    for segment in batch:
+        frame = language_change(model, segment.recording)
+        if frame is None:
+            segments.append(segment)
+            continue
+        change = segment.start + frame / FPS
+        before, after = split_recording(segment.recording, frame)
+        segments += [
+            replace(segment, end=change, recording=before),
+            replace(segment, start=change, recording=after),
+        ]
+    return segments
+
+
+def _shift_word(word: Word, seconds: float) -> Word:
+    return replace(word, start=word.start + seconds, end=word.end + seconds)
+
+
+def _mouths(batch: Sequence[MediaSegment]) -> list[tuple[int, face.MouthTrack]]:
+    """First frame and mouth of the segments whose lips are read."""
+    return [
+        (round(segment.start * FPS), segment.recording.track)
+        for segment in batch
+        if segment.recording.mouth is not None and segment.recording.track is not None
+    ]
+
+
+def _join_mouths(
+    mouths: Sequence[tuple[int, face.MouthTrack]], duration: float, is_whole: bool
+) -> face.MouthTrack | None:
+    """The mouth that was read, over the whole recording; None where no lips were read."""
+    if not mouths:
+        return None
+    return mouths[0][1] if is_whole else face.join_parts(mouths, math.ceil(duration * FPS))

@@ -1,4 +1,4 @@
-"""Reading a recording: the sound of a media file, and the lips of the face that speaks."""
+"""Reading a whole recording: the sound of a media file, and the lips of the face that speaks."""
 
 import os
 from contextlib import closing
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from avsr import audio, face, media
-from avsr.audio import vowel_level
 from avsr.errors import MediaError
-from avsr.recognition.av_agreement import lips_agreement
+from avsr.recognition.av_agreement import choose_speaker
 from avsr.recognition.recording import COVERED, SILENCE_RMS, Recording
 from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import report_frames
@@ -20,8 +19,9 @@ if TYPE_CHECKING:
     from avsr.face import FaceRegistry, FaceTracks, MouthTrack
     from avsr.model.network import AVSRModel
 
-DECODED_AHEAD = 4  # pictures that wait while the ones before are searched for faces
-FEW_FACES = 0.8  # share of frames with a face below which the transcript says so
+PREFETCHED_FRAMES = 4  # decoded while the frames before them are searched for faces
+MIN_FACE_SHARE = 0.5  # share of a segment's frames with a face below which its lips are not read
+WARN_FACE_SHARE = 0.8  # share below which the transcript warns
 
 
 def read_recording(
@@ -29,62 +29,68 @@ def read_recording(
     modality: Modality = "av",
     choice: str = "auto",
     model: "AVSRModel | None" = None,
+    *,
+    info: media.MediaInfo | None = None,
 ) -> Recording:
-    """Read sound and lips of a media file, falling back to the one that is there.
+    """Read sound and lips of a media file, falling back to the one that it has.
 
-    ``choice`` says whose lips, as ``TranscribeOptions.face``; ``model`` is asked who speaks where
-    several mouths move. Raises MediaError for a file that
-    cannot be read, has neither, or not the face that is asked for by its number.
+    Args:
+        path: Media file.
+        modality: What to read; the transcript warns of what the file lacks.
+        choice: Whose lips, as ``TranscribeOptions.face``.
+        model: Tells who speaks where several mouths move with the sound.
+        info: What ``media.probe`` says of the file, if it was asked already.
+
+    Raises:
+        MediaError: The file cannot be read, has neither sound nor lips, or lacks the face that is
+            asked for by its number.
     """
     path = Path(path)
-    info = media.probe(path)
-    notes: list[str] = []
+    info = media.probe(path) if info is None else info
+    warnings: list[str] = []
     waveform = track = None
-    modality = usable_modality(info, modality, notes)
+    modality = usable_modality(info, modality, warnings)
     if modality != "video":
-        waveform = _read_sound(path, info.has_audio, notes)
+        waveform = _read_sound(path, info.has_audio, warnings)
     if modality != "audio" or (waveform is None and info.has_video):
-        track = _read_lips(path, info, waveform, choice, notes, model)
+        track = _read_lips(path, info, waveform, choice, warnings, model)
         if track is None and waveform is None and modality == "video":
-            waveform = _read_sound(path, info.has_audio, notes)
-    if track is not None and waveform is not None and face.is_covered(track.mouth):
-        notes.append(COVERED)
-        track = None
+            waveform = _read_sound(path, info.has_audio, warnings)
     if waveform is None and track is None:
-        raise MediaError(f"{path}: nothing to transcribe: {'; '.join(dict.fromkeys(notes))}")
+        raise MediaError(f"{path}: nothing to transcribe: {'; '.join(dict.fromkeys(warnings))}")
     if waveform is None and modality != "video":
-        notes.append("the lips are read without sound")
+        warnings.append("the lips are read without sound")
     if track is None and modality != "audio":
-        notes.append("the sound is transcribed without lips")
+        warnings.append("the sound is transcribed without lips")
     return Recording(
         name=os.fspath(path),
         waveform=waveform,
         mouth=None if track is None else track.mouth,
         track=track,
-        warnings=tuple(dict.fromkeys(notes)),
+        warnings=tuple(dict.fromkeys(warnings)),
     )
 
 
-def usable_modality(info: media.MediaInfo, asked: Modality, notes: list[str]) -> Modality:
-    """What is asked for, or the sense that the file has instead; ``notes`` are told why."""
-    if asked == "video" and not info.has_video:
-        notes.append("there is no picture, so the sound is transcribed")
+def usable_modality(info: media.MediaInfo, modality: Modality, warnings: list[str]) -> Modality:
+    """Return ``modality``, or the one that the file has instead, with a warning."""
+    if modality == "video" and not info.has_video:
+        warnings.append("there is no picture, so the sound is transcribed")
         return "audio"
-    if asked == "audio" and not info.has_audio:
-        notes.append("there is no sound track, so the lips are read")
+    if modality == "audio" and not info.has_audio:
+        warnings.append("there is no sound track, so the lips are read")
         return "video"
-    if info.sound_tracks > 1 and asked != "video":
-        notes.append(f"of {info.sound_tracks} sound tracks the default or first one is read")
-    return asked
+    if info.sound_tracks > 1 and modality != "video":
+        warnings.append(f"of {info.sound_tracks} sound tracks the default or first one is read")
+    return modality
 
 
-def _read_sound(path: Path, has_audio: bool, notes: list[str]) -> np.ndarray | None:
+def _read_sound(path: Path, has_audio: bool, warnings: list[str]) -> np.ndarray | None:
     if not has_audio:
-        notes.append("there is no sound track")
+        warnings.append("there is no sound track")
         return None
-    waveform = media.read_waveform(path, warn=notes.append)
+    waveform = media.read_waveform(path, warn=warnings.append)
     if audio.rms(waveform) < SILENCE_RMS:
-        notes.append("the sound track is silent")
+        warnings.append("the sound track is silent")
         return None
     return waveform
 
@@ -94,41 +100,64 @@ def _read_lips(
     info: media.MediaInfo,
     waveform: np.ndarray | None,
     choice: str,
-    notes: list[str],
+    warnings: list[str],
     model: "AVSRModel | None",
 ) -> "MouthTrack | None":
     if not info.has_video:
-        notes.append("there is no picture")
+        warnings.append("there is no picture")
         return None
-    cast = face.FaceRegistry()
-    with closing(prefetch(media.read_pictures(path, warn=notes.append), DECODED_AHEAD)) as pictures:
-        faces = cast.number(face.track_faces(report_frames(pictures, info.duration)))
-    check_seen(path, choice, cast)
-    if waveform is None and info.has_audio and len(faces.tracks) > 1:
-        # What is not to be transcribed still tells who speaks.
-        waveform = _read_sound(path, info.has_audio, [])
-    level = None if waveform is None else vowel_level(waveform)
-    agree = None if model is None else lips_agreement(model, waveform)
-    track = face.choose_face(faces, choice, level, agree)
-    share = float(face.is_readable(track).mean()) if faces.num_frames else 0.0
-    if share == 0.0:
-        notes.append(why_no_lips(faces, choice))
+    registry = face.FaceRegistry()
+    frames = prefetch(media.read_pictures(path, warn=warnings.append), PREFETCHED_FRAMES)
+    with closing(frames):
+        faces = registry.number(face.track_faces(report_frames(frames, info.duration)))
+    check_face_number(path, choice, registry)
+    has_sound = waveform is not None
+    if not has_sound and info.has_audio and len(faces.tracks) > 1:
+        waveform = _read_sound(path, info.has_audio, [])  # not transcribed, but tells who speaks
+    track = choose_speaker(model, faces, choice, waveform)
+    usable, problem = check_lips(track, faces, choice, has_sound=has_sound, whole=True)
+    if problem is not None:
+        warnings.append(problem)
+    if not usable:
         return None
-    if share < FEW_FACES:
-        notes.append(f"a face was found in {share:.0%} of the frames only")
-    count = len({one.number for one in faces.tracks})
+    count = len({face_track.number for face_track in faces.tracks})
     if count > 1 and choice == "auto":
-        read = sorted(set(track.faces))
-        listed = " and ".join(map(str, read))
-        how = "are read in turn; --face chooses one"
-        if len(read) == 1:
-            how = "is read; --face chooses another"
-        notes.append(f"of {count} faces, {listed} {how}")
+        numbers = sorted(set(track.faces))
+        listing = " and ".join(map(str, numbers))
+        hint = "are read in turn; --face chooses one"
+        if len(numbers) == 1:
+            hint = "is read; --face chooses another"
+        warnings.append(f"of {count} faces, {listing} {hint}")
     return track
 
 
+def check_lips(
+    track: "MouthTrack", faces: "FaceTracks", choice: str, *, has_sound: bool, whole: bool
+) -> tuple[bool, str | None]:
+    """Whether the lips of a segment are read, and the reason against it or a warning.
+
+    The rules for every segment, of short and long recordings: a face in at least half of the
+    frames, with a warning below 80 %; a covered mouth is read only where there is no sound. Of a
+    ``whole`` recording the share is named; segments share one wording, so that it is said once.
+    """
+    share = float(face.is_readable(track).mean()) if faces.num_frames else 0.0
+    if share == 0.0:
+        return False, why_no_lips(faces, choice)
+    if has_sound and face.is_covered(track.mouth):
+        return False, COVERED
+    if share >= WARN_FACE_SHARE:
+        return True, None
+    usable = share >= MIN_FACE_SHARE
+    amount = (
+        f"{share:.0%}"
+        if whole
+        else f"less than {WARN_FACE_SHARE if usable else MIN_FACE_SHARE:.0%}"
+    )
+    return usable, f"a face was found in {amount} of the frames only"
+
+
 def why_no_lips(faces: "FaceTracks", choice: str) -> str:
-    """What to say of a recording in which there is no face to be read."""
+    """Why a recording has no face whose lips can be read."""
     if not faces.tracks:
         return "no face was found in any frame"
     if choice.isdecimal():
@@ -140,10 +169,10 @@ def why_no_lips(faces: "FaceTracks", choice: str) -> str:
     return "the face is turned away"
 
 
-def check_seen(path: Path, choice: str, cast: "FaceRegistry") -> None:
+def check_face_number(path: Path, choice: str, registry: "FaceRegistry") -> None:
     """Raise MediaError if the face that is asked for by its number never came."""
-    count = cast.count
+    count = registry.count
     if choice.isdecimal() and int(choice) > count:
-        there = {0: "no face was found", 1: "the only face is 1"}
-        known = there.get(count, f"they are 1 to {count}")
-        raise MediaError(f"{path}: there is no face {choice}: {known}")
+        known = {0: "no face was found", 1: "the only face is 1"}
+        listing = known.get(count, f"they are 1 to {count}")
+        raise MediaError(f"{path}: there is no face {choice}: {listing}")

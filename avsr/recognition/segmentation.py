@@ -1,7 +1,11 @@
-"""Cutting a media file into segments: where speech is, with the lips that go with it."""
+"""Cutting a recording into segments: sound and lips of every stretch that is spoken.
+
+A short recording is one segment. A longer one is read once as a stream and cut at pauses, or evenly
+where there is no speech to cut at, so that memory does not grow with its length.
+"""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -9,152 +13,211 @@ from pathlib import Path
 import numpy as np
 
 from avsr import face, media
-from avsr.audio import MAX_SECONDS, Span, SpokenParts, rms, vowel_level
+from avsr.audio import Span, SpokenParts, rms, vowel_level
 from avsr.model.network import AVSRModel
-from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.recognition.av_agreement import lips_agreement
+from avsr.rates import FPS, MAX_SEGMENT_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.recognition.av_agreement import choose_speaker, lips_agreement
 from avsr.recognition.options import TranscribeOptions
-from avsr.recognition.reading import DECODED_AHEAD, check_seen, usable_modality, why_no_lips
-from avsr.recognition.recording import COVERED, SILENCE_RMS, Recording
+from avsr.recognition.reading import (
+    PREFETCHED_FRAMES,
+    check_face_number,
+    check_lips,
+    read_recording,
+    usable_modality,
+)
+from avsr.recognition.recording import SILENCE_RMS, Recording
 from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import report_frames
 
-EVEN_SECONDS = 10.0  # length of the parts of a file in which no pauses are known
-FEW_FACES = 0.5  # share of a part's frames with a face below which its lips are not read
+EVEN_SECONDS = 10.0  # length of the segments of a recording without speech in its sound
 
 
 @dataclass(frozen=True)
-class Part:
-    """A stretch of a file before it is transcribed."""
+class MediaSegment:
+    """A stretch of a recording before it is transcribed. Times are seconds of the recording."""
 
     start: float
     end: float
     recording: Recording
     speaker: str = ""
+    """Label of the speaker, where every face has segments of its own."""
+    whole: bool = False
+    """Whether the recording is this one segment."""
 
 
-def read_parts(
+def is_one_segment(model: AVSRModel, info: media.MediaInfo, options: TranscribeOptions) -> bool:
+    """Whether a recording is short enough to be transcribed in one piece."""
+    return options.face != "all" and info.duration <= model.config.segment_seconds
+
+
+def read_segments(
     model: AVSRModel,
     path: Path,
     info: media.MediaInfo,
     options: TranscribeOptions,
-    notes: list[str],
-    even: bool,
-) -> Iterator[Part]:
-    """Sound and lips of every stretch that is spoken, or of ``even`` parts of the whole.
+    warnings: list[str],
+) -> Generator[MediaSegment, None, None]:
+    """Read the segments of a media file, in order of time.
 
-    Sound and picture are read side by side.
+    Args:
+        model: Its ``segment_seconds`` bound the segments; it tells who speaks in doubt.
+        path: Media file.
+        info: What ``media.probe`` says of it.
+        options: Modality and face are used here.
+        warnings: What went otherwise than asked for is appended.
+
+    Raises:
+        MediaError: The file cannot be read, or lacks the face that is asked for by its number.
     """
-    modality = usable_modality(info, options.modality, notes)
+    if is_one_segment(model, info, options):
+        recording = read_recording(path, options.modality, options.face, model, info=info)
+        yield MediaSegment(0.0, recording.duration, recording, whole=True)
+        return
+    for evenly in (False, True):
+        if evenly:
+            warnings.append("no speech was found in the sound, so it is cut into even parts")
+        is_empty = True
+        for segment in _read_stream(model, path, info, options, warnings, evenly):
+            is_empty = False
+            yield segment
+        if not is_empty or not info.has_audio:
+            return
+
+
+def _read_stream(
+    model: AVSRModel,
+    path: Path,
+    info: media.MediaInfo,
+    options: TranscribeOptions,
+    warnings: list[str],
+    evenly: bool,
+) -> Iterator[MediaSegment]:
+    """Sound and lips of every stretch that is spoken, or of even parts of the whole.
+
+    Sound and picture are decoded side by side.
+    """
+    modality = usable_modality(info, options.modality, warnings)
     longest = model.config.segment_seconds
-    hear = info.has_audio and modality != "video"
-    see = info.has_video and modality != "audio"
-    frames = _Frames(model, path, info.duration, options.face, notes) if see else None
+    use_sound = info.has_audio and modality != "video"
+    use_lips = info.has_video and modality != "audio"
+    faces = _FaceStream(model, path, info.duration, options.face, warnings) if use_lips else None
     spans: Iterable[tuple[Span, np.ndarray | None]]
     if not info.has_audio:
         spans = ((span, None) for span in even_spans(info.duration, longest))
-    elif even:
-        chunks = media.stream_waveform(path, warn=notes.append)
-        spans = _even_parts(chunks, even_spans(info.duration, longest))
+    elif evenly:
+        chunks = media.stream_waveform(path, warn=warnings.append)
+        spans = _cut_evenly(chunks, even_spans(info.duration, longest))
     else:
-        spans = SpokenParts(media.stream_waveform(path, warn=notes.append), longest)
+        spans = SpokenParts(media.stream_waveform(path, warn=warnings.append), longest)
     for span, waveform in spans:
         start, end = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
-        sound = waveform if hear else None
-        if frames is None:
-            found = [Part(start, end, Recording(name="", waveform=sound, mouth=None))]
+        sound = waveform if use_sound else None
+        if faces is None:
+            segments = [MediaSegment(start, end, Recording(name="", waveform=sound, mouth=None))]
         else:
-            found = frames.parts(start, end, waveform, sound)
-        for part in found:
-            if part.recording.waveform is not None or part.recording.mouth is not None:
-                yield part
-            elif frames is not None and options.modality == "video" and info.has_audio:
-                notes.append("in parts no lips can be read; they are left out")
-    if frames is not None:
-        check_seen(path, options.face, frames.cast)
+            segments = faces.read_segments(start, end, waveform, sound)
+        for segment in segments:
+            if segment.recording.waveform is not None or segment.recording.mouth is not None:
+                yield segment
+            elif faces is not None and options.modality == "video" and info.has_audio:
+                warnings.append("in parts no lips can be read; they are left out")
+    if faces is not None:
+        check_face_number(path, options.face, faces.registry)
 
 
-def _even_parts(
+def _cut_evenly(
     chunks: Iterable[np.ndarray], spans: Iterator[Span]
 ) -> Iterator[tuple[Span, np.ndarray | None]]:
     """Even parts of a stream of sound; None for the samples of a silent one."""
     span = next(spans)
-    kept, first = np.zeros(0, np.float32), 0
+    buffer, first = np.zeros(0, np.float32), 0
     for chunk in chunks:
-        kept = np.concatenate([kept, chunk])
-        while len(kept) >= span.end - first:
-            samples = kept[span.start - first : span.end - first]
+        buffer = np.concatenate([buffer, chunk])
+        while len(buffer) >= span.end - first:
+            samples = buffer[span.start - first : span.end - first]
             yield span, samples if rms(samples) >= SILENCE_RMS else None
-            kept, first = kept[span.end - first :], span.end
+            buffer, first = buffer[span.end - first :], span.end
             following = next(spans, None)
             if following is None:
                 return
             span = following
-    yield span, kept if rms(kept) >= SILENCE_RMS else None
+    yield span, buffer if rms(buffer) >= SILENCE_RMS else None
 
 
-def even_spans(duration: float, longest: float = MAX_SECONDS) -> Iterator[Span]:
-    """A file in even parts of about 10 s, none of more than ``longest``."""
+def even_spans(duration: float, longest: float = MAX_SEGMENT_SECONDS) -> Iterator[Span]:
+    """Cut ``duration`` (s) into even parts of about 10 s, none of more than ``longest`` (s)."""
     count = max(1, round(duration / EVEN_SECONDS), math.ceil(duration / longest))
     edges = [round(duration * SAMPLE_RATE * i / count) for i in range(count + 1)]
     for start, end in pairwise(edges):
         yield Span(start, end)
 
 
-class _Frames:
-    """The frames of a file, read once from the first to the last, and the faces in them."""
+class _FaceStream:
+    """The frames of a file, decoded once from the first to the last, and the faces in them."""
 
     def __init__(
-        self, model: AVSRModel, path: Path, duration: float, choice: str, notes: list[str]
+        self, model: AVSRModel, path: Path, duration: float, choice: str, warnings: list[str]
     ) -> None:
-        self.model, self.choice, self.notes = model, choice, notes
-        pictures = prefetch(media.read_pictures(path, warn=notes.append), DECODED_AHEAD)
+        self.model, self.choice, self.warnings = model, choice, warnings
+        pictures = prefetch(media.read_pictures(path, warn=warnings.append), PREFETCHED_FRAMES)
         self.frames = report_frames(pictures, duration)
         self.position = 0
-        self.cast = face.FaceRegistry()
+        self.registry = face.FaceRegistry()
 
-    def parts(
+    def read_segments(
         self, start: float, end: float, waveform: np.ndarray | None, sound: np.ndarray | None
-    ) -> list[Part]:
-        """The stretch with its speaker, or, where every face counts, what each of them says in it.
+    ) -> list[MediaSegment]:
+        """One segment with the lips of who speaks or, for ``--all-faces``, one per turn of a face.
 
-        ``waveform`` tells who speaks, ``sound`` is to be transcribed.
+        ``waveform`` tells who speaks, ``sound`` is what is to be transcribed.
         """
         first, last = round(start * FPS), round(end * FPS)
         for _ in islice(self.frames, max(0, first - self.position)):
             self.position += 1
-        faces = self.cast.number(
+        faces = self.registry.number(
             face.track_faces(islice(self.frames, max(0, last - self.position)))
         )
         self.position += faces.num_frames
-        level = None if waveform is None else vowel_level(waveform)
-        agree = lips_agreement(self.model, waveform)
-        turns = face.find_turns(faces, level, agree) if self.choice == "all" else []
+        turns = self._find_turns(faces, waveform) if self.choice == "all" else []
         if not turns:
-            track = face.choose_face(faces, self.choice, level, agree)
-            recording = self._recording(track, sound, last - first)
-            if recording.mouth is None and sound is not None:
-                why = COVERED if face.is_covered(track.mouth) else why_no_lips(faces, self.choice)
-                self.notes.append(f"parts are without lips: {why}")
-            return [Part(start, end, recording)]
-        found = []
+            track = choose_speaker(self.model, faces, self.choice, waveform)
+            recording = self._recording(faces, track, sound, last - first, self.warnings)
+            return [MediaSegment(start, end, recording)]
+        segments = []
         for turn in turns:
             until = last - first if turn.last == faces.num_frames else turn.last
-            own = sound if turn.heard else None
-            if own is not None:
-                own = own[turn.first * SAMPLES_PER_FRAME : until * SAMPLES_PER_FRAME]
-            recording = self._recording(turn.mouth, own, until - turn.first)
-            begin, stop = start + turn.first / FPS, min(end, start + until / FPS)
-            found.append(Part(begin, stop, recording, f"Face {turn.mouth.faces[0]}"))
-        return found
+            turn_sound = sound if turn.heard else None
+            if turn_sound is not None:
+                samples = slice(turn.first * SAMPLES_PER_FRAME, until * SAMPLES_PER_FRAME)
+                turn_sound = turn_sound[samples]
+            recording = self._recording(faces, turn.mouth, turn_sound, until - turn.first, [])
+            turn_start, turn_end = start + turn.first / FPS, min(end, start + until / FPS)
+            speaker = f"Face {turn.mouth.faces[0]}"
+            segments.append(MediaSegment(turn_start, turn_end, recording, speaker))
+        return segments
+
+    def _find_turns(self, faces: face.FaceTracks, waveform: np.ndarray | None) -> list[face.Turn]:
+        level = None if waveform is None else vowel_level(waveform)
+        return face.find_turns(faces, level, lips_agreement(self.model, waveform))
 
     def _recording(
-        self, track: face.MouthTrack, sound: np.ndarray | None, num_frames: int
+        self,
+        faces: face.FaceTracks,
+        track: face.MouthTrack,
+        sound: np.ndarray | None,
+        num_frames: int,
+        warnings: list[str],
     ) -> Recording:
-        """Sound and lips; without these where they cannot be read in most frames."""
+        """Sound and lips of a segment; no lips where the rules of ``check_lips`` forbid them."""
         mouth = None
-        hidden = sound is not None and face.is_covered(track.mouth)
-        if len(track.found) and face.is_readable(track).mean() >= FEW_FACES and not hidden:
+        usable, problem = check_lips(
+            track, faces, self.choice, has_sound=sound is not None, whole=False
+        )
+        if usable:
             missing = max(0, num_frames - len(track.mouth))
             mouth = np.pad(track.mouth, ((0, missing), (0, 0), (0, 0)), mode="edge")
+            if problem is not None:
+                warnings.append(f"in parts {problem}")
+        elif sound is not None:
+            warnings.append(f"parts are without lips: {problem}")
         return Recording(name="", waveform=sound, mouth=mouth, track=track)

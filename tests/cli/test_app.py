@@ -22,6 +22,7 @@ from avsr.corpus import read_shards
 from avsr.decoder import Tokenizer
 from avsr.errors import ModelError
 from avsr.media import probe
+from avsr.model.config import PRESETS, ModelConfig
 from avsr.model.directory import save_directory
 from avsr.model.network import AVSRModel
 from avsr.recognition import recognizer as model
@@ -215,8 +216,8 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directory of a model with random weights; it answers at length, and nonsense."""
     torch.manual_seed(1)
     tokenizer = Tokenizer.train(["place red with q four soon", "bin blue at a two now"] * 20, 26)
-    preset = model.PRESETS["tiny"]
-    config = model.ModelConfig(
+    preset = PRESETS["tiny"]
+    config = ModelConfig(
         encoder=preset.encoder,
         decoder=preset.decoder,
         classifier_channels=preset.classifier_channels,

@@ -11,7 +11,7 @@ from avsr.cli import app as cli
 from avsr.cli.jobs import FileResult
 from avsr.cli.transcribe import summary_table
 
-EXAMPLES = Path(__file__).parents[1] / "demo/examples"
+EXAMPLES = Path(__file__).parents[2] / "demo/examples"
 
 
 def transcript(file: str, **changes: object) -> Transcript:

@@ -117,7 +117,7 @@ def test_json_has_a_row_per_frame_and_a_summary(run: Run, talk: Path, tmp_path: 
 
 def test_parts_are_one_recording(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A face that stays keeps its number from part to part; another one gets its own."""
-    monkeypatch.setattr(cropping, "LONG_SECONDS", 1.0)
+    monkeypatch.setattr(cropping, "MAX_SEGMENT_SECONDS", 1.0)
     monkeypatch.setattr(segmentation, "EVEN_SECONDS", 0.4)
     stays = [PORTRAIT] * 15
     goes = [EMPTY] * 11

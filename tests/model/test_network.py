@@ -12,8 +12,9 @@ from avsr.encoder import AVHubertConfig
 from avsr.errors import AvsrError, ConfigError, ModelError
 from avsr.hub import load_network
 from avsr.model.config import PRESETS, ModelConfig
+from avsr.model.device import resolve_device
 from avsr.model.directory import load_directory, save_directory
-from avsr.model.network import AVSRModel, resolve_device
+from avsr.model.network import AVSRModel
 from avsr.search import NgramModel
 
 CONFIG = ModelConfig(
@@ -135,7 +136,8 @@ def test_presets_have_the_papers_size(preset, millions):
 
 def test_a_skeleton_has_shapes_only_and_loads_no_compiler():
     code = (
-        "import sys; from avsr.model.network import AVSRModel, PRESETS\n"
+        "import sys; from avsr.model.config import PRESETS\n"
+        "from avsr.model.network import AVSRModel\n"
         "model = AVSRModel.on_meta(PRESETS['base'])\n"
         "assert {w.device.type for w in model.state_dict().values()} == {'meta'}\n"
         "assert not model.decoder.positions.is_meta\n"

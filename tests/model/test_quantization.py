@@ -22,7 +22,7 @@ from avsr.model.network import AVSRModel
 from avsr.model.quantization import BFloat16Linear, Int8Linear, linear_layers, quantize
 from avsr.model.weights import choose_precision, stored_precision
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIG = ModelConfig(
     encoder=AVHubertConfig(layers=2, dim=32, ffn_dim=48, heads=4, frontend_width=4, prompts=2),
     decoder=DecoderConfig(layers=1, dim=32, ffn_dim=48, heads=4),

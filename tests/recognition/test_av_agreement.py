@@ -5,20 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsr import load_model, media
+from avsr import media
 from avsr.face import track_faces
 from avsr.face.active_speaker import MOST_LAG
+from avsr.hub import load_network
 from avsr.rates import SAMPLES_PER_FRAME
 from avsr.recognition.av_agreement import lips_agreement
 
-EXAMPLES = Path(__file__).parents[1] / "demo/examples"
+EXAMPLES = Path(__file__).parents[2] / "demo/examples"
 CODES = ("de", "es", "it")
 LATE = 3  # frames
 
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model(device="cpu")
+    return load_network(device="cpu")
 
 
 @pytest.fixture(scope="module")

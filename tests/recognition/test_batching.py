@@ -5,19 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from avsr import load_model
 from avsr.errors import MediaError
+from avsr.hub import load_network
+from avsr.media.container import probe
 from avsr.recognition import batching as batch
 from avsr.recognition.batching import BATCH_FILES, transcribe_batches
 from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.pipeline import transcribe_file
 
-EXAMPLES = Path(__file__).parents[1] / "demo/examples"
+EXAMPLES = Path(__file__).parents[2] / "demo/examples"
 CODES = ("de", "es", "en", "fr", "it")
 
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model(device="cpu")
+    return load_network(device="cpu")
 
 
 def test_together_as_one_by_one(model, tmp_path, monkeypatch):
@@ -26,16 +28,16 @@ def test_together_as_one_by_one(model, tmp_path, monkeypatch):
     videos = [str(EXAMPLES / f"{code}.mp4") for code in CODES]
     videos[2:2] = [str(bad)]
     sizes = []
-    recognize = batch.recognize
+    whole = batch.transcribe_batch
     monkeypatch.setattr(
-        batch, "recognize", lambda m, b, o: sizes.append(len(b)) or recognize(m, b, o)
+        batch, "transcribe_batch", lambda m, b, o: sizes.append(len(b)) or whole(m, b, o)
     )
     results = list(transcribe_batches(model, videos, TranscribeOptions()))
     assert sizes == [2, 3], "what cannot be read is no part of a batch"
     assert isinstance(results[2], MediaError)
     for video, result in zip(videos, results, strict=True):
         if result is not results[2]:
-            alone = model.transcribe(video)
+            alone = transcribe_file(model, video, TranscribeOptions())
             assert (result.file, result.text, result.language) == (
                 video,
                 alone.text,
@@ -47,14 +49,14 @@ def test_together_as_one_by_one(model, tmp_path, monkeypatch):
 
 
 def test_a_failure_in_a_batch_costs_one_file(model, monkeypatch):
-    recognize = batch.recognize
+    whole = batch.transcribe_batch
 
-    def fail(network, recordings, options):
-        if any("es.mp4" in one.name for one in recordings):
+    def fail(network, segments, options):
+        if any("es.mp4" in segment.recording.name for segment in segments):
             raise RuntimeError("no")
-        return recognize(network, recordings, options)
+        return whole(network, segments, options)
 
-    monkeypatch.setattr(batch, "recognize", fail)
+    monkeypatch.setattr(batch, "transcribe_batch", fail)
     videos = [str(EXAMPLES / f"{code}.mp4") for code in ("de", "es", "en")]
     options = TranscribeOptions(modality="audio", beam_size=1)
     first, second, third = transcribe_batches(model, videos, options)
@@ -65,13 +67,13 @@ def test_a_failure_in_a_batch_costs_one_file(model, monkeypatch):
 
 def test_files_are_read_a_batch_ahead_and_no_further(model, monkeypatch):
     read = []
-    real = batch.read_recording
+    real = batch.read_segments
 
-    def reading(path, *rest):
+    def reading(*arguments):
         read.append(threading.current_thread() is threading.main_thread())
-        return real(path, *rest)
+        return real(*arguments)
 
-    monkeypatch.setattr(batch, "read_recording", reading)
+    monkeypatch.setattr(batch, "read_segments", reading)
     videos = [str(EXAMPLES / "de.mp4")] * (4 * BATCH_FILES)
     results = transcribe_batches(model, videos, TranscribeOptions(modality="audio", beam_size=1))
     next(results)
@@ -82,7 +84,8 @@ def test_files_are_read_a_batch_ahead_and_no_further(model, monkeypatch):
 
 
 def test_what_is_long_is_transcribed_alone_in_its_place(model, monkeypatch):
-    monkeypatch.setattr(batch, "is_long", lambda model, video, options: "es.mp4" in video)
+    long = probe(EXAMPLES / "es.mp4").duration
+    monkeypatch.setattr(batch, "is_one_segment", lambda model, info, options: info.duration != long)
     videos = [str(EXAMPLES / f"{code}.mp4") for code in ("de", "es", "en")]
     options = TranscribeOptions(modality="audio", beam_size=1)
     results = list(transcribe_batches(model, videos, options))

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from avsr import load_model
 from avsr.face.track import MouthTrack
+from avsr.hub import load_network
 from avsr.rates import FPS, SAMPLES_PER_FRAME
 from avsr.recognition.language_change import language_change
 from avsr.recognition.recording import Recording, split_recording
@@ -18,7 +18,7 @@ INDEX = 100  # of the second utterances
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model(device="cpu")
+    return load_network(device="cpu")
 
 
 def spoken(language: str, index: int) -> np.ndarray:

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from avsr import load_model
 from avsr.encoder.frontend import shift_frames
 from avsr.evaluation import word_errors
+from avsr.hub import load_network
 from avsr.recognition.inference import recognize
 from avsr.recognition.lip_sync import MOST_FRAMES, Synchronizer, sync_lips
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import read_recording
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "demo/examples").glob("*.mp4"))
+EXAMPLES = sorted((Path(__file__).parents[2] / "demo/examples").glob("*.mp4"))
 
 
 @pytest.fixture(scope="module")
 def model():
-    return load_model(device="cpu")
+    return load_network(device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_the_bundled_model_finds_the_offset(model, recordings, frames):
     for recording in recordings:
         synchronizer = Synchronizer(model)
         synchronizer.align(late(recording, frames))
-        found.append(synchronizer.frames)
+        found.append(synchronizer.delay)
     assert sum(abs(f - frames) <= 1 for f in found) >= 7, found
 
 
@@ -71,15 +71,15 @@ def test_without_lips_or_sound_nothing_is_moved(model, recordings):
         recording = replace(recordings[0], **part)
         synchronizer = Synchronizer(model)
         assert synchronizer.align(recording) is recording
-        assert synchronizer.frames == 0
+        assert synchronizer.delay == 0
 
 
 def test_an_offset_is_that_of_the_recording_not_of_a_part(model, recordings, monkeypatch):
     answers = iter([3, -MOST_FRAMES, 3])
-    monkeypatch.setattr("avsr.recognition.lip_sync.estimate_lip_delays", lambda *_: [next(answers)])
+    monkeypatch.setattr("avsr.recognition.lip_sync.estimate_lip_delay", lambda *_: next(answers))
     synchronizer = Synchronizer(model)
     for _ in range(5):  # no more than three are asked for
         aligned = synchronizer.align(recordings[0])
-    assert synchronizer.found == [3, -5, 3]
-    assert synchronizer.frames == 3
+    assert synchronizer.delays == [3, -5, 3]
+    assert synchronizer.delay == 3
     assert aligned.visual is not None

@@ -23,7 +23,7 @@ from avsr.recognition.model_set import ModelSet
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import read_recording
 
-VIDEO = Path(__file__).parents[1] / "demo/examples/en.mp4"
+VIDEO = Path(__file__).parents[2] / "demo/examples/en.mp4"
 SURENESS = {"de": 0.0, "fr": 1.0, "es": 0.2}  # scale of the logits: 0 makes all tokens alike
 
 

@@ -13,10 +13,9 @@ from avsr.media import write_video
 from avsr.model.config import ModelConfig
 from avsr.model.network import AVSRModel
 from avsr.recognition.inference import mark_uncertain, recognize
-from avsr.recognition.language_id import detect_language
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import read_recording
-from avsr.recognition.recognizer import transcribe
+from avsr.recognition.recognizer import Recognizer, detect_language, transcribe
 from avsr.recognition.recording import Recording
 from avsr.transcript import Transcript
 
@@ -35,7 +34,8 @@ def model():
         vocabulary_size=20,
         languages=("de", "en"),
     )
-    return AVSRModel(config, Tokenizer.train(["ein kleiner satz", "a small sentence"], 20)).eval()
+    network = AVSRModel(config, Tokenizer.train(["ein kleiner satz", "a small sentence"], 20))
+    return Recognizer(network.eval())
 
 
 @pytest.fixture(scope="module")
@@ -211,9 +211,9 @@ def test_batch_equals_one_by_one(model, modality):
         for frames in (40, 12, 25)
     ]
     options = TranscribeOptions(beam_size=3)
-    together = recognize(model, recordings, options)
+    together = recognize(model.network, recordings, options)
     for recording, result in zip(recordings, together, strict=True):
-        alone = recognize(model, [recording], options)[0]
+        alone = recognize(model.network, [recording], options)[0]
         assert (alone.text, alone.language) == (result.text, result.language)
         assert alone.language_probs == pytest.approx(result.language_probs, abs=1e-5)
 

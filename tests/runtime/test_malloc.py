@@ -15,7 +15,7 @@ __main__.run()
 SCRIPT = """
 import sys
 import torch
-from avsr.training.memory import disable_malloc_trim
+from avsr.runtime.malloc import disable_malloc_trim
 if "keep" in sys.argv:
     assert disable_malloc_trim()
 def resident():

@@ -15,7 +15,7 @@ from avsr.runtime.progress import (
     report_frames,
 )
 
-EXAMPLE = Path(__file__).parents[1] / "demo/examples/es.mp4"
+EXAMPLE = Path(__file__).parents[2] / "demo/examples/es.mp4"
 
 
 class StoppedError(Exception):

@@ -12,12 +12,12 @@ from avsr import load_model, media
 from avsr.errors import MediaError
 from avsr.evaluation import word_errors
 from avsr.rates import FPS, SAMPLES_PER_FRAME
-from avsr.recognition import longform
-from avsr.recognition.options import TranscribeOptions
+from avsr.recognition import assembly, pipeline
 from avsr.runtime.progress import READING, WRITING
+from avsr.transcript import Segment
 from avsr.transcript.result import Interrupted
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "demo/examples").glob("*.mp4"))
+EXAMPLES = sorted((Path(__file__).parents[2] / "demo/examples").glob("*.mp4"))
 GAP = FPS  # frames of silence, the last picture standing
 
 
@@ -85,8 +85,8 @@ def test_long_files_take_this_way_by_themselves_and_short_ones_do_not(model, tal
 
 def test_parts_are_no_longer_than_what_the_model_was_trained_on(model, talk, monkeypatch):
     alone = talk[1][0]
-    short = dataclasses.replace(model.config, segment_seconds=1.0)
-    monkeypatch.setattr(model, "config", short)
+    short = dataclasses.replace(model.network.config, segment_seconds=1.0)
+    monkeypatch.setattr(model.network, "config", short)
     segments = model.transcribe(alone).segments
     assert len(segments) > 1
     assert all(0 < s.end - s.start <= 1.0 for s in segments)
@@ -95,8 +95,8 @@ def test_parts_are_no_longer_than_what_the_model_was_trained_on(model, talk, mon
 def test_the_mouth_of_a_recording_of_few_parts_is_kept(model, talk, monkeypatch):
     alone = talk[1][0]
     whole = model.transcribe(alone).mouth
-    short = dataclasses.replace(model.config, segment_seconds=1.0)
-    monkeypatch.setattr(model, "config", short)
+    short = dataclasses.replace(model.network.config, segment_seconds=1.0)
+    monkeypatch.setattr(model.network, "config", short)
     result = model.transcribe(alone)
     assert result.mouth is not None
     assert len(result.mouth.mouth) == len(whole.mouth)
@@ -123,8 +123,8 @@ def test_a_few_languages_may_be_told(model, talk):
 
 
 def test_parts_of_which_none_is_sure_are_of_an_unknown_language(model, talk, monkeypatch):
-    unsure = dataclasses.replace(model.config, language_temperature=100.0)
-    monkeypatch.setattr(model, "config", unsure)
+    unsure = dataclasses.replace(model.network.config, language_temperature=100.0)
+    monkeypatch.setattr(model.network, "config", unsure)
     result = model.transcribe(talk[0], modality="audio", beam_size=1)
     assert {s.language for s in result.segments} == {"unknown"}
     assert result.language == "unknown"
@@ -134,11 +134,11 @@ def test_parts_of_which_none_is_sure_are_of_an_unknown_language(model, talk, mon
 
 def test_an_unsure_part_follows_a_sure_neighbour():
     def segment(code, **probs):
-        return longform.Segment(
+        return Segment(
             start=0.0, end=1.0, language=code, language_probs=probs, text="", modality="av"
         )
 
-    found = longform._admit_doubts(
+    found = assembly.mark_uncertain_segments(
         [
             segment("de", de=0.4, en=0.3),
             segment("de", de=0.9, en=0.1),
@@ -162,7 +162,7 @@ def test_ctrl_c_hands_back_the_finished_parts(model, talk):
         model.transcribe(talk[0], progress=interrupt, **options)
     assert isinstance(stop.value, Interrupted)
     result = stop.value.transcript
-    assert len(result.segments) % longform.BATCH_SEGMENTS == 0
+    assert len(result.segments) % pipeline.BATCH_SEGMENTS == 0
     end = result.segments[-1].end
     assert 5 < end < result.duration
     assert result.words[-1].end <= end
@@ -172,10 +172,10 @@ def test_ctrl_c_hands_back_the_finished_parts(model, talk):
 
 def test_ctrl_c_before_anything_is_finished_is_an_ordinary_one(model, talk, monkeypatch):
     monkeypatch.setattr(
-        longform, "_transcribe_batch", lambda *arguments: os.kill(os.getpid(), signal.SIGINT)
+        pipeline, "transcribe_batch", lambda *arguments: os.kill(os.getpid(), signal.SIGINT)
     )
     with pytest.raises(KeyboardInterrupt) as stop:
-        longform.transcribe_long(model, talk[0], TranscribeOptions(modality="audio"))
+        model.transcribe(talk[0], modality="audio")
     assert not isinstance(stop.value, Interrupted)
 
 

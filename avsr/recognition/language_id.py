@@ -1,4 +1,4 @@
-"""Which language is spoken in a recording, without its words."""
+"""Language identification: which language is spoken in a recording, without its words."""
 
 from avsr.errors import ModelError
 from avsr.model.network import AVSRModel
@@ -7,12 +7,13 @@ from avsr.recognition.recording import Recording
 
 
 def language_probabilities(model: AVSRModel, recording: Recording) -> dict[str, float]:
-    """Probability of each language code in a recording, the most likely first.
+    """Return the probability of each language code, the most likely first.
 
-    Raises ModelError for a model that does not tell languages apart.
+    Raises:
+        ModelError: The model has no language classifier.
     """
     if not model.has("classifier"):
-        raise ModelError("the model has no language classifier: take another, or say the language")
+        raise ModelError("the model has no language classifier: use another, or give the language")
     probs = encode(model, [recording]).language_probs[0].tolist()
     pairs = zip(model.config.languages, probs, strict=True)
     return dict(sorted(pairs, key=lambda pair: -pair[1]))

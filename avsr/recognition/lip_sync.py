@@ -88,7 +88,6 @@ def _best(entropies: dict[int, float]) -> int:
 
 def _entropies(model: "AVSRModel", recording: Recording, shifts: Sequence[int]) -> dict[int, float]:
     """Mean entropy, nats, of the CTC head for each shift of the lips."""
-
     log_probs = encode(model, [_excerpt(recording, shift) for shift in shifts]).ctc_log_probs
     assert log_probs is not None
     means = -(log_probs.exp() * log_probs).sum(-1).mean(-1)
@@ -96,7 +95,7 @@ def _entropies(model: "AVSRModel", recording: Recording, shifts: Sequence[int]) 
 
 
 def _excerpt(recording: Recording, shift: int) -> Recording:
-    """The middle of a recording, its lips moved."""
+    """The middle of a recording, with its lips moved by ``shift`` frames."""
     visual, sound = recording.visual, recording.waveform
     assert visual is not None
     assert sound is not None

@@ -1,4 +1,4 @@
-"""Several models of one language each as one model of many: a YAML file names them.
+"""Several models of one language each, used as one of many; a YAML file names them.
 
 models:
   es: models/es_avsr                  # a model directory, from this file's folder
@@ -33,26 +33,26 @@ from avsr.transcript import Transcript
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSetConfig:
-    """What the YAML file says."""
+    """Content of the YAML file."""
 
     models: Mapping[str, str]
     """Language code -> model."""
     language_id: str | None = None
-    """Model that names the language; without it the candidates' scores do."""
+    """Model that names the language; without it the scores of all candidates decide."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.models, Mapping) or not self.models:
             raise ConfigError("models must name a model for each language, 'es: DIRECTORY'")
-        wrong = [code for code in self.models if not is_language_code(str(code))]
-        if wrong:  # YAML reads an unquoted no as false
-            raise ConfigError(f"models: '{wrong[0]}' is no ISO 639-1 code (in quotes?)")
-        named = [*self.models.values(), *([] if self.language_id is None else [self.language_id])]
-        if not all(isinstance(name, str) for name in named):
-            raise ConfigError("a model must be named by a text")
+        unknown = [code for code in self.models if not is_language_code(str(code))]
+        if unknown:  # YAML reads an unquoted no as false
+            raise ConfigError(f"models: '{unknown[0]}' is no ISO 639-1 code (in quotes?)")
+        names = [*self.models.values(), *([] if self.language_id is None else [self.language_id])]
+        if not all(isinstance(name, str) for name in names):
+            raise ConfigError("the name of a model must be a text")
 
 
 class ModelSet:
-    """Transcribes like an AVSRModel; at most ``max_loaded`` models are in memory at any time."""
+    """Transcribes like a Recognizer; at most ``max_loaded`` models are in memory at any time."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class ModelSet:
         self._loaded: OrderedDict[str, AVSRModel] = OrderedDict()  # the last used at the end
 
     def model(self, name: str) -> AVSRModel:
-        """A model by its name in the file, loaded if need be instead of the longest unused one."""
+        """Return a model by its name in the file; load it if need be, in place of the oldest."""
         if name not in self._loaded:
             while len(self._loaded) >= self.max_loaded:
                 self._loaded.popitem(last=False)
@@ -91,48 +91,47 @@ class ModelSet:
     def transcribe(
         self, path: str | os.PathLike[str], *, progress: Progress | None = None, **options: Any
     ) -> Transcript:
-        """Transcribe a media file; ``options`` are the fields of pipeline.TranscribeOptions.
+        """Transcribe a media file; arguments as for ``Recognizer.transcribe``.
 
-        ``progress`` as in pipeline.transcribe.
-
-        Without ``language`` the language is the language-ID model's choice among the set's, or the
-        one whose model is surest of its text: of the highest mean natural-log probability of a
-        token. ``language_probs`` are the language-ID model's, or the normalised exponentials of
-        these means, which are no calibrated probabilities.
+        Without ``language`` the language-ID model chooses among the set's languages; without such a
+        model the language is the one whose model is surest of its text, by the mean natural-log
+        probability of a token. ``language_probs`` are then the normalised exponentials of these
+        means, which are not calibrated.
         """
         with listen_progress(progress):
             return self._transcribe_file(path, TranscribeOptions(**options))
 
     def _transcribe_file(
-        self, path: str | os.PathLike[str], asked: TranscribeOptions
+        self, path: str | os.PathLike[str], options: TranscribeOptions
     ) -> Transcript:
-        check_language_option(asked.language, self.languages)
-        if asked.face == "all":
+        check_language_option(options.language, self.languages)
+        if options.face == "all":
             raise ConfigError(
                 "every face is transcribed by one model only: --model, not --model-set"
             )
-        recording = read_recording(path, asked.modality, asked.face)
+        recording = read_recording(path, options.modality, options.face)
         if recording.duration > MAX_SEGMENT_SECONDS:
             warning = f"the recording is longer than {MAX_SEGMENT_SECONDS:.0f} s"
             warning += "; accuracy falls with length"
             recording = dataclasses.replace(recording, warnings=(*recording.warnings, warning))
-        if not asked.detects:
-            return self._transcribe(recording, asked, asked.language)[0]
+        if not options.detects:
+            return self._transcribe(recording, options, options.language)[0]
         among = self.languages
-        if asked.language != "auto":
-            among = check_languages(asked.language, among)
+        if options.language != "auto":
+            among = check_languages(options.language, among)
         if self.settings.language_id is not None:
             probs = self._identify(recording, self.settings.language_id, among)
-            transcript, _ = self._transcribe(recording, asked, max(probs, key=lambda c: probs[c]))
+            transcript, _ = self._transcribe(recording, options, max(probs, key=lambda c: probs[c]))
             return dataclasses.replace(transcript, language_probs=probs)
         models = self.settings.models
         # What is in memory goes first, so that a small memory is not emptied in turn.
         codes = sorted(among, key=lambda code: models[code] not in self._loaded)
-        found = {code: self._transcribe(recording, asked, code) for code in codes}
-        best = max(found, key=lambda code: found[code][1])
-        sureness = {code: math.exp(score - found[best][1]) for code, (_, score) in found.items()}
+        scored = {code: self._transcribe(recording, options, code) for code in codes}
+        best = max(scored, key=lambda code: scored[code][1])
+        best_score = scored[best][1]
+        sureness = {code: math.exp(score - best_score) for code, (_, score) in scored.items()}
         probs = {code: share / sum(sureness.values()) for code, share in sureness.items()}
-        return dataclasses.replace(found[best][0], language_probs=probs)
+        return dataclasses.replace(scored[best][0], language_probs=probs)
 
     def _identify(
         self, recording: Recording, name: str, among: tuple[str, ...]
@@ -141,18 +140,18 @@ class ModelSet:
         known = language_probabilities(self.model(name), recording)
         shares = {code: known.get(code, 0.0) for code in among}
         if not any(shares.values()):
-            listed = ", ".join(among)
-            raise ModelError(f"the language-ID model {name} knows none of {listed}")
+            listing = ", ".join(among)
+            raise ModelError(f"the language-ID model {name} knows none of {listing}")
         return {code: share / sum(shares.values()) for code, share in shares.items()}
 
     def _transcribe(
-        self, recording: Recording, asked: TranscribeOptions, code: str
+        self, recording: Recording, options: TranscribeOptions, code: str
     ) -> tuple[Transcript, float]:
-        """What the model of a language says, and how sure it is."""
+        """Transcript by the model of a language, and its score."""
         model = self.model(self.settings.models[code])
         if code not in model.config.languages:
             raise ModelError(
                 f"the model for {code}, {self.settings.models[code]}, is for "
                 f"{', '.join(model.config.languages)}"
             )
-        return recognize_scored(model, [recording], dataclasses.replace(asked, language=code))[0]
+        return recognize_scored(model, [recording], dataclasses.replace(options, language=code))[0]

@@ -1,4 +1,4 @@
-"""What a caller may choose for a transcription. It loads neither torch nor mediapipe."""
+"""Options of a transcription. Importing this module loads neither torch nor mediapipe."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,24 +15,28 @@ FACE_CHOICES = ("auto", "largest", "left", "right", "all")  # or the number of a
 
 @dataclass(frozen=True, kw_only=True)
 class TranscribeOptions:
-    """What a caller may choose for a transcription."""
+    """Options of a transcription.
+
+    Raises:
+        ConfigError: A value is out of bounds; raised when the options are made.
+    """
 
     modality: Modality = "av"
-    """What to use where it is there: sound and lips, sound only, lips only."""
+    """``av`` (sound and lips), ``audio`` (sound only) or ``video`` (lips only)."""
     language: str = "auto"
-    """Code of the spoken language, codes with commas between for the classifier's choice among
-    these, or ``auto`` for its choice."""
+    """Code of the spoken language; ``auto`` to detect it; or codes with commas between, to detect
+    which of these it is."""
     beam_size: int = 5
-    """Hypotheses kept by the search."""
+    """Hypotheses that the beam search keeps."""
     ctc_weight: float = 0.3
     """Share of CTC in the search's score, 0 to 1."""
     lm_weight: float = 0.4
     """Weight of the model's language model, if it has one, on top of the others."""
     sync: bool = True
-    """Whether lips that run before or behind the sound are put right."""
+    """Whether lips that run up to 200 ms before or behind the sound are moved to it."""
     face: str = "auto"
-    """Whose lips are read: ``auto`` for the one that speaks, ``largest``, ``left`` or ``right`` in
-    the picture, the number of a face, or ``all`` for segments of each face."""
+    """Whose lips are read: ``auto`` for the face that speaks; ``largest``, ``left`` or ``right`` in
+    the picture; the number of a face; or ``all`` for separate segments of each face."""
 
     def __post_init__(self) -> None:
         if self.modality not in ("av", "audio", "video"):
@@ -42,7 +46,7 @@ class TranscribeOptions:
 
     @property
     def detects(self) -> bool:
-        """Whether the language is to be found out."""
+        """Whether the language is to be detected."""
         return self.language == "auto" or "," in self.language
 
     def search(self, with_lm: bool = True, with_ctc: bool = True) -> "SearchOptions":
@@ -60,7 +64,7 @@ class TranscribeOptions:
 
 
 def check_face(choice: str, modality: Modality = "av") -> None:
-    """Raise ConfigError for a face that nobody can choose."""
+    """Raise ConfigError if ``choice`` is neither one of FACE_CHOICES nor a face number."""
     if choice not in FACE_CHOICES and not (choice.isdecimal() and int(choice) > 0):
         known = ", ".join(FACE_CHOICES)
         raise ConfigError(f"face '{choice}' must be one of {known}, or a number from 1 on")

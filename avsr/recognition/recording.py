@@ -1,4 +1,4 @@
-"""What is known of a recording before the network sees it: its sound, and the lips that speak."""
+"""A recording in memory: its sound at 16 kHz, and the mouth of the face that speaks."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ COVERED = "something covers the mouth"
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """What is known of a recording before the network sees it."""
+    """Sound and lips of a recording, or of a segment of one, ready for the network."""
 
     name: str
     """The recording as the caller named it."""
@@ -28,22 +28,22 @@ class Recording:
     mouth: np.ndarray | None
     """(T, 96, 96) uint8 at 25 Hz; None without usable lips."""
     visual: torch.Tensor | None = None
-    """(T, C) outputs of the model's visual front end for ``mouth``, where they are known."""
+    """(T, C) outputs of the model's visual front end for ``mouth``, if computed."""
     track: "MouthTrack | None" = None
-    """Where the mouth comes from."""
+    """Faces, boxes and landmarks that ``mouth`` was cut by."""
     warnings: tuple[str, ...] = ()
     """What went otherwise than asked for."""
 
     @property
     def modality(self) -> Modality:
-        """What there is to use."""
+        """Which of sound and lips it has."""
         if self.waveform is None:
             return "video"
         return "audio" if self.mouth is None else "av"
 
     @property
     def num_frames(self) -> int:
-        """Length in video frames: of the lips if they are there, else of the sound."""
+        """Length in video frames: of the lips if it has them, else of the sound."""
         if self.mouth is not None:
             return len(self.mouth)
         assert self.waveform is not None
@@ -51,13 +51,13 @@ class Recording:
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Length in seconds: of the sound if it has some, else of the lips."""
         if self.waveform is not None:
             return len(self.waveform) / SAMPLE_RATE
         return self.num_frames / FPS
 
     def faces(self, start: float = 0.0) -> tuple[FaceSpan, ...]:
-        """Whose lips are in it; ``start`` (s) is where it begins."""
+        """Whose lips were read from when to when; ``start`` is its own start in seconds."""
         if self.track is None:
             return ()
         readable = face.is_readable(self.track)
@@ -75,11 +75,12 @@ class Recording:
 
 
 def split_recording(recording: Recording, frame: int) -> tuple[Recording, Recording]:
-    """The recording before ``frame``, and from there on."""
+    """Cut a recording in two before ``frame``."""
     return cut_recording(recording, 0, frame), cut_recording(recording, frame, recording.num_frames)
 
 
 def cut_recording(recording: Recording, first: int, last: int) -> Recording:
+    """Return the frames ``first`` to ``last`` (exclusive) of a recording, with their samples."""
     sound, mouth, visual = recording.waveform, recording.mouth, recording.visual
     if sound is not None:
         until = len(sound) if last == recording.num_frames else last * SAMPLES_PER_FRAME
@@ -94,10 +95,10 @@ def cut_recording(recording: Recording, first: int, last: int) -> Recording:
 
 
 def _cut_track(track: "MouthTrack", first: int, last: int) -> "MouthTrack":
-    kept = track.tracks[first:last]
-    there, numbers = np.unique(kept[kept >= 0], return_inverse=True)
-    tracks = np.full_like(kept, -1)
-    tracks[kept >= 0] = numbers
+    before = track.tracks[first:last]
+    indices, numbers = np.unique(before[before >= 0], return_inverse=True)
+    tracks = np.full_like(before, -1)
+    tracks[before >= 0] = numbers
     return replace(
         track,
         mouth=track.mouth[first:last],
@@ -106,5 +107,5 @@ def _cut_track(track: "MouthTrack", first: int, last: int) -> "MouthTrack":
         tracks=tracks,
         landmarks=track.landmarks[first:last],
         matrices=track.matrices[first:last],
-        faces=tuple(track.faces[number] for number in there) if track.faces else (),
+        faces=tuple(track.faces[number] for number in indices) if track.faces else (),
     )

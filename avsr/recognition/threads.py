@@ -1,4 +1,4 @@
-"""How many threads a network computes in."""
+"""Threads: a small network computes in one."""
 
 import functools
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch
 if TYPE_CHECKING:
     from avsr.model.network import AVSRModel
 
-ONE_THREAD_DIM = 512  # of the encoder; in smaller networks threads mostly wait for one another
+ONE_THREAD_DIM = 512  # width of the encoder; in smaller networks threads mostly wait for each other
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -18,11 +18,11 @@ Result = TypeVar("Result")
 def in_few_threads(
     function: "Callable[Concatenate[AVSRModel, Arguments], Result]",
 ) -> "Callable[Concatenate[AVSRModel, Arguments], Result]":
-    """Have a function of a small model compute in one thread, and leave the other cores alone.
+    """Decorator: run a function of a small model in one thread and leave the other cores free.
 
-    A second one makes the bundled model faster by a tenth where nothing else runs. Where pictures
-    are read at the same time it is slower many times over: thousands of times a second one thread
-    waits for the other, which has no core.
+    A second thread makes the bundled model a tenth faster if nothing else runs. While pictures are
+    decoded at the same time it makes it many times slower: the threads wait for each other
+    thousands of times a second, and the one that is waited for has no core.
     """
 
     @functools.wraps(function)

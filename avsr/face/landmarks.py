@@ -63,7 +63,7 @@ MESH_SIDE = 1.4
 MESH_LOWER = 0.04  # towards the chin
 SETTLED = 0.08  # face sizes; the mesh runs again if the face lies farther from its square's centre
 MIN_CONFIDENCE = 0.5  # of the detectors; the mesh that follows decides
-# What mediapipe's log messages at its start begin with: they tell a user nothing.
+# Beginnings of mediapipe's log messages at its start, which are of no use to a user.
 REMARKS = (b"I0000", b"W0000", b"WARNING: All log messages", b"INFO: Created TensorFlow Lite")
 MAX_IDLE = 2  # detectors that wait for their next use
 

@@ -41,7 +41,7 @@ MAX_GAP = 3 * FPS  # frames; a face that is away for longer ends its track
 MIN_FRAMES = FPS // 2  # with the face; a shorter track is not a face
 MIN_SHARE = 1 / 3  # of a track's frames
 RETURN_REACH = 1.5  # face sizes; a face that appears within them of a lost one is the same
-STAY_REACH = 0.15  # face sizes; a face that moves less goes on in spite of a cut around it
+STAY_REACH = 0.15  # face sizes; the track of a face that moves less continues across a cut
 PATCH_SIZE = 200  # canvas px around the mouth: the crop (96) tilted, and room for smoothing
 MAX_HALF_MOVE = 1.0  # canvas px in two frames; up to it the frame between is interpolated
 EYES_APART = float(np.hypot(*(MEAN_FACE[4] - MEAN_FACE[1])))  # canvas px, the outer corners
@@ -154,8 +154,8 @@ def track_mouth(frames: Iterable[Frame], detector: FaceDetector | None = None) -
 def track_faces(frames: Iterable[Frame], detector: FaceDetector | None = None) -> FaceTracks:
     """Follow all faces through a recording and crop their mouths.
 
-    A cut ends the track of a face that is not where it was. A face that is not detected for up to
-    3 s goes on; its crops in between are taken at interpolated positions. A track counts if its
+    A cut ends the track of a face that is not where it was. A face may be lost for up to 3 s within
+    a track; its crops in between are taken at interpolated positions. A track counts if its
     face is detected in at least half a second of frames (in a short clip, in a quarter of it) and
     in a third of its frames: shorter ones are false detections. At most 4 faces are followed at a
     time, the largest ones.

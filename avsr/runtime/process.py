@@ -1,7 +1,7 @@
 """Settings of the whole process: only the command line, to which its process belongs, changes them.
 
-A library must leave standard error, the garbage collector and the environment of the program that
-uses it alone. The code that would gain from changing them asks ``is_tuned`` first.
+A library must not touch the standard error, the garbage collector or the environment of the program
+that uses it. Code that would gain from changing them checks ``is_tuned`` first.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ def tune_process() -> None:
 
     The command line calls it, and so do the worker processes that it starts. It sets the waiting
     time of idle OpenMP threads (unless the environment does) and the threshold of the garbage
-    collector, and permits the short changes that ask ``is_tuned``: mediapipe's log messages are
-    kept off stderr, and no garbage is collected while a model is loaded.
+    collector. It also permits the changes that depend on ``is_tuned``: mediapipe's log messages are
+    hidden, and the garbage collector is paused while a model is loaded.
     """
     global _tuned
     _tuned = True

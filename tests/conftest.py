@@ -1,4 +1,4 @@
-"""Fixtures for every part: data sets named by the environment, and small media files on demand."""
+"""Fixtures for every part: data sets named by the environment, small media files, planted faces."""
 
 import os
 import wave
@@ -8,9 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import av
+import cv2
 import numpy as np
 import pytest
+import skimage.data
 
+DrawFace = Callable[..., np.ndarray]
 MakeClip = Callable[..., Path]
 
 MUAVIC_FRAMES = 10  # of a segment
@@ -184,3 +187,41 @@ def write_muavic_list(root: Path, language: str, split: str, rows: list[tuple[st
     ]
     (folder / f"{split}.tsv").write_text("\n".join(["/", *lines]) + "\n")
     (folder / f"{split}.{language}").write_text("".join(f"{text}\n" for _, text in rows))
+
+
+@pytest.fixture(scope="session")
+def background() -> np.ndarray:
+    """A real picture (720, 1280, 3) without a face."""
+    return cv2.resize(skimage.data.coffee(), (1280, 720))
+
+
+@pytest.fixture(scope="session")
+def draw_face(background: np.ndarray) -> DrawFace:
+    """draw_face(height, x, y, on=None, size=(1280, 720), degrees=0): a frame with a real face.
+
+    The face, from the public-domain portrait of scikit-image, is ``height`` px tall (forehead to
+    chin) and centred at (x, y).
+    """
+    portrait = skimage.data.astronaut()[:300, 90:390]
+    face_height, face_center = 104, (135.0, 124.0)
+    inside = np.zeros(portrait.shape[:2], np.uint8)
+    cv2.ellipse(inside, (135, 118), (75, 100), 0, 0, 360, 255, -1)  # the head
+
+    def draw(
+        height: float,
+        x: float,
+        y: float,
+        on: np.ndarray | None = None,
+        size: tuple[int, int] = (1280, 720),
+        degrees: float = 0.0,
+    ) -> np.ndarray:
+        scale = height / face_height
+        matrix = cv2.getRotationMatrix2D(face_center, degrees, scale)
+        matrix[:, 2] += np.subtract((x, y), face_center)
+        source = cv2.GaussianBlur(portrait, (0, 0), 0.45 / scale) if scale < 1 else portrait
+        picture = cv2.resize(background, size) if on is None else on
+        shape = (picture.shape[1], picture.shape[0])
+        face, mask = cv2.warpAffine(source, matrix, shape), cv2.warpAffine(inside, matrix, shape)
+        return np.where(mask[..., None] > 127, face, picture)
+
+    return draw

@@ -32,12 +32,12 @@ def model():
 @pytest.fixture(scope="module")
 def clips():
     """Frames and sound of a German (left) and an Italian (right) example."""
-    found = []
+    examples = []
     for code in ("de", "it"):
         frames = list(media.read_frames(EXAMPLES / f"{code}.mp4"))
         sound = media.read_waveform(EXAMPLES / f"{code}.mp4")[: len(frames) * SAMPLES_PER_FRAME]
-        found.append((frames, np.pad(sound, (0, len(frames) * SAMPLES_PER_FRAME - len(sound)))))
-    return found
+        examples.append((frames, np.pad(sound, (0, len(frames) * SAMPLES_PER_FRAME - len(sound)))))
+    return examples
 
 
 @pytest.fixture(scope="module")
@@ -92,18 +92,18 @@ def test_crop_has_the_numbers_of_a_transcription(model, clips, tmp_path, monkeyp
     left = german + [portrait] * length + [empty] * (len(italian) + PAUSE)
     right = [empty] * (len(german) + length) + italian + italian[-1:] * PAUSE
     pictures = [np.hstack(both) for both in zip(left, right, strict=True)]
-    rest = [np.zeros(n * SAMPLES_PER_FRAME, np.float32) for n in (length, PAUSE)]
-    sound = np.concatenate([first, rest[0], second, rest[1]])
+    silence = [np.zeros(n * SAMPLES_PER_FRAME, np.float32) for n in (length, PAUSE)]
+    sound = np.concatenate([first, silence[0], second, silence[1]])
     media.write_video(path, pictures, waveform=sound, crf=18)
     monkeypatch.setattr("avsr.recognition.segmentation.is_one_segment", lambda *_: False)
     monkeypatch.setattr("avsr.recognition.pipeline.is_one_segment", lambda *_: False)
-    said = model.transcribe(path, beam_size=1).segments
-    assert [part.face for part in said] == [1, 2]
+    segments = model.transcribe(path, beam_size=1).segments
+    assert [part.face for part in segments] == [1, 2]
     monkeypatch.setattr(cropping, "MAX_SEGMENT_SECONDS", 1.0)
     report = cropping.crop_video(path, tmp_path / "talk", warn=print)
     assert report.num_frames == len(pictures)
     rows = json.loads((tmp_path / "talk.json").read_text("utf-8"))["frames"]
-    for part in said:
+    for part in segments:
         assert rows[round(25 * (part.start + part.end) / 2)]["face"] == part.face
     between = rows[len(german) + PAUSE]
     assert between["found"]

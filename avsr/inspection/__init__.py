@@ -1,1 +1,1 @@
-"""What ``avsr crop`` shows: crops, landmarks and the quality of every frame."""
+"""Show mouth crops, landmarks and the quality of each frame: what ``avsr crop`` writes."""

@@ -1,10 +1,10 @@
-"""What the model sees of a video, for a person to judge: crops, landmarks, numbers per frame.
+"""Write the model's visual input for inspection: crops, landmarks and numbers for each frame.
 
-The recording is read twice side by side, once to track the face and once, a part later, to draw
-upon: no frame waits in memory, however long the recording is.
+The recording is read twice side by side: once to track the faces and, one part later, once more to
+draw on its frames. So no frames pile up in memory, however long the recording is.
 
-Faces have the numbers that they have in a transcription: a recording that is transcribed part by
-part is tracked in the same parts, and between them faces are known again but get no new numbers.
+Faces have the same numbers as in a transcription. A recording that is transcribed part by part is
+tracked in the same parts; between these parts faces are recognized but get no new numbers.
 """
 
 import functools
@@ -48,41 +48,45 @@ from avsr.recognition.recording import SILENCE_RMS
 from avsr.recognition.segmentation import even_spans
 from avsr.runtime.atomic_files import atomic_write
 
-PART_FRAMES = round(
-    MAX_SEGMENT_SECONDS * FPS
-)  # tracked at a time; transcription takes no longer parts
-MOUTH_CRF = 12  # nearly lossless: the blur to be judged is the crop's, not the encoder's
+PART_FRAMES = round(MAX_SEGMENT_SECONDS * FPS)  # tracked at a time between transcribed parts
+MOUTH_CRF = 12  # nearly lossless: visible blur is the crop's, not the encoder's
 
 ENDINGS = (".mouth.mp4", ".overlay.mp4", ".sheet.png", ".json")
-"""Of the four files of a video; the last one is written last."""
+"""Endings of the four files of a video; the last one is written last."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CropReport:
-    """What came out for one video."""
+    """Summary of the crops of one video.
+
+    Attributes:
+        file: Path of the video.
+        num_frames: Frames at 25 fps.
+        num_found: Frames in which the face was detected.
+        num_tracks: Tracks of the face.
+        problems: Number of frames with each problem of ``Diagnosis.problems``.
+        num_doubtful: Frames with at least one problem.
+        sheet: Path of the contact sheet.
+    """
 
     file: str
     num_frames: int
-    """At 25 a second."""
     num_found: int
-    """Frames in which the face was seen."""
     num_tracks: int
     problems: Mapping[str, int]
-    """Frames that have each problem of ``Diagnosis.problems``."""
     num_doubtful: int
-    """Frames that have any problem."""
     sheet: Path
 
     @property
     def found(self) -> float:
-        """Share of the frames in which the face was seen."""
+        """Share of the frames in which the face was detected."""
         return self.num_found / self.num_frames
 
     def __str__(self) -> str:
         tracks = "1 track" if self.num_tracks == 1 else f"{self.num_tracks} tracks"
-        named = ", ".join(f"{count} {name}" for name, count in self.problems.items() if count)
+        counts = ", ".join(f"{count} {name}" for name, count in self.problems.items() if count)
         return f"{self.num_frames} frames, face seen in {100 * self.found:.1f} %, {tracks}, " + (
-            f"{self.num_doubtful} doubtful ({named})" if named else "none doubtful"
+            f"{self.num_doubtful} doubtful ({counts})" if counts else "none doubtful"
         )
 
 
@@ -96,10 +100,21 @@ def crop_video(
 ) -> CropReport:
     """Write the mouth video, overlay video, contact sheet and diagnostics of one video.
 
-    ``stem`` is the path of the four files without their endings (``ENDINGS``). ``progress`` gets
-    seconds done and in all; ``choice`` is the face, as in ``TranscribeOptions.face``. The files
-    appear at the end, when all are complete. Raises MediaError if the video cannot be read, has no
-    picture, or no such face, or a file cannot be written.
+    The files appear at the end, when all are complete.
+
+    Args:
+        path: The video.
+        stem: Path of the four files without their endings (``ENDINGS``).
+        warn: Called with a line for everything that could not be read, or if no face was found.
+        progress: Called with seconds done and seconds in all.
+        choice: The face to show, as in ``TranscribeOptions.face``.
+
+    Returns:
+        A summary.
+
+    Raises:
+        MediaError: The video cannot be read, it has no video stream or no such face, or a file
+            cannot be written.
     """
     path = Path(path)
     info = media.probe(path)
@@ -122,30 +137,23 @@ def _write(
 ) -> CropReport:
     mouth_path, overlay_path, sheet_path, json_path = crop_paths(stem)
     with ExitStack() as files:
-        # Closed in reverse: where the diagnostics are, the rest is.
+        # Closed in reverse order: if the diagnostics exist, so do the other files.
         rows = _Rows(files.enter_context(atomic_write(json_path)), files)
         sheet_part = files.enter_context(atomic_write(sheet_path))
         add_overlay = files.enter_context(media.open_video(overlay_path))
         add_mouth = files.enter_context(media.open_video(mouth_path, crf=MOUTH_CRF))
         sheet = ContactSheet()
-        shown = media.read_frames(path, max_side=LONGER_SIDE, warn=lambda message: None)
-        for part in _tracked(path, info, choice, warn):
-            track = part.track
+        frames = media.read_frames(path, max_side=LONGER_SIDE, warn=lambda message: None)
+        for part in _track_parts(path, info, choice, warn):
             rows.begin(path, part.size)
-            found = diagnose(track)
-            frames = islice(shown, len(found))
-            for i, (frame, diagnosis) in enumerate(zip(frames, found, strict=True)):
-                ratio = frame.shape[1] / part.size[0]
-                place = track.landmarks[i], track.matrices[i]
-                picture = draw_landmarks(frame, *place, ratio, colour_of(diagnosis))
-                there = _faces_at(part.faces, i)
-                number = int(part.named[i]) or None
-                if len(there) > 1:
-                    draw_faces(picture, there, number, picture.shape[1] / part.size[0])
-                add_mouth(track.mouth[i])
-                add_overlay(draw_overlay(picture, track.mouth[i], diagnosis, rows.num_frames))
-                sheet.add(picture, track.mouth[i], diagnosis, rows.num_frames)
-                rows.add(diagnosis, number, there)
+            diagnoses = diagnose(part.track)
+            part_frames = islice(frames, len(diagnoses))
+            for i, (frame, diagnosis) in enumerate(zip(part_frames, diagnoses, strict=True)):
+                image, mouth = _draw_frame(frame, part, i, diagnosis), part.track.mouth[i]
+                add_mouth(mouth)
+                add_overlay(draw_overlay(image, mouth, diagnosis, rows.num_frames))
+                sheet.add(image, mouth, diagnosis, rows.num_frames)
+                rows.add(diagnosis, part.face_at(i), _faces_at(part.faces, i))
             progress(rows.num_frames / FPS, info.duration)
         report = rows.finish(path, sheet_path)
         if not report.num_found:
@@ -154,64 +162,85 @@ def _write(
     return report
 
 
+def _draw_frame(
+    frame: NDArray[np.uint8], part: "_TrackedPart", i: int, diagnosis: Diagnosis
+) -> NDArray[np.uint8]:
+    """Draw landmarks, crop and faces into frame ``i`` of a part, which may be reduced."""
+    width, _ = part.size
+    landmarks, matrix = part.track.landmarks[i], part.track.matrices[i]
+    ratio = frame.shape[1] / width
+    image = draw_landmarks(frame, landmarks, matrix, ratio, colour_of(diagnosis))
+    boxes = _faces_at(part.faces, i)
+    if len(boxes) > 1:
+        draw_faces(image, boxes, part.face_at(i), image.shape[1] / width)
+    return image
+
+
 def crop_paths(stem: Path) -> list[Path]:
+    """Return the paths of the four files of a video, in the order of ``ENDINGS``."""
     return [stem.with_name(stem.name + ending) for ending in ENDINGS]
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
-    """What is known of a part of the recording."""
+class _TrackedPart:
+    """The faces of a part of the recording."""
 
     size: tuple[int, int]  # width and height of its frames, px
     track: MouthTrack
-    named: NDArray[np.int_]  # (T,) number of the chosen face, 0 where none is
+    numbers: NDArray[np.int_]  # (T,) number of the chosen face, 0 where none is
     faces: FaceTracks
+
+    def face_at(self, index: int) -> int | None:
+        """Return the number of the chosen face in a frame."""
+        return int(self.numbers[index]) or None
 
 
 @dataclass(frozen=True)
-class _Stretch:
+class _Part:
     """Frames that are tracked together, and the samples that belong to them."""
 
-    num_frames: int | None  # None: all that are left
-    samples: Span | None  # None: as many as the frames last
+    num_frames: int | None  # None: all remaining ones
+    samples: Span | None  # None: those of the frames
     transcribed: bool
 
 
-def _stretches(path: Path, info: media.MediaInfo) -> Iterator[_Stretch]:
-    """The parts that a transcription takes, those between them, and at the end without end."""
+def _split_parts(path: Path, info: media.MediaInfo) -> Iterator[_Part]:
+    """Yield the parts that a transcription has and those between them; without end at the end."""
     if info.duration <= MAX_SEGMENT_SECONDS:
-        yield _Stretch(None, None, True)
+        yield _Part(None, None, True)
         return
     spans: list[Span] = []
     if info.has_audio:
         sound = media.stream_waveform(path, warn=lambda message: None)
         spans = list(speech_spans(prob for prob, _ in speech_probs(sound)))
-    at = 0
+    position = 0
     for span in spans or even_spans(info.duration):
         first, last = (round(edge / SAMPLE_RATE * FPS) for edge in (span.start, span.end))
-        while at < first:
-            yield _Stretch(min(PART_FRAMES, first - at), None, False)
-            at = min(at + PART_FRAMES, first)
-        yield _Stretch(last - at, span, True)
-        at = last
+        while position < first:
+            yield _Part(min(PART_FRAMES, first - position), None, False)
+            position = min(position + PART_FRAMES, first)
+        yield _Part(last - position, span, True)
+        position = last
     while True:
-        yield _Stretch(PART_FRAMES, None, False)
+        yield _Part(PART_FRAMES, None, False)
 
 
-class _Sound:
-    """Reads a sound track from the first to the last sample."""
+class _WaveformReader:
+    """Reads spans of a stream of samples, in order."""
 
     def __init__(self, chunks: Iterator[np.ndarray]) -> None:
-        self.chunks, self.kept, self.first = chunks, np.zeros(0, np.float32), 0
+        self.chunks, self.buffer, self.first = chunks, np.zeros(0, np.float32), 0
 
     def take(self, start: int, end: int) -> np.ndarray | None:
-        """The samples ``start`` to ``end`` (S,), as far as they are there; None: none are."""
-        while self.first + len(self.kept) < end and (chunk := next(self.chunks, None)) is not None:
-            self.kept = np.concatenate([self.kept, chunk])
-        taken = self.kept[max(0, start - self.first) : max(0, end - self.first)]
-        keep = min(start, self.first + len(self.kept))
-        self.kept, self.first = self.kept[max(0, keep - self.first) :], max(keep, self.first)
-        return taken if len(taken) else None
+        """Return the samples ``start`` to ``end`` (S,), fewer at the end of all; None: no more."""
+        while (
+            self.first + len(self.buffer) < end and (chunk := next(self.chunks, None)) is not None
+        ):
+            self.buffer = np.concatenate([self.buffer, chunk])
+        samples = self.buffer[max(0, start - self.first) : max(0, end - self.first)]
+        keep = min(start, self.first + len(self.buffer))
+        self.buffer, self.first = self.buffer[max(0, keep - self.first) :], max(keep, self.first)
+        return samples if len(samples) else None
 
 
 @functools.cache
@@ -219,46 +248,48 @@ def _bundled() -> AVSRModel:
     return load_network()
 
 
-def _tracked(path: Path, info: media.MediaInfo, choice: str, warn: media.Warn) -> Iterator[_Part]:
-    """The faces of each part of the recording.
+def _track_parts(
+    path: Path, info: media.MediaInfo, choice: str, warn: media.Warn
+) -> Iterator[_TrackedPart]:
+    """Track the faces of each part of the recording and choose one.
 
-    Tracks are numbered on through all of them. Where nobody speaks the largest face is shown.
+    Numbers of tracks go on from part to part. If nobody speaks the largest face is chosen.
     """
     frames = media.read_pictures(path, warn=warn)
-    sound = _Sound(media.stream_waveform(path, warn=warn) if info.has_audio else iter(()))
-    cast = FaceRegistry()
-    before, last, position = -1, -1, 0  # the face at the end of the part before, and its track
-    for part in _stretches(path, info):
-        own = islice(frames, part.num_frames)
-        if (first := next(own, None)) is None:
+    reader = _WaveformReader(media.stream_waveform(path, warn=warn) if info.has_audio else iter(()))
+    registry = FaceRegistry()
+    last_face, last_track, position = -1, -1, 0  # at the end of the previous part
+    for part in _split_parts(path, info):
+        part_frames = islice(frames, part.num_frames)
+        if (first := next(part_frames, None)) is None:
             break
-        faces = track_faces(chain([first], own))
-        faces = cast.number(faces) if part.transcribed else cast.recall(faces)
+        faces = track_faces(chain([first], part_frames))
+        faces = registry.number(faces) if part.transcribed else registry.recall(faces)
         span = part.samples or Span(
             position * SAMPLES_PER_FRAME, (position + faces.num_frames) * SAMPLES_PER_FRAME
         )
         position += faces.num_frames
-        waveform = sound.take(span.start, span.end)
+        waveform = reader.take(span.start, span.end)
         if waveform is not None and rms(waveform) < SILENCE_RMS:
             waveform = None
-        # As in a transcription; the bundled model is loaded only if it is asked.
+        # As in a transcription; the bundled model is loaded only if the choice needs it.
         track = choose_speaker(_bundled, faces, choice, waveform)
         if choice == "auto" and not track.found.any():
             track = choose_face(faces, "largest", None)
         numbers = track.faces or (0,) * (int(track.tracks.max(initial=-1)) + 1)
-        goes_on = track.tracks[0] >= 0 and before == numbers[0] > 0
-        shift = last if goes_on else last + 1
-        numbered = np.where(track.tracks >= 0, track.tracks + shift, -1)
-        named = np.array([*numbers, 0])[track.tracks]
+        goes_on = track.tracks[0] >= 0 and last_face == numbers[0] > 0
+        shift = last_track if goes_on else last_track + 1
+        shifted = np.where(track.tracks >= 0, track.tracks + shift, -1)
+        chosen_numbers = np.array([*numbers, 0])[track.tracks]
         size = first.width, first.height
-        yield _Part(size, replace(track, tracks=numbered), named, faces)
-        before = numbers[-1] if track.tracks[-1] >= 0 else -1
-        last = max(last, int(numbered.max()))
-    check_face_number(path, choice, cast)
+        yield _TrackedPart(size, replace(track, tracks=shifted), chosen_numbers, faces)
+        last_face = numbers[-1] if track.tracks[-1] >= 0 else -1
+        last_track = max(last_track, int(shifted.max()))
+    check_face_number(path, choice, registry)
 
 
 def _faces_at(faces: FaceTracks, index: int) -> dict[int, NDArray[np.float32]]:
-    """The boxes x, y, w, h (4,) of the faces that are seen in a frame, by number."""
+    """Return the boxes x, y, w, h (4,) of the faces detected in a frame, by face number."""
     return {
         track.number: track.boxes[index - track.start]
         for track in faces.tracks
@@ -271,24 +302,24 @@ def _rounded(box: Iterable[float]) -> list[float]:
 
 
 class _Rows:
-    """The diagnostics as JSON, one frame a line, written and counted as they come."""
+    """Writes the diagnostics as JSON, one frame per line, and counts them for the summary."""
 
     def __init__(self, path: Path, files: ExitStack) -> None:
         self.file: IO[str] = files.enter_context(path.open("w", encoding="utf-8"))
-        self.begun = False
+        self.has_head = False
         self.num_frames = self.num_found = self.num_doubtful = 0
         self.last_track = -1
         self.problems = dict.fromkeys(PROBLEMS, 0)
 
     def begin(self, path: Path, size: tuple[int, int]) -> None:
-        """What comes before the frames; later calls do nothing."""
-        if not self.begun:
+        """Write what comes before the frames; later calls do nothing."""
+        if not self.has_head:
             head = {"file": os.fspath(path), "fps": FPS, "width": size[0], "height": size[1]}
             self.file.write(json.dumps(head, ensure_ascii=False)[:-1] + ',\n"frames": [')
-        self.begun = True
+        self.has_head = True
 
     def add(self, d: Diagnosis, face: int | None, faces: Mapping[int, NDArray[np.float32]]) -> None:
-        """The next frame: the number of the face that was chosen, and the boxes of all faces."""
+        """Write the next frame, with the number of the chosen face and the boxes of all faces."""
         index = self.num_frames
         row = {
             "frame": index,
@@ -313,7 +344,7 @@ class _Rows:
             self.problems[problem] += 1
 
     def finish(self, path: Path, sheet: Path) -> CropReport:
-        """What comes after the frames."""
+        """Write what comes after the frames."""
         report = CropReport(
             file=os.fspath(path),
             num_frames=self.num_frames,

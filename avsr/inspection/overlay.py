@@ -1,4 +1,4 @@
-"""Pictures by which a person judges the mouth crops: frames with landmarks, and a contact sheet."""
+"""Draw images to judge mouth crops by: frames with landmarks, and a contact sheet."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -8,24 +8,24 @@ from typing import Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pictures
+from PIL import Image as PILImage
 from PIL import ImageDraw
 
+from avsr.face.detector import Image
 from avsr.face.geometry import FloatArray, invert
-from avsr.face.landmarks import Image
 from avsr.inspection.quality import Diagnosis
 from avsr.media.captions import load_font
 from avsr.rates import FPS, MOUTH_SIZE
 
-LONGER_SIDE = 960  # px, of the frame in an overlay at most
-SMALL_SIDE = 480  # px; smaller frames are enlarged to it, or their landmarks would run together
+LONGER_SIDE = 960  # px, longest side of the frame in an overlay
+SMALL_SIDE = 480  # px; smaller frames are enlarged to it, to keep their landmarks apart
 PANEL = 212  # px, width of the column beside the frame
-LEAST_HEIGHT = 400  # px, of the column
+MIN_HEIGHT = 400  # px, of the column
 CROP_SIDE = 2 * MOUTH_SIZE  # px, of the crop in the column
 
 TILE_PICTURE = (192, 144)  # px, width and height of the frame in a tile of the sheet
 TILE_CAPTION = 38  # px
-COLUMNS, ROWS = 4, 5  # tiles at even distances; the worst ones follow in one more row
+COLUMNS, ROWS = 4, 5  # of tiles at even distances; one more row has the worst frames
 MARGIN = 12  # px
 HEAD = 104  # px, above the tiles
 STRIP = 16  # px, height of the time line
@@ -43,7 +43,7 @@ LIPS: Final[Colour] = (80, 220, 255)
 
 
 def colour_of(diagnosis: Diagnosis) -> Colour:
-    """Green, amber where there is a problem, red where there is no face."""
+    """Return green, amber for a frame with a problem, or red without a face."""
     if diagnosis.track is None:
         return BAD
     return DOUBTFUL if diagnosis.problems else GOOD
@@ -52,11 +52,17 @@ def colour_of(diagnosis: Diagnosis) -> Colour:
 def draw_landmarks(
     frame: Image, points: FloatArray, matrix: FloatArray, ratio: float, colour: Colour
 ) -> Image:
-    """The frame with lips, nose and eyes marked, and the edge of the crop in ``colour``.
+    """Mark lips, nose, eyes and the edge of the crop in a copy of a frame.
 
-    ``frame`` (H, W, 3) is smaller by ``ratio`` than the one that ``points`` (25, 2) and
-    ``matrix`` (2, 3) are of; nan in both: there is no face. Frames of less than 480 px come back
-    enlarged; the one that is given stays as it is.
+    Args:
+        frame: The frame (H, W, 3), which may be reduced.
+        points: Landmarks (25, 2) in px of the full frame; nan without a face.
+        matrix: Matrix (2, 3) from the full frame to the crop; nan without a face.
+        ratio: Size of ``frame`` relative to the full frame.
+        colour: Colour of the edge of the crop.
+
+    Returns:
+        The copy; frames of less than 480 px are enlarged.
     """
     grow = max(1.0, SMALL_SIDE / max(frame.shape[:2]))
     size = (round(frame.shape[1] * grow), round(frame.shape[0] * grow))
@@ -71,29 +77,30 @@ def draw_landmarks(
     _draw_line(picture, corners @ back[:, :2].T + back[:, 2], scale, colour, 2)
     _draw_line(picture, points[5:17], scale, LIPS, 1)
     _draw_line(picture, points[17:25], scale, LIPS, 1)
-    for x, y in _fixed(points[:5], scale):
+    for x, y in _to_sixteenths(points[:5], scale):
         cv2.circle(picture, (x, y), 3 << 4, GOOD, -1, cv2.LINE_AA, 4)
     return picture
 
 
 def draw_faces(
-    picture: Image, boxes: Mapping[int, NDArray[np.float32]], chosen: int | None, scale: float
+    picture: Image, boxes: Mapping[int, NDArray[np.float32]], selected: int | None, scale: float
 ) -> None:
-    """Number the faces in ``picture``, with a box around those that were not ``chosen``.
+    """Write the number of each face into ``picture``, and a box around those not ``selected``.
 
-    ``boxes`` are x, y, w, h by number, px of a picture that is smaller by ``scale``.
+    ``boxes`` are x, y, w, h by face number, in px of the full frame; ``picture`` is ``scale`` times
+    as large as that.
     """
     for number, box in boxes.items():
         x, y, width, height = (round(float(value) * scale) for value in box)
-        colour = GOOD if number == chosen else TEXT
-        if number != chosen:
+        colour = GOOD if number == selected else TEXT
+        if number != selected:
             cv2.rectangle(picture, (x, y), (x + width, y + height), colour, 1, cv2.LINE_AA)
-        at = (max(0, x), max(16, y - 6))
+        corner = (max(0, x), max(16, y - 6))
         for thickness, ink in ((4, GROUND), (1, colour)):
             cv2.putText(
                 picture,
                 f"face {number}",
-                at,
+                corner,
                 cv2.FONT_HERSHEY_DUPLEX,
                 0.6,
                 ink,
@@ -102,31 +109,35 @@ def draw_faces(
             )
 
 
-def _fixed(points: FloatArray, scale: float) -> NDArray[np.int32]:
-    """Positions in 1/16 px, as cv2 draws them, in a picture larger by ``scale``."""
+def _to_sixteenths(points: FloatArray, scale: float) -> NDArray[np.int32]:
+    """Scale positions and convert them to 1/16 px, in which cv2 draws."""
     return np.round(((points + 0.5) * scale - 0.5) * 16).astype(np.int32)
 
 
 def _draw_line(
     picture: Image, points: FloatArray, scale: float, colour: Colour, width: int
 ) -> None:
-    cv2.polylines(picture, [_fixed(points, scale)], True, colour, width, cv2.LINE_AA, 4)
+    cv2.polylines(picture, [_to_sixteenths(points, scale)], True, colour, width, cv2.LINE_AA, 4)
 
 
 def draw_overlay(
     picture: Image, crop: NDArray[np.uint8], diagnosis: Diagnosis, index: int
 ) -> Image:
-    """A frame from ``draw_landmarks`` with a column beside it: the crop (96, 96) and its numbers.
+    """Put a column with the crop and its numbers beside a frame.
 
-    ``index`` is the number of the frame, at 25 a second.
+    Args:
+        picture: The frame, from ``draw_landmarks``.
+        crop: Its mouth crop (96, 96).
+        diagnosis: Its quality.
+        index: Its number, at 25 fps.
     """
-    height = max(LEAST_HEIGHT, picture.shape[0])
+    height = max(MIN_HEIGHT, picture.shape[0])
     width = picture.shape[1]
     out = np.empty((height, width + PANEL, 3), np.uint8)
     out[:] = GROUND
     top = (height - picture.shape[0]) // 2
     out[top : top + picture.shape[0], :width] = picture
-    sheet = Pictures.fromarray(out)
+    sheet = PILImage.fromarray(out)
     draw = ImageDraw.Draw(sheet)
     left = width + (PANEL - CROP_SIDE) // 2
     _paste_crop(sheet, crop, left, 10, CROP_SIDE, colour_of(diagnosis))
@@ -145,7 +156,7 @@ def draw_overlay(
 
 
 def _numbers(diagnosis: Diagnosis) -> list[tuple[str, str]]:
-    """Names and values, a dash for what is not known."""
+    """List names and values; a missing value is a dash."""
     d = diagnosis
     return [
         ("track", "–" if d.track is None else str(d.track)),
@@ -156,25 +167,25 @@ def _numbers(diagnosis: Diagnosis) -> list[tuple[str, str]]:
 
 
 def _paste_crop(
-    sheet: Pictures.Image, crop: NDArray[np.uint8], x: int, y: int, side: int, colour: Colour
+    sheet: PILImage.Image, crop: NDArray[np.uint8], x: int, y: int, side: int, colour: Colour
 ) -> None:
-    """The crop enlarged to ``side`` px, with a coloured edge of 3 px around it."""
+    """Paste the crop, enlarged to ``side`` px, with a coloured edge of 3 px around it."""
     large = cv2.resize(crop, (side, side), interpolation=cv2.INTER_CUBIC)
     ImageDraw.Draw(sheet).rectangle((x - 3, y - 3, x + side + 2, y + side + 2), colour)
-    sheet.paste(Pictures.fromarray(np.asarray(large, np.uint8)), (x, y))
+    sheet.paste(PILImage.fromarray(np.asarray(large, np.uint8)), (x, y))
 
 
 def draw_tile(picture: Image, crop: NDArray[np.uint8], diagnosis: Diagnosis, index: int) -> Image:
-    """A small frame from ``draw_landmarks``, its crop (96, 96) beside it and two lines of text."""
+    """Draw a small frame, its crop beside it and two lines of text; see ``draw_overlay``."""
     width, height = TILE_PICTURE
     gap = 6
-    sheet = Pictures.new("RGB", tile_size(), GROUND)
+    sheet = PILImage.new("RGB", tile_size(), GROUND)
     fit = min(width / picture.shape[1], height / picture.shape[0])
     size = (max(1, round(picture.shape[1] * fit)), max(1, round(picture.shape[0] * fit)))
     sheet.paste(BEHIND, (0, 0, width, height + 6))
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     sheet.paste(
-        Pictures.fromarray(np.asarray(small, np.uint8)),
+        PILImage.fromarray(np.asarray(small, np.uint8)),
         ((width - size[0]) // 2, 3 + (height - size[1]) // 2),
     )
     _paste_crop(sheet, crop, width + gap + 3, 3, height, colour_of(diagnosis))
@@ -190,13 +201,13 @@ def draw_tile(picture: Image, crop: NDArray[np.uint8], diagnosis: Diagnosis, ind
 
 
 def tile_size() -> tuple[int, int]:
-    """Width and height of a tile, px."""
+    """Return width and height of a tile, px."""
     width, height = TILE_PICTURE
     return width + height + 12, height + TILE_CAPTION + 8
 
 
 class ContactSheet:
-    """Collects tiles while frames come in; keeps few of them however many there are."""
+    """Collects tiles while frames come in; stores few of them however many frames there are."""
 
     def __init__(self) -> None:
         self.step = 1
@@ -207,7 +218,7 @@ class ContactSheet:
     def add(
         self, picture: Image, crop: NDArray[np.uint8], diagnosis: Diagnosis, index: int
     ) -> None:
-        """The next frame: as for ``draw_tile``."""
+        """Add the next frame; arguments as in ``draw_overlay``."""
         colour = colour_of(diagnosis)
         self.line.append((GOOD, DOUBTFUL, BAD).index(colour))
         ranks = {
@@ -230,7 +241,7 @@ class ContactSheet:
         if due:
             self.tiles.append((index, tile))
         if len(self.tiles) > 2 * COLUMNS * ROWS:
-            # Every other one goes, so that what stays is even however long the recording gets.
+            # Drop every other tile: the others stay at even distances however long it gets.
             self.tiles = self.tiles[::2]
             self.step *= 2
 
@@ -243,21 +254,21 @@ class ContactSheet:
         full = COLUMNS * (width + MARGIN) + MARGIN
         worst_top = HEAD + rows * (height + MARGIN)
         bottom = worst_top + (30 + height + MARGIN if self.worst else 0)
-        sheet = Pictures.new("RGB", (full, bottom), GROUND)
+        sheet = PILImage.new("RGB", (full, bottom), GROUND)
         draw = ImageDraw.Draw(sheet)
         draw.text((MARGIN, 12), title, TEXT, load_font(22))
         draw.text((MARGIN, 44), summary, FAINT, load_font(15))
-        sheet.paste(Pictures.fromarray(self._time_line(full - 2 * MARGIN)), (MARGIN, 72))
+        sheet.paste(PILImage.fromarray(self._time_line(full - 2 * MARGIN)), (MARGIN, 72))
         _paste_row(sheet, even, HEAD)
-        shown = [name for name in WORST if name in self.worst]
-        for i, name in enumerate(shown):
+        names = [name for name in WORST if name in self.worst]
+        for i, name in enumerate(names):
             left = MARGIN + i * (width + MARGIN)
             draw.text((left, worst_top + 2), name, TEXT, load_font(15))
-        _paste_row(sheet, [self.worst[name][2] for name in shown], worst_top + 26)
+        _paste_row(sheet, [self.worst[name][2] for name in names], worst_top + 26)
         sheet.save(path, format="PNG")
 
     def _time_line(self, width: int) -> Image:
-        """The whole recording from left to right; a column has the worst colour of its frames."""
+        """Draw the recording from left to right; a column has the worst colour of its frames."""
         states = np.frombuffer(bytes(self.line), np.uint8)
         edges = np.linspace(0, len(states), width + 1)
         columns = [
@@ -267,10 +278,10 @@ class ContactSheet:
         return np.repeat(colours[None], STRIP, axis=0)
 
 
-def _paste_row(sheet: Pictures.Image, tiles: Sequence[Image], top: int) -> None:
-    """Tiles in rows of four from ``top`` on."""
+def _paste_row(sheet: PILImage.Image, tiles: Sequence[Image], top: int) -> None:
+    """Paste tiles in rows of four, from ``top`` down."""
     width, height = tile_size()
     for i, tile in enumerate(tiles):
         row, column = divmod(i, COLUMNS)
-        place = (MARGIN + column * (width + MARGIN), top + row * (height + MARGIN))
-        sheet.paste(Pictures.fromarray(tile), place)
+        corner = (MARGIN + column * (width + MARGIN), top + row * (height + MARGIN))
+        sheet.paste(PILImage.fromarray(tile), corner)

@@ -1,4 +1,4 @@
-"""How good the mouth crops are, in numbers per frame: size, tilt, blur, and what is wrong."""
+"""Measure the quality of mouth crops in each frame: size, tilt, blur, and problems."""
 
 from dataclasses import dataclass
 
@@ -9,34 +9,37 @@ from numpy.typing import NDArray
 from avsr.face.geometry import MAX_TURN, FloatArray, measure_turns
 from avsr.face.track import MouthTrack
 
-MAX_SCALE = 2.0  # enlarged further, less than 48 px of the picture make the 96 of a crop
-MAX_ANGLE = 30.0  # degrees; a face that leans further is rarely talking to the camera
+MAX_SCALE = 2.0  # above it the 96 px of a crop are enlarged from less than 48 px of the frame
+MAX_ANGLE = 30.0  # degrees; a face tilted further is rarely talking to the camera
 MAX_BLUR = 0.7  # sharp videos have 0.5 to 0.6; blurred by a sigma of 2 px, 0.7 to 0.8
 BLUR_LENGTH = 9  # px of the mean that the crop is compared with
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """One frame of a MouthTrack. Where no track is, all but ``found`` and ``problems`` is None."""
+    """Quality of one frame of a MouthTrack.
+
+    Outside of tracks ``found`` is False and all numbers are None.
+    """
 
     found: bool
-    """Whether the face was seen in this very frame."""
+    """Whether the face was detected in this frame."""
     track: int | None
     """Number of the track, from 0 on."""
     box: tuple[float, float, float, float] | None
-    """x, y, width, height of the face, px of the frame; None where it was not seen."""
+    """x, y, width, height of the face, px of the frame; None where it was not detected."""
     scale: float | None
     """Crop px per px of the frame: above 1 the mouth was enlarged."""
     angle: float | None
-    """Degrees by which the face leans clockwise; the crop is turned back by them."""
+    """Degrees by which the face is tilted clockwise; the crop is turned back by them."""
     blur: float | None
-    """Of the crop, 0 (sharp) to 1; None also where the crop is of one level."""
+    """Blur of the crop, 0 (sharp) to 1; None also if all its pixels are equal."""
     turn: float | None = None
-    """How far the face is turned to a side, 0 (it looks ahead) upwards, as ``measure_turns``."""
+    """How far the face is turned to a side, from 0 (looks ahead), as ``measure_turns``."""
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What makes the crop doubtful, of ``PROBLEMS``."""
+        """Names of the problems of the crop, out of ``PROBLEMS``."""
         if self.track is None:
             return ("no face",)
         tests = {
@@ -53,7 +56,7 @@ PROBLEMS = ("no face", "not seen", "small", "tilted", "turned", "blurred")
 
 
 def diagnose(track: MouthTrack) -> list[Diagnosis]:
-    """The diagnosis of each of the T frames."""
+    """Diagnose each of the T frames of a mouth track."""
     return [_diagnose_frame(track, i) for i in range(len(track.mouth))]
 
 
@@ -75,19 +78,21 @@ def _diagnose_frame(track: MouthTrack, i: int) -> Diagnosis:
 
 
 def measure_blur(image: NDArray[np.uint8]) -> float | None:
-    """Blur of a grey picture (H, W), 0 (sharp) to 1; None where all pixels are equal.
+    """Measure the blur of a grey image (H, W), whatever its contrast.
 
-    What blurring it once more leaves of the differences between neighbouring pixels: little of a
-    sharp picture's, most of a blurred one's. The worse of both directions; contrast has no part.
+    It is the share of the differences between neighbouring pixels that remains when the image is
+    blurred once more: little in a sharp image, most in a blurred one.
+
+    Returns:
+        0 (sharp) to 1, the larger of both directions; None if all pixels are equal.
     """
     grey = image.astype(np.float64)
-    shares = [_left_share(grey), _left_share(grey.T)]
-    known = [share for share in shares if share is not None]
-    return max(known, default=None)
+    shares = [_remaining_share(grey), _remaining_share(grey.T)]
+    return max((share for share in shares if share is not None), default=None)
 
 
-def _left_share(grey: FloatArray) -> float | None:
-    """Along the rows, of all differences between neighbours: the share that a mean leaves."""
+def _remaining_share(grey: FloatArray) -> float | None:
+    """Return the share of the differences along the rows that remains after a moving mean."""
     blurred = cv2.blur(grey, (BLUR_LENGTH, 1), borderType=cv2.BORDER_REPLICATE)
     before, after = np.abs(np.diff(grey, axis=1)), np.abs(np.diff(blurred, axis=1))
     total = before.sum()

@@ -1,7 +1,7 @@
 """Stage 1 of 8: file -> frames, waveform, metadata.
 
-Both come out on one clock, whatever the file's rates and offsets: `frames[k]` is the picture that
-is on screen at k/25 s, `waveform[i]` the sound at i/16000 s.
+Frames and waveform have one clock, whatever the file's rates and offsets: ``frames[k]`` is on
+screen at k/25 s, ``waveform[i]`` is the sample at i/16000 s.
 """
 
 from avsr.media.burn_in import burn_captions

@@ -1,4 +1,4 @@
-"""Write a video again with captions in its pictures."""
+"""Write a copy of a video with captions drawn into its frames."""
 
 import heapq
 import os
@@ -7,7 +7,7 @@ import uuid
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,18 @@ from avsr.errors import MediaError
 from avsr.media.captions import Caption, check_captions, draw_caption
 from avsr.media.container import Source, Warn, logger, open_source, timed_frames
 from avsr.media.orientation import Orientation, orientation_of
-from avsr.media.sound import placed_sound
+from avsr.media.sound import aligned_audio
 from avsr.rates import FPS
 
-# Of x264: hardly told from the original. Without mbtree the same video gives the same bytes.
+# Options of x264: hardly distinguishable from the original; without mbtree it is deterministic.
 QUALITY = {"crf": "20", "preset": "fast", "x264-params": "mbtree=0"}
-BIT_RATE = 96_000  # bit/s of AAC for each channel
+BIT_RATE = 96_000  # bit/s of AAC per channel
 BITS_PER_SAMPLE = 4  # at low rates less: AAC has no more than 6 bits for a sample
 AAC_RATES = {8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200}
 AAC_RATES |= {96_000}  # Hz
 OTHER_RATE = 48_000  # Hz
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
-STILL = 0.1  # s; a picture that stays longer is shown anew where a caption comes or goes
+MAX_DURATION = 0.1  # s; longer frames are repeated where a caption begins or ends
 STAMP_ERROR = 0.001  # s
 BLACK, WHITE, GREY = 16, 235, 128  # of 8-bit video
 
@@ -47,14 +47,23 @@ def burn_captions(
     *,
     warn: Warn = logger.warning,
 ) -> None:
-    """Write ``source`` as ``target``, H.264 and AAC in MP4, with captions in its pictures.
+    """Write a copy of a video, H.264 and AAC in MP4, with captions drawn into its frames.
 
-    Times of captions count from time zero, as those of words do; they must not overlap. Size,
-    frame times, rotation, pixel shape and length stay; an odd width or height grows by a pixel,
-    as H.264 wants it, and interlaced pictures are written as whole frames. Both files are
-    streamed: memory does not grow with their length. ``target`` appears under its name when it
-    is complete. Raises MediaError for a file without pictures, text that cannot be drawn, or a
-    target that cannot be written.
+    Size, frame times, rotation, pixel shape and duration stay the same. An odd width or height
+    grows by a pixel, as H.264 requires, and interlaced video is written as progressive. Both files
+    are streamed: memory does not grow with their length. ``target`` appears under its name only
+    when it is complete.
+
+    Args:
+        source: The video.
+        target: The file to write, in a folder that exists.
+        captions: Captions that do not overlap; their times count from time zero, like those of
+            words.
+        warn: Called with a line if ``source`` is damaged or cut short.
+
+    Raises:
+        MediaError: ``source`` cannot be read or has no video, a caption cannot be drawn, or
+            ``target`` cannot be written.
     """
     source, target = Path(source), Path(target)
     ordered = sorted(captions, key=lambda caption: caption.start)
@@ -63,21 +72,21 @@ def burn_captions(
         raise MediaError(f"{target}: cannot be written, there is no folder {target.parent}")
     if target.exists() and source.exists() and target.samefile(source):
         raise MediaError(f"{target}: is the video itself; give another name")
-    told: set[str] = set()
+    messages: set[str] = set()
 
     def warn_once(message: str) -> None:  # the file is opened twice
-        if message not in told:
-            told.add(message)
+        if message not in messages:
+            messages.add(message)
             warn(message)
 
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
-        # Opened twice: pictures and sound may lie far apart in a file, and neither must pile up.
-        with open_source(source) as seen, open_source(source) as heard:
-            if seen.video is None:
+        # Opened twice: video and audio may lie far apart in a file, and neither may pile up.
+        with open_source(source) as video, open_source(source) as audio:
+            if video.video is None:
                 raise MediaError(f"{source}: has no picture to write subtitles into")
             with av.open(str(part), "w", "mp4", options={"movflags": "+faststart"}) as container:
-                _write(container, seen, heard, ordered, warn_once)
+                _write(container, video, audio, ordered, warn_once)
         part.replace(target)
     except (av.FFmpegError, OSError) as error:
         raise MediaError(f"{target}: cannot be written ({error.strerror or error})") from error
@@ -87,43 +96,43 @@ def burn_captions(
 
 def _write(
     container: OutputContainer,
-    seen: Source,
-    heard: Source,
+    video: Source,
+    audio: Source,
     captions: Sequence[Caption],
     warn: Warn,
 ) -> None:
-    """Pictures and sound in order of time, so that the muxer holds back neither."""
-    assert seen.video is not None
-    timed: Iterator[tuple[float, float, VideoFrame]] = timed_frames(seen, seen.video, warn)
+    """Write video and audio in order of time, so that the muxer holds back neither."""
+    assert video.video is not None
+    timed: Iterator[tuple[float, float, VideoFrame]] = timed_frames(video, video.video, warn)
     first = next(timed, None)
     if first is None:
-        raise MediaError(f"{seen.path}: none of its pictures can be decoded")
-    painter = _Painter(container, seen.video, first[2], captions)
-    sound: Iterator[tuple[float, np.ndarray]] = iter(())
-    audio = None
-    if heard.audio is not None:
-        rate, layout = _sound_of(heard.audio)
-        sound = _timed_sound(heard, rate, layout, warn)
-        beginning = next(sound, None)
-        if beginning is not None:
-            sound = chain([beginning], sound)
-            audio = container.add_stream("aac", rate=rate, layout=layout)
-            channels = audio.codec_context.layout.nb_channels
-            audio.bit_rate = min(BIT_RATE, BITS_PER_SAMPLE * rate) * channels
-    both: list[Iterator[Any]] = [_at_every_edge(chain([first], timed), captions), sound]
+        raise MediaError(f"{video.path}: none of its pictures can be decoded")
+    painter = _Painter(container, video.video, first[2], captions)
+    chunks: Iterator[tuple[float, np.ndarray]] = iter(())
+    stream = None
+    if audio.audio is not None:
+        rate, layout = _aac_format(audio.audio)
+        chunks = _timed_audio(audio, rate, layout, warn)
+        first_chunk = next(chunks, None)
+        if first_chunk is not None:
+            chunks = chain([first_chunk], chunks)
+            stream = container.add_stream("aac", rate=rate, layout=layout)
+            channels = stream.codec_context.layout.nb_channels
+            stream.bit_rate = min(BIT_RATE, BITS_PER_SAMPLE * rate) * channels
+    both: list[Iterator[Any]] = [_split_at_edges(chain([first], timed), captions), chunks]
     for item in heapq.merge(*both, key=lambda item: item[0]):
         if len(item) == 3:
             container.mux(painter.paint(*item))
         else:
-            assert audio is not None
-            container.mux(audio.encode(_as_frame(item[1], item[0], audio)))
+            assert stream is not None
+            container.mux(stream.encode(_as_frame(item[1], item[0], stream)))
     container.mux(painter.stream.encode(None))
-    if audio is not None:
-        container.mux(audio.encode(None))
+    if stream is not None:
+        container.mux(stream.encode(None))
 
 
 class _Painter:
-    """Encodes pictures, each with the caption of its time."""
+    """Draws the caption of its time into each frame and encodes it."""
 
     def __init__(
         self,
@@ -138,7 +147,7 @@ class _Painter:
         self.upright = self.orientation.displayed_size(first)
         self.time_base = source.time_base or Fraction(1, 90_000)
         self.reformatter = VideoReformatter()
-        self.shown: tuple[Caption, _Overlay] | None = None
+        self.current: tuple[Caption, _Overlay] | None = None
         self.last = -1
         rate = source.average_rate or source.guessed_rate or Fraction(FPS)
         self.stream = container.add_stream("libx264", rate=rate, options=QUALITY)
@@ -161,7 +170,7 @@ class _Painter:
             self.stream.set_display_matrix(struct.unpack("=9i", bytes(matrix)[:36]))
 
     def paint(self, start: float, duration: float, frame: VideoFrame) -> list[av.Packet]:
-        """Packets of one more picture; none for one that comes no later than the one before."""
+        """Encode the next frame; it is dropped if it starts no later than the one before."""
         pts = round(Fraction(start) / self.time_base)
         if pts <= self.last:
             return []
@@ -176,9 +185,9 @@ class _Painter:
         )
         overlay = self._overlay(start)
         if overlay is not None:
-            # A copy: the decoder may still need its own picture.
+            # A copy: the decoder may still need its own frame.
             picture = VideoFrame.from_ndarray(overlay.over(picture.to_ndarray()), format="yuv420p")
-        picture.pict_type = PictureType.NONE  # the encoder shall choose its own key frames
+        picture.pict_type = PictureType.NONE  # let the encoder choose its own key frames
         picture.pts, picture.time_base = pts, self.time_base
         picture.duration = round(Fraction(duration) / self.time_base)
         return self.stream.encode(picture)
@@ -188,15 +197,15 @@ class _Painter:
         if index < 0 or self.captions[index].end <= time + STAMP_ERROR:
             return None
         caption = self.captions[index]
-        if self.shown is None or self.shown[0] is not caption:
+        if self.current is None or self.current[0] is not caption:
             size = self.stream.width, self.stream.height
             masks = draw_caption(caption, *self.upright)
-            self.shown = caption, _Overlay(*masks, self.orientation, size)
-        return self.shown[1]
+            self.current = caption, _Overlay(*masks, self.orientation, size)
+        return self.current[1]
 
 
 class _Overlay:
-    """Text to lay over yuv420p pictures, as they are stored: turned and squeezed like them."""
+    """A caption to lay over stored yuv420p frames: turned and scaled like them."""
 
     def __init__(
         self,
@@ -225,7 +234,7 @@ class _Overlay:
         self.add_colour = GREY * halves
 
     def over(self, planes: np.ndarray) -> np.ndarray:
-        """The planes (3/2 height, width) of a picture with the text over it; they are changed."""
+        """Draw the text into the planes (3/2 height, width) of a frame; they may be changed."""
         flat = np.ascontiguousarray(planes).reshape(-1)
         area = self.width * self.height
         luma = flat[:area].reshape(self.height, self.width)
@@ -237,48 +246,47 @@ class _Overlay:
         return flat.reshape(planes.shape)
 
 
-def _at_every_edge(
+def _split_at_edges(
     timed: Iterator[tuple[float, float, VideoFrame]], captions: Sequence[Caption]
 ) -> Iterator[tuple[float, float, VideoFrame]]:
-    """The pictures, and those that stay for long once more wherever a caption comes or goes."""
+    """Repeat frames of a long duration at the times at which a caption begins or ends."""
     edges = sorted({time for caption in captions for time in (caption.start, caption.end)})
-    for (start, duration, frame), following in _with_next(timed):
-        end = start + duration if following is None else following
-        if end - start <= STILL:
+    for (start, duration, frame), next_start in _with_next(timed):
+        end = start + duration if next_start is None else next_start
+        if end - start <= MAX_DURATION:
             yield start, duration, frame
             continue
         inside = edges[bisect_right(edges, start + STAMP_ERROR) :]
         inside = inside[: bisect_right(inside, end - STAMP_ERROR)]
-        times = [start, *inside]
-        for here, there in zip(times, [*inside, end], strict=True):
-            yield here, there - here, frame
+        for first, last in pairwise([start, *inside, end]):
+            yield first, last - first, frame
 
 
 def _with_next(
     timed: Iterator[tuple[float, float, VideoFrame]],
 ) -> Iterator[tuple[tuple[float, float, VideoFrame], float | None]]:
-    """Each item with the start of the one behind it; None for the last."""
-    held = next(timed, None)
+    """Yield each item with the start of the next one; None for the last."""
+    previous = next(timed, None)
     for item in timed:
-        assert held is not None
-        yield held, item[0]
-        held = item
-    if held is not None:
-        yield held, None
+        assert previous is not None
+        yield previous, item[0]
+        previous = item
+    if previous is not None:
+        yield previous, None
 
 
-def _sound_of(stream: AudioStream) -> tuple[int, str]:
-    """Rate (Hz) and layout that AAC has, those of the stream if it can be."""
+def _aac_format(stream: AudioStream) -> tuple[int, str]:
+    """Return sample rate (Hz) and layout for AAC: those of the stream if AAC has them."""
     rate = stream.rate if stream.rate in AAC_RATES else OTHER_RATE
     return rate, LAYOUTS.get(stream.codec_context.layout.nb_channels, "stereo")
 
 
-def _timed_sound(
+def _timed_audio(
     source: Source, rate: int, layout: str, warn: Warn
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """(start in s, chunk (channels, n) float32) from time zero on, without gaps."""
+    """Yield (start in s, chunk (channels, n) float32) from time zero on, without gaps."""
     written = 0
-    for chunk in placed_sound(source, warn, rate=rate, layout=layout, sample_format="fltp"):
+    for chunk in aligned_audio(source, warn, rate=rate, layout=layout, sample_format="fltp"):
         if chunk.shape[1]:
             yield written / rate, chunk
             written += chunk.shape[1]

@@ -1,9 +1,8 @@
-"""Lines of text -> white letters with a black edge, as masks over a picture.
+"""Draw lines of text as white letters with a black edge: masks to lay over a video frame.
 
-FFmpeg's own filter (libass) is not in PyAV's wheels, so the text is drawn with Pillow, in DejaVu
-Sans, which comes with matplotlib on every machine and has Latin, Greek, Cyrillic, Hebrew and
-Arabic. Joining Arabic letters and laying them out from right to left is the work of raqm and
-fribidi within Pillow.
+PyAV's wheels lack FFmpeg's own filter (libass), so the text is drawn with Pillow in DejaVu Sans.
+That font comes with matplotlib on every machine and has Latin, Greek, Cyrillic, Hebrew and Arabic
+letters. Pillow's raqm and fribidi join Arabic letters and order them from right to left.
 """
 
 import unicodedata
@@ -19,13 +18,13 @@ from PIL import Image, ImageDraw, ImageFont, features
 
 from avsr.errors import MediaError
 
-LINE_CHARACTERS = 42  # that fit into the picture's width, as subtitles are broken
+LINE_CHARACTERS = 42  # that fit into the frame's width, the limit at which subtitles are broken
 CHARACTER_WIDTH = 0.58  # of the font's size, on average, with some room
-USED_WIDTH = 0.92  # of the picture
-USED_HEIGHT = 0.9
-SIZE = 0.055  # of the picture's height
+USED_WIDTH = 0.92  # of the frame's width
+USED_HEIGHT = 0.9  # of the frame's height
+SIZE = 0.055  # of the frame's height
 SMALLEST = 6  # px
-MARGIN = 0.06  # of the picture's height, below the last line
+MARGIN = 0.06  # of the frame's height, below the last line
 EDGE = 0.08  # of the font's size
 LINE_HEIGHT = 1.25  # of the font's size
 DESCENT = 0.25  # of the font's size, below the baseline
@@ -33,19 +32,30 @@ DESCENT = 0.25  # of the font's size, below the baseline
 
 @dataclass(frozen=True)
 class Caption:
-    """Text in a picture for a while."""
+    """A text to show for some time.
+
+    Attributes:
+        start: Seconds from time zero.
+        end: Seconds from time zero; at this time it is no longer shown.
+        lines: Lines from top to bottom, letters in logical order.
+        right_to_left: Whether the text is written from right to left.
+    """
 
     start: float
-    """Seconds."""
     end: float
-    """Seconds; at this time it is gone."""
     lines: tuple[str, ...]
-    """In logical order, from the upper one down."""
     right_to_left: bool = False
 
 
 def check_captions(captions: Sequence[Caption]) -> None:
-    """Raise MediaError, in one line, if there is text that cannot be drawn here."""
+    """Check that all captions can be drawn on this machine.
+
+    Args:
+        captions: The captions.
+
+    Raises:
+        MediaError: The font lacks a letter, or Pillow cannot lay out Arabic or Hebrew.
+    """
     text = {letter for caption in captions for line in caption.lines for letter in line}
     right_to_left = any(caption.right_to_left for caption in captions) or any(
         unicodedata.bidirectional(letter) in ("R", "AL") for letter in text
@@ -57,18 +67,20 @@ def check_captions(captions: Sequence[Caption]) -> None:
         )
     missing = "".join(sorted(letter for letter in text if not _has_glyph(letter)))
     if missing:
-        shown = f"{missing[:10]}{'...' if len(missing) > 10 else ''}"
+        letters = f"{missing[:10]}{'...' if len(missing) > 10 else ''}"
         raise MediaError(
-            f"cannot draw '{shown}' into the picture: DejaVu Sans has no such letters;"
+            f"cannot draw '{letters}' into the picture: DejaVu Sans has no such letters;"
             " write the subtitles to a file"
         )
 
 
 def draw_caption(caption: Caption, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two masks (height, width) uint8: how much the text covers, and how white it is there.
+    """Draw a caption for frames of ``width`` x ``height`` px, centred at the bottom.
 
-    Lines are centred at the bottom. They are as large as 42 characters a line allow, smaller only
-    where they would not fit.
+    Letters are as large as 42 characters per line allow, and smaller only if a line would not fit.
+
+    Returns:
+        Two masks (height, width) uint8: how much the text covers a pixel, and how white it is.
     """
     size = min(SIZE * height, USED_WIDTH * width / (LINE_CHARACTERS * CHARACTER_WIDTH))
     size = max(size, SMALLEST)
@@ -86,9 +98,9 @@ def draw_caption(caption: Caption, width: int, height: int) -> tuple[np.ndarray,
     baseline = height * (1 - MARGIN) - DESCENT * size
     for line in reversed(caption.lines):
         options: Any = {"font": font, "anchor": "ms", "direction": direction, "fill": 255}
-        place = (width / 2, round(baseline))
-        ImageDraw.Draw(masks[0]).text(place, line, stroke_width=edge, **options)
-        ImageDraw.Draw(masks[1]).text(place, line, **options)
+        anchor = (width / 2, round(baseline))
+        ImageDraw.Draw(masks[0]).text(anchor, line, stroke_width=edge, **options)
+        ImageDraw.Draw(masks[1]).text(anchor, line, **options)
         baseline -= LINE_HEIGHT * size
     return np.asarray(masks[0]), np.asarray(masks[1])
 
@@ -99,9 +111,9 @@ def _can_shape() -> bool:
 
 @lru_cache(maxsize=8)
 def load_font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans of so many pixels."""
-    found = find_spec("matplotlib")  # the package is not loaded, only found
-    folder = Path(found.origin).parent if found and found.origin else Path()
+    """Load DejaVu Sans in a size of so many px."""
+    package = find_spec("matplotlib")  # only located, not imported
+    folder = Path(package.origin).parent if package and package.origin else Path()
     path = folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
     engine = ImageFont.Layout.RAQM if _can_shape() else ImageFont.Layout.BASIC
     try:
@@ -112,8 +124,8 @@ def load_font(size: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=4096)
 def _has_glyph(letter: str) -> bool:
-    """Whether the font has a letter. Spaces, marks upon letters and controls are not asked for."""
+    """Whether the font has a letter; True for spaces, combining marks and control characters."""
     if letter.isspace() or unicodedata.category(letter)[0] in "MC":
         return True
-    mask, nothing = load_font(32).getmask(letter), load_font(32).getmask("\uffff")
-    return mask.size != nothing.size or bytes(mask) != bytes(nothing)
+    mask, no_glyph = load_font(32).getmask(letter), load_font(32).getmask("\uffff")
+    return mask.size != no_glyph.size or bytes(mask) != bytes(no_glyph)

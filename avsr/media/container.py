@@ -1,8 +1,8 @@
 """Open a media file, choose its streams, put both on one clock, and decode one as a generator.
 
-All times are seconds. "Time zero" is the earliest start of the chosen streams, moved by at most
-half a video frame so that a whole number of frames lies between it and the first picture: the
-pictures of a 25 fps file then come out one to one.
+All times are in seconds. "Time zero" is the earliest start of the chosen streams, moved by at most
+half a video frame so that a whole number of frames lies between it and the first video frame: the
+frames of a 25 fps file are then returned one to one.
 """
 
 import logging
@@ -29,14 +29,14 @@ from avsr.runtime.cores import usable_cores
 logger = logging.getLogger("avsr.media")
 
 Warn = Callable[[str], None]
-"""Takes one line about something that was read only in part. The default logs it."""
+"""Called with one line for each thing that could be read only in part. The default logs it."""
 
-LOST_TAIL = 1.0  # s; a file whose header promises this much more than it holds is cut short
-# s; a longer leap is a broken time stamp, unless the header and the other stream know of it
+LOST_TAIL = 1.0  # s; a file is cut short if its header promises that much more than it has
+# s; a longer leap is a broken time stamp, unless the header and the other stream confirm it
 LONGEST_GAP = 600.0
-LONGEST_STEP_BACK = 1.0  # s; time stamps that go back further have been started anew
+LONGEST_STEP_BACK = 1.0  # s; time stamps that go back further were started anew
 
-# Their headers state the length; the other formats' lengths are guesses from bit rate or tail.
+# Formats whose header states the duration; in other_spans it is estimated from bit rate or tail.
 _LENGTH_IN_HEADER = {"mov", "matroska", "avi", "wav", "flv", "asf"}
 _INDEXED = {"mov", "matroska", "avi"}  # key frames are found exactly
 _NO_MOVING_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -44,26 +44,35 @@ _NO_MOVING_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 
 @dataclass(frozen=True, kw_only=True)
 class MediaInfo:
-    """What a file holds. Width and height are those of the upright picture, in square pixels."""
+    """Properties of a media file.
+
+    Attributes:
+        path: The file.
+        duration: Seconds from time zero to the end of the longer stream.
+        has_video: Whether at least one video frame can be decoded.
+        has_audio: Whether any audio can be decoded.
+        fps: Average frames per second as stored, before the conversion to 25; None without video.
+        width: Width of the upright video in square pixels; None without video.
+        height: Its height.
+        rotation: Degrees, counter-clockwise, by which stored frames are turned: 0, 90, 180 or 270.
+        sound_tracks: Number of audio streams. The one that the file marks as default is read, else
+            the first one.
+    """
 
     path: Path
     duration: float
-    """Seconds from time zero to the end of the longer stream."""
     has_video: bool
     has_audio: bool
     fps: float | None
-    """Average frames a second as stored, before the change to 25; None without video."""
     width: int | None
     height: int | None
     rotation: int
-    """Degrees, counter-clockwise, by which the stored pictures are turned: 0, 90, 180 or 270."""
     sound_tracks: int
-    """How many there are; read is the one that the file calls the default, else the first."""
 
 
 @dataclass(frozen=True)
 class Source(AbstractContextManager["Source"]):
-    """An open file, its chosen streams and its clock. Close it, or use it in `with`."""
+    """An open file, its chosen streams and its clock. Close it, or use it in ``with``."""
 
     path: Path
     container: InputContainer
@@ -82,11 +91,12 @@ class Source(AbstractContextManager["Source"]):
 
     @property
     def streams(self) -> list[VideoStream | AudioStream]:
+        """The chosen streams."""
         return [stream for stream in (self.video, self.audio) if stream is not None]
 
     @property
     def duration(self) -> float | None:
-        """Seconds from time zero to the end, as the file states or implies it; None if unknown."""
+        """Seconds from time zero to the end, by the file's header or index; None if unknown."""
         ends = [
             float((stream.duration + (stream.start_time or 0)) * stream.time_base) - self.zero
             for stream in self.streams
@@ -101,12 +111,16 @@ class Source(AbstractContextManager["Source"]):
 
     @property
     def promised_duration(self) -> float | None:
-        """The duration where the format's header states it; None where it is an estimate."""
-        stated = _kind(self.container) in _LENGTH_IN_HEADER
-        return self.duration if stated else None
+        """The duration if the format's header states it; None if it is an estimate."""
+        in_header = _kind(self.container) in _LENGTH_IN_HEADER
+        return self.duration if in_header else None
 
     def seek(self, stream: VideoStream, start: float) -> bool:
-        """Have decoding begin at the last key frame before ``start`` (s); False: at the first."""
+        """Seek to the last key frame before ``start`` (s).
+
+        Returns:
+            False if the format does not allow it: then decoding begins with the first frame.
+        """
         if _kind(self.container) not in _INDEXED or stream.time_base is None:
             return False
         try:
@@ -117,26 +131,32 @@ class Source(AbstractContextManager["Source"]):
 
 
 def probe(path: str | Path) -> MediaInfo:
-    """Say what a file holds, from its header and the first frame of each stream.
+    """Read the properties of a file from its header and the first frame of each stream.
 
-    A stream of which nothing can be decoded does not count. Raises MediaError when the file
-    cannot be opened or has neither picture nor sound.
+    Args:
+        path: A video or audio file.
+
+    Returns:
+        Its properties. A stream of which nothing can be decoded does not count.
+
+    Raises:
+        MediaError: The file cannot be opened, or neither video nor audio can be decoded.
     """
     with open_source(path) as source:
         duration = source.duration
-        picture, has_audio = _first_frames(source)
-        if picture is None and not has_audio:
+        frame, has_audio = _first_frames(source)
+        if frame is None and not has_audio:
             raise MediaError(f"{path}: none of its picture or sound can be decoded")
-        orientation = UPRIGHT if picture is None else orientation_of(picture, source.video)
-        width, height = (None, None) if picture is None else orientation.displayed_size(picture)
+        orientation = UPRIGHT if frame is None else orientation_of(frame, source.video)
+        width, height = (None, None) if frame is None else orientation.displayed_size(frame)
         sound_tracks = len(_usable(source.container, "audio"))
-        rate = source.video.average_rate if source.video is not None and picture else None
+        rate = source.video.average_rate if source.video is not None and frame else None
     if duration is None:
         duration = _measure_duration(path)
     return MediaInfo(
         path=Path(path),
         duration=max(0.0, duration),
-        has_video=picture is not None,
+        has_video=frame is not None,
         has_audio=has_audio,
         fps=float(rate) if rate else None,
         width=width,
@@ -147,7 +167,11 @@ def probe(path: str | Path) -> MediaInfo:
 
 
 def open_source(path: str | Path) -> Source:
-    """Open a file and choose its streams. Raises MediaError, in one line, when that fails."""
+    """Open a file and choose its streams.
+
+    Raises:
+        MediaError: The file cannot be opened, or has no stream that can be decoded.
+    """
     path = Path(path)
     _check_file(path)
     container = open_container(path)
@@ -170,25 +194,33 @@ def open_source(path: str | Path) -> Source:
 
 
 def timed_frames(
-    source: Source, stream: VideoStream | AudioStream, warn: Warn, sought: bool = False
+    source: Source, stream: VideoStream | AudioStream, warn: Warn, after_seek: bool = False
 ) -> Iterator[tuple[float, float, Any]]:
-    """Decode one stream: (start, duration, frame), seconds after time zero, in bounded memory.
+    """Decode one stream in bounded memory.
 
-    Frames without a time stamp follow the one before; after a broken leap of the time stamps,
-    forwards or back, the clock goes on from where it was. ``sought`` says that the first frame is
-    not the file's.
+    A frame without a time stamp starts where the one before ends. Where time stamps leap forwards
+    or back without a reason, the clock goes on from where it was.
+
+    Args:
+        source: The open file.
+        stream: One of its streams.
+        warn: Called for broken packets, a missing tail and leaps of the time stamps.
+        after_seek: Whether ``source.seek`` was called: the first frame then is not the file's.
+
+    Yields:
+        (start, duration, frame), seconds after time zero.
     """
     length = source.promised_duration or 0.0
-    others: list[list[float]] = []
+    spans: list[list[float]] = []  # of the other stream
     shift = last = expected = 0.0
-    for frame in _decode(source, stream, warn, others):
+    for frame in _decode(source, stream, warn, spans):
         duration = _frame_duration(frame, stream)
         start = expected if frame.time is None else frame.time - source.zero + shift
-        if sought:
-            last, expected, sought = start, start, False
+        if after_seek:
+            last, expected, after_seek = start, start, False
         leaps = start > expected + LONGEST_GAP and (
             start > length
-            or (len(source.streams) > 1 and not _bridged(others, expected - shift, start - shift))
+            or (len(source.streams) > 1 and not _bridged(spans, expected - shift, start - shift))
         )
         if leaps or start < last - LONGEST_STEP_BACK:
             warn(
@@ -201,9 +233,9 @@ def timed_frames(
         yield start, duration, frame
 
 
-def _bridged(runs: list[list[float]], start: float, end: float) -> bool:
-    """Whether one of the other stream's stretches spans a gap of this one."""
-    return any(a <= start + LONGEST_GAP and end - LONGEST_GAP <= b for a, b in runs)
+def _bridged(spans: list[list[float]], start: float, end: float) -> bool:
+    """Whether a span of the other stream covers a gap in this one."""
+    return any(a <= start + LONGEST_GAP and end - LONGEST_GAP <= b for a, b in spans)
 
 
 def _check_file(path: Path) -> None:
@@ -227,7 +259,7 @@ def _kind(container: InputContainer) -> str:
 
 
 def _choose(container: InputContainer, kind: Literal["video", "audio"]) -> Any:
-    """The stream of a kind to read, or None: of the pictures the best, of the sound the default."""
+    """Return the stream to read: FFmpeg's best of video, the default of audio; None if none."""
     usable = _usable(container, kind)
     if kind == "video":
         best = container.streams.best(kind)
@@ -237,7 +269,7 @@ def _choose(container: InputContainer, kind: Literal["video", "audio"]) -> Any:
 
 
 def _usable(container: InputContainer, kind: Literal["video", "audio"]) -> list[Any]:
-    """The decodable streams of a kind, without cover art and sound tracks with nothing in them."""
+    """List the decodable streams of a kind, without cover art and empty audio streams."""
     streams: list[Any] = list(container.streams)
     return [
         stream
@@ -261,54 +293,54 @@ def _time_zero(video: VideoStream | None, audio: AudioStream | None) -> float:
     return starts["video"] - round(lead * FPS) / FPS
 
 
-def _extend(runs: list[list[float]], time: float) -> None:
-    """Add a packet's time (s) to the [first, last] of the stretches without a long gap."""
-    if runs and abs(time - runs[-1][1]) <= LONGEST_GAP:
-        runs[-1][1] = max(runs[-1][1], time)
+def _extend(spans: list[list[float]], time: float) -> None:
+    """Add a packet's time (s) to the [first, last] of the spans without a long gap."""
+    if spans and abs(time - spans[-1][1]) <= LONGEST_GAP:
+        spans[-1][1] = max(spans[-1][1], time)
     else:
-        runs.append([time, time])
+        spans.append([time, time])
 
 
 def _decode(
-    source: Source, stream: VideoStream | AudioStream, warn: Warn, others: list[list[float]]
+    source: Source, stream: VideoStream | AudioStream, warn: Warn, other_spans: list[list[float]]
 ) -> Iterator[Any]:
-    """Frames of one stream; what is broken is left out or patched by the decoder.
+    """Decode the frames of one stream; broken packets are left out or patched by the decoder.
 
-    That, and a missing tail, is warned of once at the end. ``others`` gets the stretches, in
-    seconds after time zero, in which the other stream has packets.
+    ``warn`` is called at the end for broken packets and a missing tail. ``other_spans`` is filled
+    with the spans, in seconds after time zero, in which the other stream has packets.
     """
-    name, broken, seen = source.path, 0, 0.0
+    name, num_broken, end = source.path, 0, 0.0
     try:
-        # Both streams are read, one is decoded: together they tell whether the file is complete.
+        # Both streams are read, one is decoded: only both show whether the file is complete.
         for packet in source.container.demux(source.streams):
-            seen = max(seen, _packet_end(packet) - source.zero)
-            # Not packet.stream_index: it is 0 in the packets that make decoders give their rest.
+            end = max(end, _packet_end(packet) - source.zero)
+            # Not packet.stream_index: it is 0 in the packets that flush the decoders.
             if packet.stream.index != stream.index:
                 if packet.pts is not None:
-                    _extend(others, _packet_start(packet) - source.zero)
+                    _extend(other_spans, _packet_start(packet) - source.zero)
                 continue
             try:
                 frames: list[Any] = packet.decode()
             except av.FFmpegError:
-                broken += 1
+                num_broken += 1
                 continue
             for frame in frames:
-                broken += packet.is_corrupt or frame.is_corrupt
+                num_broken += packet.is_corrupt or frame.is_corrupt
                 yield frame
     except av.FFmpegError as error:
-        warn(f"{name}: cannot be read past {seen:.1f} s ({error.strerror}); the rest is left out")
+        warn(f"{name}: cannot be read past {end:.1f} s ({error.strerror}); the rest is left out")
         return
-    if broken:
-        warn(f"{name}: {broken} broken packets of the {stream.type} were left out or patched")
+    if num_broken:
+        warn(f"{name}: {num_broken} broken packets of the {stream.type} were left out or patched")
     length = source.promised_duration
-    if length is not None and seen < length - LOST_TAIL:
-        warn(f"{name}: is cut short: {seen:.1f} of {length:.1f} s can be read")
+    if length is not None and end < length - LOST_TAIL:
+        warn(f"{name}: is cut short: {end:.1f} of {length:.1f} s can be read")
 
 
 def _first_frames(source: Source) -> tuple[VideoFrame | None, bool]:
-    """The first picture that can be decoded, and whether any sound can be."""
+    """Return the first video frame that can be decoded, and whether any audio can be."""
     missing = {stream.index for stream in source.streams}
-    picture = None
+    first = None
     try:
         for packet in source.container.demux(source.streams):
             if packet.stream.index not in missing:
@@ -319,27 +351,27 @@ def _first_frames(source: Source) -> tuple[VideoFrame | None, bool]:
                 continue
             if frames:
                 missing.remove(packet.stream.index)
-                picture = frames[0] if isinstance(frames[0], VideoFrame) else picture
+                first = frames[0] if isinstance(frames[0], VideoFrame) else first
             if not missing:
                 break
     except av.FFmpegError:
-        pass  # whoever reads the frames is warned; here only what came before counts
+        pass  # reading the frames will warn; here only what came before counts
     has_audio = source.audio is not None and source.audio.index not in missing
-    return picture, has_audio
+    return first, has_audio
 
 
 def _measure_duration(path: str | Path) -> float:
-    """Seconds, from every packet's time stamp or, failing that, the number of pictures."""
-    end, unstamped = 0.0, 0
+    """Measure seconds by the time stamps of all packets, or else by the number of video frames."""
+    end, num_unstamped = 0.0, 0
     with open_source(path) as source:
         rate = source.video.guessed_rate if source.video is not None else None
         try:
             for packet in source.container.demux(source.streams):
                 end = max(end, _packet_end(packet) - source.zero)
-                unstamped += packet.pts is None and packet.size > 0
+                num_unstamped += packet.pts is None and packet.size > 0
         except av.FFmpegError:
             pass  # as far as it can be read
-    return end or (unstamped / float(rate) if rate else 0.0)
+    return end or (num_unstamped / float(rate) if rate else 0.0)
 
 
 def _packet_start(packet: Any) -> float:
@@ -352,8 +384,8 @@ def _packet_end(packet: Any) -> float:
     return _packet_start(packet) + _seconds(packet.duration or 0, packet)
 
 
-def _seconds(ticks: int, of: Any) -> float:
-    base = of.time_base  # times ``ticks`` as a Fraction it is the same and takes ten times as long
+def _seconds(ticks: int, item: Any) -> float:
+    base = item.time_base  # multiplying by it as a Fraction gives the same, ten times as slowly
     return float(ticks * base.numerator / base.denominator)
 
 

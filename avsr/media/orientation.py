@@ -1,4 +1,4 @@
-"""How stored pictures become upright: display matrix (rotation, mirror) and pixel shape."""
+"""Turn stored frames upright, by display matrix (rotation, mirror) and pixel shape."""
 
 import struct
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 
 @dataclass(frozen=True)
 class Orientation:
-    """TrackSegment to square pixels, then transpose, then mirror."""
+    """How to turn a stored frame upright: scale to square pixels, then transpose, then mirror."""
 
     transposed: bool = False
     flip_x: bool = False
@@ -22,13 +22,13 @@ class Orientation:
 
     @property
     def rotation(self) -> int:
-        """Degrees counter-clockwise, the mirror left aside."""
+        """Degrees counter-clockwise, without the mirror."""
         if self.transposed:
             return 90 if self.flip_y else 270
         return 180 if self.flip_y else 0
 
     def stored_size(self, frame: VideoFrame, max_side: int | None) -> tuple[int, int]:
-        """(width, height) in square pixels before turning, the longer one at most `max_side`."""
+        """(width, height) in square pixels before turning, the longer one at most ``max_side``."""
         width, height = frame.width * self.pixel_aspect, Fraction(frame.height)
         scale = Fraction(1)
         if max_side is not None:
@@ -36,7 +36,7 @@ class Orientation:
         return max(1, round(width * scale)), max(1, round(height * scale))
 
     def displayed_size(self, frame: VideoFrame) -> tuple[int, int]:
-        """(width, height) of the upright picture in full size, square pixels."""
+        """(width, height) of the upright frame in full size, square pixels."""
         width, height = self.stored_size(frame, None)
         return (height, width) if self.transposed else (width, height)
 
@@ -51,7 +51,7 @@ class Orientation:
         return np.ascontiguousarray(image)
 
     def revert(self, image: np.ndarray) -> np.ndarray:
-        """Turn an upright image (H, W, ...) as the stored pictures are: the inverse of apply."""
+        """Turn an upright image (H, W, ...) like the stored frames: the inverse of ``apply``."""
         if self.flip_y:
             image = image[::-1]
         if self.flip_x:

@@ -1,8 +1,8 @@
-"""Open a file from anywhere, and nothing but that file.
+"""Open an untrusted file, and no other file or address.
 
-Some formats are no recordings but lists: of other files, or of addresses. A file of such a kind,
-whatever it is called, could make its reader open any file of this machine and call any server, so
-they are refused before their content is looked at.
+Some formats are lists of other files or of addresses, not recordings. Such a file, whatever its
+name, could make FFmpeg open any file of this machine and connect to any server. These formats are
+refused before their content is read.
 """
 
 import functools
@@ -15,23 +15,29 @@ from av.format import ContainerFormat, formats_available
 from avsr.errors import MediaError
 
 MAX_PIXELS = 8192 * 8192
-"""Of a picture; 8K video has half as many. A small file can hold pictures of gigabytes."""
+"""Limit for a frame; 8K video has half as many. A small file can hold frames of gigabytes."""
 
-# They name files (image2 by numbers in its own name) or addresses, or make pictures of plain text.
+# They name files (image2 by numbers in its own name) or addresses, or draw plain text.
 _NOT_RECORDINGS = {"hls", "concat", "dash", "imf", "image2", "sdp", "rtsp", "rtp", "sap", "tty"}
 
 
 def open_container(path: Path) -> InputContainer:
-    """Open a recording. Raises MediaError, in one line, for anything else.
+    """Open a recording without reading any other file or address.
 
-    No file but this one is read, no address is called, and pictures of more than MAX_PIXELS are
-    not decoded.
+    Args:
+        path: The file.
+
+    Returns:
+        The open container. Frames of more than ``MAX_PIXELS`` will not be decoded.
+
+    Raises:
+        MediaError: The file cannot be opened, or is not a recording.
     """
     limit = {"max_pixels": str(MAX_PIXELS)}
     try:
         container = av.open(
             f"file:{path.absolute()}",  # else a colon in the name is read as a protocol
-            options=limit,  # of the first look at the streams
+            options=limit,  # while the streams are probed
             container_options={"protocol_whitelist": "file", "format_whitelist": _recordings()},
             metadata_errors="replace",
         )
@@ -39,7 +45,7 @@ def open_container(path: Path) -> InputContainer:
         raise MediaError(
             f"{path}: is not a video or audio file, or its header is missing (cut short?)"
         ) from error
-    except av.ArgumentError as error:  # what FFmpeg says of a format that is not in its whitelist
+    except av.ArgumentError as error:  # FFmpeg's error for a format that is not in the whitelist
         raise MediaError(
             f"{path}: is a still picture, a text, a list of files or broken; "
             "give a video or audio file"
@@ -55,11 +61,11 @@ def open_container(path: Path) -> InputContainer:
 
 @functools.cache
 def _recordings() -> str:
-    """Names of the formats that FFmpeg may open, with commas between."""
+    """Join the names of the formats that FFmpeg may open, with commas between."""
     names = set()
     for name in formats_available:
         try:
             names.add(ContainerFormat(name, "r").name)
-        except ValueError:  # it can only be written
+        except ValueError:  # FFmpeg can only write it
             continue
     return ",".join(sorted(names - _NOT_RECORDINGS))

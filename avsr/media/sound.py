@@ -1,4 +1,4 @@
-"""Sound of a file as one 16 kHz mono waveform, its samples where the time stamps put them."""
+"""Read the audio of a file as a 16 kHz mono waveform, its samples aligned by their time stamps."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -14,18 +14,26 @@ from avsr.errors import MediaError
 from avsr.media.container import Source, Warn, logger, open_source, timed_frames
 from avsr.rates import FPS, SAMPLE_RATE
 
-# Time stamps jitter by a few ms in many files; following each one would tear the sound, so it
-# stays in one piece until it is off by a whole video frame.
+# Time stamps jitter by a few ms in many files. To follow each one would tear the audio, so it is
+# moved only when it is off by a whole video frame.
 DRIFT = 1 / FPS  # s
 FULL_SCALE = 32768  # of 16-bit samples
 
 
 def read_waveform(path: str | Path, *, warn: Warn = logger.warning) -> np.ndarray:
-    """Read the sound as a waveform (S,) float32 in [-1, 1], 16 kHz mono, from time zero on.
+    """Read the audio of a file as a waveform.
 
-    Sound that starts late, and gaps in its time stamps, are zeros. A file that is damaged or cut
-    short gives what can be decoded, and `warn` is told. Raises MediaError when the file cannot be
-    opened or no sound can be decoded.
+    Args:
+        path: A video or audio file.
+        warn: Called with a line if the file is damaged or cut short; what can be decoded is
+            returned.
+
+    Returns:
+        Waveform (S,) float32 in [-1, 1], 16 kHz mono, from time zero on. Before audio that starts
+        late, and in gaps of its time stamps, it is zero.
+
+    Raises:
+        MediaError: The file cannot be opened, or none of its audio can be decoded.
     """
     chunks = list(_chunks(path, warn))
     samples = np.concatenate(chunks)
@@ -36,25 +44,36 @@ def read_waveform(path: str | Path, *, warn: Warn = logger.warning) -> np.ndarra
 
 
 def stream_waveform(path: str | Path, *, warn: Warn = logger.warning) -> Iterator[np.ndarray]:
-    """The samples of ``read_waveform`` as a stream of chunks (n,), for files of any length."""
+    """Read the waveform of ``read_waveform`` in chunks, in bounded memory.
+
+    Args:
+        path: A video or audio file.
+        warn: As in ``read_waveform``.
+
+    Yields:
+        Chunks (n,) float32 of different lengths.
+
+    Raises:
+        MediaError: As in ``read_waveform``, with the first chunk.
+    """
     for chunk in _chunks(path, warn):
         yield chunk.astype(np.float32) / np.float32(FULL_SCALE)
 
 
 def _chunks(path: str | Path, warn: Warn) -> Iterator[np.ndarray]:
-    """(n,) int16 at 16 kHz mono from time zero on."""
+    """Yield chunks (n,) int16 at 16 kHz mono from time zero on."""
     empty = True
     with open_source(path) as source:
         if source.audio is None:
             raise MediaError(f"{path}: has no sound")
-        for chunk in placed_sound(source, warn):
+        for chunk in aligned_audio(source, warn):
             empty = False
             yield chunk[0]
     if empty:
         raise MediaError(f"{path}: none of its sound can be decoded")
 
 
-def placed_sound(
+def aligned_audio(
     source: Source,
     warn: Warn,
     *,
@@ -62,9 +81,17 @@ def placed_sound(
     layout: str = "mono",
     sample_format: str = "s16",
 ) -> Iterator[np.ndarray]:
-    """Chunks (channels, n) of the sound from time zero on, without gaps: what is not there is zero.
+    """Decode the audio from time zero on; gaps are filled with zeros.
 
-    ``rate`` in Hz; ``sample_format`` as FFmpeg names it, planar if there are several channels.
+    Args:
+        source: An open file with an audio stream.
+        warn: As in ``timed_frames``.
+        rate: Sample rate of the chunks, Hz.
+        layout: Channel layout of the chunks, as FFmpeg names it.
+        sample_format: Sample format, as FFmpeg names it; planar if there are several channels.
+
+    Yields:
+        Chunks (channels, n).
     """
     written = 0
     for start, frames in groupby(_runs(source, warn), key=itemgetter(0)):
@@ -75,14 +102,14 @@ def placed_sound(
                 gap = min(rate, position - written)
                 yield np.zeros((len(chunk), gap), chunk.dtype)
                 written += gap
-            fresh = chunk[:, max(0, written - position) :]
+            new = chunk[:, max(0, written - position) :]
             position += chunk.shape[1]
-            written += fresh.shape[1]
-            yield fresh
+            written += new.shape[1]
+            yield new
 
 
 def _runs(source: Source, warn: Warn) -> Iterator[tuple[float, AudioFrame]]:
-    """(start of its run, frame): a run is gapless, in one format; start in s after time zero."""
+    """Yield (start of its run in s after time zero, frame); a run has no gap and one format."""
     start, samples, shape = 0.0, 0, None
     timed: Iterator[tuple[float, float, Any]] = timed_frames(source, source.audio, warn)  # type: ignore[arg-type]
     for time, _, frame in timed:
@@ -96,9 +123,9 @@ def _runs(source: Source, warn: Warn) -> Iterator[tuple[float, AudioFrame]]:
 
 
 def _resample(frames: Iterator[AudioFrame], resampler: av.AudioResampler) -> Iterator[np.ndarray]:
-    """Chunks (channels, n). Mixing down to 16 bit scales so that nothing clips."""
+    """Yield resampled chunks (channels, n). Mixing down to 16 bit scales, so that nothing clips."""
     for frame in frames:
-        frame.pts = None  # runs are gapless; the resampler shall count samples, nothing else
+        frame.pts = None  # runs have no gaps: the resampler need only count samples
         for out in resampler.resample(frame):
             yield out.to_ndarray()
     for out in resampler.resample(None):

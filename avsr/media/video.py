@@ -1,4 +1,4 @@
-"""Pictures of a file at exactly 25 a second, upright, whole and in SDR, as a generator."""
+"""Read the video of a file at exactly 25 fps, upright, deinterlaced and in SDR, as a generator."""
 
 import math
 from collections import deque
@@ -27,7 +27,8 @@ _SDR = {
     "dst_colorspace": Colorspace.ITU709,
 }
 
-_Shown = Iterator[tuple[VideoFrame, int]]
+_Counted = Iterator[tuple[VideoFrame, int]]
+"""Decoded frames, each with the number of 25 fps frames that show it."""
 Image = TypeVar("Image", np.ndarray, Picture)
 
 
@@ -38,22 +39,36 @@ def read_frames(
     max_side: int | None = None,
     warn: Warn = logger.warning,
 ) -> Iterator[np.ndarray]:
-    """Yield frames (H, W, 3) uint8 RGB at 25 fps; frame k is the picture on screen at k/25 s.
+    """Read the video of a file as RGB frames at 25 fps.
 
-    All frames have one size: that of the first, upright, in square pixels, scaled down so that
-    the longer side is at most `max_side` px. Interlaced pictures are made whole (FFmpeg's bwdif),
-    HDR (PQ, HLG) is brought to the range of SDR. A picture that stays on screen is the same array
-    again: do not write into it. `start` (s) leaves out what comes before; in formats with an index
-    that is not decoded, but for the pictures from the last key frame on. A file that is damaged or
-    cut short gives what can be decoded, and `warn` is told. Raises MediaError when the file cannot
-    be opened (at the call) or when no picture can be decoded (at the first frame).
+    Frame k is what is on screen at k/25 s. All frames have one size: that of the first one, upright
+    and in square pixels. Interlaced video is deinterlaced (FFmpeg's bwdif), HDR (PQ, HLG) is mapped
+    to SDR.
+
+    Args:
+        path: A video file.
+        start: Seconds to skip. In formats with an index they are not decoded, except from the last
+            key frame on.
+        max_side: Scale frames down so that the longer side is at most so many px. Default: full
+            size.
+        warn: Called with a line if the file is damaged or cut short; what can be decoded is
+            returned.
+
+    Yields:
+        Frames (H, W, 3) uint8 RGB. A frame that stays on screen is the same array again: do not
+        write to it.
+
+    Raises:
+        MediaError: The file cannot be opened or has no video (at the call), or no frame can be
+            decoded (at the first frame).
+        ValueError: ``max_side`` is less than 1.
     """
     if max_side is not None and max_side < 1:
         raise ValueError(f"max_side must be at least 1 px, got {max_side}")
     source, stream = _open(path)
 
-    def convert(shown: _Shown) -> Iterator[tuple[np.ndarray, int]]:
-        return _upright(shown, stream, max_side)
+    def convert(counted: _Counted) -> Iterator[tuple[np.ndarray, int]]:
+        return _upright(counted, stream, max_side)
 
     return _read(source, stream, convert, warn, start)
 
@@ -61,11 +76,23 @@ def read_frames(
 def read_pictures(
     path: str | Path, *, start: float = 0.0, warn: Warn = logger.warning
 ) -> Iterator[Picture]:
-    """Yield what ``read_frames`` yields, in full size, not made RGB before it is asked for."""
+    """Read the frames of ``read_frames`` in full size, converted to RGB only where it is needed.
+
+    Args:
+        path: A video file.
+        start: As in ``read_frames``.
+        warn: As in ``read_frames``.
+
+    Yields:
+        The frames at 25 fps as pictures.
+
+    Raises:
+        MediaError: As in ``read_frames``.
+    """
     source, stream = _open(path)
 
-    def convert(shown: _Shown) -> Iterator[tuple[Picture, int]]:
-        return _pictures(shown, stream)
+    def convert(counted: _Counted) -> Iterator[tuple[Picture, int]]:
+        return _pictures(counted, stream)
 
     return _read(source, stream, convert, warn, start)
 
@@ -81,27 +108,28 @@ def _open(path: str | Path) -> tuple[Source, VideoStream]:
 def _read(
     source: Source,
     stream: VideoStream,
-    convert: Callable[["_Shown"], Iterator[tuple[Image, int]]],
+    convert: Callable[[_Counted], Iterator[tuple[Image, int]]],
     warn: Warn,
     start: float,
 ) -> Iterator[Image]:
     with source:
-        sought = start > 0 and source.seek(stream, start)
-        before = round(start * FPS)
+        after_seek = start > 0 and source.seek(stream, start)
+        skip = round(start * FPS)
         empty = True
-        for image, count in convert(_on_screen(_whole(timed_frames(source, stream, warn, sought)))):
+        timed = _deinterlaced(timed_frames(source, stream, warn, after_seek))
+        for image, count in convert(_at_25_fps(timed)):
             empty = False
-            for _ in range(max(0, count - before)):
+            for _ in range(max(0, count - skip)):
                 yield image
-            before = max(0, before - count)
+            skip = max(0, skip - count)
     if empty:
         raise MediaError(f"{source.path}: none of its pictures can be decoded")
 
 
-def _whole(timed: Iterator[tuple[float, float, Any]]) -> Iterator[tuple[float, float, Any]]:
-    """Pictures woven of two fields that show two moments become whole pictures of the first."""
+def _deinterlaced(timed: Iterator[tuple[float, float, Any]]) -> Iterator[tuple[float, float, Any]]:
+    """Replace frames that interlace two moments by whole frames of the first moment."""
     graph, shape = None, None
-    times: deque[tuple[float, float]] = deque()  # of what the filter holds: one out for one in
+    times: deque[tuple[float, float]] = deque()  # of frames inside the filter: one out for one in
     for start, duration, frame in timed:
         this_shape = (frame.width, frame.height, frame.format.name)
         if graph is not None and this_shape != shape:
@@ -127,7 +155,7 @@ def _deinterlacer(frame: VideoFrame) -> av.filter.Graph:
         format=frame.format,
         time_base=frame.time_base or Fraction(1, FPS),
     )
-    # Of a mixed stream only the pictures that say that they are interlaced are changed.
+    # In a mixed stream only frames that are marked as interlaced are changed.
     bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
     graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
     return graph
@@ -152,45 +180,45 @@ def _pulled(
         yield *times.popleft(), frame
 
 
-def _on_screen(timed: Iterator[tuple[float, float, Any]]) -> Iterator[tuple[VideoFrame, int]]:
+def _at_25_fps(timed: Iterator[tuple[float, float, Any]]) -> _Counted:
     """Turn (start, duration, frame) into (frame, number of 25 fps frames that show it) > 0.
 
-    Before it starts, the first picture is held.
+    The first frame is also shown before its start.
     """
-    shown: VideoFrame | None = None
+    current: VideoFrame | None = None
     emitted, end = 0, 0.0
     for start, duration, frame in timed:
         due = math.ceil((start - STAMP_ERROR) * FPS)  # output frames that come before `start`
-        if shown is not None and due > emitted:
-            yield shown, due - emitted
+        if current is not None and due > emitted:
+            yield current, due - emitted
             emitted = due
-        shown, end = frame, start + duration
+        current, end = frame, start + duration
     due = math.ceil((end - STAMP_ERROR) * FPS)
-    if shown is not None and (due > emitted or not emitted):
-        yield shown, max(1, due - emitted)
+    if current is not None and (due > emitted or not emitted):
+        yield current, max(1, due - emitted)
 
 
-def _pictures(shown: _Shown, stream: VideoStream) -> Iterator[tuple[Picture, int]]:
-    """Take the planes of the pictures that can stay as they are, make the others RGB."""
+def _pictures(counted: _Counted, stream: VideoStream) -> Iterator[tuple[Picture, int]]:
+    """Use the stored planes of frames whose size and format allow it; convert others to RGB."""
     orientation, size = None, (0, 0)
-    for frame, count in shown:
+    for frame, count in counted:
         if orientation is None:
             orientation = orientation_of(frame, stream)
             size = orientation.stored_size(frame, None)
-            others = _Converter(orientation, size)
-        stays = (frame.width, frame.height) == size and frame.color_trc not in HDR_CURVES
-        if stays and frame.format.name in PLANES:
+            converter = _Converter(orientation, size)
+        unchanged = (frame.width, frame.height) == size and frame.color_trc not in HDR_CURVES
+        if unchanged and frame.format.name in PLANES:
             yield StoredPicture(frame, orientation), count
         else:
-            yield Picture(others.convert(frame)), count
+            yield Picture(converter.convert(frame)), count
 
 
 def _upright(
-    shown: _Shown, stream: VideoStream, max_side: int | None
+    counted: _Counted, stream: VideoStream, max_side: int | None
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Convert only the pictures that are shown; size and orientation are those of the first."""
+    """Convert frames to RGB; size and orientation are those of the first one."""
     converter = None
-    for frame, count in shown:
+    for frame, count in counted:
         if converter is None:
             orientation = orientation_of(frame, stream)
             converter = _Converter(orientation, orientation.stored_size(frame, max_side))
@@ -198,7 +226,7 @@ def _upright(
 
 
 class _Converter:
-    """Makes pictures upright RGB of one size, (width, height) before they are turned."""
+    """Converts frames to upright RGB of one size, (width, height) before they are turned."""
 
     def __init__(self, orientation: Orientation, size: tuple[int, int]) -> None:
         self._orientation = orientation

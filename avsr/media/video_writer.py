@@ -1,4 +1,4 @@
-"""Write frames and sound as an MP4 that every browser plays."""
+"""Write frames and audio as an MP4 file that every browser plays."""
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -22,11 +22,20 @@ def write_video(
     waveform: np.ndarray | None = None,
     crf: int = 23,
 ) -> None:
-    """Write frames (H, W, 3) RGB or (H, W) grey, uint8, 25 fps, as H.264 yuv420p in MP4.
+    """Write a video as H.264 (yuv420p) and AAC in MP4.
 
-    `waveform` (S,) float in [-1, 1] at 16 kHz becomes AAC. `crf` 0 to 51: lower is better and
-    larger. An odd width or height is made even by repeating the last column or row. The file
-    appears under its name only when it is complete.
+    An odd width or height is made even by repeating the last column or row. The file appears under
+    its name only when it is complete.
+
+    Args:
+        path: The file to write, in a folder that exists.
+        frames: Frames (H, W, 3) RGB or (H, W) grey, uint8, at 25 fps, all of one size.
+        waveform: Audio (S,) float in [-1, 1] at 16 kHz. Default: no audio.
+        crf: Quality of x264, 0 to 51; lower is better and larger.
+
+    Raises:
+        MediaError: The file cannot be written, or there are no frames.
+        ValueError: A frame or the waveform has a wrong shape.
     """
     with open_video(path, waveform=waveform, crf=crf) as add:
         for image in frames:
@@ -37,10 +46,21 @@ def write_video(
 def open_video(
     path: str | Path, *, waveform: np.ndarray | None = None, crf: int = 23
 ) -> Iterator[Callable[[np.ndarray], None]]:
-    """``write_video`` for frames that come one by one: yields the function that takes the next.
+    """Write a video whose frames come one by one, as a context manager.
 
-    Several videos can so be written at the same time. Raises what ``write_video`` raises, and
-    leaves no file where its block fails.
+    Several videos can be written at the same time. No file is left if the block fails.
+
+    Args:
+        path: As in ``write_video``.
+        waveform: As in ``write_video``.
+        crf: As in ``write_video``.
+
+    Yields:
+        A function that takes the next frame.
+
+    Raises:
+        MediaError: As in ``write_video``.
+        ValueError: As in ``write_video``.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -63,7 +83,7 @@ def open_video(
 
 
 class _Writer:
-    """Encodes everything in step; ``count`` is the number of frames written."""
+    """Encodes frames and audio side by side; ``count`` is the number of frames written."""
 
     def __init__(self, container: OutputContainer, waveform: np.ndarray | None, crf: int) -> None:
         self.container, self.waveform, self.crf = container, waveform, crf
@@ -73,17 +93,17 @@ class _Writer:
         self.audio: AudioStream | None = None
 
     def add(self, image: np.ndarray) -> None:
-        """Encode the next frame and the sound that belongs to it."""
+        """Encode the next frame and the samples of its time."""
         if self.shape is None:
             self._start(image)
         if image.shape != self.shape:
             raise ValueError(f"frame {self.count} is {image.shape}, the first one {self.shape}")
-        _encode_picture(self.container, self.video, image, self.count)
-        # Sound goes along frame by frame: the muxer would hold back all pictures otherwise.
+        _encode_frame(self.container, self.video, image, self.count)
+        # Audio is written frame by frame: else the muxer would hold back all video.
         if self.audio is not None and self.waveform is not None:
-            here = self.count * SAMPLES_PER_FRAME
-            samples = self.waveform[here : here + SAMPLES_PER_FRAME]
-            _encode_sound(self.container, self.audio, samples, here)
+            start = self.count * SAMPLES_PER_FRAME
+            samples = self.waveform[start : start + SAMPLES_PER_FRAME]
+            _encode_audio(self.container, self.audio, samples, start)
         self.count += 1
 
     def _start(self, first: np.ndarray) -> None:
@@ -98,17 +118,17 @@ class _Writer:
             self.audio = self.container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
 
     def finish(self) -> None:
-        """Encode what is left of the sound and what the encoders hold back."""
+        """Encode the remaining samples and flush the encoders."""
         if self.count == 0:
             return
         self.container.mux(self.video.encode(None))
         if self.audio is not None and self.waveform is not None:
-            rest = self.count * SAMPLES_PER_FRAME
-            _encode_sound(self.container, self.audio, self.waveform[rest:], rest)
+            start = self.count * SAMPLES_PER_FRAME
+            _encode_audio(self.container, self.audio, self.waveform[start:], start)
             self.container.mux(self.audio.encode(None))
 
 
-def _encode_picture(
+def _encode_frame(
     container: OutputContainer, stream: VideoStream, image: np.ndarray, index: int
 ) -> None:
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
@@ -117,13 +137,13 @@ def _encode_picture(
     if height % 2 or width % 2:
         edges = [(0, height % 2), (0, width % 2), (0, 0)][: image.ndim]
         image = np.pad(image, edges, mode="edge")
-    picture_format = "gray" if image.ndim == 2 else "rgb24"
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format=picture_format)
+    pixel_format = "gray" if image.ndim == 2 else "rgb24"
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format=pixel_format)
     frame.pts = index
     container.mux(stream.encode(frame))
 
 
-def _encode_sound(
+def _encode_audio(
     container: OutputContainer, stream: AudioStream, samples: np.ndarray, start: int
 ) -> None:
     if len(samples) == 0:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from avsr.runtime.process import is_tuned
+
 FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.tensor)  # what modules make weights with
 
 
@@ -49,6 +51,9 @@ def gc_paused() -> Iterator[None]:
     Thousands of tensors made at a go set the collector off, which then looks through all of
     PyTorch's objects (0.1 s) and finds nothing.
     """
+    if not is_tuned():  # the garbage collector belongs to the program that uses the library
+        yield
+        return
     collecting = gc.isenabled()
     gc.disable()
     try:

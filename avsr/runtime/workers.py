@@ -10,6 +10,7 @@ from typing import Any
 
 from avsr.errors import AvsrError
 from avsr.runtime.cores import share_cores
+from avsr.runtime.process import is_tuned, tune_process
 
 Map = Callable[..., Iterator[Any]]
 
@@ -28,12 +29,19 @@ def process_map(workers: int) -> Iterator[Map]:
         return
     # Spawn, do not fork: the parent may hold threads and locks of torch or OpenCV.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, share_cores, (workers,)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (workers, is_tuned())) as pool:
         try:
             yield pool.map
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _start_worker(processes: int, tuned: bool) -> None:
+    """Share the cores with the other workers, and tune this process if its parent is tuned."""
+    if tuned:
+        tune_process()
+    share_cores(processes)
 
 
 @contextlib.contextmanager

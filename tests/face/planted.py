@@ -54,7 +54,7 @@ def syllables(count: int, seed: int) -> np.ndarray:
     return 0.15 * (raw - raw.min()) / np.ptp(raw)
 
 
-def rest(count: int, seed: int = 0) -> np.ndarray:
+def resting(count: int, seed: int = 0) -> np.ndarray:
     """The opening (N,) of a mouth that rests, with the jitter of the landmarks."""
     return np.abs(0.02 + 0.003 * np.random.default_rng(seed).normal(size=count))
 

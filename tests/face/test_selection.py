@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from planted import level_of, plant, rest, syllables
+from planted import level_of, plant, resting, syllables
 
 from avsr.face import FaceRegistry, FaceTrack, FaceTracks, choose_face, find_turns, is_readable
 from avsr.face.selection import MIN_HEIGHT
@@ -17,19 +17,19 @@ def numbers(faces: FaceTracks) -> list[int]:
 
 
 def test_faces_are_numbered_from_left_to_right_and_as_they_come() -> None:
-    cast = FaceRegistry()
-    right, left = plant(rest(60), 500, look=1), plant(rest(58), 100, start=2, look=2)
-    late = plant(rest(20), 300, start=40, look=3)
-    assert numbers(cast.number(part(60, right, left, late))) == [2, 1, 3]
-    assert cast.count == 3
+    registry = FaceRegistry()
+    right, left = plant(resting(60), 500, look=1), plant(resting(58), 100, start=2, look=2)
+    late = plant(resting(20), 300, start=40, look=3)
+    assert numbers(registry.number(part(60, right, left, late))) == [2, 1, 3]
+    assert registry.count == 3
 
 
 def test_face_keeps_its_number_over_parts_and_absences() -> None:
-    cast = FaceRegistry()
-    cast.number(part(50, plant(rest(50), 100, look=1), plant(rest(50), 500, look=2)))
-    again = cast.number(part(50, plant(rest(50), 510, height=110, look=2)))
+    registry = FaceRegistry()
+    registry.number(part(50, plant(resting(50), 100, look=1), plant(resting(50), 500, look=2)))
+    again = registry.number(part(50, plant(resting(50), 510, height=110, look=2)))
     assert numbers(again) == [2]
-    assert numbers(cast.number(part(50, plant(rest(50), 100, look=1)))) == [1]
+    assert numbers(registry.number(part(50, plant(resting(50), 100, look=1)))) == [1]
 
 
 @pytest.mark.parametrize(
@@ -41,37 +41,37 @@ def test_face_keeps_its_number_over_parts_and_absences() -> None:
     ],
 )
 def test_another_face_gets_a_new_number(other: dict) -> None:
-    cast = FaceRegistry()
-    cast.number(part(50, plant(rest(50), 100, look=1)))
-    assert numbers(cast.number(part(50, plant(rest(50), **{"x": 100.0, **other})))) == [2]
+    registry = FaceRegistry()
+    registry.number(part(50, plant(resting(50), 100, look=1)))
+    assert numbers(registry.number(part(50, plant(resting(50), **{"x": 100.0, **other})))) == [2]
 
 
 def test_two_faces_at_a_time_are_never_one() -> None:
-    cast = FaceRegistry()
-    cast.number(part(50, plant(rest(50), 100, look=1)))
-    twins = part(50, plant(rest(50), 100, look=1), plant(rest(50), 130, look=1))
-    assert sorted(numbers(cast.number(twins))) == [1, 2]
+    registry = FaceRegistry()
+    registry.number(part(50, plant(resting(50), 100, look=1)))
+    twins = part(50, plant(resting(50), 100, look=1), plant(resting(50), 130, look=1))
+    assert sorted(numbers(registry.number(twins))) == [1, 2]
 
 
-def test_number_of_known_faces_is_bounded() -> None:
-    cast = FaceRegistry()
+def test_number_of_remembered_faces_is_bounded() -> None:
+    registry = FaceRegistry()
     for i in range(250):
-        cast.number(part(1, plant(rest(1), 300.0 * i, look=1)))
-    assert cast.count == 250
-    assert len(cast._known) == 200
+        registry.number(part(1, plant(resting(1), 300.0 * i, look=1)))
+    assert registry.count == 250
+    assert len(registry._faces) == 200
 
 
 def test_face_that_is_asked_for_is_chosen() -> None:
-    own = syllables(60, 1)
+    opening = syllables(60, 1)
     faces = FaceRegistry().number(
         part(
             60,
-            plant(rest(60), 100, height=90, look=1),
-            plant(own, 300, height=60, look=2),
-            plant(rest(60), 500, height=200, look=3),
+            plant(resting(60), 100, height=90, look=1),
+            plant(opening, 300, height=60, look=2),
+            plant(resting(60), 500, height=200, look=3),
         )
     )
-    level = level_of(own)
+    level = level_of(opening)
     for choice, number in [("auto", 2), ("largest", 3), ("left", 1), ("right", 3), ("1", 1)]:
         track = choose_face(faces, choice, level)
         assert track.faces == (number,), choice
@@ -80,13 +80,13 @@ def test_face_that_is_asked_for_is_chosen() -> None:
 
 
 def test_small_face_is_read_only_where_it_is_asked_for() -> None:
-    own = syllables(60, 1)
-    tiny = plant(own, height=MIN_HEIGHT - 1)
+    opening = syllables(60, 1)
+    tiny = plant(opening, height=MIN_HEIGHT - 1)
     faces = FaceRegistry().number(part(60, tiny))
-    assert not choose_face(faces, "auto", level_of(own)).found.any()
-    assert choose_face(faces, "left", level_of(own)).found.all()
-    large = FaceRegistry().number(part(60, plant(own, height=MIN_HEIGHT + 1)))
-    assert choose_face(large, "auto", level_of(own)).found.all()
+    assert not choose_face(faces, "auto", level_of(opening)).found.any()
+    assert choose_face(faces, "left", level_of(opening)).found.all()
+    large = FaceRegistry().number(part(60, plant(opening, height=MIN_HEIGHT + 1)))
+    assert choose_face(large, "auto", level_of(opening)).found.all()
 
 
 def test_still_face_is_read_only_where_it_is_asked_for() -> None:
@@ -108,18 +108,18 @@ def test_each_face_has_its_turns() -> None:
     faces = FaceRegistry().number(
         part(
             150,
-            plant(np.concatenate([first, rest(75)]), 100, look=1),
-            plant(np.concatenate([rest(75), second]), 300, look=2),
+            plant(np.concatenate([first, resting(75)]), 100, look=1),
+            plant(np.concatenate([resting(75), second]), 300, look=2),
             plant(third, 500, look=3),  # talks without being heard
-            plant(rest(150), 700, look=4),
+            plant(resting(150), 700, look=4),
         )
     )
     level = np.concatenate([level_of(first), level_of(second)])
     turns = find_turns(faces, level)
-    heard = [turn for turn in turns if turn.heard]
-    assert [turn.mouth.faces for turn in heard] == [(1,), (2,)]
-    assert (heard[0].first, heard[1].last) == (0, 150)
-    assert heard[0].last == heard[1].first == pytest.approx(75, abs=10)
+    heard_turns = [turn for turn in turns if turn.heard]
+    assert [turn.mouth.faces for turn in heard_turns] == [(1,), (2,)]
+    assert (heard_turns[0].first, heard_turns[1].last) == (0, 150)
+    assert heard_turns[0].last == heard_turns[1].first == pytest.approx(75, abs=10)
     assert [t.mouth.faces for t in turns if not t.heard] == [(3,)]
     for turn in turns:
         assert len(turn.mouth.mouth) == turn.last - turn.first
@@ -127,7 +127,7 @@ def test_each_face_has_its_turns() -> None:
 
 def test_without_sound_nobody_is_heard() -> None:
     faces = FaceRegistry().number(
-        part(60, plant(syllables(60, 1), look=1), plant(rest(60), 400, look=2))
+        part(60, plant(syllables(60, 1), look=1), plant(resting(60), 400, look=2))
     )
     (turn,) = find_turns(faces, None)
     assert (turn.mouth.faces, turn.heard) == ((1,), False)

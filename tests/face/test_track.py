@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from avsr.face import Face, FaceDetector, track_mouth
+from avsr.face import Face, MediapipeDetector, track_mouth
 from avsr.face import geometry as g
 from avsr.media import Picture
 
@@ -21,13 +21,13 @@ def centers(boxes: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("height", [60, 110, 400, 680])
 def test_moving_face_is_found_in_every_frame(draw_face, height: int) -> None:
-    places = [(640 + 4 * i, 350 + i) for i in range(16)]
-    track = track_mouth(draw_face(height, x, y, degrees=i) for i, (x, y) in enumerate(places))
+    positions = [(640 + 4 * i, 350 + i) for i in range(16)]
+    track = track_mouth(draw_face(height, x, y, degrees=i) for i, (x, y) in enumerate(positions))
     assert track.mouth.shape == (16, 96, 96)
     assert track.mouth.dtype == np.uint8
     assert track.boxes.dtype == np.float32
     assert track.found.mean() >= 0.95
-    np.testing.assert_allclose(centers(track.boxes), places, atol=0.12 * height)
+    np.testing.assert_allclose(centers(track.boxes), positions, atol=0.12 * height)
 
 
 def test_crop_is_the_same_at_every_size_and_tilt(draw_face) -> None:
@@ -44,11 +44,11 @@ def test_stream_equals_the_geometry_on_the_whole_clip(draw_face) -> None:
     other = draw_face(150, 900, 350)  # with two faces none is taken to be half-way
     frames = [draw_face(170, 300 + 5 * i, 300, on=other) for i in range(16)]
     track = track_mouth(iter(frames))
-    with FaceDetector() as finder:
-        face = finder.find(frames[0])[0]
+    with MediapipeDetector() as detector:
+        face = detector.find(frames[0])[0]
         points = [face.points]
         for frame in frames[1:]:
-            face = finder.follow(frame, face)
+            face = detector.follow(frame, face)
             points.append(face.points)
     greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     matrices = g.crop_matrices(np.stack(points))
@@ -61,19 +61,19 @@ def test_a_face_that_hardly_moves_is_looked_at_in_every_second_frame(
     draw_face, monkeypatch, step: float, looks: int
 ) -> None:
     frames = [draw_face(200, 300 + step * i, 300) for i in range(25)]
-    follow, seen = FaceDetector.follow, []
+    follow, calls = MediapipeDetector.follow, []
 
-    def count(self: FaceDetector, frame: Picture, last: Face, *, sure: bool = False) -> Face | None:
-        seen.append(frame)
-        return follow(self, frame, last, sure=sure)
+    def count(self: MediapipeDetector, frame: Picture, last: Face, *, verify: bool = False):
+        calls.append(frame)
+        return follow(self, frame, last, verify=verify)
 
-    monkeypatch.setattr(FaceDetector, "follow", count)
+    monkeypatch.setattr(MediapipeDetector, "follow", count)
     track = track_mouth(frames)
-    assert len(set(map(id, seen))) == len(seen) == looks
+    assert len(set(map(id, calls))) == len(calls) == looks
     assert track.found.all()
-    with FaceDetector() as finder:
+    with MediapipeDetector() as detector:
         for frame, points in zip(frames, track.landmarks, strict=True):
-            np.testing.assert_allclose(points, finder.find(frame)[0].points, atol=2.5)
+            np.testing.assert_allclose(points, detector.find(frame)[0].points, atol=2.5)
 
 
 def test_landmarks_and_matrices_are_those_of_the_crops(draw_face, background) -> None:
@@ -130,14 +130,14 @@ def test_glimpse_is_no_face(draw_face, background) -> None:
 
 
 def test_gap_is_bridged(draw_face, background) -> None:
-    places = [(300 + 4 * i, 300) for i in range(20)]
-    frames = [draw_face(150, *place) for place in places]
+    positions = [(300 + 4 * i, 300) for i in range(20)]
+    frames = [draw_face(150, *place) for place in positions]
     for i in range(8, 12):
         frames[i] = background
     track = track_mouth(frames)
     assert np.flatnonzero(~track.found).tolist() == [8, 9, 10, 11]
     assert np.isnan(track.boxes[8:12]).all()
-    np.testing.assert_allclose(centers(track.boxes)[12:], places[12:], atol=15)
+    np.testing.assert_allclose(centers(track.boxes)[12:], positions[12:], atol=15)
     # The picture at the place where the mouth would be: not black, and not the crop before.
     assert track.mouth[8:12].std(axis=(1, 2)).min() > 0
     assert np.abs(track.mouth[9].astype(int) - track.mouth[7]).mean() > 10

@@ -116,7 +116,7 @@ def test_json_has_a_row_per_frame_and_a_summary(run: Run, talk: Path, tmp_path: 
 
 
 def test_parts_are_one_recording(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A face that stays keeps its number from part to part; another one gets its own."""
+    """A face that stays keeps its number from part to part; another one gets its mouth_video."""
     monkeypatch.setattr(cropping, "MAX_SEGMENT_SECONDS", 1.0)
     monkeypatch.setattr(segmentation, "EVEN_SECONDS", 0.4)
     stays = [PORTRAIT] * 15
@@ -223,7 +223,7 @@ def test_what_is_cropped_is_skipped_unless_a_file_is_missing(
 ) -> None:
     out = tmp_path / "out"
     run(talk, "-o", out)
-    skipped = run(tmp_path, "-o", out)  # the folder has the crops' own videos in it, too
+    skipped = run(tmp_path, "-o", out)  # the folder has the crops' mouth_video videos in it, too
     assert (skipped.status, skipped.out) == (0, "")
     assert skipped.err == "avsr: 0 done, 1 skipped (--overwrite does them again), 0 failed\n"
     assert "15 frames" in run(talk, "-o", out, "--overwrite").out
@@ -248,15 +248,15 @@ def test_wrong_use_is_one_line(run: Run, talk: Path, tmp_path: Path) -> None:
     other = tmp_path / "b" / "talk.mkv"
     other.write_bytes(talk.read_bytes())
     (tmp_path / "out" / "talk.json").mkdir(parents=True)
-    own = tmp_path / "talk.mouth.mp4"
-    own.write_bytes(talk.read_bytes())
+    mouth_video = tmp_path / "talk.mouth.mp4"
+    mouth_video.write_bytes(talk.read_bytes())
     for arguments, complaint in [
         ((talk,), "-o"),
         (("-o", tmp_path), "VIDEO"),
         ((talk, "-o", tmp_path / "plain"), "is no folder"),
         ((talk, other, "-o", tmp_path / "c"), "would both be written to"),
         ((talk, "-o", tmp_path / "out"), "is a folder"),
-        ((talk, own, "-o", tmp_path), "is the video itself"),
+        ((talk, mouth_video, "-o", tmp_path), "is the video itself"),
     ]:
         got = run(*arguments)
         assert got.status == 2, arguments

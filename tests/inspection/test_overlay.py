@@ -48,9 +48,9 @@ def test_the_edge_is_drawn_where_the_crop_was_cut(draw_face, width: int) -> None
     ys, xs = np.nonzero(pink)
     linear, shift = track.matrices[0][:, :2], track.matrices[0][:, 2]
     # Back in crop coordinates, all that is pink lies on the edge of the 96x96 square.
-    places = np.stack([xs, ys], axis=1) / scale @ linear.T + shift
-    away = np.abs(np.abs(places - 47.5).max(axis=1) - 48)
-    assert len(places) > 100
+    positions = np.stack([xs, ys], axis=1) / scale @ linear.T + shift
+    away = np.abs(np.abs(positions - 47.5).max(axis=1) - 48)
+    assert len(positions) > 100
     assert np.quantile(away, 0.95) < 2 / scale * np.hypot(*linear[:, 0])
 
 
@@ -79,10 +79,10 @@ def test_a_sheet_keeps_few_even_tiles_and_the_worst(tmp_path: Path, count: int) 
         row = NONE if i == count - 1 else TILTED if i == count // 2 else FINE
         sheet.add(picture, CROP, row, i)
         assert len(sheet.tiles) <= 2 * COLUMNS * ROWS
-    kept = [index for index, _ in sheet.tiles]
-    assert len(kept) >= min(count, COLUMNS * ROWS)
-    assert len(set(np.diff(kept))) <= 1
-    assert kept[0] == 0
+    indices = [index for index, _ in sheet.tiles]
+    assert len(indices) >= min(count, COLUMNS * ROWS)
+    assert len(set(np.diff(indices))) <= 1
+    assert indices[0] == 0
     if count > 1:
         assert sheet.worst["most tilted"][1] == count // 2
     assert sheet.worst["face not seen"][1] == count - 1

@@ -6,13 +6,13 @@ mediapipe's graph held the mesh, by the function that it calls, and the mesh hel
 import gc
 import weakref
 
-from avsr.face import FaceDetector
+from avsr.face import MediapipeDetector
 
 
-def test_a_closed_finder_leaves_no_mesh() -> None:
-    FaceDetector().close()  # the first import of mediapipe keeps hold of whoever asks for it
-    with FaceDetector() as finder:
-        mesh = weakref.ref(finder._alone)
-    del finder
+def test_a_closed_detector_leaves_no_mesh() -> None:
+    MediapipeDetector().close()  # the first import of mediapipe keeps hold of whoever asks for it
+    with MediapipeDetector() as detector:
+        mesh = weakref.ref(detector._mesh_alone)
+    del detector
     gc.collect()
     assert mesh() is None

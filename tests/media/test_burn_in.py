@@ -217,7 +217,7 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
     out = tmp_path / "out.mp4"
     out.write_bytes(b"old")
     before = sorted(os.listdir(tmp_path))
-    for given, target, complaint in [
+    for video, target, complaint in [
         (silent_film, out, "has no picture"),
         (letter, out, "not a video"),
         (tmp_path / "missing.mp4", out, "no such file"),
@@ -225,7 +225,7 @@ def test_what_cannot_be_done_is_one_line_and_leaves_nothing(
         (source, source, "the video itself"),
     ]:
         with pytest.raises(MediaError, match=complaint) as error:
-            burn_captions(given, target, CAPTIONS)
+            burn_captions(video, target, CAPTIONS)
         assert "\n" not in str(error.value)
     with pytest.raises(MediaError, match="cannot draw"):
         burn_captions(source, out, [Caption(0, 1, ("你好",))])

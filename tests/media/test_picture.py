@@ -64,12 +64,12 @@ def test_parts_in_grey_and_rgb_are_those_of_the_whole(tmp_path, portrait, kind):
 def test_samples_are_those_of_the_grey_picture(tmp_path, portrait, kind):
     path = write(tmp_path / "clip.mp4", portrait, **KINDS[kind])
     (frame, *_), (picture, *_) = list(read_frames(path)), list(read_pictures(path))
-    wanted = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[::3, ::3].astype(int)
-    assert (as_picture(frame).sampled(3) == wanted).all()
+    expected = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[::3, ::3].astype(int)
+    assert (as_picture(frame).sampled(3) == expected).all()
     sampled = picture.sampled(3)
-    assert sampled.shape == wanted.shape
+    assert sampled.shape == expected.shape
     # BT.709 weighs the colours otherwise than OpenCV's grey; without colour they are the same.
-    assert np.abs(sampled - wanted).mean() < (6 if kind == "bt709" else 1.6)
+    assert np.abs(sampled - expected).mean() < (6 if kind == "bt709" else 1.6)
 
 
 def test_brightness_alone_is_grey_to_the_level(tmp_path, portrait):
@@ -107,8 +107,8 @@ def test_as_picture_leaves_pictures_alone(portrait):
 def test_resized_pictures_keep_their_level_and_place(portrait, width, height):
     small = resize(portrait, width, height)
     assert small.shape == (height, width, 3)
-    wanted = cv2.resize(portrait, (width, height), interpolation=cv2.INTER_AREA)
+    expected = cv2.resize(portrait, (width, height), interpolation=cv2.INTER_AREA)
     if width > SIZE[0]:
-        wanted = cv2.resize(portrait, (width, height), interpolation=cv2.INTER_LINEAR)
-    assert np.abs(small.astype(int) - wanted).mean() < 3
+        expected = cv2.resize(portrait, (width, height), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(small.astype(int) - expected).mean() < 3
     assert abs(small.mean() - portrait.mean()) < 1

@@ -80,8 +80,8 @@ def test_one_frame(make_clip):
 
 def test_late_video_holds_its_first_picture(make_clip):
     clip = make_clip("late.mkv", stamps=[0.4 + k / 25 for k in range(20)], event=0.4)
-    seen = lit(list(read_frames(clip)))
-    assert seen == [k < 15 for k in range(30)]
+    is_lit = lit(list(read_frames(clip)))
+    assert is_lit == [k < 15 for k in range(30)]
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def test_sound_stays_in_step(tmp_path, seconds):
     write_video(path, frames, waveform=waveform)
     info = probe(path)
     assert (info.has_video, info.has_audio, info.fps) == (True, True, 25.0)
-    seen = [frame.mean() > 128 for frame in read_frames(path)]
-    assert seen == [k >= 20 for k in range(50)]
+    is_bright = [frame.mean() > 128 for frame in read_frames(path)]
+    assert is_bright == [k >= 20 for k in range(50)]
     back = read_waveform(path)
     assert len(back) == pytest.approx(len(waveform), abs=1024)
     assert int(np.flatnonzero(np.abs(back) > 0.2)[0]) == pytest.approx(12_800, abs=64)

@@ -66,9 +66,9 @@ print(json.tool.main.__name__, sys.modules["json"] is json)
 def test_faces_are_found_without_matplotlib_and_it_can_be_used_afterwards() -> None:
     code = """
 import numpy as np
-from avsr.face import FaceDetector
-with FaceDetector() as detector:
-    detector.find(np.zeros((64, 64, 3), np.uint8))
+from avsr.face import MediapipeDetector
+with MediapipeDetector() as finder:
+    finder.find(np.zeros((64, 64, 3), np.uint8))
 print("matplotlib" in sys.modules)
 from mediapipe.python.solutions import drawing_utils
 print(drawing_utils.plt.figure.__module__)

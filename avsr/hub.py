@@ -20,7 +20,7 @@ import torch
 from avsr.errors import ModelError
 from avsr.interop.checkpoint_import import import_model
 from avsr.interop.onnx_model import load_onnx
-from avsr.languages import LANGUAGES
+from avsr.languages import MUAVIC_LANGUAGES
 from avsr.model.device import resolve_device
 from avsr.model.directory import ONNX, WEIGHTS, load_directory, read_config, read_licence
 from avsr.model.network import AVSRModel
@@ -53,7 +53,7 @@ class Listed:
     licence: str
 
 
-MUAVIC = tuple(code for code in LANGUAGES if code != "en")
+MUAVIC = tuple(code for code in MUAVIC_LANGUAGES if code != "en")
 KNOWN = [
     *(
         Listed(
@@ -63,7 +63,7 @@ KNOWN = [
             languages=codes,
             licence=NON_COMMERCIAL,
         )
-        for codes in [*((code,) for code in LANGUAGES), MUAVIC]
+        for codes in [*((code,) for code in MUAVIC_LANGUAGES), MUAVIC]
     ),
     *(
         Listed(
@@ -74,7 +74,7 @@ KNOWN = [
             licence=NON_COMMERCIAL if "MuAViC" in name else AVHUBERT_TERMS,
         )
         for name, size, codes in [
-            ("MuAViC, xx_avsr (.pt), one per language", "385 M weights", LANGUAGES),
+            ("MuAViC, xx_avsr (.pt), one per language", "385 M weights", MUAVIC_LANGUAGES),
             ("MuAViC, x_avsr (.pt)", "385 M weights", MUAVIC),
             ("AV-HuBERT Base, pre-trained (.pt)", "103 M weights", ()),
             ("AV-HuBERT Base, fine-tuned (.pt)", "161 M weights", ("en",)),
@@ -164,7 +164,7 @@ def _import_once(snapshot: Path, name: str) -> Path:
     if not (out / "model.safetensors").is_file():  # which is written last
         language = name.rpartition("-")[2]
         codes = MUAVIC if language == "multilingual" else (language,)
-        import_model(snapshot, out, languages=codes if codes[0] in LANGUAGES else None)
+        import_model(snapshot, out, languages=codes if codes[0] in MUAVIC_LANGUAGES else None)
     return out
 
 

@@ -14,8 +14,6 @@ from avsr.errors import LanguageError
 MUAVIC_LANGUAGES = ("ar", "de", "el", "en", "es", "fr", "it", "pt", "ru")
 """The nine languages of MuAViC; a model's own languages are in its configuration."""
 
-LANGUAGES = MUAVIC_LANGUAGES
-
 RIGHT_TO_LEFT = frozenset({"ar", "dv", "fa", "he", "ps", "sd", "ug", "ur", "yi", "ckb"})
 
 # ISO 639-1 code, ISO 639-3 code, English name
@@ -148,7 +146,10 @@ def check_languages(codes: str, known: Sequence[str] = MUAVIC_LANGUAGES) -> tupl
     return tuple(dict.fromkeys(check_language(code.strip(), known) for code in codes.split(",")))
 
 
-def check_language_option(language: str, known: Sequence[str]) -> None:
-    """Raise LanguageError if ``language`` is neither ``auto`` nor known codes with commas."""
-    if language != "auto":
-        check_languages(language, known)
+def resolve_language_option(language: str, known: Sequence[str]) -> str:
+    """Return ``auto``, or the codes of ``language`` (with commas between), each one of ``known``.
+
+    Raises:
+        LanguageError: A code is not known, as check_language.
+    """
+    return language if language == "auto" else ",".join(check_languages(language, known))

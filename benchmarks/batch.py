@@ -16,13 +16,15 @@ def make_clips(folder: Path) -> list[str]:
     """Write the clips, 320x320, an utterance of a few words in each."""
     import numpy as np
 
-    from avsr.languages import LANGUAGES
+    from avsr.languages import MUAVIC_LANGUAGES
     from avsr.media import write_video
     from avsr.synthetic import faces, make_utterance, visemes
 
     paths = []
     for index in range(CLIPS):
-        utterance = make_utterance(1, "test", LANGUAGES[index % len(LANGUAGES)], index)
+        utterance = make_utterance(
+            1, "test", MUAVIC_LANGUAGES[index % len(MUAVIC_LANGUAGES)], index
+        )
         rng = np.random.default_rng(index)
         moves = visemes.mouth_trajectory(utterance.phones, utterance.num_frames, rng)
         identity = faces.make_identity(f"test-{index % 20:03}")

@@ -38,7 +38,7 @@ def rates(corpus: Path, modality: str, runs: int) -> tuple[float, float]:
     from torch.utils.data import DataLoader
 
     from avsr.hub import find_model
-    from avsr.languages import LANGUAGES
+    from avsr.languages import MUAVIC_LANGUAGES
     from avsr.training.batches import plan_batches
     from avsr.training.collate import BatchMaker, TrainingBatches
     from avsr.training.config import CorpusConfig, StageConfig, TrainConfig
@@ -48,7 +48,7 @@ def rates(corpus: Path, modality: str, runs: int) -> tuple[float, float]:
     from avsr.training.recognition_task import RecognitionTask
 
     corpora = (CorpusConfig(path=str(corpus)),)
-    data, pool = read_utterances(corpora, LANGUAGES)
+    data, pool = read_utterances(corpora, MUAVIC_LANGUAGES)
     stage = StageConfig(name="all", updates=BATCHES, modalities={modality: 1.0})
     config = TrainConfig(out="", corpora=corpora, stages=(stage,))
     plans = list(

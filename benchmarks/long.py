@@ -49,12 +49,12 @@ def make_part(path: Path, seconds: float) -> float:
 
 def _utterances(seconds: float) -> Iterator[tuple[np.ndarray, Iterator[np.ndarray], int]]:
     """Sound (S,), pictures and their number, of one utterance after another with a pause."""
-    from avsr.languages import LANGUAGES
+    from avsr.languages import MUAVIC_LANGUAGES
     from avsr.rates import FPS, SAMPLES_PER_FRAME
     from avsr.synthetic import faces, make_utterance, visemes
 
     done, index = 0, 0
-    for talk, language in enumerate(itertools.cycle(LANGUAGES)):
+    for talk, language in enumerate(itertools.cycle(MUAVIC_LANGUAGES)):
         began = done
         identity = faces.make_identity(f"test-{talk:03d}")
         while done - began < TALK * FPS:

@@ -36,13 +36,13 @@ def synthesize(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> None:
     """Make a corpus of talking heads; run it again to go on after an interruption."""
-    from avsr.languages import LANGUAGES
+    from avsr.languages import MUAVIC_LANGUAGES
     from avsr.synthetic import synthesize as make
 
     with show_progress() as progress:
         summary = make(
             out,
-            languages=_codes(languages, LANGUAGES) or LANGUAGES,
+            languages=_codes(languages, MUAVIC_LANGUAGES) or MUAVIC_LANGUAGES,
             hours=hours,
             seed=seed,
             clips=clips,

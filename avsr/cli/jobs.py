@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from avsr.cli.display import format_error, print_error, show_status
 from avsr.cli.outputs import OutputPlan
 from avsr.errors import AvsrError
-from avsr.languages import check_language_option
+from avsr.languages import resolve_language_option
 from avsr.runtime.cores import usable_cores
 from avsr.runtime.progress import Progress, listen_progress
 from avsr.runtime.workers import cluster_map, process_map
@@ -69,7 +69,7 @@ def transcribe_files(
         network = load_recognizer(
             job.model, job.model_set, job.max_loaded, job.device, job.precision
         )
-    check_language_option(job.options["language"], network.languages)
+    resolve_language_option(job.options["language"], network.languages)
     workers = min(workers, len(videos))
     if cluster is None and workers == 1:
         yield from _in_turn(job, network, videos)

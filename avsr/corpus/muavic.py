@@ -12,7 +12,7 @@ from pathlib import Path
 
 from avsr.corpus.manifest import Record
 from avsr.errors import CorpusError
-from avsr.languages import LANGUAGES, check_language
+from avsr.languages import MUAVIC_LANGUAGES, check_language
 from avsr.rates import FPS
 
 SPLITS = ("train", "valid", "test")
@@ -29,7 +29,7 @@ def read_muavic(
     texts do not fit each other.
     """
     root = Path(root)
-    chosen = LANGUAGES if languages is None else [check_language(code) for code in languages]
+    chosen = MUAVIC_LANGUAGES if languages is None else [check_language(code) for code in languages]
     records: list[Record] = []
     for language in chosen:
         lists = [root / language / f"{split}.tsv" for split in SPLITS]

@@ -3,7 +3,7 @@
 The noisy rows use babble from MuAViC's own file; numbers under another noise cannot be compared.
 """
 
-LANGUAGES = ("ar", "de", "el", "en", "es", "fr", "it", "pt", "ru")
+from avsr.languages import MUAVIC_LANGUAGES
 
 TABLE_1: dict[tuple[str, str], tuple[float | None, ...]] = {
     ("clean", "MuAViC, one model a language"): (
@@ -37,7 +37,7 @@ def paper_rows(languages: list[str]) -> list[tuple[str, list[float | None]]]:
     """List (name, WER of each language and their mean); None where the paper has no number."""
     rows = []
     for (noise, system), rates in TABLE_1.items():
-        by_language = dict(zip(LANGUAGES, rates, strict=True))
+        by_language = dict(zip(MUAVIC_LANGUAGES, rates, strict=True))
         row = [by_language.get(code) for code in languages]
         numbers = [rate for rate in row if rate is not None]
         mean = sum(numbers) / len(numbers) if len(numbers) == len(row) and numbers else None

@@ -23,7 +23,7 @@ from avsr.interop.checkpoint_readers import (
 )
 from avsr.interop.key_table import foreign_name, is_dropped, rename_keys
 from avsr.interop.vocabulary import arrange_pieces, read_dictionary
-from avsr.languages import LANGUAGES, check_language
+from avsr.languages import MUAVIC_LANGUAGES, check_language
 from avsr.model.config import ModelConfig
 from avsr.model.directory import write_directory
 from avsr.model.network import AVSRModel
@@ -262,8 +262,8 @@ def _guess_languages(source: Path, dictionary: Path | None) -> tuple[str, ...]:
         match = re.fullmatch(r"dict\.(\w+)\.txt|(\w+)_avsr|.*AV-HuBERT-MuAViC-(\w+)", name)
         code = match and next(group for group in match.groups() if group)
         if code in ("x", "multilingual"):
-            return tuple(language for language in LANGUAGES if language != "en")
-        if code in LANGUAGES:
+            return tuple(language for language in MUAVIC_LANGUAGES if language != "en")
+        if code in MUAVIC_LANGUAGES:
             return (code,)
     return ("en",)
 

@@ -7,7 +7,7 @@ from typing import Any
 from avsr.decoder import DecoderConfig
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ConfigError
-from avsr.languages import LANGUAGES
+from avsr.languages import MUAVIC_LANGUAGES
 from avsr.rates import MAX_SEGMENT_SECONDS
 from avsr.settings import build_settings
 
@@ -26,7 +26,7 @@ class ModelConfig:
     """Channels of the language classifier's four convolutions."""
     vocabulary_size: int = 1000
     """Tokens V, the four special symbols included."""
-    languages: tuple[str, ...] = LANGUAGES
+    languages: tuple[str, ...] = MUAVIC_LANGUAGES
     """Codes of the languages, in the order of the classifier's outputs."""
     language_temperature: float = 1.0
     """What the classifier's logits are divided by, so that its probabilities are those of being
@@ -43,7 +43,7 @@ class ModelConfig:
         values = dict(values)
         values["encoder"] = build_settings(AVHubertConfig, values.get("encoder", {}), "encoder")
         values["decoder"] = build_settings(DecoderConfig, values.get("decoder", {}), "decoder")
-        values["languages"] = tuple(values.get("languages", LANGUAGES))
+        values["languages"] = tuple(values.get("languages", MUAVIC_LANGUAGES))
         values["parts"] = tuple(values.get("parts", PARTS))
         return build_settings(cls, values, "model")
 

@@ -10,7 +10,7 @@ from avsr import audio
 from avsr.decoder.tokenizer import BLANK
 from avsr.encoder import EncoderOutput, fill_blank, normalize_mouth
 from avsr.language import MIN_CONFIDENCE, UNKNOWN, probabilities
-from avsr.languages import check_language_option, check_languages
+from avsr.languages import check_languages
 from avsr.model.network import AVSRModel
 from avsr.rates import CROP_SIZE, FBANK_DIM
 from avsr.recognition.options import TranscribeOptions
@@ -80,7 +80,7 @@ def recognize_scored(
 ) -> list[tuple[Transcript, float]]:
     """As ``recognize``; each with the decoder's mean natural-log probability of a token."""
     languages = model.config.languages
-    check_language_option(options.language, languages)
+    options = options.for_languages(languages)
     encoded = encode(model, recordings, options.language)
     codes = [options.language] * len(recordings)
     if options.detects:

@@ -17,7 +17,7 @@ from typing import Any
 
 from avsr.errors import ConfigError, ModelError
 from avsr.hub import BUNDLED, load_network
-from avsr.languages import check_language_option, check_languages, is_language_code
+from avsr.languages import check_languages, is_language_code
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
 from avsr.rates import MAX_SEGMENT_SECONDS
@@ -104,7 +104,7 @@ class ModelSet:
     def _transcribe_file(
         self, path: str | os.PathLike[str], options: TranscribeOptions
     ) -> Transcript:
-        check_language_option(options.language, self.languages)
+        options = options.for_languages(self.languages)
         if options.face == "all":
             raise ConfigError(
                 "every face is transcribed by one model only: --model, not --model-set"

@@ -1,8 +1,10 @@
 """Options of a transcription. Importing this module loads neither torch nor mediapipe."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from avsr.errors import ConfigError
+from avsr.languages import resolve_language_option
 from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LENGTH_BONUS, LM_WEIGHT, SearchOptions
 from avsr.transcript import MODALITIES, Modality
 
@@ -44,6 +46,14 @@ class TranscribeOptions:
     def detects(self) -> bool:
         """Whether the language is to be detected."""
         return self.language == "auto" or "," in self.language
+
+    def for_languages(self, known: Sequence[str]) -> "TranscribeOptions":
+        """The same options with aliases of languages resolved to a model's codes.
+
+        Raises:
+            LanguageError: ``language`` has a code that is not one of ``known``.
+        """
+        return replace(self, language=resolve_language_option(self.language, known))
 
     def search(self, with_lm: bool = True, with_ctc: bool = True) -> SearchOptions:
         """Options of the beam search; an empty transcript is allowed."""

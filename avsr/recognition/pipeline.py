@@ -13,7 +13,6 @@ from pathlib import Path
 from avsr import face, media
 from avsr.errors import MediaError
 from avsr.language import smooth_languages
-from avsr.languages import check_language_option
 from avsr.model.network import AVSRModel
 from avsr.rates import FPS, MAX_SEGMENT_SECONDS
 from avsr.recognition.assembly import assemble_transcript
@@ -42,7 +41,7 @@ def transcribe_file(
         MediaError: The file cannot be read or holds nothing to transcribe.
         Interrupted: Ctrl-C after the first finished segment; carries the transcript up to there.
     """
-    check_language_option(options.language, model.config.languages)
+    options = options.for_languages(model.config.languages)
     path = Path(path)
     info = media.probe(path)
     warnings: list[str] = []

@@ -20,7 +20,7 @@ from avsr.corpus import Record, read_manifest, write_manifest
 from avsr.corpus.resumable import ResumableSplit, claim_output, write_json
 from avsr.corpus.shards import ShardFile, encode_sample
 from avsr.errors import CorpusError
-from avsr.languages import LANGUAGES, check_language
+from avsr.languages import MUAVIC_LANGUAGES, check_language
 from avsr.media import write_video
 from avsr.rates import SAMPLE_RATE
 from avsr.runtime.progress import ItemProgress
@@ -96,7 +96,7 @@ def take_turns(shares: tuple[float, ...], count: int) -> list[tuple[int, int]]:
 def synthesize(
     out: str | Path,
     *,
-    languages: Sequence[str] = LANGUAGES,
+    languages: Sequence[str] = MUAVIC_LANGUAGES,
     hours: float,
     seed: int = 0,
     valid_hours: float | None = None,
@@ -120,7 +120,7 @@ def synthesize(
 
     Args:
         out: Folder to write to.
-        languages: Language codes; default: all of ``avsr.languages.LANGUAGES``.
+        languages: Language codes; default: all of ``avsr.languages.MUAVIC_LANGUAGES``.
         hours: Hours of training data over all languages, approximately.
         seed: A different seed gives a different corpus.
         valid_hours: Hours of validation data; default: 5 % of ``hours``, at most half an hour.

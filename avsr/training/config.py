@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from avsr.errors import ConfigError
-from avsr.languages import LANGUAGES, is_language_code
+from avsr.languages import MUAVIC_LANGUAGES, is_language_code
 from avsr.model.config import PRESETS
 from avsr.settings import build_settings, read_settings
 from avsr.transcript import MODALITIES
@@ -120,7 +120,7 @@ class TrainConfig:
     prompts: int | None = None
     """Language prompts in every layer of a new network. None: the number of the preset. 0: none,
     so that the classifier gets the plain features."""
-    languages: tuple[str, ...] = LANGUAGES
+    languages: tuple[str, ...] = MUAVIC_LANGUAGES
     """Language codes, in the order of the classifier's outputs."""
     vocabulary_size: int = 512
     """Number of tokens of the sentencepiece model that is trained on the training texts for a new

@@ -21,7 +21,7 @@ def make_memory():
 
 
 TOKENS = torch.tensor([[EOS, 5, 6, 7, 8], [EOS, 9, 9, PAD, PAD]])
-LANGUAGES = torch.tensor([2, 0])
+MUAVIC_LANGUAGES = torch.tensor([2, 0])
 
 GOLDEN = [
     [0.63372, -0.83626, -0.57770],
@@ -33,7 +33,7 @@ GOLDEN = [
 @torch.no_grad()
 def test_golden_values_of_seeded_weights():
     """Frozen when the reference's numbers were met; a change here is a change of the model."""
-    logits = make_decoder()(TOKENS, *make_memory(), LANGUAGES)
+    logits = make_decoder()(TOKENS, *make_memory(), MUAVIC_LANGUAGES)
     torch.testing.assert_close(
         torch.stack([logits[0, 0, 4:7], logits[0, 4, 4:7], logits[1, 2, 4:7]]),
         torch.tensor(GOLDEN),
@@ -45,8 +45,8 @@ def test_golden_values_of_seeded_weights():
 @torch.no_grad()
 def test_steps_equal_teacher_forcing_and_follow_reordering():
     decoder, (memory, mask) = make_decoder(), make_memory()
-    whole = decoder(TOKENS, memory, mask, LANGUAGES).log_softmax(-1)
-    state = decoder.start(memory, mask, LANGUAGES)
+    whole = decoder(TOKENS, memory, mask, MUAVIC_LANGUAGES).log_softmax(-1)
+    state = decoder.start(memory, mask, MUAVIC_LANGUAGES)
     log_probs, state = decoder.step(TOKENS[:, 0], state)
     torch.testing.assert_close(log_probs, whole[:, 0])
     for rows in ([0, 0, 1, 1], [1, 0, 3, 2], [3, 0], [1]):  # fan out, swap, drop
@@ -103,11 +103,11 @@ def test_two_continuations_of_one_state_do_not_disturb_each_other():
 @torch.no_grad()
 def test_later_tokens_and_padded_memory_change_nothing():
     decoder, (memory, mask) = make_decoder(), make_memory()
-    logits = decoder(TOKENS, memory, mask, LANGUAGES)
+    logits = decoder(TOKENS, memory, mask, MUAVIC_LANGUAGES)
     changed = TOKENS.clone()
     changed[:, 3:] = 11
     memory[1, 5:] = 7.0
-    again = decoder(changed, memory, mask, LANGUAGES)
+    again = decoder(changed, memory, mask, MUAVIC_LANGUAGES)
     torch.testing.assert_close(again[:, :3], logits[:, :3])
 
 
@@ -118,7 +118,7 @@ def test_the_language_opens_the_sequence():
     assert (one - other).abs().amax((0, 2)).min() > 1e-4  # every position hears of it
     torch.nn.init.zeros_(decoder.language_embedding.weight)
     torch.testing.assert_close(
-        decoder(TOKENS, memory, mask, LANGUAGES), decoder(TOKENS, memory, mask)
+        decoder(TOKENS, memory, mask, MUAVIC_LANGUAGES), decoder(TOKENS, memory, mask)
     )
 
 

@@ -15,13 +15,13 @@ from avsr.synthetic.text import vocabulary
 pytest.importorskip("espeakng_loader")
 pytest.importorskip("wordfreq")
 
-LANGUAGES = ("en", "de")
+MUAVIC_LANGUAGES = ("en", "de")
 HOURS = 12 * MEAN_DURATION / 3600  # 12 utterances
 
 
 def small(out, **changes):
     options = {
-        "languages": LANGUAGES,
+        "languages": MUAVIC_LANGUAGES,
         "hours": HOURS,
         "valid_hours": HOURS / 6,
         "clips": 1,

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from avsr.training.distributed import num_processes, share_batch_norms
 from avsr.training.losses import joint_loss
 
-LANGUAGES = torch.tensor([0, 0, 0, 1, 0, 1])
+MUAVIC_LANGUAGES = torch.tensor([0, 0, 0, 1, 0, 1])
 LENGTHS = torch.tensor([9, 7, 9, 5, 8, 9])
 TARGETS = torch.tensor([[4, 5, 3], [4, 3, 1], [5, 4, 3], [5, 3, 1], [4, 4, 3], [3, 1, 1]])
 
@@ -52,8 +52,8 @@ def main(rank: int, world: int, out: str) -> None:
         logits=text,
         targets=TARGETS[mine],
         language_logits=language,
-        languages=LANGUAGES[mine],
-        language_counts=torch.bincount(LANGUAGES),
+        languages=MUAVIC_LANGUAGES[mine],
+        language_counts=torch.bincount(MUAVIC_LANGUAGES),
         phone_logits=None,
         phones=torch.zeros(0),
         guide=None,

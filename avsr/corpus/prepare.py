@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from avsr import face, media
 from avsr.corpus.manifest import Record, read_manifest
 from avsr.corpus.muavic import sound_of
 from avsr.corpus.resumable import ResumableSplit, claim_output
@@ -176,8 +177,6 @@ class MediaReader:
         Raises:
             MediaError: If the sound cannot be read completely.
         """
-        from avsr import media
-
         if self._waveform is None:
             self._waveform = media.read_waveform(self.sound, warn=_refuse)
         end = None if math.isinf(last) else int(last) * SAMPLES_PER_FRAME
@@ -197,8 +196,6 @@ class MediaReader:
         Raises:
             MediaError: If a face is detected in too few frames.
         """
-        from avsr import face
-
         track = face.track_mouth(self.frames(first, last))
         if len(track.found) == 0:
             raise MediaError(f"{self.path}: has no video at {first / FPS} s")
@@ -211,8 +208,6 @@ class MediaReader:
 
     def frames(self, first: int, last: float) -> Iterator[np.ndarray]:
         """Yield frames (H, W, 3) of a span; exhaust the iterator before the next call."""
-        from avsr import media
-
         if self._position < 0 or first < self._position:
             self._frames, self._position = media.read_frames(self.path, warn=_refuse), 0
         skip, self._position = first - self._position, -1  # unknown until the span is read

@@ -8,6 +8,7 @@ from pathlib import Path
 from avsr.corpus.manifest import Entry, Record, resolve_media, scan_manifest
 from avsr.errors import MediaError
 from avsr.languages import is_language_code
+from avsr.media.container import probe
 
 SPLITS = ("train", "valid", "test")
 SLACK = 0.1  # s that an end may lie past the media's: containers round their durations
@@ -77,8 +78,6 @@ def _media_problems(record: Record, media: Path, durations: dict[Path, float | s
 
 def _duration(media: Path) -> float | str:
     """Seconds, or why they cannot be told."""
-    from avsr.media import probe
-
     try:
         return probe(media).duration
     except MediaError as error:

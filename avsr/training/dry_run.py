@@ -14,9 +14,9 @@ from avsr.model.network import AVSRModel
 from avsr.rates import FPS
 from avsr.training.batches import BatchPlan
 from avsr.training.collate import BatchMaker
-from avsr.training.config import StageConfig, TrainConfig, read_config
+from avsr.training.config import StageConfig, TrainConfig
 from avsr.training.dataset import Utterances
-from avsr.training.objectives import OBJECTIVES
+from avsr.training.objectives import OBJECTIVES, read_recipe
 from avsr.training.run_inputs import prepare_run
 from avsr.training.stage import stage_plans
 
@@ -33,7 +33,7 @@ def dry_run(recipe: str | Path) -> None:
         ConfigError: The recipe has mistakes, or a batch does not fit into memory.
         CorpusError: A corpus cannot be used.
     """
-    config = read_config(Path(recipe))
+    config = read_recipe(Path(recipe))
     with tempfile.TemporaryDirectory() as folder:
         inputs = prepare_run(config, Path(folder))
     model, data = inputs.model, inputs.train_data

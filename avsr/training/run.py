@@ -13,10 +13,11 @@ from avsr.model.directory import save_directory
 from avsr.model.network import AVSRModel
 from avsr.runtime.atomic_files import replace_text
 from avsr.training.calibration import language_temperature
-from avsr.training.config import StageConfig, TrainConfig, read_config
+from avsr.training.config import StageConfig, TrainConfig
 from avsr.training.distributed import rank_zero_first, share_batch_norms
 from avsr.training.initialization import inherited_licence
 from avsr.training.metrics_log import plot_curves, plot_languages, read_csv_table
+from avsr.training.objectives import read_recipe
 from avsr.training.provenance import provenance
 from avsr.training.run_inputs import RunInputs, prepare_run
 from avsr.training.stage import METRICS, run_stage, validation_batches
@@ -38,7 +39,7 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
         ConfigError: The recipe has mistakes.
         CorpusError: A corpus cannot be used.
     """
-    config = read_config(Path(recipe))
+    config = read_recipe(Path(recipe))
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     lightning.seed_everything(config.seed, verbose=False)

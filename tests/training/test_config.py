@@ -37,10 +37,6 @@ def test_every_recipe_reads(path):
         (GOOD + "validation: [{path: c, split: test}]\n", "test split is no validation data"),
         (GOOD.replace("updates: 3", "updates: 3, train: some"), "train must be one of all, pr"),
         (
-            GOOD.replace("updates: 3", "updates: 3, objective: recogntion"),
-            "stage s: objective must be one of recognition",
-        ),
-        (
             GOOD.replace("updates: 3", "updates: 3, ctc_weight: 0.3"),
             "unknown key 'ctc_weight'; did you mean 'ctc_loss_weight'",
         ),

@@ -4,11 +4,12 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
+from avsr.errors import ConfigError
 from avsr.training import run
 from avsr.training import stage as stage_module
 from avsr.training.dry_run import dry_run
 from avsr.training.metrics_log import read_csv_table
-from avsr.training.objectives import OBJECTIVES
+from avsr.training.objectives import OBJECTIVES, read_recipe
 from avsr.training.stage_task import StageTask, tri_stage
 from tests.training.conftest import stage
 
@@ -101,3 +102,9 @@ def test_metrics_go_to_the_loggers_of_make_loggers(recipe, tmp_path, monkeypatch
     assert logged == pytest.approx(row, rel=1e-5)
     assert "valid/audio/wer" in row
     assert not list(folder.glob("events.*"))
+
+
+def test_an_unknown_objective_is_refused(recipe):
+    path = recipe("typo", [stage("s", objective="recogntion")])
+    with pytest.raises(ConfigError, match="stage s: objective must be one of recognition"):
+        read_recipe(path)

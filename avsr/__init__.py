@@ -1,8 +1,10 @@
 """Multilingual audio-visual speech recognition: a video in; language, words and times out.
 
 >>> import avsr
->>> avsr.transcribe("talk.mp4").text
->>> avsr.detect_language("talk.mp4")
+>>> avsr.transcribe("demo/examples/de.mp4").text
+'seine der wir der am'
+>>> next(iter(avsr.detect_language("demo/examples/de.mp4")))
+'de'
 
 The public names are imported on first use, so that ``import avsr`` loads no heavy package.
 """

@@ -2,7 +2,16 @@
 
 
 class AvsrError(Exception):
-    """Anything that the caller can mend. The command line prints it without a traceback."""
+    """An error that the caller can mend. The command line prints it without a traceback.
+
+    Example:
+        >>> import avsr
+        >>> try:
+        ...     avsr.transcribe("missing.mp4")
+        ... except avsr.AvsrError as error:
+        ...     print(error)
+        missing.mp4: no such file
+    """
 
 
 class MediaError(AvsrError):

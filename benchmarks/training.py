@@ -82,7 +82,9 @@ def task_class() -> Any:
 
 def environment(folder: Path) -> dict[str, str]:
     """Return the variables that make Python import a state, with its setting of OpenMP."""
-    spins = re.search(r'^SPINS = "(\d+)"', (folder / "avsr/__main__.py").read_text(), re.MULTILINE)
+    files = [folder / "avsr/runtime/process.py", folder / "avsr/__main__.py"]  # where it is, was
+    texts = [path.read_text() for path in files if path.is_file()]
+    spins = re.search(r'^SPINS = "(\d+)"', "".join(texts), re.MULTILINE)
     openmp = {} if spins is None else {"GOMP_SPINCOUNT": spins[1]}
     return openmp | {"PYTHONPATH": str(folder.resolve())}
 

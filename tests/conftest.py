@@ -2,6 +2,7 @@
 
 import os
 import wave
+from collections import Counter
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,21 @@ import pytest
 import skimage.data
 
 DrawFace = Callable[..., np.ndarray]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the seconds that the tests of each folder took, over all processes."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid.split("::")[0].split("/")[1]] += report.duration
+    if seconds:
+        terminalreporter.section("seconds of each part")
+        for part, total in seconds.most_common():
+            terminalreporter.write_line(f"{total:7.1f}  {part}")
+
+
 MakeClip = Callable[..., Path]
 
 MUAVIC_FRAMES = 10  # of a segment

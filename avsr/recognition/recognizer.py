@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 
 class Recognizer:
-    """Transcribes recordings with one network. ``avsr.load_model`` makes it."""
+    """Transcribes recordings with one network. ``avsr.load_model`` makes it.
+
+    Example:
+        >>> import avsr
+        >>> model = avsr.load_model()
+        >>> result = model.transcribe("demo/examples/de.mp4", modality="audio")
+        >>> result.language, result.words[0].text
+        ('de', 'seine')
+    """
 
     def __init__(self, network: AVSRModel) -> None:
         """``network`` is in evaluation mode, as ``avsr.hub.load_network`` returns it."""

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avsr.audio import MAX_SECONDS
 from avsr.decoder import Tokenizer
 from avsr.errors import ConfigError
 from avsr.hub import find_model
 from avsr.model.config import PARTS, PRESETS
 from avsr.model.directory import load_directory, read_licence
 from avsr.model.network import AVSRModel
-from avsr.rates import FPS
+from avsr.rates import FPS, MAX_SEGMENT_SECONDS
 from avsr.training.config import TrainConfig
 from avsr.training.dataset import Utterances
 
@@ -94,7 +93,7 @@ def add_missing_parts(
 def segment_seconds(data: Utterances) -> float:
     """Return the 99th percentile of the utterances' durations, in whole seconds from 1 to 20."""
     percentile = math.ceil(np.percentile(data.lengths, 99) / FPS)
-    return min(MAX_SECONDS, max(1.0, percentile))
+    return min(MAX_SEGMENT_SECONDS, max(1.0, percentile))
 
 
 def train_tokenizer(config: TrainConfig, data: Utterances, out: Path) -> Tokenizer:

@@ -104,7 +104,16 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Transcript:
-    """Text, words and language of a recording. ``str()`` gives the text."""
+    """Text, words and language of a recording. ``str()`` gives the text.
+
+    Example:
+        >>> import avsr
+        >>> result = avsr.transcribe("demo/examples/de.mp4")
+        >>> print(f"{result.words[0].start:.2f} s  {result.words[0].text}")
+        0.16 s  seine
+        >>> result.to_dict()["modality"]
+        'av'
+    """
 
     file: str
     """Name of the recording, as the caller wrote it."""

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from avsr.decoder.transformer import Attention
 from avsr.encoder import EncoderOutput
 from avsr.evaluation import char_errors, word_errors
+from avsr.layers.attention import MultiHeadAttention
 from avsr.model.network import AVSRModel
 from avsr.search import SearchOptions
 from avsr.training.collate import Batch
@@ -118,7 +118,7 @@ class AVSRTask(lightning.LightningModule):
         for hook in self.hooks:
             hook.remove()
 
-    def watch_attention(self, attention: Attention, inputs: tuple[Any, ...]) -> None:
+    def watch_attention(self, attention: MultiHeadAttention, inputs: tuple[Any, ...]) -> None:
         """Before a cross-attention: keep log-weights (B, H / 2, L, T) of half of its heads."""
         x, keys, _, mask, *rows = inputs
         heads = slice(attention.heads // 2)

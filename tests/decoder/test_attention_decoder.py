@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from avsr.decoder import EOS, PAD, AttentionDecoder, DecoderConfig
-from avsr.decoder.transformer import FIRST_POSITION, MOST_UNUSED, sinusoids
+from avsr.decoder.transformer import FIRST_POSITION, sinusoids
 from avsr.errors import ConfigError
+from avsr.layers.cached_decoder import MAX_UNUSED
 
 
 def make_decoder():
@@ -82,7 +83,7 @@ def test_tokens_that_no_hypothesis_has_are_forgotten():
     assert state.paths.shape == (12, 12)
     assert keys.shape == values.shape
     known = [len(paths.unique()) for paths in state.paths.chunk(2)]
-    assert keys.shape[2] <= MOST_UNUSED * max(known) < 1 + 11 * 6
+    assert keys.shape[2] <= MAX_UNUSED * max(known) < 1 + 11 * 6
     log_probs, _ = decoder.step(tokens, state)
     utterance = state.utterance
     whole = decoder(torch.tensor(histories), memory[utterance], mask[utterance])

@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avsr.layers.attention import PackedBatch, attend
+from avsr.layers.attention import attend
+from avsr.layers.packed_batch import PackedBatch
 
 
 @pytest.mark.parametrize("kind", ["all", "masked", "causal"])
@@ -43,7 +44,7 @@ VALID = torch.arange(6) < torch.tensor([[6], [2], [4]])
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_rows_are_what_is_no_padding_and_their_gradients_stay_in_place(first):
-    rows = PackedBatch.of(VALID, first)
+    rows = PackedBatch.from_mask(VALID, first)
     x = torch.randn(3, 6, 5, requires_grad=True)
     packed = rows.pack(x)
     expected = torch.cat([x[:, :first].flatten(0, 1), x[:, first:][VALID[:, first:]]])
@@ -56,4 +57,4 @@ def test_rows_are_what_is_no_padding_and_their_gradients_stay_in_place(first):
 
 
 def test_without_padding_there_are_no_rows():
-    assert PackedBatch.of(torch.ones(3, 6, dtype=torch.bool)) is None
+    assert PackedBatch.from_mask(torch.ones(3, 6, dtype=torch.bool)) is None

@@ -19,7 +19,7 @@ def test_it_is_the_same_layer(layer, dtype):
         for _ in range(2):
             torch.testing.assert_close(packed(x), layer(x).detach())
         torch.testing.assert_close(packed(x.expand(2, *shape)), layer(x.expand(2, *shape)).detach())
-    assert packed.plain is None
+    assert packed.unpacked is None
     assert not list(packed.parameters())
 
 

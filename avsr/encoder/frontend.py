@@ -139,7 +139,7 @@ class VisualFrontend(nn.Module):
         valid = None if padding_mask is None else ~padding_mask
         x = run_frontend(self, mouth, valid) if not plain() else self.valid_frames(mouth, valid)
         if valid is None:
-            return rearrange(x, "(b t) c -> b t c", b=len(mouth))
+            return rearrange(x, "(b t) c -> b t c", b=mouth.shape[0])
         features = x.new_zeros(*valid.shape, self.out_dim)
         features[valid] = x
         return features

@@ -90,9 +90,10 @@ def _self_attention(
     projections = (attention.query, attention.key, attention.value)
     queries, keys, values = (attention.split(project(x), packed) for project in projections)
     if prompts is not None:
+        # y.shape[0], not len(y): an export would fix the size of the batch.
         prompts = cast_once(prompts[None], attention.query)
         keys, values = (
-            torch.cat([attention.split(project(prompts)).expand(len(y), -1, -1, -1), y], dim=2)
+            torch.cat([attention.split(project(prompts)).expand(y.shape[0], -1, -1, -1), y], dim=2)
             for project, y in ((attention.key, keys), (attention.value, values))
         )
     return attention.out(attention.attend(queries, keys, values, mask, packed))

@@ -5,6 +5,7 @@ from avsr.decoder import EOS, PAD, AttentionDecoder, DecoderConfig
 from avsr.decoder.transformer import FIRST_POSITION, sinusoids
 from avsr.errors import ConfigError
 from avsr.layers.cached_decoder import MAX_UNUSED
+from avsr.layers.plain import plain
 
 
 def make_decoder():
@@ -60,6 +61,7 @@ def test_steps_equal_teacher_forcing_and_follow_reordering():
         torch.testing.assert_close(log_probs[real], whole[utterances, position][real])
 
 
+@pytest.mark.skipif(plain(), reason="the plain decoder has no cache")
 @torch.no_grad()
 def test_tokens_that_no_hypothesis_uses_are_removed():
     decoder, (memory, mask) = make_decoder(), make_memory()

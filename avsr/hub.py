@@ -23,6 +23,7 @@ from avsr.interop.onnx_model import load_onnx
 from avsr.languages import MUAVIC_LANGUAGES
 from avsr.model.device import resolve_device
 from avsr.model.directory import ONNX, WEIGHTS, load_directory, read_config, read_licence
+from avsr.model.hooks import add_cancel_hooks
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
 from avsr.model.weights import choose_precision
@@ -249,6 +250,7 @@ def load_network(
             f"'init: {chosen}' in the recipe of 'avsr train'"
         )
     log_licence(chosen, read_licence(path))
+    add_cancel_hooks(model)
     return model.to(place)
 
 

@@ -41,7 +41,7 @@ if sys.argv[1] == "load":
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, PackedLinear):
-                module(torch.zeros(1, module.plain.shape[1]))
+                module(torch.zeros(1, module.unpacked.shape[1]))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
 print(json.dumps({"seconds": seconds, "bytes": peak}))
 """

@@ -1,4 +1,4 @@
-"""Text <-> token ids: a sentencepiece model with the field's four special symbols in front."""
+"""Text <-> token ids: a sentencepiece model whose first four tokens are special symbols."""
 
 import io
 import re
@@ -10,13 +10,21 @@ import sentencepiece
 from avsr.errors import ModelError
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
-BLANK = BOS  # <s> is never a target, so CTC's blank takes its row
+BLANK = BOS  # <s> is never a target, so its id is free for CTC's blank
 
 
 class Tokenizer:
     """A sentencepiece model whose ids 0..3 are ``<s> <pad> </s> <unk>``."""
 
     def __init__(self, model: bytes) -> None:
+        """Read a sentencepiece model.
+
+        Args:
+            model: Content of a ``tokenizer.model`` file.
+
+        Raises:
+            ModelError: It is no sentencepiece model, or its special symbols have other ids.
+        """
         self.model = model
         try:
             self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
@@ -28,14 +36,22 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
-        """Read ``tokenizer.model``; raise ModelError if there is none."""
+        """Read ``tokenizer.model``; raise ModelError if it is missing or broken."""
         if not path.is_file():
             raise ModelError(f"no tokenizer at {path}; a model directory needs tokenizer.model")
         return cls(path.read_bytes())
 
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary_size: int) -> "Tokenizer":
-        """Train a unigram model on ``texts`` with every character of theirs covered."""
+        """Train a unigram model that covers every character of the texts.
+
+        Args:
+            texts: Training texts.
+            vocabulary_size: Tokens V, the four special symbols included.
+
+        Raises:
+            ModelError: The texts have too few different pieces for that size.
+        """
         writer = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
@@ -52,25 +68,25 @@ class Tokenizer:
                 minloglevel=2,
             )
         except RuntimeError as error:
-            most = re.search(r"value <= (\d+)", str(error))
-            reason = f"the texts give at most {most[1]} tokens" if most else str(error)
+            limit = re.search(r"value <= (\d+)", str(error))
+            reason = f"the texts give at most {limit[1]} tokens" if limit else str(error)
             raise ModelError(
-                f"no tokenizer of {vocabulary_size} tokens could be trained: {reason}"
+                f"cannot train a tokenizer of {vocabulary_size} tokens: {reason}"
             ) from error
         return cls(writer.getvalue())
 
     def __len__(self) -> int:
-        """Vocabulary size V, special symbols included."""
+        """Return the vocabulary size V, special symbols included."""
         return len(self._pieces)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, without ``<s>`` and ``</s>``."""
+        """Return the token ids of a text, without ``<s>`` and ``</s>``."""
         return self._pieces.encode(text)
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Text of token ids; special symbols other than ``<unk>`` are dropped."""
+        """Return the text of token ids; special symbols other than ``<unk>`` are dropped."""
         return self._pieces.decode([t for t in tokens if t not in (BOS, PAD, EOS)])
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
-        """The piece of each token; a word begins where one starts with U+2581."""
+        """Return the piece of each token; a word begins where one starts with U+2581."""
         return [self._pieces.id_to_piece(t) for t in tokens]

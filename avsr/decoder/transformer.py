@@ -1,4 +1,17 @@
-"""Attention decoder: memory + language + tokens so far -> scores of the next token."""
+"""Attention decoder: memory + language + tokens so far -> probabilities of the next token.
+
+A pre-norm transformer decoder with tied embeddings E. With the encoder's output ``e_av`` as memory,
+the language l and tokens ``y_0 = </s>, y_1, y_2, ..``:
+
+    z_j  = E[y_j] + Position(j)      and + Language(l) for j = 0
+    z    = z + SelfAttention(LN(z))  causal: position j attends to 0 .. j
+    z    = z + CrossAttention(LN(z), e_av)
+    z    = z + W_2 relu(W_1 LN(z))   these three lines once per layer
+    log p(y_(j+1) | y_0 .. y_j, l, e_av) = log softmax(E LN(z_j))
+
+The forward passes below are these equations. Unless ``AVSR_PLAIN=1`` they run faster equivalents:
+see ``avsr.layers.packed_decoder`` and ``avsr.layers.cached_decoder``.
+"""
 
 import math
 from collections.abc import Sequence
@@ -11,13 +24,16 @@ from torch import Tensor, nn
 
 from avsr.decoder.tokenizer import PAD
 from avsr.errors import ConfigError
-from avsr.layers.attention import MultiHeadAttention, PackedBatch
+from avsr.layers.attention import MultiHeadAttention
+from avsr.layers.cached_decoder import CachedState, start_cached, step_cached
 from avsr.layers.dropout import Dropout
-from avsr.layers.linear import LinearActivation, cast_once
+from avsr.layers.linear import LinearActivation
+from avsr.layers.packed_batch import PackedBatch
+from avsr.layers.packed_decoder import run_packed_decoder, run_packed_layer
+from avsr.layers.plain import plain
 
 FIRST_POSITION = PAD + 1  # positions count on from the padding id, as in the public checkpoints
 MAX_POSITIONS = 2048
-MOST_UNUSED = 1.5  # tokens in the store of a search, to those that a hypothesis has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +61,17 @@ class DecoderConfig:
 
 
 def sinusoids(num_positions: int, dim: int) -> Tensor:
-    """(num_positions, dim) sine and cosine halves, wavelengths to 10,000 (Vaswani et al. 2017).
+    """Compute sinusoidal positions (Vaswani et al. 2017), as halves: all sines, then all cosines.
 
-    The row of the padding id is zero.
+    Args:
+        num_positions: Rows of the table.
+        dim: Even width; wavelengths grow from 2 pi to 10,000 * 2 pi.
+
+    Returns:
+        (num_positions, dim); the row of the padding id is zero.
     """
     half = dim // 2
-    # Real even in a network that is built without memory, since no file has it.
+    # On the CPU even in a network that is built on ``meta``, since no file holds this table.
     steps = torch.arange(half, device="cpu")
     rates = torch.exp(steps * -(math.log(10_000.0) / max(half - 1, 1)))
     angles = torch.arange(num_positions, device="cpu")[:, None] * rates
@@ -63,137 +84,85 @@ def sinusoids(num_positions: int, dim: int) -> Tensor:
 
 @dataclass
 class DecoderState:
-    """Cached keys and values of N hypotheses while they grow token by token.
+    """N hypotheses of B utterances while they grow token by token."""
 
-    They stand in G groups of N / G, each of one utterance. What the hypotheses of a group begin
-    with is largely the same, so they share one store of tokens, and each has a path through it.
-    """
-
-    cross: list[tuple[Tensor, Tensor]]
-    """Per layer keys and values (G, heads, S, d) of the memory."""
-    memory_mask: Tensor | None
-    """(G, 1, 1, S), True = may be attended to."""
-    utterance: Tensor
-    """(N,) the utterance that each hypothesis belongs to."""
+    memory: Tensor
+    """(B, S, D_encoder)."""
+    memory_padding_mask: Tensor | None
+    """(B, S), True = padding."""
     languages: Tensor | None
-    """(B,) language ids of all utterances."""
-    past: list[tuple[Tensor, Tensor]]
-    """Per layer keys and values (G, heads, M, d) of tokens; nothing before the first one."""
-    paths: Tensor
-    """(N, L) the places in 0 .. M - 1 of the tokens of each hypothesis so far."""
+    """(B,) language ids."""
+    utterance: Tensor
+    """(N,) the utterance of each hypothesis."""
+    tokens: Tensor
+    """(N, L) the tokens so far."""
 
     @property
     def length(self) -> int:
-        """Tokens so far."""
-        return self.paths.shape[1]
-
-    @property
-    def groups(self) -> int:
-        """G."""
-        return self.cross[0][0].shape[0]
+        """Number of tokens L so far."""
+        return self.tokens.shape[1]
 
     def select(self, rows: Tensor) -> Self:
-        """The state of hypotheses ``rows`` (N',), in that order; rows may repeat or vanish."""
-        cross, mask, past = self.cross, self.memory_mask, self.past
-        group = rows // (len(self.utterance) // self.groups)
-        left, counts = group.unique_consecutive(return_counts=True)
-        if (counts != counts[0]).any():
-            left = group  # then each hypothesis is a group
-        if not torch.equal(left, torch.arange(self.groups, device=rows.device)):
-            cross = [(k[left], v[left]) for k, v in cross]
-            mask = None if mask is None else mask[left]
-            past = [(k[left], v[left]) for k, v in past]
-        utterance, paths = self.utterance[rows], self.paths[rows]
-        return type(self)(cross, mask, utterance, self.languages, past, paths)._tidied()
+        """Return the state of hypotheses ``rows`` (N',), in that order; rows may repeat or vanish.
 
-    def _tidied(self) -> Self:
-        """The same without tokens that no hypothesis has, if these are many."""
-        if not self.past:
-            return self
-        size, paths = self.past[0][0].shape[2], self.paths.view(self.groups, -1)
-        seen = paths.new_zeros(self.groups, size, dtype=torch.bool).scatter_(1, paths, True)
-        most = int(seen.sum(1).max())
-        if size <= MOST_UNUSED * most:
-            return self
-        kept = (~seen).byte().argsort(dim=1, stable=True)[:, :most]
-        heads, width = self.past[0][0].shape[1::2]
-        places = kept[:, None, :, None].expand(-1, heads, -1, width)
-        past = [(k.gather(2, places), v.gather(2, places)) for k, v in self.past]
-        paths = (seen.cumsum(1) - 1).gather(1, paths).view_as(self.paths)
-        return replace(self, past=past, paths=paths)
-
-
-class Attention(MultiHeadAttention):
-    """Multi-head attention whose keys and values may come from a memory of another width."""
-
-    def __init__(self, dim: int, memory_dim: int, heads: int, dropout: float) -> None:
-        super().__init__(heads, dropout)
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(memory_dim, dim)
-        self.value = nn.Linear(memory_dim, dim)
-        self.out = nn.Linear(dim, dim)
-
-    def keys_values(self, memory: Tensor, rows: PackedBatch | None = None) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, heads, S, d) of a memory (B, S, D_memory), or of its ``rows``."""
-        memory = cast_once(memory, self.key)
-        return self.split(self.key(memory), rows), self.split(self.value(memory), rows)
-
-    def forward(
-        self,
-        x: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        mask: Tensor | None,
-        rows: PackedBatch | None = None,
-        *,
-        causal: bool = False,
-    ) -> Tensor:
-        """Queries from ``x`` (B, L, D); returns (B, L, D), or ``rows`` of both."""
-        queries = self.split(self.query(x), rows)
-        return self.out(self.attend(queries, keys, values, mask, rows, causal=causal))
+        The rows of an utterance must stand together.
+        """
+        return replace(self, utterance=self.utterance[rows], tokens=self.tokens[rows])
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention and a ReLU feed-forward block, each behind a layer norm."""
+    """Self-attention, cross-attention and a ReLU feed-forward block, with norms and residuals."""
 
     def __init__(self, config: DecoderConfig, memory_dim: int) -> None:
         super().__init__()
         dim, heads, dropout = config.dim, config.heads, config.attention_dropout
         self.self_norm = nn.LayerNorm(dim)
-        self.self_attention = Attention(dim, dim, heads, dropout)
+        self.self_attention = MultiHeadAttention(dim, heads, dropout)
         self.cross_norm = nn.LayerNorm(dim)
-        self.cross_attention = Attention(dim, memory_dim, heads, dropout)
+        self.cross_attention = MultiHeadAttention(dim, heads, dropout, memory_dim=memory_dim)
         self.ffn_norm = nn.LayerNorm(dim)
         self.ffn_in = LinearActivation(dim, config.ffn_dim, "relu")
         self.ffn_out = nn.Linear(config.ffn_dim, dim)
         self.dropout = Dropout(config.dropout)
-
-    def feed_forward(self, x: Tensor) -> Tensor:
-        """(B, L, D) -> (B, L, D), with its residual."""
-        return x + self.dropout(self.ffn_out(self.ffn_in(self.ffn_norm(x))))
 
     def forward(
         self,
         x: Tensor,
         memory: Tensor,
         memory_mask: Tensor | None,
-        rows: PackedBatch | None = None,
-        memory_rows: PackedBatch | None = None,
+        packed: PackedBatch | None = None,
+        memory_packed: PackedBatch | None = None,
     ) -> Tensor:
-        """All positions at once, each seeing only earlier ones: (B, L, D) -> (B, L, D), or ``rows``
-        of both; of ``memory`` (B, S, D_memory), too, there may be ``memory_rows``.
+        """Compute the layer for all positions at once.
+
+        Args:
+            x: (B, L, D).
+            memory: (B, S, D_encoder).
+            memory_mask: (B, 1, 1, S), True = may be attended to.
+            packed: Only for ``run_packed_layer``, which explains it.
+            memory_packed: Only for ``run_packed_layer``.
+
+        Returns:
+            (B, L, D).
         """
-        own, cross = self.self_attention, self.cross_attention
-        y = cast_once(self.self_norm(x), own.query)
-        x = x + self.dropout(own(y, *own.keys_values(y, rows), None, rows, causal=True))
-        y = cross(self.cross_norm(x), *cross.keys_values(memory, memory_rows), memory_mask, rows)
-        return self.feed_forward(x + self.dropout(y))
+        if not plain():
+            return run_packed_layer(self, x, memory, memory_mask, packed, memory_packed)
+        attention, cross = self.self_attention, self.cross_attention
+        y = self.self_norm(x)
+        x = x + self.dropout(attention(y, *attention.keys_values(y), causal=True))
+        y = self.cross_norm(x)
+        x = x + self.dropout(cross(y, *cross.keys_values(memory), memory_mask))
+        return self.feed_forward(x)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L, D), the feed-forward block with its norm and residual."""
+        return x + self.dropout(self.ffn_out(self.ffn_in(self.ffn_norm(x))))
 
 
 class AttentionDecoder(nn.Module):
     """Pre-norm transformer decoder with tied embeddings.
 
-    The sequence begins with ``</s>`` plus a vector of the language, which stands for the paper's
+    The sequence begins with ``</s>`` plus a vector of the language, in place of the paper's
     language token; a zero vector gives the decoder of AV-HuBERT.
     """
 
@@ -202,6 +171,14 @@ class AttentionDecoder(nn.Module):
     def __init__(
         self, config: DecoderConfig, vocabulary_size: int, memory_dim: int, num_languages: int
     ) -> None:
+        """Make the layers.
+
+        Args:
+            config: Sizes and dropouts.
+            vocabulary_size: Tokens V, special symbols included.
+            memory_dim: Width D_encoder of the memory.
+            num_languages: Languages with a vector; 0 if the decoder gets no language.
+        """
         super().__init__()
         self.embedding = nn.Embedding(vocabulary_size, config.dim, padding_idx=PAD)
         nn.init.normal_(self.embedding.weight, std=config.dim**-0.5)
@@ -215,6 +192,11 @@ class AttentionDecoder(nn.Module):
         table = sinusoids(FIRST_POSITION + MAX_POSITIONS, config.dim)
         self.register_buffer("positions", table, persistent=False)
 
+    def embed(self, tokens: Tensor, start: int = 0) -> Tensor:
+        """Embed tokens (B, L) at positions ``start`` and on: (B, L, D), without the language."""
+        first = FIRST_POSITION + start
+        return self.embedding(tokens) + self.positions[first : first + tokens.shape[1]]
+
     def logits(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., V)."""
         return F.linear(self.norm(x), self.embedding.weight)
@@ -226,72 +208,70 @@ class AttentionDecoder(nn.Module):
         memory_padding_mask: Tensor | None = None,
         languages: Tensor | None = None,
     ) -> Tensor:
-        """Teacher forcing: ``tokens`` (B, L) beginning with ``</s>`` -> logits (B, L, V).
+        """Compute the logits of the token after each of ``tokens`` (teacher forcing).
 
-        ``memory`` (B, S, D_encoder), ``memory_padding_mask`` (B, S) True = padding,
-        ``languages`` (B,) ids. Padding is at the end of each row, so causality hides it.
+        Args:
+            tokens: (B, L), beginning with ``</s>``; padding is at the end of a row.
+            memory: (B, S, D_encoder).
+            memory_padding_mask: (B, S), True = padding.
+            languages: (B,) language ids.
+
+        Returns:
+            Logits (B, L, V); those of padding must not be used.
         """
-        mask = None if memory_padding_mask is None else ~memory_padding_mask[:, None, None, :]
-        last = FIRST_POSITION + tokens.shape[1]
-        x = self.embedding(tokens) + self.positions[FIRST_POSITION:last]
+        valid = None if memory_padding_mask is None else ~memory_padding_mask
+        x = self.embed(tokens)
         if languages is not None:
             x = x + F.pad(self.language_embedding(languages)[:, None], (0, 0, 0, x.shape[1] - 1))
-        rows, memory_rows = PackedBatch.of(tokens != PAD), None
-        if memory_padding_mask is not None:
-            memory_rows = PackedBatch.of(~memory_padding_mask)
-        memory = memory if memory_rows is None else memory_rows.pack(memory)
-        memory = cast_once(memory, self.layers[0].cross_attention.key)
-        x = self.dropout(x if rows is None else rows.pack(x))
+        if not plain():
+            return run_packed_decoder(self, x, memory, tokens != PAD, valid)
+        x = self.dropout(x)
         for layer in self.layers:
-            x = layer(x, memory, mask, rows, memory_rows)
-        x = self.logits(x)
-        return x if rows is None else rows.unpack(x)
+            x = layer(x, memory, None if valid is None else valid[:, None, None, :])
+        return self.logits(x)
 
     def start(
         self,
         memory: Tensor,
         memory_padding_mask: Tensor | None = None,
         languages: Tensor | None = None,
-    ) -> DecoderState:
-        """State before the first token, one hypothesis per utterance; arguments as in forward."""
-        known = cast_once(memory, self.layers[0].cross_attention.key)
-        cross = (layer.cross_attention.keys_values(known) for layer in self.layers)
-        return DecoderState(
-            cross=[(keys.contiguous(), values.contiguous()) for keys, values in cross],
-            memory_mask=None
-            if memory_padding_mask is None
-            else ~memory_padding_mask[:, None, None, :],
-            utterance=torch.arange(memory.shape[0], device=memory.device),
-            languages=languages,
-            past=[],
-            paths=torch.empty(memory.shape[0], 0, dtype=torch.int64, device=memory.device),
-        )
+    ) -> DecoderState | CachedState:
+        """Return the state before the first token, one hypothesis per utterance.
 
-    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """Feed one token per hypothesis, ``tokens`` (N,); returns log-probabilities (N, V)."""
-        number, groups, length = len(tokens), state.groups, state.length
-        per_group = number // groups
-        x = self.embedding(tokens) + self.positions[FIRST_POSITION + length]
-        if length == 0 and state.languages is not None:
-            x = x + self.language_embedding(state.languages)[state.utterance]
-        x = self.dropout(x).view(groups, per_group, -1)
-        size = state.past[0][0].shape[2] if state.past else 0
-        new = torch.arange(size, size + per_group, device=tokens.device).repeat(groups)
-        paths = torch.cat([state.paths, new[:, None]], 1)
-        own = None
-        if per_group > 1 or size > length:
-            own = paths.new_zeros(number, size + per_group, dtype=torch.bool)
-            own = own.scatter_(1, paths, True).view(groups, 1, per_group, -1)
-        past = []
-        for i, layer in enumerate(self.layers):
-            y = cast_once(layer.self_norm(x), layer.self_attention.query)
-            keys, values = layer.self_attention.keys_values(y)
-            if state.past:
-                keys = torch.cat([state.past[i][0], keys], dim=2)
-                values = torch.cat([state.past[i][1], values], dim=2)
-            past.append((keys, values))
-            x = x + layer.dropout(layer.self_attention(y, keys, values, own))
-            y = layer.cross_attention(layer.cross_norm(x), *state.cross[i], state.memory_mask)
-            x = layer.feed_forward(x + layer.dropout(y))
-        log_probs = self.logits(x.view(number, -1)).float().log_softmax(-1)
-        return log_probs, replace(state, past=past, paths=paths)
+        Args:
+            memory: (B, S, D_encoder).
+            memory_padding_mask: (B, S), True = padding.
+            languages: (B,) language ids.
+
+        Returns:
+            A state with N = B hypotheses, for ``step``.
+        """
+        if not plain():
+            return start_cached(self, memory, memory_padding_mask, languages)
+        rows = torch.arange(len(memory), device=memory.device)
+        tokens = rows.new_empty(len(memory), 0)
+        return DecoderState(memory, memory_padding_mask, languages, rows, tokens)
+
+    def step(
+        self, tokens: Tensor, state: DecoderState | CachedState
+    ) -> tuple[Tensor, DecoderState | CachedState]:
+        """Append one token to each hypothesis.
+
+        Args:
+            tokens: (N,) the tokens to append; first ``</s>``.
+            state: State of the N hypotheses.
+
+        Returns:
+            Natural-log probabilities (N, V) of the next token, and the new state.
+        """
+        if isinstance(state, CachedState):
+            return step_cached(self, tokens, state)
+        state = replace(state, tokens=torch.cat([state.tokens, tokens[:, None]], dim=1))
+        padding_mask, languages, rows = state.memory_padding_mask, state.languages, state.utterance
+        logits = self(
+            state.tokens,
+            state.memory[rows],
+            None if padding_mask is None else padding_mask[rows],
+            None if languages is None else languages[rows],
+        )
+        return logits[:, -1].float().log_softmax(-1), state

@@ -1,4 +1,12 @@
-"""AV-HuBERT: sound and lips -> features, fused frame by frame (Shi et al. 2022)."""
+"""AV-HuBERT: filterbank and mouth crops -> features, fused frame by frame (Shi et al. 2022).
+
+For every video frame, with ``a`` its filterbank and ``v`` its mouth crop:
+
+    x          = W_f LN([W_a a; W_v ResNet(v)])
+    (P_L, f_L) = PromptedTransformer(x)
+
+A missing modality is zeros in its half of the concatenation.
+"""
 
 from typing import NamedTuple
 
@@ -12,7 +20,7 @@ from avsr.rates import FBANK_DIM
 
 
 class EncoderOutput(NamedTuple):
-    """What the encoder says of a batch: ``e_av = [prompts; features]`` in the paper's terms."""
+    """Output of the encoder for a batch: the paper's ``e_av = [prompts; features]``."""
 
     prompts: Tensor
     """(B, n, D) outputs of the last layer's language prompts."""
@@ -23,7 +31,7 @@ class EncoderOutput(NamedTuple):
 
     @property
     def memory(self) -> Tensor:
-        """(B, n + T, D), what the language classifier and the decoder see."""
+        """(B, n + T, D), the input of language classifier and decoder."""
         return torch.cat([self.prompts, self.features], dim=1)
 
     @property
@@ -35,7 +43,7 @@ class EncoderOutput(NamedTuple):
 
 
 class AVHubertEncoder(nn.Module):
-    """Two front ends, fusion by concatenation, prompted transformer."""
+    """The encoder: two front ends, fusion by concatenation, prompted transformer."""
 
     def __init__(self, config: AVHubertConfig) -> None:
         super().__init__()
@@ -57,10 +65,18 @@ class AVHubertEncoder(nn.Module):
     ) -> EncoderOutput:
         """Encode a batch; one of the two modalities may be missing.
 
-        ``fbank`` (B, T, 104) normalised filterbank, ``mouth`` (B, T, 88, 88) normalised crops,
-        ``padding_mask`` (B, T) True = padding. ``visual`` (B, T, 8 * width) may stand in for
-        ``mouth``: outputs of the visual front end that were computed before. A missing modality
-        is zeros in its half of the fused vector. Raises ValueError if both are missing.
+        Args:
+            fbank: (B, T, 104) normalised filterbank.
+            mouth: (B, T, 88, 88) normalised mouth crops.
+            padding_mask: (B, T), True = padding; None where no frame is padding.
+            visual: (B, T, 8 * width), precomputed outputs of the visual front end, instead of
+                ``mouth``.
+
+        Returns:
+            Prompt outputs and features. A missing modality is zeros in its half of the fusion.
+
+        Raises:
+            ValueError: Both modalities are missing.
         """
         if mouth is not None:
             visual = self.frontend(mouth, padding_mask)

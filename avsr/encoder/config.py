@@ -20,7 +20,7 @@ class AVHubertConfig:
     frontend_width: int = 64
     """Channels of the visual stem and first residual stage; the last stage has 8 times as many."""
     position_kernel: int = 128
-    """Frames that the convolutional positional embedding sees."""
+    """Frames that the convolutional positional embedding combines."""
     position_groups: int = 16
     """Groups of that convolution; must divide ``dim``."""
     prompts: int = 16

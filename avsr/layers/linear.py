@@ -1,7 +1,7 @@
-"""Linear layers, and a packed kind for inference on CPUs, in the order that oneDNN multiplies in.
+"""Linear layers, and a kind for inference on CPUs whose weights have oneDNN's memory layout.
 
-With a few rows, as in a beam search, such a product is two to four times as fast as PyTorch's own,
-with hundreds of rows a third faster. The results differ in the last bits.
+With a few rows, as in a beam search, a product with such weights is two to four times as fast as
+PyTorch's own, with hundreds of rows a third faster. The results differ in the last bits.
 """
 
 from typing import Any
@@ -10,22 +10,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ROWS = 256  # that the order is chosen for; it serves any number
-ALGORITHM = "none"  # of GELU: not by tanh
+from avsr.layers.plain import plain
+
+ROWS = 256  # the layout is chosen for this number of rows; it serves any number
+ALGORITHM = "none"  # of GELU: exact, not the approximation by tanh
 ACTIVATIONS = {"none": lambda x: x, "gelu": F.gelu, "relu": F.relu}
 
 
 def can_pack() -> bool:
-    """Whether this PyTorch has what is needed."""
+    """Return whether this PyTorch has oneDNN and the operator that changes layouts."""
     return torch.backends.mkldnn.is_available() and hasattr(
         torch.ops.mkldnn, "_reorder_linear_weight"
     )
 
 
 class LinearActivation(nn.Linear):
-    """A linear layer and what comes behind it, ``gelu`` or ``relu``."""
+    """A linear layer followed by an activation."""
 
     def __init__(self, in_features: int, out_features: int, activation: str) -> None:
+        """Make the layer; ``activation`` is ``none``, ``gelu`` or ``relu``."""
         super().__init__(in_features, out_features)
         self.activation = activation
 
@@ -35,9 +38,17 @@ class LinearActivation(nn.Linear):
 
 
 def cast_once(x: Any, layer: nn.Module) -> Any:
-    """What several layers like ``layer`` may be given instead of ``x``: it is brought to their
-    precision once, not by each of them.
+    """Cast ``x`` once to the precision of ``layer``, so that several such layers can share it.
+
+    Args:
+        x: Input (..., D_in) of several layers of one kind, or what this function returned before.
+        layer: One of these layers.
+
+    Returns:
+        What each of the layers takes in place of ``x``; ``x`` itself in the plain forward pass.
     """
+    if plain():
+        return x
     prepare = getattr(layer, "prepare", None)
     if prepare is not None:
         return prepare(x)
@@ -46,15 +57,16 @@ def cast_once(x: Any, layer: nn.Module) -> Any:
 
 
 def activation_of(layer: nn.Linear) -> str:
-    """What comes behind a layer, of ACTIVATIONS."""
+    """Return the name of the activation that follows a layer, a key of ACTIVATIONS."""
     return layer.activation if isinstance(layer, LinearActivation) else "none"
 
 
 class PackedLinear(nn.Module):
-    """An ``nn.Linear`` or LinearActivation that cannot be trained. Its state has the same names.
+    """An ``nn.Linear`` or LinearActivation in oneDNN's layout; it cannot be trained.
 
-    The weight is put in order when it is first used and the given one is let go, so that a mapped
-    file is not read before, and its pages are free again afterwards.
+    The layout is changed at the first use, and the original weight is released then: a mapped file
+    is not read before, and its pages are free again afterwards. ``state_dict`` has the names and
+    the layout of the original layer.
     """
 
     def __init__(
@@ -64,27 +76,31 @@ class PackedLinear(nn.Module):
         bias: Tensor | None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """``weight`` (D_out, D_in) and ``bias`` (D_out,), for a layer like ``like``.
+        """Wrap a weight without reading it.
 
-        What is multiplied is first brought to ``dtype``; what comes out is fp32.
+        Args:
+            like: The layer that is replaced; only its activation is used.
+            weight: (D_out, D_in).
+            bias: (D_out,) or None.
+            dtype: Weight and input are cast to it; the output is fp32.
         """
         super().__init__()
         self.activation = activation_of(like)
         self.dtype = dtype
-        self.plain: Tensor | None = weight.detach()
+        self.unpacked: Tensor | None = weight.detach()
         self.packed: Tensor | None = None
         self.bias = None if bias is None else bias.detach().to(dtype)
 
     def prepare(self, x: Tensor) -> Tensor:
-        """See ``cast_once``."""
+        """Cast an input to the layer's precision; called by ``cast_once``."""
         return x.to(self.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D_in) -> (..., D_out)."""
-        plain = self.plain
-        if plain is not None:  # two threads at once both do it, to the same end
-            self.packed = torch.ops.mkldnn._reorder_linear_weight(plain.to(self.dtype), ROWS)
-            self.plain = None
+        unpacked = self.unpacked
+        if unpacked is not None:  # two threads at once both do it, to the same end
+            self.packed = torch.ops.mkldnn._reorder_linear_weight(unpacked.to(self.dtype), ROWS)
+            self.unpacked = None
         y = torch.ops.mkldnn._linear_pointwise(
             x.to(self.dtype), self.packed, self.bias, self.activation, [], ALGORITHM
         )
@@ -93,8 +109,8 @@ class PackedLinear(nn.Module):
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
     ) -> None:
-        plain, packed = self.plain, self.packed
-        weight = plain.float() if plain is not None else packed.to_dense()  # type: ignore[union-attr]
+        unpacked, packed = self.unpacked, self.packed
+        weight = unpacked.float() if unpacked is not None else packed.to_dense()  # type: ignore[union-attr]
         destination[prefix + "weight"] = weight
         if self.bias is not None:
             destination[prefix + "bias"] = self.bias

@@ -1,4 +1,4 @@
-"""The configuration of a model: everything that decides the shapes of the network, and presets."""
+"""Configuration of a model, and presets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,17 +29,17 @@ class ModelConfig:
     languages: tuple[str, ...] = MUAVIC_LANGUAGES
     """Codes of the languages, in the order of the classifier's outputs."""
     language_temperature: float = 1.0
-    """What the classifier's logits are divided by, so that its probabilities are those of being
-    right; fitted on validation data."""
+    """Temperature scaling: the classifier's logits are divided by it, so that its probabilities are
+    calibrated; fitted on validation data."""
     segment_seconds: float = MAX_SEGMENT_SECONDS
-    """Longest stretch of speech to be given to it: about the longest that it was trained on."""
+    """Longest segment of speech to transcribe at once: about the longest in the training data."""
     parts: tuple[str, ...] = PARTS
-    """What the network has. An AV-HuBERT that was fine-tuned elsewhere comes without ``classifier``
-    (nor vectors of languages in its decoder) and ``ctc``; a pre-trained one is an ``encoder``."""
+    """Parts of the network. An AV-HuBERT that was fine-tuned elsewhere has no ``classifier`` (nor
+    language vectors in its decoder) and no ``ctc``; a pre-trained one is an ``encoder`` only."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
-        """Build from ``config.json``'s content; raise ConfigError for unknown keys."""
+        """Build from the content of ``config.json``; raise ConfigError for unknown keys."""
         values = dict(values)
         values["encoder"] = build_settings(AVHubertConfig, values.get("encoder", {}), "encoder")
         values["decoder"] = build_settings(DecoderConfig, values.get("decoder", {}), "decoder")
@@ -48,8 +48,8 @@ class ModelConfig:
         return build_settings(cls, values, "model")
 
     def __post_init__(self) -> None:
-        wrong = [part for part in self.parts if part not in PARTS]
-        if wrong or "encoder" not in self.parts:
+        unknown = [part for part in self.parts if part not in PARTS]
+        if unknown or "encoder" not in self.parts:
             raise ConfigError(f"model: parts must be an encoder and others of {', '.join(PARTS)}")
         if not self.language_temperature > 0 or not self.segment_seconds >= 1:
             raise ConfigError("model: language_temperature > 0 and segment_seconds >= 1 must hold")

@@ -1,9 +1,9 @@
-"""A model directory on disk: written whole or not at all, read without unpickling anything.
+"""A model directory on disk: each file is written whole or not at all, and nothing is unpickled.
 
 It holds ``config.json``, ``model.safetensors`` (fp16 or fp32; bf16 or int8 as ``avsr export``
 writes it), ``tokenizer.model``, ``README.md`` (the model card) and, with language models,
-``lm.safetensors``. Weights that are stored in the format in which they are computed with, fp32 and
-bf16, are mapped into memory instead of read.
+``lm.safetensors``. Weights that are stored in the format in which they are computed with (fp32 or
+bf16) are mapped into memory instead of read.
 """
 
 import json
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from avsr.decoder import BOS, Tokenizer
 from avsr.errors import ModelError
+from avsr.layers.chunked_frontend import use_channels_last
+from avsr.layers.plain import plain
 from avsr.model.config import ModelConfig
 from avsr.model.meta_init import gc_paused
 from avsr.model.network import AVSRModel
@@ -27,7 +29,7 @@ from avsr.runtime.atomic_files import atomic_write, replace_bytes
 from avsr.search import NgramModel, load_ngrams, pack_ngrams
 
 WEIGHTS = "model.safetensors"
-ONNX = "encoder.onnx"  # stands with other graphs in place of WEIGHTS
+ONNX = "encoder.onnx"  # with other graphs, in place of WEIGHTS
 
 
 @gc_paused()
@@ -38,8 +40,11 @@ def load_directory(
 
     Args:
         directory: Folder that ``save_directory`` or ``write_directory`` wrote.
-        precision: Number format for matrix products; ``auto`` takes the one that is stored.
+        precision: Number format for matrix products; ``auto`` is the one that is stored.
         packed: Lay the weights out for this CPU. The model is faster then and cannot be trained.
+
+    Returns:
+        The network with its tokenizer and language models.
 
     Raises:
         ModelError: The directory is incomplete, broken, or does not fit its configuration.
@@ -47,10 +52,9 @@ def load_directory(
     path = Path(directory)
     model = load_outline(path, WEIGHTS)
     model.precision = load_weights(model, path / WEIGHTS, precision, packed=packed)
-    if packed and model.precision == "fp32":
-        model.encoder.frontend.laid_out = False  # done at first use, when the weights are read
-    else:
-        model.encoder.frontend.use_channels_last()
+    model.encoder.frontend.is_channels_last = False  # loading assigned other tensors
+    if not plain() and not (packed and model.precision == "fp32"):
+        use_channels_last(model.encoder.frontend)  # else at the first use, when they are read
     if model.precision != "fp32":
         use_bf16_kernels(model, attention=packed)
     return model.eval()
@@ -77,14 +81,14 @@ def load_outline(path: Path, required_file: str) -> AVSRModel:
     model = AVSRModel.on_meta(config, tokenizer)
     if (path / "lm.safetensors").exists():
         model.language_models = load_ngrams(path / "lm.safetensors", BOS)
-        unfit = [
+        misfits = [
             code
             for code, ngrams in model.language_models.items()
             if ngrams.vocabulary_size != config.vocabulary_size or code not in config.languages
         ]
-        if unfit:
+        if misfits:
             raise ModelError(
-                f"{path / 'lm.safetensors'} does not fit the model: {', '.join(unfit)}"
+                f"{path / 'lm.safetensors'} does not fit the model: {', '.join(misfits)}"
             )
     return model
 
@@ -100,7 +104,7 @@ def read_config(path: Path) -> ModelConfig:
 def save_directory(
     model: AVSRModel, directory: str | os.PathLike[str], *, card: str, half: bool = True
 ) -> None:
-    """Write a network as a model directory; each file appears when it is complete.
+    """Write a network as a model directory.
 
     Args:
         model: A network in fp32.
@@ -128,9 +132,18 @@ def write_directory(
     card: str,
     language_models: Mapping[str, NgramModel] | None = None,
 ) -> None:
-    """Write a model directory with weights as they are (None: none), each file whole or not at all.
+    """Write a model directory from its contents.
 
-    Raises ModelError for a decoder without tokenizer.
+    Args:
+        directory: Folder to write into; made if it does not exist.
+        config: Content of ``config.json``.
+        weights: Stored as they are; None: write no file of weights.
+        tokenizer: Needed if the model has a decoder.
+        card: Text of ``README.md``.
+        language_models: N-gram models by language code, for ``lm.safetensors``.
+
+    Raises:
+        ModelError: The model has a decoder and no tokenizer.
     """
     if tokenizer is None and "decoder" in config.parts:
         raise ModelError("a model without tokenizer cannot be saved as a model directory")
@@ -143,7 +156,7 @@ def write_directory(
     if language_models:
         replace_bytes(path / "lm.safetensors", pack_ngrams(language_models))
     else:
-        (path / "lm.safetensors").unlink(missing_ok=True)  # of a model that stood there before
+        (path / "lm.safetensors").unlink(missing_ok=True)  # of a model that was here before
     if weights is None:
         return
     with atomic_write(path / WEIGHTS) as temporary:
@@ -151,11 +164,11 @@ def write_directory(
 
 
 def read_licence(directory: str | os.PathLike[str]) -> str:
-    """What the card of a model directory says in its line ``Licence: ...`` or ``license: ...``."""
+    """Read the licence from a model card: its line ``Licence: ...`` or ``license: ...``."""
     card = Path(directory) / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-    found = re.search(r"^Licen[cs]e: *(\S.*)$", text, re.MULTILINE | re.IGNORECASE)
-    licence = found[1].strip() if found else "its card does not say"
+    match = re.search(r"^Licen[cs]e: *(\S.*)$", text, re.MULTILINE | re.IGNORECASE)
+    licence = match[1].strip() if match else "its card does not say"
     if re.search(r"\bnc\b", licence, re.IGNORECASE) and "non-commercial" not in licence.lower():
         licence += " (non-commercial use only)"
     return licence

@@ -1,4 +1,4 @@
-"""Networks whose weights have shapes but neither memory nor values, built in no time."""
+"""Build networks without memory for their weights, ready for those of a file."""
 
 import contextlib
 import gc
@@ -11,14 +11,14 @@ from torch.overrides import TorchFunctionMode
 
 from avsr.runtime.process import is_tuned
 
-FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.tensor)  # what modules make weights with
+FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.tensor)  # functions that allocate weights
 
 
-class _Skeletons(TorchFunctionMode):
-    """While it is entered, weights are made on the device ``meta`` and no one gives them values.
+class _MetaInit(TorchFunctionMode):
+    """Allocate weights on the device ``meta`` and skip their initial values.
 
-    ``torch.device("meta")`` would do the first, but let initial values be worked out, for which
-    PyTorch loads its compiler (1.5 s).
+    ``torch.device("meta")`` would do the first, but compute initial values on that device, for
+    which PyTorch loads its compiler (1.5 s).
     """
 
     def __torch_function__(
@@ -33,32 +33,32 @@ class _Skeletons(TorchFunctionMode):
             kwargs = kwargs | {"device": "meta"}
         elif getattr(function, "__module__", None) == "torch.nn.init":
             return kwargs.get("tensor", args[0] if args else None)
-        elif function is torch.norm_except_dim:  # the lengths that weight norm begins with
-            weight, _, kept = args
-            return weight.new_empty([n if i == kept else 1 for i, n in enumerate(weight.shape)])
+        elif function is torch.norm_except_dim:  # the initial lengths of weight norm
+            weight, _, dim = args
+            return weight.new_empty([n if i == dim else 1 for i, n in enumerate(weight.shape)])
         return function(*args, **kwargs)
 
 
 def init_on_meta() -> AbstractContextManager[object]:
-    """While it is entered modules are built without memory."""
-    return _Skeletons()
+    """Return a context manager within which modules are built without memory, in no time."""
+    return _MetaInit()
 
 
 @contextlib.contextmanager
 def gc_paused() -> Iterator[None]:
-    """While it is entered, or in a function that it decorates, no garbage is collected.
+    """Pause the garbage collector within a block or a decorated function.
 
-    Thousands of tensors made at a go set the collector off, which then looks through all of
-    PyTorch's objects (0.1 s) and finds nothing.
+    Making thousands of tensors starts the collector, which then looks through all of PyTorch's
+    objects (0.1 s) and frees nothing.
     """
     if not is_tuned():  # the garbage collector belongs to the program that uses the library
         yield
         return
-    collecting = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if collecting:
-            gc.collect(0)  # what was made here only, else all would be looked through at once
+        if was_enabled:
+            gc.collect(0)  # objects of this block only, else all would be looked through next
             gc.enable()

@@ -1,7 +1,6 @@
 """The whole network: encoder, language classifier, decoder and CTC head. Tensors in, tensors out.
 
-It knows neither files nor media: ``avsr.model.directory`` reads and writes it, ``avsr.recognition``
-gives it recordings.
+``avsr.model.directory`` reads and writes it, ``avsr.recognition`` runs it on recordings.
 """
 
 import dataclasses
@@ -23,15 +22,16 @@ from avsr.search import Hypothesis, NgramModel, SearchOptions, beam_search
 class AVSRModel(nn.Module):
     """Encoder with language prompts, language classifier, attention decoder and CTC head.
 
-    A part that the configuration does not name is not there; see ``has``.
+    The network has only the parts that its configuration names; see ``has``.
     """
 
     def __init__(self, config: ModelConfig, tokenizer: Tokenizer | None = None) -> None:
+        """Make the layers with random weights; ``tokenizer`` is needed to write and read text."""
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
         self.precision: Precision = "fp32"  # of matrix products
-        self.language_models: dict[str, NgramModel] = {}  # by language code, may be none
+        self.language_models: dict[str, NgramModel] = {}  # by language code, may be empty
         dim = config.encoder.dim
         languages = len(config.languages) if self.has("classifier") else 0
         self.encoder = AVHubertEncoder(config.encoder)
@@ -44,22 +44,22 @@ class AVSRModel(nn.Module):
 
     @classmethod
     def on_meta(cls, config: ModelConfig, tokenizer: Tokenizer | None = None) -> "AVSRModel":
-        """A network whose weights have shapes but neither memory nor values, in no time."""
+        """Build a network on ``meta``, without memory for its weights, in no time."""
         with init_on_meta():
             return cls(config, tokenizer)
 
     def has(self, part: str) -> bool:
-        """Whether the network has ``classifier``, ``decoder`` or ``ctc``."""
+        """Return whether the network has ``classifier``, ``decoder`` or ``ctc``."""
         return part in self.config.parts
 
     @property
     def names_languages(self) -> bool:
-        """Whether it can say which language it hears: by its classifier, or having one only."""
+        """Whether it can identify the language: it has a classifier, or one language only."""
         return self.has("classifier") or len(self.config.languages) == 1
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(chain(self.encoder.parameters(), self.encoder.buffers())).device
 
     def encode(
@@ -70,15 +70,15 @@ class AVSRModel(nn.Module):
         *,
         visual: Tensor | None = None,
     ) -> EncoderOutput:
-        """See AVHubertEncoder.forward."""
+        """Encode a batch; arguments and result are those of ``AVHubertEncoder.forward``."""
         return self.encoder(fbank, mouth, padding_mask, visual=visual)
 
     def language_logits(self, encoded: EncoderOutput) -> Tensor:
-        """(B, languages), unnormalised."""
+        """Return unnormalised scores (B, languages) of the languages."""
         return self.classifier(encoded.memory, encoded.memory_padding_mask)
 
     def ctc_log_probs(self, encoded: EncoderOutput) -> Tensor:
-        """(B, T, V) natural-log probabilities; the blank is token ``BLANK``."""
+        """Return natural-log probabilities (B, T, V) by CTC; the blank is token ``BLANK``."""
         return self.ctc(encoded.features).float().log_softmax(-1)
 
     def decode(
@@ -89,18 +89,25 @@ class AVSRModel(nn.Module):
         ctc_log_probs: Tensor | None,
         options: SearchOptions,
     ) -> list[list[Hypothesis]]:
-        """The n best hypotheses of each utterance, by the joint CTC/attention search.
+        """Search the n best hypotheses of each utterance, by CTC and attention together.
 
-        ``languages`` (B,) ids that the decoder is told if there is a classifier, ``lengths`` (B,)
-        frames, ``ctc_log_probs`` (B, T, V) or None without CTC head, all on the model's device.
+        Args:
+            encoded: Output of the encoder for B utterances.
+            languages: (B,) language ids; the decoder gets them if there is a classifier.
+            lengths: (B,) frames.
+            ctc_log_probs: (B, T, V); None without CTC head.
+            options: Beam size, weights and number of hypotheses.
+
+        Returns:
+            The hypotheses of each utterance, best first.
         """
         if not self.has("ctc"):
             options = dataclasses.replace(options, ctc_weight=0.0)
-        told = languages if self.has("classifier") else None
+        decoder_languages = languages if self.has("classifier") else None
         codes = [self.config.languages[language] for language in languages.tolist()]
         return beam_search(
             self.decoder.step,
-            self.decoder.start(encoded.memory, encoded.memory_padding_mask, told),
+            self.decoder.start(encoded.memory, encoded.memory_padding_mask, decoder_languages),
             sos=EOS,
             eos=EOS,
             pad=PAD,

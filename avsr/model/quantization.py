@@ -1,10 +1,13 @@
-"""Matrix products in fewer bits: the linear layers of a network in bf16 or int8.
+"""Linear layers of a network in bf16 or int8.
 
-int8 has a scale for each output of a layer (in the file, beside the weights) and one for each row
-of its input, found while it computes, so that a clip gets the same numbers alone and in a batch;
-both are symmetric, sums are in int32. Layer norms, embeddings, the projections before the encoder's
-layers, the language classifier, the CTC head and all log-probabilities stay in fp32. Both take
-attention and the visual front end's convolutions in bf16 where the CPU has instructions for it.
+int8 has one scale per output of a layer (in the file, beside the weights) and one per row of its
+input (computed from that row, so that a clip gets the same numbers alone and in a batch). Both are
+symmetric, and sums are in int32. Layer norms, embeddings, the projections before the encoder's
+layers, the language classifier, the CTC head and all log-probabilities stay in fp32. In both
+formats attention and the visual front end's convolutions are computed in bf16 where the CPU has
+instructions for it.
+
+With ``AVSR_PLAIN=1`` nothing of this is used: stored weights of any format are loaded as fp32.
 """
 
 from functools import cache
@@ -20,11 +23,11 @@ from avsr.layers.attention import MultiHeadAttention
 from avsr.layers.linear import ACTIVATIONS, activation_of
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
-"""``auto``: int8 and bf16 for what is stored so, fp32 for everything else."""
+"""Number format of matrix products; ``auto`` is the format in which the weights are stored."""
 
-SCALE = "_scale"  # behind the name of an int8 weight (N, K): (N,) fp32, what its rows are times
-# Beginnings of the names of layers that stay in fp32: small ones whose errors all that follows has,
-# or whose result is the last.
+SCALE = "_scale"  # suffix of an int8 weight's name (N, K): its scales (N,) fp32, one per row
+# Prefixes of layers that stay in fp32: small ones at the beginning, whose errors everything after
+# them inherits, and those whose output is the result.
 FP32_MODULES = (
     "classifier.",
     "ctc.",
@@ -32,18 +35,18 @@ FP32_MODULES = (
     "encoder.video_proj",
     "encoder.fusion_proj",
 )
-INT8_MAX = 127  # of int8, on each side of 0
-SMALLEST = 1e-12  # peak of a row, so that zeros are divided by something
+INT8_MAX = 127  # levels on each side of 0
+MIN_PEAK = 1e-12  # of a row, so that a row of zeros is not divided by 0
 
 
 class BFloat16Linear(nn.Module):
-    """A linear layer with weights in bf16, for GPUs and where PackedLinear is not to be had."""
+    """A linear layer with weights in bf16, for GPUs and where PackedLinear is not available."""
 
     weight: Tensor
     bias: Tensor | None
 
     def __init__(self, like: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
-        """``weight`` (N, K) and ``bias`` (N,), for a layer like ``like``."""
+        """Cast ``weight`` (N, K) and ``bias`` (N,); ``like`` gives the activation."""
         super().__init__()
         self.activation = activation_of(like)
         self.register_buffer("weight", weight.bfloat16())
@@ -55,21 +58,21 @@ class BFloat16Linear(nn.Module):
         return ACTIVATIONS[self.activation](y)
 
 
-class Rows(NamedTuple):
-    """Rows of a matrix as Int8Linear multiplies them."""
+class QuantizedRows(NamedTuple):
+    """An input of Int8Linear in int8, with one scale per row."""
 
     levels: Tensor
     """(..., K) uint8."""
     peak: Tensor
-    """(..., 1) fp32, the largest of each row without its sign."""
+    """(..., 1) fp32, the largest magnitude of each row."""
 
 
 class Int8Linear(nn.Module):
-    """A linear layer with weights in int8, on CPUs; fp32 in, fp32 out. Its state has no weight.
+    """A linear layer with weights in int8, for CPUs; fp32 in, fp32 out. Its state has no weight.
 
-    Like PackedLinear it puts its weight in order when it is first used. For a search's ``few_rows``
-    this is the order that this CPU likes best, which takes 4 ns a weight; with hundreds of rows
-    that would gain a tenth, and a plain transposition must do.
+    Like PackedLinear it changes the layout of its weight at the first use. For the few rows of a
+    search that is this CPU's best layout, which takes 4 ns per weight; with hundreds of rows it
+    would gain a tenth only, so the weight is just transposed.
     """
 
     def __init__(
@@ -80,12 +83,18 @@ class Int8Linear(nn.Module):
         bias: Tensor | None,
         few_rows: bool = True,
     ) -> None:
-        """``weight`` (N, K) int8 with ``scale`` (N,) fp32, or in another precision without;
-        ``bias`` (N,), for a layer like ``like``.
+        """Wrap a weight without reading it.
+
+        Args:
+            like: The layer that is replaced; only its activation is used.
+            weight: (N, K) int8 with ``scale``, or floating point without.
+            scale: (N,) fp32, one per row of ``weight``; None: quantize the weight at first use.
+            bias: (N,) or None.
+            few_rows: Choose the layout for the few rows of a search.
         """
         super().__init__()
         self.activation = activation_of(like)
-        self.plain: Tensor | None = weight.detach()
+        self.unpacked: Tensor | None = weight.detach()
         self.scale, self.few_rows = scale, few_rows
         self.packed: Tensor | None = None
         rows = len(weight)
@@ -98,27 +107,28 @@ class Int8Linear(nn.Module):
         self.middle = torch.tensor(levels + 1)  # the unsigned byte that stands for 0
         self.rounding = torch.tensor(levels + 1.5)  # the same, and 1/2 as fractions are cut off
 
-    def prepare(self, x: Tensor | Rows) -> Rows:
-        """See ``avsr.layers.linear.shared``."""
-        if isinstance(x, Rows):
+    def prepare(self, x: Tensor | QuantizedRows) -> QuantizedRows:
+        """Quantize an input, unless it is quantized already; called by ``cast_once``."""
+        if isinstance(x, QuantizedRows):
             return x
-        peak = x.abs().amax(-1, keepdim=True).clamp_(min=SMALLEST)
-        return Rows(torch.addcmul(self.rounding, x, self.levels / peak).to(torch.uint8), peak)
+        peak = x.abs().amax(-1, keepdim=True).clamp_(min=MIN_PEAK)
+        levels = torch.addcmul(self.rounding, x, self.levels / peak).to(torch.uint8)
+        return QuantizedRows(levels, peak)
 
-    def forward(self, x: Tensor | Rows) -> Tensor:
+    def forward(self, x: Tensor | QuantizedRows) -> Tensor:
         """(..., K) -> (..., N) fp32."""
-        plain = self.plain
-        if plain is not None:  # two threads at once both do it, to the same end
-            self._pack(plain)
-        rows, peak = self.prepare(x)
+        unpacked = self.unpacked
+        if unpacked is not None:  # two threads at once both do it, to the same end
+            self._pack(unpacked)
+        levels, peak = self.prepare(x)
         y = torch.ops.onednn.qlinear_pointwise.tensor(
-            rows,
+            levels,
             self.step,
             self.middle,
             self.packed,
             self.scale,
             self.zeros,
-            None,  # no bias yet: it is not in the rows' scales
+            None,  # the bias is added below: it must not be multiplied by the rows' scales
             1.0,
             0,
             torch.float32,
@@ -128,20 +138,20 @@ class Int8Linear(nn.Module):
         )
         return ACTIVATIONS[self.activation](torch.addcmul(self.bias, y, peak))
 
-    def _pack(self, plain: Tensor) -> None:
+    def _pack(self, weight: Tensor) -> None:
         scale = self.scale
-        if plain.dtype != torch.int8:
-            plain, scale = quantize(plain)
+        if weight.dtype != torch.int8:
+            weight, scale = quantize(weight)
         if self.few_rows:
-            packed = torch.ops.onednn.qlinear_prepack(plain, None)
+            packed = torch.ops.onednn.qlinear_prepack(weight, None)
         else:
-            packed = plain.t().contiguous().to_mkldnn()
-        self.scale, self.packed, self.plain = scale, packed, None
+            packed = weight.t().contiguous().to_mkldnn()
+        self.scale, self.packed, self.unpacked = scale, packed, None
 
 
 @cache
 def cpu_features() -> frozenset[str]:
-    """``vnni`` and ``bf16``, as far as this CPU has instructions for them (Linux on x86)."""
+    """Return which of ``vnni`` and ``bf16`` this CPU has instructions for (Linux on x86)."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -152,7 +162,7 @@ def cpu_features() -> frozenset[str]:
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
-    """The layers that may compute in fewer bits, by their names."""
+    """Return the linear layers that may be computed in bf16 or int8, by name."""
     return {
         name: module
         for name, module in model.named_modules()
@@ -161,26 +171,36 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
 
 
 def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, K) -> int8 (N, K), and scales (N,) fp32 that make each row's largest INT8_MAX."""
+    """Quantize each row symmetrically, its largest magnitude to INT8_MAX.
+
+    Args:
+        weight: (N, K) floating point.
+
+    Returns:
+        Levels (N, K) int8 and scales (N,) fp32; their product approximates ``weight``.
+    """
     weight = weight.float()
-    scale = (weight.abs().amax(1) / INT8_MAX).clamp_(min=SMALLEST)
+    scale = (weight.abs().amax(1) / INT8_MAX).clamp_(min=MIN_PEAK)
     return weight.div(scale[:, None]).round_().to(torch.int8), scale
 
 
 def use_bf16_kernels(model: nn.Module, attention: bool) -> None:
-    """Compute the visual front end's convolutions in bf16, and ``attention`` too if that is said,
-    where this CPU is made for it.
+    """Compute the visual front end's convolutions in bf16, if this CPU has instructions for it.
+
+    Args:
+        model: A network whose linear layers are in bf16 or int8; changed in place.
+        attention: Compute the encoder's and decoder's attention in bf16, too.
     """
     if "bf16" not in cpu_features():
         return
     for module in model.modules():
         if isinstance(module, VisualFrontend):
-            _lower_convolutions(module)
+            _convolve_in_bf16(module)
         elif isinstance(module, MultiHeadAttention) and attention:
             module.dtype = torch.bfloat16
 
 
-def _lower_convolutions(frontend: VisualFrontend) -> None:
+def _convolve_in_bf16(frontend: VisualFrontend) -> None:
     for module in frontend.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d | nn.PReLU):
             module.to(torch.bfloat16)

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avsr.decoder.transformer import Attention
 from avsr.encoder import EncoderOutput
 from avsr.evaluation import char_errors, word_errors
 from avsr.evaluation.scores import EditCounts
@@ -69,7 +68,7 @@ class RecognitionTask(StageTask):
         for hook in self.hooks:
             hook.remove()
 
-    def record_attention(self, attention: Attention, inputs: tuple[Any, ...]) -> None:
+    def record_attention(self, attention: MultiHeadAttention, inputs: tuple[Any, ...]) -> None:
         """Record log-weights (B, H / 2, L, T) of half of the heads before a cross-attention."""
         x, keys, _, mask, *rows = inputs
         heads = slice(attention.heads // 2)

@@ -83,8 +83,8 @@ def test_frontend_outputs_may_be_computed_before():
 
 
 @pytest.mark.parametrize("slope", [0.25, -0.25])
-def test_pictures_in_parts_are_pictures_at_once(slope):
-    """Whatever the signs of the stem's norm and slopes, over several parts, with padding."""
+def test_frames_in_chunks_are_frames_at_once(slope):
+    """Whatever the signs of the stem's norm and slopes, over several chunks, with padding."""
     frontend = make_encoder().frontend
     generator = torch.Generator().manual_seed(7)
     for module in frontend.modules():
@@ -99,9 +99,9 @@ def test_pictures_in_parts_are_pictures_at_once(slope):
     for padding in (None, mask):
         at_once = frontend(mouth, padding).detach()  # with gradients
         with torch.no_grad():
-            in_parts = frontend(mouth, padding)
-        torch.testing.assert_close(in_parts, at_once, atol=1e-4, rtol=1e-4)
-    assert in_parts[mask].count_nonzero() == 0
+            in_chunks = frontend(mouth, padding)
+        torch.testing.assert_close(in_chunks, at_once, atol=1e-4, rtol=1e-4)
+    assert in_chunks[mask].count_nonzero() == 0
 
 
 @torch.no_grad()
@@ -132,36 +132,37 @@ def test_gradients_of_a_padded_batch_are_the_sum_of_those_of_its_clips():
     lengths = (12, 5, 8)
     mask = torch.arange(12) >= torch.tensor(lengths)[:, None]
     together = encoder(fbank, None, mask)
-    kept = together.features[~mask]
+    features = together.features[~mask]
     expected = torch.zeros(())
     for clip, length in zip(fbank, lengths, strict=True):
         alone = encoder(clip[None, :length], None)
         expected = expected + alone.features.sin().sum() + alone.prompts.sin().sum()
     names, weights = zip(*encoder.transformer.named_parameters(), strict=True)
-    found = torch.autograd.grad(kept.sin().sum() + together.prompts.sin().sum(), weights)
-    wanted = torch.autograd.grad(expected, weights)
-    for name, one, other in zip(names, found, wanted, strict=True):
+    loss = features.sin().sum() + together.prompts.sin().sum()
+    gradients = torch.autograd.grad(loss, weights)
+    sums = torch.autograd.grad(expected, weights)
+    for name, one, other in zip(names, gradients, sums, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4, msg=name)
 
 
 def test_under_autocast_residuals_are_summed_in_single_precision():
-    encoder, seen = make_encoder(), []
+    encoder, dtypes = make_encoder(), []
     for layer in encoder.transformer.layers:
-        layer.register_forward_hook(lambda module, args, y: seen.append((args[0].dtype, y.dtype)))
+        layer.register_forward_hook(lambda module, args, y: dtypes.append((args[0].dtype, y.dtype)))
     with torch.autocast("cpu", torch.bfloat16):
         encoder(make_inputs()[0], None)
-    assert seen == [(torch.float32, torch.float32)] * 2
+    assert dtypes == [(torch.float32, torch.float32)] * 2
 
 
 @pytest.mark.parametrize("skipped", [(), (1,), (0, 1)])
-def test_skipped_layers_leave_the_rest_as_it_is(skipped, monkeypatch):
+def test_skipped_layers_do_not_change_the_others(skipped, monkeypatch):
     config = dataclasses.replace(SMALL, layerdrop=0.5, dropout=0.0, attention_dropout=0.0)
     encoder, fbank = make_encoder(config), make_inputs()[0]
-    drawn = torch.tensor([0.1 if i in skipped else 0.9 for i in range(2)])
-    monkeypatch.setattr(torch, "rand", lambda number: drawn)
+    random = torch.tensor([0.1 if i in skipped else 0.9 for i in range(2)])
+    monkeypatch.setattr(torch, "rand", lambda number: random)
     for part in encoder.transformer.train().layers:
         part.eval()
-    found = encoder(fbank, None)
+    skipping = encoder(fbank, None)
     encoder.eval()
     layers = [layer for i, layer in enumerate(encoder.transformer.layers) if i not in skipped]
     prompts = [p for i, p in enumerate(encoder.transformer.prompts) if i not in skipped]
@@ -169,12 +170,12 @@ def test_skipped_layers_leave_the_rest_as_it_is(skipped, monkeypatch):
     encoder.transformer.prompts = torch.nn.Parameter(
         torch.stack(prompts) if prompts else torch.empty(0, 3, 32)
     )
-    torch.testing.assert_close(found.features, encoder(fbank, None).features)
+    torch.testing.assert_close(skipping.features, encoder(fbank, None).features)
     if prompts:
-        torch.testing.assert_close(found.prompts, encoder(fbank, None).prompts)
+        torch.testing.assert_close(skipping.prompts, encoder(fbank, None).prompts)
 
 
-def test_without_any_modality_it_says_so():
+def test_without_any_modality_it_raises():
     with pytest.raises(ValueError, match="fbank, mouth or both"):
         make_encoder()(None, None)
 
@@ -191,16 +192,16 @@ def test_mouth_is_cropped_in_the_centre_and_scaled():
 def test_training_crop_is_one_window_for_a_clip():
     row = torch.arange(96, dtype=torch.uint8)
     mouth = row.expand(3, 96, 96).contiguous()
-    seen = set()
+    windows = set()
     for seed in range(120):
         out = random_crop_flip(mouth, torch.Generator().manual_seed(seed))
         assert out.shape == (3, 88, 88)
         assert (out == out[0, 0]).all()
         steps = out[0, 0].int().diff()
         assert (steps == 1).all() or (steps == -1).all()
-        seen.add((int(out[0, 0].min()), int(steps[0])))
-    assert {step for _, step in seen} == {1, -1}
-    assert len({left for left, _ in seen}) == 9
+        windows.add((int(out[0, 0].min()), int(steps[0])))
+    assert {step for _, step in windows} == {1, -1}
+    assert len({left for left, _ in windows}) == 9
 
 
 def test_config_lists_all_that_is_wrong():
@@ -208,7 +209,7 @@ def test_config_lists_all_that_is_wrong():
         AVHubertConfig(layers=0, dim=32, heads=5)
 
 
-def test_a_frame_without_a_picture_shows_the_nearest_one():
+def test_a_blank_frame_becomes_the_nearest_one():
     mouth = torch.zeros(6, 96, 96, dtype=torch.uint8)
     for frame in (1, 4):
         mouth[frame, 20:60, 20:60] = 40 * frame
@@ -217,6 +218,6 @@ def test_a_frame_without_a_picture_shows_the_nearest_one():
 
 
 @pytest.mark.parametrize("value", [0, 130])
-def test_without_any_picture_nothing_is_filled(value):
+def test_if_all_frames_are_blank_nothing_is_filled(value):
     mouth = torch.full((3, 96, 96), value, dtype=torch.uint8)
     assert fill_blank(mouth) is mouth

@@ -10,9 +10,9 @@ def test_the_share_that_is_dropped_and_the_mean_are_those_asked_for(dtype, proba
     torch.manual_seed(1)
     y = dropout(torch.ones(1000, 1001, dtype=dtype), probability)
     assert (y == 0).float().mean().item() == pytest.approx(probability, rel=0.02)
-    kept = y[y != 0]
-    assert (kept == kept[0]).all()
-    assert kept[0].item() == pytest.approx(1 / (1 - probability), rel=0.004)
+    others = y[y != 0]
+    assert (others == others[0]).all()
+    assert others[0].item() == pytest.approx(1 / (1 - probability), rel=0.004)
 
 
 def test_the_gradient_is_dropped_in_the_same_places():

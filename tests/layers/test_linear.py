@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(not can_pack(), reason="this PyTorch was built w
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("layer", [nn.Linear(24, 40), nn.Linear(24, 40, bias=False)])
-def test_it_is_the_same_layer(layer, dtype):
+def test_a_packed_layer_is_the_same_layer(layer, dtype):
     layer = layer.to(dtype).float()
     packed = PackedLinear(layer, layer.weight.to(dtype), layer.bias)
     for shape in ((24,), (5, 24), (2, 3, 24), (2, 0, 24)):
@@ -19,12 +19,12 @@ def test_it_is_the_same_layer(layer, dtype):
         for _ in range(2):
             torch.testing.assert_close(packed(x), layer(x).detach())
         torch.testing.assert_close(packed(x.expand(2, *shape)), layer(x.expand(2, *shape)).detach())
-    assert packed.plain is None
+    assert packed.unpacked is None
     assert not list(packed.parameters())
 
 
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
-def test_what_comes_behind_it_is_taken_along(activation):
+def test_its_activation_is_applied(activation):
     layer = LinearActivation(24, 40, activation)
     x = torch.randn(7, 24)
     expected = getattr(nn.functional, activation)(nn.functional.linear(x, layer.weight, layer.bias))

@@ -1,4 +1,5 @@
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -57,8 +58,8 @@ def test_half_precision_halves_the_file(directory, tmp_path):
     assert sizes[1] < 0.6 * sizes[0]
     loaded = load_network(tmp_path / "half", "cpu").state_dict()
     for name, weight in model.state_dict().items():
-        kept = weight.half().float() if weight.is_floating_point() else weight
-        torch.testing.assert_close(loaded[name], kept, atol=0, rtol=0)  # in fp32 again
+        rounded = weight.half().float() if weight.is_floating_point() else weight
+        torch.testing.assert_close(loaded[name], rounded, atol=0, rtol=0)  # in fp32 again
 
 
 def test_language_models_go_with_the_model(directory):
@@ -134,9 +135,10 @@ def test_presets_have_the_papers_size(preset, millions):
     assert millions[0] <= sum(p.numel() for p in model.parameters()) / 1e6 <= millions[1]
 
 
-def test_a_skeleton_has_shapes_only_and_loads_no_compiler():
+def test_a_model_on_meta_has_shapes_only_and_loads_no_compiler():
     code = (
-        "import sys; from avsr.model.config import PRESETS\n"
+        "import sys\n"
+        "from avsr.model.config import PRESETS\n"
         "from avsr.model.network import AVSRModel\n"
         "model = AVSRModel.on_meta(PRESETS['base'])\n"
         "assert {w.device.type for w in model.state_dict().values()} == {'meta'}\n"
@@ -145,9 +147,9 @@ def test_a_skeleton_has_shapes_only_and_loads_no_compiler():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
-    whole, skeleton = AVSRModel(CONFIG).state_dict(), AVSRModel.on_meta(CONFIG).state_dict()
+    whole, on_meta = AVSRModel(CONFIG).state_dict(), AVSRModel.on_meta(CONFIG).state_dict()
     assert {n: (w.shape, w.dtype) for n, w in whole.items()} == {
-        n: (w.shape, w.dtype) for n, w in skeleton.items()
+        n: (w.shape, w.dtype) for n, w in on_meta.items()
     }
 
 
@@ -163,14 +165,15 @@ def test_full_precision_is_mapped_and_not_read(directory):
     assert (directory / "model.safetensors").read_bytes() == before
 
 
-def test_the_licence_is_said_once(directory, capsys):
+def test_the_licence_is_logged_once(directory, caplog):
+    caplog.set_level(logging.INFO, "avsr.hub")
     (directory / "README.md").write_text("# Card\n\nLicence: for friends only\n")
     load_network(directory, "cpu")
     load_network(directory, "cpu")
-    assert capsys.readouterr().err == f"avsr: {directory}: licence: for friends only\n"
+    assert caplog.messages == [f"{directory}: licence: for friends only"]
     (directory / "README.md").unlink()
     load_network(directory, "cpu")
-    assert "its card does not say" in capsys.readouterr().err
+    assert "its card does not say" in caplog.messages[-1]
 
 
 def test_parts_are_known_and_have_an_encoder():

@@ -48,8 +48,8 @@ def stored(tmp_path_factory):
 
 
 @torch.no_grad()
-def answers(model):
-    """What a model makes of noise: features, CTC scores, logits of languages, decoder's scores."""
+def outputs(model):
+    """Outputs for noise: features, CTC scores, language logits, scores of two decoder steps."""
     generator = torch.Generator().manual_seed(1)
     fbank = torch.randn(2, 9, 104, generator=generator)
     mouth = torch.randn(2, 9, 88, 88, generator=generator)
@@ -91,20 +91,20 @@ def test_an_int8_layer_computes_what_integers_do(few_rows):
     peak = x.abs().amax(-1, keepdim=True).clamp(min=1e-12).double()
     whole = np.floor(x.double() * levels / peak + 0.5).long()
     exact = (whole @ rows.long().T) * scale.double() * peak / levels + bias
-    found = layer(x)
-    assert found.dtype == torch.float32
+    y = layer(x)
+    assert y.dtype == torch.float32
     # A value between two levels may go either way in fp32: one level of one input.
     near = 1e-5 * exact.abs().amax() + scale.max() * 128 * peak / levels
-    assert ((found - exact).abs() <= near).all()
-    assert float((found - exact).abs().median()) < 1e-4
+    assert ((y - exact).abs() <= near).all()
+    assert float((y - exact).abs().median()) < 1e-4
     for i in range(3):
         for j in range(5):
-            torch.testing.assert_close(layer(x[i, j]), found[i, j], rtol=1e-6, atol=1e-6)
+            torch.testing.assert_close(layer(x[i, j]), y[i, j], rtol=1e-6, atol=1e-6)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
-def test_what_comes_behind_a_layer_is_taken_along(activation):
+def test_activations_are_applied(activation):
     layer = LinearActivation(24, 40, activation)
     x = torch.randn(7, 24, generator=torch.Generator().manual_seed(0))
     for low in (
@@ -115,29 +115,29 @@ def test_what_comes_behind_a_layer_is_taken_along(activation):
         torch.testing.assert_close(low(x), layer(x), atol=0.02, rtol=0.02)
 
 
-@pytest.mark.parametrize("held", ["fp32", "bf16", "int8"])
-def test_every_precision_computes_nearly_the_same(stored, held):
-    assert stored_precision(stored / held / "model.safetensors") == held
-    right = answers(load_network(stored / "fp32", "cpu", "fp32"))
+@pytest.mark.parametrize("stored_in", ["fp32", "bf16", "int8"])
+def test_every_precision_computes_nearly_the_same(stored, stored_in):
+    assert stored_precision(stored / stored_in / "model.safetensors") == stored_in
+    exact = outputs(load_network(stored / "fp32", "cpu", "fp32"))
     for precision in ("fp32", "bf16", "int8"):
-        model = load_network(stored / held, "cpu", precision)
+        model = load_network(stored / stored_in, "cpu", precision)
         assert model.precision == precision
-        if precision == "bf16":  # the way of GPUs
-            unpacked = load_directory(stored / held, precision)
-            for found, wanted in zip(answers(unpacked), answers(model), strict=True):
-                torch.testing.assert_close(found, wanted, atol=0.05, rtol=0.05)
-        for found, wanted in zip(answers(model), right, strict=True):
-            assert found.dtype == torch.float32
-            error = float((found - wanted).norm() / wanted.norm())
-            assert error <= (1e-6 if held == precision == "fp32" else 0.03), (precision, error)
-            assert held == precision == "fp32" or error > 0
-    assert load_network(stored / held, "cpu").precision == held
+        if precision == "bf16":  # as on GPUs
+            unpacked = load_directory(stored / stored_in, precision)
+            for one, other in zip(outputs(unpacked), outputs(model), strict=True):
+                torch.testing.assert_close(one, other, atol=0.05, rtol=0.05)
+        for actual, expected in zip(outputs(model), exact, strict=True):
+            assert actual.dtype == torch.float32
+            error = float((actual - expected).norm() / expected.norm())
+            assert error <= (1e-6 if stored_in == precision == "fp32" else 0.03), (precision, error)
+            assert stored_in == precision == "fp32" or error > 0
+    assert load_network(stored / stored_in, "cpu").precision == stored_in
 
 
 def test_a_stored_model_is_what_a_conversion_gives(stored):
     for precision in ("bf16", "int8"):
-        stored_so = answers(load_network(stored / precision, "cpu"))
-        converted = answers(load_network(stored / "fp32", "cpu", precision))
+        stored_so = outputs(load_network(stored / precision, "cpu"))
+        converted = outputs(load_network(stored / "fp32", "cpu", precision))
         for one, other in zip(stored_so, converted, strict=True):
             assert torch.equal(one, other)
 
@@ -156,8 +156,8 @@ def test_int8_takes_a_byte_for_each_weight_and_says_so(stored):
     assert "int8" in (stored / "int8/README.md").read_text()
 
 
-def test_what_cannot_be_is_refused_in_a_line(stored, tmp_path, capsys):
-    with pytest.raises(ModelError, match="precision 'int4' is not known"):
+def test_impossible_requests_are_refused_in_a_line(stored, tmp_path, capsys):
+    with pytest.raises(ModelError, match="precision 'int4' is not one of"):
         load_network(stored / "fp32", "cpu", "int4")
     with pytest.raises(ModelError, match="cannot be saved: load it in fp32"):
         save_directory(load_network(stored / "int8", "cpu"), tmp_path / "again", card="")
@@ -190,7 +190,7 @@ def test_a_matrix_without_its_scale_is_a_broken_file(stored, tmp_path):
         load_network(tmp_path, "cpu")
 
 
-def test_the_bundled_model_says_the_same_in_every_precision(capsys):
+def test_the_bundled_model_writes_the_same_in_every_precision(capsys):
     clip = ROOT / "demo/examples/de.mp4"
     texts = []
     for precision in ("fp32", "bf16", "int8"):

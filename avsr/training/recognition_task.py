@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from avsr.encoder import EncoderOutput
 from avsr.evaluation import char_errors, word_errors
 from avsr.evaluation.scores import EditCounts
+from avsr.layers.attention import MultiHeadAttention
 from avsr.model.network import AVSRModel
 from avsr.search import SearchOptions
 from avsr.training.collate import Batch

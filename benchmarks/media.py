@@ -24,7 +24,7 @@ from benchmarks import floor, long, network, transcribe
 TIMES = 6  # that the clip is repeated
 AS_PEOPLE_TALK = """
 import sys
-from avsr.cli import main
+from avsr.cli.app import main
 from avsr.search import SearchOptions
 SearchOptions.max_lengths = lambda self, lengths: [6 * length // 25 for length in lengths]
 sys.exit(main())

@@ -20,14 +20,15 @@ marks = [("start", time.perf_counter())]
 def mark(name):
     marks.append((name, time.perf_counter()))
 from avsr import load_model
-from avsr.pipeline import TranscribeOptions, recognize
-from avsr.recording import read_recording
+from avsr.recognition.inference import recognize
+from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.reading import read_recording
 mark("import")
 model = load_model(device="cpu")
 mark("load the model")
 recording = read_recording(sys.argv[1])
 mark("decode and crop")
-recognize(model, [recording], TranscribeOptions())
+recognize(model.network, [recording], TranscribeOptions())
 mark("encoder and search")
 print(json.dumps({b[0]: b[1] - a[1] for a, b in zip(marks, marks[1:])}))
 """

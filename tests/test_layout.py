@@ -3,8 +3,10 @@
 import ast
 import importlib.metadata
 import re
+import sys
 import tomllib
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,7 @@ BAD_NAMES = {"utils", "common", "helpers", "base", "core"}
 FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "demo").rglob("*.py")])
 MODULES = read_modules(ROOT)
 IMPORTS = read_imports(MODULES)
+packages_distributions = cache(importlib.metadata.packages_distributions)
 
 
 def docstring(path: Path) -> str:
@@ -194,3 +197,43 @@ def test_the_lock_has_no_package_that_nothing_needs() -> None:
                 if one.marker is None or one.marker.evaluate({"extra": extra}):
                     queue.append(one)
     assert set(read_lock()) <= {name for name, _ in needed}
+
+
+@pytest.mark.parametrize(
+    ("folder", "extras"),
+    [
+        ("avsr", ["cluster", "evaluate", "onnx", "synthetic", "train"]),
+        ("demo", ["demo"]),
+        ("docs", ["docs"]),
+        ("benchmarks", ["dev"]),
+        ("tests", ["dev"]),
+    ],
+)
+def test_what_is_imported_is_declared(folder: str, extras: list[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    texts = list(project["dependencies"])
+    for extra in project["optional-dependencies"] if "dev" in extras else extras:
+        texts += project["optional-dependencies"][extra]
+    declared = {canonicalize_name(Requirement(text).name) for text in texts} | {"avsr"}
+    distributions = packages_distributions()
+    local = {path.stem for path in (ROOT / folder).rglob("*.py")} | {"demo", "benchmarks", "tests"}
+    undeclared = {
+        name
+        for name in imported_packages(ROOT / folder)
+        if name not in sys.stdlib_module_names
+        and name not in local
+        and not declared & set(map(canonicalize_name, distributions.get(name, [])))
+    }
+    assert undeclared == set()
+
+
+def imported_packages(folder: Path) -> set[str]:
+    """First names of everything that the files of a folder import."""
+    names: set[str] = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.split(".")[0])
+    return names

@@ -38,11 +38,12 @@ def synthesize(
     """Make a corpus of talking heads; run it again to go on after an interruption."""
     from avsr.languages import MUAVIC_LANGUAGES
     from avsr.synthetic import synthesize as make
+    from avsr.synthetic.text import LANGUAGES
 
     with show_progress() as progress:
         summary = make(
             out,
-            languages=_codes(languages, MUAVIC_LANGUAGES) or MUAVIC_LANGUAGES,
+            languages=_codes(languages, LANGUAGES) or MUAVIC_LANGUAGES,
             hours=hours,
             seed=seed,
             clips=clips,

@@ -12,6 +12,7 @@ import typer
 from avsr.cli.display import print_error, show_progress, split_list
 from avsr.cli.options import DeviceOption, ModelOption
 from avsr.errors import AvsrError
+from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LM_WEIGHT
 
 if TYPE_CHECKING:
     from avsr.evaluation import EvaluationConfig
@@ -88,15 +89,16 @@ def evaluate(
         typer.Option(help="Seed of the noise; the same seed gives the same noise. Default: 0."),
     ] = None,
     beam_size: Annotated[
-        int | None, typer.Option(help="Hypotheses that the beam search keeps. Default: 5.")
+        int | None,
+        typer.Option(help=f"Hypotheses that the beam search keeps. Default: {BEAM_SIZE}."),
     ] = None,
     ctc_weight: Annotated[
         float | None,
-        typer.Option(help="Weight of the CTC score in the search, from 0 to 1. Default: 0.3."),
+        typer.Option(help=f"Weight of the CTC score in the search, 0 to 1. Default: {CTC_WEIGHT}."),
     ] = None,
     lm_weight: Annotated[
         float | None,
-        typer.Option(help="Weight of the model's language model in the search. Default: 0.4."),
+        typer.Option(help=f"Weight of the model's language model. Default: {LM_WEIGHT}."),
     ] = None,
     sync: Annotated[
         bool | None,

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 import torch
@@ -16,7 +17,10 @@ from avsr.model.config import ModelConfig
 from avsr.model.meta_init import init_on_meta
 from avsr.model.quantization import Precision
 from avsr.runtime.progress import check_cancelled
-from avsr.search import Hypothesis, NgramModel, SearchOptions, beam_search
+from avsr.search import Hypothesis, NgramModel, SearchOptions, WeightedScorer, beam_search
+
+StartScorer = Callable[[Sequence[str], SearchOptions, torch.device], WeightedScorer]
+"""Starts a scorer of the search, given the language code of each utterance."""
 
 
 class AVSRModel(nn.Module):
@@ -32,6 +36,7 @@ class AVSRModel(nn.Module):
         self.tokenizer = tokenizer
         self.precision: Precision = "fp32"  # of matrix products
         self.language_models: dict[str, NgramModel] = {}  # by language code, may be empty
+        self.scorers: list[StartScorer] = []  # of the search, besides its own
         dim = config.encoder.dim
         languages = len(config.languages) if self.has("classifier") else 0
         self.encoder = AVHubertEncoder(config.encoder)
@@ -117,6 +122,7 @@ class AVSRModel(nn.Module):
             ctc_lengths=lengths,
             blank=BLANK,
             language_models=[self.language_models.get(code) for code in codes],
+            scorers=[start(codes, options, self.device) for start in self.scorers],
             unk=UNK,
             on_step=check_cancelled,
         )

@@ -2,7 +2,8 @@
 
 The search takes one scorer that proposes tokens, the attention decoder, and any number of others
 that score these proposals. To add a scorer, such as a neural language model, write a class with the
-three methods of ``Scorer`` and pass it to ``beam_search`` as a ``WeightedScorer``.
+three methods of ``Scorer`` and pass it to ``beam_search`` as a ``WeightedScorer``, or add to
+``AVSRModel.scorers`` a function that starts one.
 """
 
 import math

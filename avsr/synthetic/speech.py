@@ -23,6 +23,7 @@ from avsr.errors import AvsrError
 from avsr.languages import check_language
 from avsr.rates import SAMPLE_RATE
 from avsr.runtime.interrupts import defer_sigint
+from avsr.synthetic.text import LANGUAGES
 from avsr.synthetic.voices import VARIANTS, Voice
 
 ESPEAK_RATE = 22_050  # Hz, of every espeak-ng voice without MBROLA
@@ -206,7 +207,7 @@ def synthesize_speech(text: str, language: str, voice: Voice) -> Speech:
             without the package espeakng-loader.
         LanguageError: For an unknown language.
     """
-    check_language(language)
+    check_language(language, LANGUAGES)
     words = text.split()
     if not words:
         raise AvsrError("there is no text to speak: give at least one word")

@@ -41,6 +41,8 @@ _SINGLE = {
     "pt": "aoeéà",
     "ru": "вискаояу",
 }
+LANGUAGES = tuple(_SINGLE)
+"""Languages of the synthetic corpus: to add one, fill in the tables here (espeak-ng speaks it)."""
 # Joined to the next word: with an apostrophe if it begins with a vowel; in Arabic directly.
 _PREFIXES = {
     "ar": {"و": ""},
@@ -80,7 +82,7 @@ def vocabulary(
         AvsrError: Without the package wordfreq.
         LanguageError: For an unknown language.
     """
-    check_language(language)
+    check_language(language, LANGUAGES)
     try:
         from wordfreq import top_n_list, word_frequency
     except ImportError as error:

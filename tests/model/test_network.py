@@ -16,7 +16,8 @@ from avsr.model.config import PRESETS, ModelConfig
 from avsr.model.device import resolve_device
 from avsr.model.directory import load_directory, save_directory
 from avsr.model.network import AVSRModel
-from avsr.search import NgramModel
+from avsr.search import NgramModel, SearchOptions, WeightedScorer
+from avsr.search.ngram import NgramPrefixes
 
 CONFIG = ModelConfig(
     encoder=AVHubertConfig(layers=1, dim=32, ffn_dim=48, heads=4, frontend_width=4, prompts=2),
@@ -76,6 +77,24 @@ def test_language_models_go_with_the_model(directory):
     save_directory(model, directory, card="")
     with pytest.raises(ModelError, match=r"lm\.safetensors does not fit the model: en, pt"):
         load_network(directory, "cpu")
+
+
+@torch.no_grad()
+def test_a_model_takes_more_scorers(directory):
+    model = load_network(directory, "cpu")
+    ngrams = NgramModel.train([[7, 9]], order=2, vocabulary_size=20, bos=BOS, eos=EOS)
+
+    def start(codes, options, device):
+        assert (codes, options.beam_size) == (["en", "de"], 2)
+        prefixes = NgramPrefixes.start([ngrams] * len(codes), 20, EOS, device)
+        return WeightedScorer("planted", prefixes, 1e6, num_candidates=20)
+
+    model.scorers.append(start)
+    encoded = model.encode(torch.randn(2, 6, 104), None)
+    options = SearchOptions(beam_size=2, ctc_weight=0)
+    nbest = model.decode(encoded, torch.tensor([1, 0]), torch.tensor([6, 6]), None, options)
+    assert [hypotheses[0].tokens for hypotheses in nbest] == [(7, 9), (7, 9)]
+    assert nbest[0][0].scores["planted"] == pytest.approx(ngrams.log_prob([7, 9, EOS]))
 
 
 def test_all_that_does_not_fit_is_named_together(directory):

@@ -4,7 +4,7 @@
 class AvsrError(Exception):
     """An error that the caller can mend. The command line prints it without a traceback.
 
-    Example:
+    Examples:
         >>> import avsr
         >>> try:
         ...     avsr.transcribe("missing.mp4")

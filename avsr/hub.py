@@ -1,8 +1,8 @@
-"""Where models are: bundled, in a directory, or on the Hugging Face hub (``hf://owner/name``).
+"""Find and load models: bundled, in a directory, or on the Hugging Face hub.
 
-What comes from the hub becomes a model directory in the cache. The cache, mirrors and offline mode
-are huggingface_hub's: ``HF_HOME``, ``HF_ENDPOINT``, ``HF_HUB_OFFLINE=1``. Repositories of the
-AV-HuBERT port are imported once, beside their download.
+``hf://owner/name`` is downloaded once to the cache of huggingface_hub, which also has the settings
+for it: ``HF_HOME`` (folder of the cache), ``HF_ENDPOINT`` (mirror), ``HF_HUB_OFFLINE=1``.
+Repositories of AV-HuBERT's Hugging Face port are imported once, into ``HF_HOME/avsr``.
 """
 
 import functools
@@ -35,7 +35,7 @@ DEFAULT_MODEL = "tiny"
 ASSETS = Path(__file__).parent / "assets"
 SCHEME = "hf://"
 ADDRESS = re.compile(r"hf://(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
-OWN_FILES = ["config.json", "model.safetensors", "tokenizer.model", "lm.safetensors", "README.md"]
+MODEL_FILES = ["config.json", "model.safetensors", "tokenizer.model", "lm.safetensors", "README.md"]
 PORT_FILES = ["sentencepiece.bpe.model", "vocab.json"]
 PORT = "hf://nguyenvulebinh/AV-HuBERT-MuAViC-"
 AVHUBERT_TERMS = "AV-HuBERT's terms: non-commercial use only"
@@ -44,7 +44,7 @@ NON_COMMERCIAL = "CC BY-NC 4.0 and AV-HuBERT's terms: non-commercial use only"
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """A model that ``avsr models`` lists."""
+    """A row of ``avsr models``."""
 
     name: str
     where: str
@@ -87,31 +87,48 @@ KNOWN = [
 
 
 def find_model(name: str | os.PathLike[str] | None = None) -> Path:
-    """The directory of a model: bundled (no name, or its name), a path, or ``hf://owner/name``.
+    """Find the directory of a model; one on the hub is downloaded.
 
-    Raises ModelError if there is none.
+    Args:
+        name: Name of a bundled model (None: the default), a model directory, or
+            ``hf://owner/name``.
+
+    Returns:
+        The model directory.
+
+    Raises:
+        ModelError: There is no such model.
     """
-    chosen = DEFAULT_MODEL if name is None else os.fspath(name)
-    if chosen.startswith(SCHEME):
-        return fetch(chosen)
-    path = ASSETS / BUNDLED[chosen] if chosen in BUNDLED else Path(chosen)
+    name = DEFAULT_MODEL if name is None else os.fspath(name)
+    if name.startswith(SCHEME):
+        return fetch(name)
+    path = ASSETS / BUNDLED[name] if name in BUNDLED else Path(name)
     if not path.is_dir():
         raise ModelError(
-            f"no model '{chosen}': give the path of a model directory, hf://owner/name, or a "
+            f"no model '{name}': use the path of a model directory, hf://owner/name, or a "
             f"bundled name ({', '.join(BUNDLED)})"
         )
     return path
 
 
 def fetch(address: str) -> Path:
-    """The model directory of ``hf://owner/name`` or ``hf://owner/name@revision``, downloaded once.
+    """Download a model from the hub, unless it is in the cache.
 
-    Raises ModelError for an address of another form, a repository that cannot be had, or one that
-    is neither a model directory nor of the AV-HuBERT port.
+    Args:
+        address: ``hf://owner/name`` or ``hf://owner/name@revision``.
+
+    Returns:
+        The model directory in the cache.
+
+    Raises:
+        ModelError: The address has another form, the repository cannot be downloaded, or it is
+            neither a model directory nor of AV-HuBERT's Hugging Face port.
     """
     match = ADDRESS.fullmatch(address)
     if match is None:
-        raise ModelError(f"'{address}' is no address: write hf://owner/name or with @revision")
+        raise ModelError(
+            f"'{address}' is not a valid address: use hf://owner/name or hf://owner/name@revision"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
@@ -121,15 +138,18 @@ def fetch(address: str) -> Path:
             snapshot_download(
                 match["name"],
                 revision=match["revision"],
-                allow_patterns=[*OWN_FILES, *PORT_FILES],
+                allow_patterns=[*MODEL_FILES, *PORT_FILES],
             )
         )
-    except Exception as error:  # of the library, its HTTP client and the system, in many families
-        raise ModelError(f"cannot get {address}: {_reason(error)}") from error
-    return snapshot if _is_own(snapshot) else _import_once(snapshot, match["name"])
+    except (
+        Exception
+    ) as error:  # errors of the library, its HTTP client and the system have no common base
+        raise ModelError(f"cannot download {address}: {_describe_error(error)}") from error
+    return snapshot if _is_model_directory(snapshot) else _import_once(snapshot, match["name"])
 
 
-def _reason(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
+    """Describe in one line why a download failed."""
     from huggingface_hub.errors import (
         GatedRepoError,
         LocalEntryNotFoundError,
@@ -139,7 +159,7 @@ def _reason(error: Exception) -> str:
     )
 
     if isinstance(error, GatedRepoError):
-        return "its owner wants you to log in and to agree to terms first ('hf auth login')"
+        return "log in with 'hf auth login' and accept the terms of its owner first"
     if isinstance(error, RepositoryNotFoundError):
         return "there is no such repository, or it is private"
     if isinstance(error, RevisionNotFoundError):
@@ -149,8 +169,8 @@ def _reason(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _is_own(folder: Path) -> bool:
-    """Whether a folder is a model directory, not one of the port."""
+def _is_model_directory(folder: Path) -> bool:
+    """Return whether a folder is a model directory of avsr, and not of the port."""
     try:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -159,10 +179,11 @@ def _is_own(folder: Path) -> bool:
 
 
 def _import_once(snapshot: Path, name: str) -> Path:
+    """Import a repository of the port, unless it was imported before."""
     from huggingface_hub.constants import HF_HOME
 
     out = Path(HF_HOME) / "avsr" / name.replace("/", "--") / snapshot.name
-    if not (out / "model.safetensors").is_file():  # which is written last
+    if not (out / "model.safetensors").is_file():  # it is written last
         language = name.rpartition("-")[2]
         codes = MUAVIC if language == "multilingual" else (language,)
         import_model(snapshot, out, languages=codes if codes[0] in MUAVIC_LANGUAGES else None)
@@ -170,19 +191,23 @@ def _import_once(snapshot: Path, name: str) -> Path:
 
 
 def list_models() -> list[Listed]:
-    """What is bundled, what is in the cache, and what is known and not there."""
-    found = [_listed(name, "bundled", ASSETS / folder) for name, folder in BUNDLED.items()]
-    found += _cached()
-    there = {entry.name for entry in found}
-    return [*found, *(entry for entry in KNOWN if entry.name not in there)]
+    """List models without network access.
+
+    Returns:
+        The bundled models, those in the cache, and the public ones that are not in it.
+    """
+    models = [_describe(name, "bundled", ASSETS / folder) for name, folder in BUNDLED.items()]
+    models += _list_cache()
+    local_names = {entry.name for entry in models}
+    return [*models, *(entry for entry in KNOWN if entry.name not in local_names)]
 
 
-def _cached() -> Iterator[Listed]:
-    """Repositories in the cache that are ours or known, without a word to the network."""
+def _list_cache() -> Iterator[Listed]:
+    """List the repositories in the cache that are model directories or among KNOWN."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
-    known = {entry.name: entry for entry in KNOWN}
+    known_models = {entry.name: entry for entry in KNOWN}
     try:
         repositories = scan_cache_dir().repos
     except CacheNotFound:
@@ -191,8 +216,8 @@ def _cached() -> Iterator[Listed]:
         name = SCHEME + repository.repo_id
         size = f"{repository.size_on_disk / 1e9:.1f} GB"
         for revision in repository.revisions:
-            if name in known:
-                entry = known[name]
+            if name in known_models:
+                entry = known_models[name]
                 yield Listed(
                     name=name,
                     where="cached",
@@ -201,12 +226,13 @@ def _cached() -> Iterator[Listed]:
                     licence=entry.licence,
                 )
                 break
-            if _is_own(revision.snapshot_path):
-                yield _listed(name, "cached", revision.snapshot_path)
+            if _is_model_directory(revision.snapshot_path):
+                yield _describe(name, "cached", revision.snapshot_path)
                 break
 
 
-def _listed(name: str, where: str, folder: Path) -> Listed:
+def _describe(name: str, where: str, folder: Path) -> Listed:
+    """Describe the model in a directory."""
     config = read_config(folder)
     return Listed(
         name=name,
@@ -222,36 +248,38 @@ def load_network(
     device: str = "auto",
     precision: Precision = "auto",
 ) -> AVSRModel:
-    """Load a network for inference, from wherever models come from.
+    """Load a network for inference.
 
     Args:
-        name: As for ``find_model``: bundled (None: the default), a directory, ``hf://owner/name``.
+        name: Name of a bundled model (None: the default), a model directory, or
+            ``hf://owner/name``.
         device: ``cpu``, ``cuda`` or ``auto`` (a GPU if there is one).
         precision: Number format for matrix products. ``bf16`` and ``int8`` (CPU only) are faster
-            and smaller and change results a little; ``auto`` is the format that is stored.
+            and smaller and change results a little; ``auto`` is the format of the stored weights.
 
     Returns:
         The network in evaluation mode. It cannot be trained: its weights may be laid out for this
         CPU. Its licence is logged at INFO level, once per process.
 
     Raises:
-        ModelError: There is no such model, device or precision, or the model writes no text.
+        ModelError: There is no such model, device or precision, or the model is a pre-trained
+            encoder without a decoder.
     """
-    chosen = DEFAULT_MODEL if name is None else os.fspath(name)
-    path, place = find_model(name), resolve_device(device)
+    name = DEFAULT_MODEL if name is None else os.fspath(name)
+    path, target = find_model(name), resolve_device(device)
     if (path / ONNX).is_file():
-        model, place = load_onnx(path, device, precision), torch.device("cpu")
+        model, target = load_onnx(path, device, precision), torch.device("cpu")
     else:
-        precision = choose_precision(precision, path / WEIGHTS, place)
-        model = load_directory(path, precision, packed=place.type == "cpu")
+        precision = choose_precision(precision, path / WEIGHTS, target)
+        model = load_directory(path, precision, packed=target.type == "cpu")
     if not model.has("decoder"):
         raise ModelError(
-            f"{chosen} is a pre-trained encoder, which writes no text: train it first, with "
-            f"'init: {chosen}' in the recipe of 'avsr train'"
+            f"{name} is a pre-trained encoder, which writes no text: train it first, with "
+            f"'init: {name}' in the recipe of 'avsr train'"
         )
-    log_licence(chosen, read_licence(path))
+    log_licence(name, read_licence(path))
     add_cancel_hooks(model)
-    return model.to(place)
+    return model.to(target)
 
 
 @functools.cache

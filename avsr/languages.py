@@ -1,8 +1,8 @@
-"""Language codes and names. Inside avsr a language is its ISO 639-1 code, else its 639-3 code.
+"""Language codes and names.
 
-Other conventions (``iw``, ``eng``, ``zh_CN``, ``th: Thai``, ``German``) are brought to that form by
-``canonical_code`` where they come in: on the command line, in manifests and corpora, and in the
-labels of public models.
+avsr uses ISO 639-1 codes, and ISO 639-3 codes for languages that have no other. ``canonical_code``
+converts other labels (``iw``, ``eng``, ``zh_CN``, ``th: Thai``, ``German``) at the borders: on the
+command line, in manifests and corpora, and in the labels of public models.
 """
 
 import difflib
@@ -55,7 +55,7 @@ _ISO_639_1 = """
     ve ven Venda; vi vie Vietnamese; vo vol Volapük; wa wln Walloon; wo wol Wolof;
     xh xho Xhosa; yi yid Yiddish; yo yor Yoruba; za zha Zhuang; zh zho Chinese; zu zul Zulu
 """
-# ISO 639-3 code, English name, of languages that speech corpora have and ISO 639-1 lacks
+# ISO 639-3 code, English name: languages of speech corpora that ISO 639-1 lacks
 _ISO_639_3 = """
     ast Asturian; ceb Cebuano; ckb Central Kurdish; gsw Swiss German; haw Hawaiian;
     kam Kamba; kea Kabuverdianu; luo Luo; nso Northern Sotho; sco Scots; umb Umbundu;
@@ -68,46 +68,46 @@ def _rows(table: str, columns: int) -> list[list[str]]:
 
 
 LANGUAGE_NAMES = {code: name for code, _, name in _rows(_ISO_639_1, 3)}
-"""Code -> English name of every language that is known here."""
+"""Code -> English name of every known language."""
 LANGUAGE_NAMES |= dict(_rows(_ISO_639_3, 2))
 
 ALIASES = {
     **{code3: code for code, code3, _ in _rows(_ISO_639_1, 3)},
-    # withdrawn codes, and those of old corpora
+    # withdrawn codes, which old corpora use
     **{"iw": "he", "jw": "jv", "in": "id", "ji": "yi", "mo": "ro", "no": "nb", "nor": "nb"},
     # bibliographic codes of ISO 639-2
     **{"alb": "sq", "arm": "hy", "baq": "eu", "bur": "my", "chi": "zh", "cze": "cs", "dut": "nl"},
     **{"fre": "fr", "geo": "ka", "ger": "de", "gre": "el", "ice": "is", "mac": "mk", "mao": "mi"},
     **{"may": "ms", "per": "fa", "rum": "ro", "slo": "sk", "tib": "bo", "wel": "cy"},
-    # members of macro-languages, by which corpora name the whole
+    # members of macro-languages, which corpora use for the whole
     **{"cmn": "zh", "arb": "ar", "pes": "fa", "swh": "sw", "zsm": "ms", "lvs": "lv", "ekk": "et"},
     **{"npi": "ne", "ory": "or", "uzn": "uz", "azj": "az", "khk": "mn", "als": "sq", "gaz": "om"},
     **{"pbt": "ps", "plt": "mg", "ydd": "yi", "fil": "tl", "fuf": "ff"},
 }
-"""Other codes -> the code that is used here."""
+"""Other codes -> the code that avsr uses."""
 
 
 def language_name(code: str) -> str:
-    """Return the English name of a language; the code itself if it is not known here."""
+    """Return the English name of a language, or the code itself if it is unknown."""
     return LANGUAGE_NAMES.get(code, code)
 
 
 def is_language_code(code: str) -> bool:
-    """Whether ``code`` is a code that a corpus or model may use, in canonical form."""
+    """Return whether ``code`` is a known language code in canonical form."""
     return code in LANGUAGE_NAMES
 
 
 def canonical_code(label: str) -> str | None:
-    """Bring a language label of any common convention to the code that is used here.
+    """Convert a language label of any common convention to the code that avsr uses.
 
     Args:
-        label: ISO 639-1, 639-2 or 639-3 code in any case, with script or country behind it
-            (``zh_CN``, ``cmn-Hans-CN``, ``pt-BR``), a label as ``th: Thai``, or an English name.
+        label: ISO 639-1, 639-2 or 639-3 code in any case, also with a script or country
+            (``zh_CN``, ``cmn-Hans-CN``, ``pt-BR``), a label like ``th: Thai``, or an English name.
 
     Returns:
-        The code, or None for a label that is not known.
+        The code, or None for an unknown label.
 
-    Example:
+    Examples:
         >>> canonical_code("iw"), canonical_code("zh_CN"), canonical_code("th: Thai")
         ('he', 'zh', 'th')
     """
@@ -124,10 +124,17 @@ _CODES_BY_NAME = {name.lower(): code for code, name in LANGUAGE_NAMES.items()}
 
 
 def check_language(code: str, known: Sequence[str] = MUAVIC_LANGUAGES) -> str:
-    """Return ``code``, or the one that it is an alias of, if it is one of ``known``.
+    """Check that a language is one of ``known``.
+
+    Args:
+        code: A code or an alias of one.
+        known: Codes that are allowed.
+
+    Returns:
+        The code as ``known`` has it.
 
     Raises:
-        LanguageError: It is not; the message names the nearest one.
+        LanguageError: It is not one of ``known``; the message suggests the most similar one.
     """
     if code in known:
         return code
@@ -135,21 +142,28 @@ def check_language(code: str, known: Sequence[str] = MUAVIC_LANGUAGES) -> str:
     if alias in known:
         return alias
     canonical = canonical_code(code)
-    near = difflib.get_close_matches(code.lower(), known, n=1, cutoff=0.5)
-    hint = canonical if canonical in known else next(iter(near), None)
+    matches = difflib.get_close_matches(code.lower(), known, n=1, cutoff=0.5)
+    hint = canonical if canonical in known else next(iter(matches), None)
     suffix = f"; did you mean '{hint}'?" if hint else ""
     raise LanguageError(f"unknown language '{code}'{suffix} (known: {', '.join(known)})")
 
 
 def check_languages(codes: str, known: Sequence[str] = MUAVIC_LANGUAGES) -> tuple[str, ...]:
-    """Split ``"en, de"`` into ("en", "de"), each one of ``known``; raise as check_language."""
+    """Split ``"en, de"`` into ("en", "de") and check each code with ``check_language``."""
     return tuple(dict.fromkeys(check_language(code.strip(), known) for code in codes.split(",")))
 
 
 def resolve_language_option(language: str, known: Sequence[str]) -> str:
-    """Return ``auto``, or the codes of ``language`` (with commas between), each one of ``known``.
+    """Check the option ``language``.
+
+    Args:
+        language: ``auto``, or codes separated by commas.
+        known: Codes that are allowed.
+
+    Returns:
+        ``auto``, or the checked codes separated by commas.
 
     Raises:
-        LanguageError: A code is not known, as check_language.
+        LanguageError: A code is not one of ``known``.
     """
     return language if language == "auto" else ",".join(check_languages(language, known))

@@ -1,4 +1,4 @@
-"""Settings from YAML files: overrides of the defaults of a dataclass, unknown keys refused."""
+"""Read settings from YAML files into dataclasses; unknown keys are errors."""
 
 import difflib
 from collections.abc import Mapping
@@ -14,7 +14,17 @@ T = TypeVar("T")
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds; raise ConfigError in one line for what is wrong."""
+    """Read a YAML file of settings.
+
+    Args:
+        path: File whose top level is a mapping.
+
+    Returns:
+        The mapping.
+
+    Raises:
+        ConfigError: The file cannot be read or is not a mapping in YAML.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -27,14 +37,27 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def build_settings(kind: type[T], values: Any, where: str) -> T:
-    """A dataclass from a mapping; raise ConfigError that names an unknown key's nearest one."""
+    """Build a dataclass from a mapping; fields that it lacks have their defaults.
+
+    Args:
+        kind: The dataclass.
+        values: Names of fields -> values.
+        where: File or section, with which error messages begin.
+
+    Returns:
+        An instance of ``kind``.
+
+    Raises:
+        ConfigError: ``values`` is not a mapping, lacks a required field, or has an unknown key;
+            the message names the most similar field.
+    """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where} must be a mapping of settings")
-    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
     for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
+        if key not in names:
+            matches = difflib.get_close_matches(str(key), names, n=1)
+            hint = f"; did you mean '{matches[0]}'?" if matches else ""
             raise ConfigError(f"{where}: unknown key '{key}'{hint}")
     try:
         return kind(**values)

@@ -1,1 +1,1 @@
-"""Speed and memory of what users wait for: ``python -m benchmarks``."""
+"""Measurements of speed, memory and accuracy: ``python -m benchmarks``."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks [CASE...] [--runs N]``: a table on stderr, JSON on stdout."""
+"""Run benchmarks: a table on stderr, JSON on stdout."""
 
 import argparse
 import json
@@ -50,11 +50,13 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the cases of the command line and print their figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("case", nargs="*", help=f"of {', '.join(CASES)}; default: transcribe")
     parser.add_argument(
-        "--runs", type=int, help="runs of each case, 3 (long: 1) by default; medians are shown"
+        "case", nargs="*", help=f"cases to run: {', '.join(CASES)}; default: transcribe"
+    )
+    parser.add_argument(
+        "--runs", type=int, help="runs of each case; default: 3 (long: 1); medians are printed"
     )
     parser.add_argument(
         "--minutes",
@@ -62,20 +64,24 @@ def main() -> None:
         nargs=2,
         default=(5.0, 60.0),
         metavar=("SHORT", "LONG"),
-        help="long: lengths of the two files, 5 and 60 by default",
+        help="case long: lengths of the two files; default: 5 60",
     )
     parser.add_argument(
         "--threads",
         type=int,
         nargs="+",
         default=(1, 2),
-        help="network and onnx: 1 and 2 by default",
+        help="cases network and onnx: numbers of threads; default: 1 2",
     )
     parser.add_argument(
-        "--against", metavar="CHECKOUT", help="training: another state of the project, for a ratio"
+        "--against", metavar="CHECKOUT", help="case training: another checkout to compare with"
     )
-    parser.add_argument("--users", type=int, default=8, help="of the case demo")
-    parser.add_argument("--seconds", type=float, default=180, help="that the case demo lasts")
+    parser.add_argument(
+        "--users", type=int, default=8, help="case demo: number of users; default: 8"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=180, help="case demo: duration in seconds; default: 180"
+    )
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.case) - set(CASES))
     if unknown:

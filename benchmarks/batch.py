@@ -1,6 +1,6 @@
-"""Transcribe 32 short clips together, and one by one: clips a second, and whether they agree.
+"""Transcribe 32 short clips in batches and one by one: clips per second, and equal transcripts.
 
-One by one is a loop that calls ``model.transcribe`` for each. The clips are synthetic heads.
+One by one is a loop over ``model.transcribe``. The clips are synthetic talking heads.
 """
 
 import statistics
@@ -13,7 +13,7 @@ CLIPS = 32
 
 
 def make_clips(folder: Path) -> list[str]:
-    """Write the clips, 320x320, an utterance of a few words in each."""
+    """Write the clips, 320x320 pixels, with an utterance of a few words each."""
     import numpy as np
 
     from avsr.languages import MUAVIC_LANGUAGES
@@ -36,7 +36,7 @@ def make_clips(folder: Path) -> list[str]:
 
 
 def measure(runs: int) -> dict[str, Any]:
-    """Medians of several runs, alternating."""
+    """Return medians of several runs; both ways alternate."""
     from avsr import load_model
     from avsr.recognition.batching import transcribe_batches
     from avsr.recognition.options import TranscribeOptions
@@ -44,7 +44,7 @@ def measure(runs: int) -> dict[str, Any]:
     model = load_model(device="cpu")
     with tempfile.TemporaryDirectory() as name:
         clips = make_clips(Path(name))
-        model.transcribe(clips[0])  # what is imported and set up once
+        model.transcribe(clips[0])  # imports and sets up everything
         alone, together = [], []
         for _ in range(runs):
             start = time.perf_counter()

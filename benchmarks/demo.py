@@ -1,8 +1,8 @@
-"""Several users of the web page at once: right answers, memory of the server, and waiting times.
+"""Several users of the web page at once: correct answers, memory of the server, waiting times.
 
 The server runs in its own process; the users are gradio clients in this one. Each uploads a clip
 under its own name, waits for the transcript and starts again. Each clip is also transcribed alone:
-an answer is right if it has the name of its upload and the same text.
+an answer is correct if it has the name of its upload and the same text.
 """
 
 import json
@@ -28,9 +28,9 @@ WARM_UP = 60  # s, after which memory should not grow
 
 @dataclass
 class Tally:
-    """The measurements, filled in by threads."""
+    """The measurements; threads append to them."""
 
-    answers: list[bool] = field(default_factory=list)  # True: right
+    answers: list[bool] = field(default_factory=list)  # True: correct
     failures: list[str] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     pages: list[float] = field(default_factory=list)
@@ -67,7 +67,7 @@ def transcribe(client: Any, clip: Path) -> tuple[str, str]:
 
 
 def measure(_runs: int, users: int = 8, seconds: float = 180) -> dict[str, Any]:
-    """Measure one run of ``seconds``."""
+    """Return the figures of one run of ``seconds``."""
     with tempfile.TemporaryDirectory() as name, running_server(Path(name)) as (address, process):
         clips = copy_clips(Path(name), users)
         expected = {clip.name: ask_alone(address, Path(name), clip) for clip in clips}
@@ -76,11 +76,11 @@ def measure(_runs: int, users: int = 8, seconds: float = 180) -> dict[str, Any]:
             threading.Thread(target=use, args=(address, Path(name), clip, seconds, expected, tally))
             for clip in clips
         ]
-        began = time.monotonic()
+        start = time.monotonic()
         for thread in threads:
             thread.start()
         watch(address, process, threads, tally)
-        lasted = time.monotonic() - began
+        duration = time.monotonic() - start
     return {
         "case": f"{users} users of the web page at once for {seconds:g} s, clips of 1 to 2 s",
         "different_texts": len(set(expected.values())),
@@ -88,7 +88,7 @@ def measure(_runs: int, users: int = 8, seconds: float = 180) -> dict[str, Any]:
         "wrong_answers": tally.answers.count(False),
         "failures": len(tally.failures),
         "first_failure": tally.failures[0] if tally.failures else None,
-        "answers_per_minute": round(60 * len(tally.answers) / lasted, 1),
+        "answers_per_minute": round(60 * len(tally.answers) / duration, 1),
         "median_wait_seconds": round(statistics.median(tally.waits or [0]), 2),
         "longest_wait_seconds": round(max(tally.waits, default=0), 2),
         "page_median_seconds": round(statistics.median(tally.pages), 3),
@@ -107,12 +107,14 @@ def copy_clips(folder: Path, users: int) -> list[Path]:
 
 
 def connect(address: str, folder: Path) -> Any:
+    """Return a client of the server."""
     from gradio_client import Client
 
     return Client(address, verbose=False, download_files=folder / "got")
 
 
 def ask_alone(address: str, folder: Path, clip: Path) -> str:
+    """Transcribe a clip while no other user is active; return its text."""
     client = connect(address, folder)
     try:
         return transcribe(client, clip)[1]
@@ -127,15 +129,15 @@ def use(
     end = time.monotonic() + seconds
     client = connect(address, folder / clip.stem)
     while time.monotonic() < end:
-        began = time.monotonic()
+        start = time.monotonic()
         try:
-            right = transcribe(client, clip) == (clip.name, expected[clip.name])
-        except Exception as error:  # any failure is counted and shown
+            is_correct = transcribe(client, clip) == (clip.name, expected[clip.name])
+        except Exception as error:  # any failure is counted
             tally.failures.append(f"{type(error).__name__}: {error}")
             time.sleep(POLL_SECONDS)
             continue
-        tally.waits.append(time.monotonic() - began)
-        tally.answers.append(right)
+        tally.waits.append(time.monotonic() - start)
+        tally.answers.append(is_correct)
     client.close()
 
 

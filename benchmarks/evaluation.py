@@ -1,4 +1,4 @@
-"""One condition of an evaluation, and six of them in one run, from the same clips."""
+"""Time of an evaluation with one condition and with six, from the same clips."""
 
 import statistics
 import tempfile
@@ -11,18 +11,18 @@ RATIOS = ("clean", -10, -5, 0, 5, 10)
 
 
 def measure(runs: int) -> dict[str, Any]:
-    """Seconds of each, from media files to the scores, and their ratio."""
+    """Return the seconds of each, from media files to scores, and their ratio."""
     from avsr.evaluation import EvaluationConfig, evaluate, write_report
     from avsr.synthetic import synthesize
 
     seconds: dict[int, list[float]] = {1: [], len(RATIOS): []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        synthesize(folder / "made", hours=0, valid_hours=0, clips=CLIPS // 9, seed=1)
+        synthesize(folder / "corpus", hours=0, valid_hours=0, clips=CLIPS // 9, seed=1)
         for run in range(runs):
             for conditions, durations in seconds.items():
                 config = EvaluationConfig(
-                    manifest=str(folder / "made/test.jsonl"),
+                    manifest=str(folder / "corpus/test.jsonl"),
                     out=str(folder / f"{run}-{conditions}"),
                     modalities=("av",),
                     snr_db=RATIOS[:conditions],

@@ -1,9 +1,9 @@
-"""Two talking heads side by side, one heard at a time: how often is the right one read?
+"""Two talking heads side by side, one audible at a time: accuracy of choosing the speaker.
 
-Six pairs of synthetic heads talk in turns, four utterances each, with 0.8 s of silence
-between. While one is heard the other rests (``rest``), or moves its lips to words of its own that
-nobody hears (``mute``, as a second speaker who is faded out). Every segment of the transcript says
-whose lips were read; it is right if that is the head of which the sound is.
+Six pairs of synthetic heads talk in turns, four utterances per pair, with 0.8 s of silence between
+them. While one talks, the other is still (``rest``), or moves its lips to other words without
+sound (``mute``, like a second speaker who is faded out). Every segment of the transcript names the
+face whose lips were read; it is correct if the sound is of that head.
 """
 
 import sys
@@ -19,7 +19,11 @@ LANGUAGES = ("de", "en", "es", "fr", "it", "ru")
 
 
 def make_talk(path: Path, pair: int, *, mute: bool) -> list[tuple[float, float, int]]:
-    """Write two heads, 640x320; (start s, end s, face: 1 left, 2 right) of each utterance."""
+    """Write a video of two heads, 640x320 pixels.
+
+    Returns:
+        (start, end, face) of each utterance: seconds, and 1 for the left or 2 for the right face.
+    """
     import numpy as np
 
     from avsr.media import write_video
@@ -28,18 +32,18 @@ def make_talk(path: Path, pair: int, *, mute: bool) -> list[tuple[float, float, 
 
     turns: list[tuple[float, float, int]] = []
     sound: list[np.ndarray] = []
-    moves: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])  # of the left and right mouth
-    rest = np.zeros((PAUSE * SAMPLES_PER_FRAME,), np.float32)
+    moves: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])  # trajectories of both mouths
+    silence = np.zeros((PAUSE * SAMPLES_PER_FRAME,), np.float32)
     rng = np.random.default_rng(pair)
     for number, talker in enumerate(_talkers(pair)):
         language = LANGUAGES[(pair + number) % len(LANGUAGES)]
-        heard = make_utterance(5, "test", language, TURNS * pair + number)
+        utterance = make_utterance(5, "test", language, TURNS * pair + number)
         other = make_utterance(6, "test", language, TURNS * pair + number)
-        count = heard.num_frames
+        count = utterance.num_frames
         start = sum(len(part) for part in moves[0]) / FPS
         turns.append((start, start + count / FPS, talker))
-        sound += [heard.waveform, rest]
-        mouth = visemes.mouth_trajectory(heard.phones, count, rng)
+        sound += [utterance.waveform, silence]
+        mouth = visemes.mouth_trajectory(utterance.phones, count, rng)
         quiet = np.tile(visemes.REST, (count, 1))
         if mute:
             quiet = visemes.mouth_trajectory(other.phones, other.num_frames, rng)
@@ -50,35 +54,35 @@ def make_talk(path: Path, pair: int, *, mute: bool) -> list[tuple[float, float, 
     heads = [
         faces.render_frames(
             faces.make_identity(f"test-{2 * pair + side:03}"),
-            np.concatenate(own).astype(np.float32),
+            np.concatenate(trajectories).astype(np.float32),
             np.random.default_rng(side),
         )
-        for side, own in enumerate(moves)
+        for side, trajectories in enumerate(moves)
     ]
-    pictures = [np.hstack(both) for both in zip(*heads, strict=True)]
-    write_video(path, pictures, waveform=np.concatenate(sound), crf=20)
+    frames = [np.hstack(both) for both in zip(*heads, strict=True)]
+    write_video(path, frames, waveform=np.concatenate(sound), crf=20)
     return turns
 
 
 def _talkers(pair: int) -> Iterator[int]:
-    """1 and 2 in an order that nobody can guess by taking turns."""
+    """Yield 1 and 2 in an order that alternation does not predict."""
     orders = ((1, 2, 1, 2), (2, 1, 2, 1), (1, 1, 2, 2), (2, 1, 1, 2))
     yield from orders[pair % len(orders)]
 
 
 def _talker_at(turns: list[tuple[float, float, int]], time: float) -> int:
-    """The face of the utterance whose middle is nearest to ``time`` (s)."""
+    """Return the face of the utterance whose middle is nearest to ``time`` (s)."""
     return min(turns, key=lambda turn: abs((turn[0] + turn[1]) / 2 - time))[2]
 
 
 def measure(runs: int) -> dict[str, Any]:
-    """Share of the segments whose face is right; ``runs`` does not matter, nothing is drawn."""
+    """Return the share of segments with the correct face; ``runs`` is ignored: nothing varies."""
     case = f"two heads side by side, one heard at a time, {PAIRS} pairs, {TURNS} turns each"
     return {"case": case} | measure_kind("rest") | measure_kind("mute")
 
 
 def measure_kind(kind: str) -> dict[str, Any]:
-    """What the other head does: ``rest`` or ``mute``."""
+    """Return the figures of one kind; ``kind`` is what the other head does: ``rest``, ``mute``."""
     from avsr.hub import load_network
     from avsr.recognition.options import TranscribeOptions
     from avsr.recognition.pipeline import transcribe_file

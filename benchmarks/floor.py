@@ -1,5 +1,7 @@
-"""The least time that work could take on this machine: its operations at what a large matrix
-product reaches, or its bytes at what a copy or a sum reaches, whichever is longer.
+"""Limits of this machine: rates of a large matrix product, of a sum and of a copy.
+
+The floor of a computation is the least time that it could take: its operations at the rate of the
+product, or its bytes at the rate of a copy or a sum, whichever is longer.
 """
 
 import statistics
@@ -9,17 +11,17 @@ from typing import Any
 
 
 def timed(function: Callable[[], Any], runs: int) -> tuple[float, Any]:
-    """Median of the seconds after a first run, and what came out."""
-    taken, result = [], function()
+    """Return the median of the seconds of ``runs``, after a first run, and the last result."""
+    seconds, result = [], function()
     for _ in range(runs):
         start = time.perf_counter()
         result = function()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken), result
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds), result
 
 
 def product_rate(kind: str = "fp32") -> float:
-    """Operations a second of a product of 1024 x 1024 x 4096; ``kind`` fp32, bf16 or int8."""
+    """Return operations per second of a product of 1024 x 1024 x 4096 in fp32, bf16 or int8."""
     import torch
     from torch import nn
 
@@ -38,7 +40,7 @@ def product_rate(kind: str = "fp32") -> float:
 
 
 def sum_rate() -> float:
-    """Bytes a second that a sum reads."""
+    """Return the bytes per second that a sum reads."""
     import torch
 
     numbers = torch.randn(1 << 26)
@@ -46,7 +48,7 @@ def sum_rate() -> float:
 
 
 def copy_rate() -> float:
-    """Bytes a second that a copy writes; it reads as many."""
+    """Return the bytes per second that a copy writes; it reads as many."""
     import torch
 
     numbers = torch.randn(1 << 26)

@@ -1,9 +1,9 @@
-"""Import and load true-size AV-HuBERT files of random weights: memory, and time against a pickle.
+"""Import and load random AV-HuBERT files of real size: memory, and time compared with a pickle.
 
-Every step runs in a fresh process. Memory is what the process peaks at above what it holds after
-its imports, the pages of mapped files included; after the time is taken it uses every weight that
-it loaded. Files are in the page cache when they are read. Sizes with ``-half`` are in fp16, which
-is computed with in fp32.
+Every step runs in a fresh process. Memory is the peak of the process minus its memory after the
+imports, pages of mapped files included; every loaded weight is used once, after the time is taken.
+Files are in the page cache when they are read. Sizes with ``-half`` are stored in fp16 and computed
+in fp32.
 """
 
 import dataclasses
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 SIZES = ("base", "large", "muavic", "base-half", "large-half")
-UNITS = 2004  # rows of pre-training's label embeddings, 256 wide
+UNITS = 2004  # rows of the label embeddings of pre-training, which are 256 wide
 STEP = """
 import json, resource, sys, time
 from pathlib import Path
 import torch
 from avsr.interop import import_model
 from avsr import load_model
-from avsr.packing import PackedLinear
+from avsr.layers.linear import PackedLinear
 source, out = Path(sys.argv[2]), Path(sys.argv[3])
 torch.set_num_threads(1)
 before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
@@ -48,8 +48,10 @@ print(json.dumps({"seconds": seconds, "bytes": peak}))
 
 
 def foreign_shapes(size: str) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight of a fine-tuned checkpoint: AV-HuBERT's Base or Large, or
-    MuAViC's Large encoder with Base's decoder.
+    """Return the name and shape of every weight of a fine-tuned checkpoint.
+
+    Args:
+        size: ``base`` or ``large`` of AV-HuBERT, or ``muavic``: encoder of Large, decoder of Base.
     """
     from avsr.interop.key_table import PREFIX, foreign_name
     from avsr.model.config import PRESETS
@@ -58,9 +60,9 @@ def foreign_shapes(size: str) -> dict[str, tuple[int, ...]]:
     sizes = PRESETS["base" if size == "base" else "large"]
     if size == "muavic":
         sizes = dataclasses.replace(sizes, decoder=PRESETS["base"].decoder)
-    own = AVSRModel.on_meta(sizes).state_dict()
+    weights = AVSRModel.on_meta(sizes).state_dict()
     shapes = {PREFIX + "mask_emb": (104,), PREFIX + "label_embs_concat": (UNITS, 256)}
-    for name, weight in own.items():
+    for name, weight in weights.items():
         theirs = foreign_name(name)
         if theirs is not None:
             shapes[theirs] = tuple(weight.shape)
@@ -68,7 +70,7 @@ def foreign_shapes(size: str) -> dict[str, tuple[int, ...]]:
 
 
 def write_checkpoint(size: str, folder: Path) -> Path:
-    """A checkpoint of random weights with a tokenizer of 1,000 pieces beside it."""
+    """Write a checkpoint of random weights, and a tokenizer of 1,000 pieces beside it."""
     size, half = size.removesuffix("-half"), size.endswith("-half")
     import numpy as np
     import torch
@@ -101,17 +103,17 @@ def write_checkpoint(size: str, folder: Path) -> Path:
 
 
 def run(step: str, source: Path, out: Path) -> dict[str, float]:
-    """Seconds and bytes of one step in a process of its own."""
+    """Run one step in a new process; return its seconds and bytes."""
     command = [sys.executable, "-c", STEP, step, str(source), str(out)]
     process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(process.stdout)
 
 
 def measure(size: str, runs: int) -> dict[str, Any]:
-    """Ratios to the file's size, and to the time of unpickling."""
+    """Return ratios to the size of the file, and to the time of unpickling."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # Written elsewhere, so that the memory of the maker is not inherited.
+        # in another process, whose memory this one does not inherit
         maker = f"from benchmarks.imports import *; write_checkpoint({size!r}, Path({name!r}))"
         subprocess.run([sys.executable, "-c", maker], check=True)
         source, out = folder / "model.pt", folder / "model"

@@ -1,9 +1,9 @@
-"""Clips joined to one file, transcribed as a whole: are times, words and languages where they were?
+"""Clips joined to one file: errors of times, words and languages in its transcript.
 
-``grid``: clips of the GRID corpus (folder in AVSR_GRID, its own sentences and alignments) with
-synthetic talking heads of other languages between them, three minutes in all.
-``switch``: a German and a Spanish talk of synthetic heads, or the other way round, at several
-pauses between the two; the change of language should be found within a second.
+``grid``: clips of the GRID corpus (folder in AVSR_GRID, with its sentences and alignments) and
+synthetic talking heads of other languages between them, three minutes in total.
+``switch``: a German and a Spanish talk of synthetic heads in both orders, with pauses of several
+lengths between them; the change of language should be detected within a second.
 """
 
 import os
@@ -20,14 +20,14 @@ import numpy as np
 MINUTES = 3.0
 BETWEEN = 3  # GRID clips between two synthetic ones
 OTHERS = ("de", "es", "fr", "it", "pt", "ru")
-PAUSES = (1.0, 0.6, 0.3, 0.0)  # s between the two talks, besides what the clips have themselves
-TALK = 6  # utterances of each language: more than 20 s in all, else the file is one part
+PAUSES = (1.0, 0.6, 0.3, 0.0)  # s between the two talks, added to the silence of the clips
+TALK = 6  # utterances of each language: more than 20 s in total, or the file is one segment
 INNER_PAUSE = 0.4  # s between the utterances of a talk
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One clip of a join."""
+    """One clip of a joined file."""
 
     frames: Callable[[], Iterator[np.ndarray]]
     waveform: np.ndarray
@@ -38,12 +38,12 @@ class Piece:
     """``word``, ``start``, ``end`` in seconds from the piece's start."""
     real: bool
     pause: int = 0
-    """Frames for which the last picture stands in silence after it."""
+    """Frames of silence after it, in which the last frame is repeated."""
 
 
 @dataclass(frozen=True)
 class Placed:
-    """Where a piece is in the file, s."""
+    """A piece and its start and end in the file, s."""
 
     piece: Piece
     start: float
@@ -53,7 +53,7 @@ class Placed:
 def synthetic(
     seed: int, language: str, index: int, identity: str, size: tuple[int, int], pause: int = 0
 ) -> Piece:
-    """An utterance of a synthetic head."""
+    """Make an utterance of a synthetic head."""
     from avsr.synthetic import faces, make_utterance, visemes
 
     utterance = make_utterance(seed, "test", language, index)
@@ -78,7 +78,7 @@ def synthetic(
 
 
 def recorded(folder: Path, record: Any) -> Piece:
-    """A clip of GRID."""
+    """Read a clip of GRID."""
     from avsr import media
     from avsr.rates import SAMPLES_PER_FRAME
 
@@ -98,11 +98,11 @@ def recorded(folder: Path, record: Any) -> Piece:
 
 
 def write_join(path: Path, pieces: Sequence[Piece]) -> list[Placed]:
-    """Write the pieces one after the other into one file; where each of them is."""
+    """Write the pieces one after the other into one file; return their times in it."""
     from avsr.media import write_video
     from avsr.rates import FPS, SAMPLES_PER_FRAME
 
-    def pictures() -> Iterator[np.ndarray]:
+    def frames() -> Iterator[np.ndarray]:
         for piece in pieces:
             for frame in piece.frames():
                 yield frame
@@ -110,16 +110,16 @@ def write_join(path: Path, pieces: Sequence[Piece]) -> list[Placed]:
                 yield frame
 
     sound = [np.pad(p.waveform, (0, p.pause * SAMPLES_PER_FRAME)) for p in pieces]
-    write_video(path, pictures(), waveform=np.concatenate(sound), crf=18)
-    placed, at = [], 0
+    write_video(path, frames(), waveform=np.concatenate(sound), crf=18)
+    placed, first = [], 0
     for piece in pieces:
-        placed.append(Placed(piece, at / FPS, (at + piece.num_frames) / FPS))
-        at += piece.num_frames + piece.pause
+        placed.append(Placed(piece, first / FPS, (first + piece.num_frames) / FPS))
+        first += piece.num_frames + piece.pause
     return placed
 
 
 def grid(runs: int, minutes: float = MINUTES) -> dict[str, Any]:
-    """Words and times of a join with GRID clips; ``runs`` does not matter, nothing is drawn."""
+    """Return errors of words and times of a file with GRID clips; ``runs`` is ignored."""
     from avsr import load_model, media
     from avsr.corpus import read_manifest
     from avsr.evaluation import word_errors
@@ -149,30 +149,30 @@ def grid(runs: int, minutes: float = MINUTES) -> dict[str, Any]:
         result = load_model(device="cpu").transcribe(path)
     errors: list[tuple[float, ...]] = []
     counts = {True: [0, 0], False: [0, 0]}  # word errors and words, of real and synthetic clips
-    right = {True: [0, 0], False: [0, 0]}  # clips whose segment has the language, and clips
+    correct = {True: [0, 0], False: [0, 0]}  # clips with the correct language, and clips
     for place in placed:
         piece = place.piece
-        own = [w for w in result.words if place.start <= (w.start + w.end) / 2 < place.end]
-        said = [
+        words = [w for w in result.words if place.start <= (w.start + w.end) / 2 < place.end]
+        spoken_words = [
             w | {"start": w["start"] + place.start, "end": w["end"] + place.start}
             for w in piece.words
         ]
         if piece.real:
-            errors.append(boundary_errors(said, own, piece.language))
-        found = word_errors(
+            errors.append(boundary_errors(spoken_words, words, piece.language))
+        score = word_errors(
             normalize_text(piece.text, piece.language),
-            normalize_text(" ".join(w.text for w in own), piece.language),
+            normalize_text(" ".join(w.text for w in words), piece.language),
         )
-        counts[piece.real][0] += found.errors
+        counts[piece.real][0] += score.errors
         counts[piece.real][1] += len(piece.text.split())
         middle = (place.start + place.end) / 2
-        heard = [s.language for s in result.segments if s.start <= middle < s.end]
-        right[piece.real][0] += heard == [piece.language]
-        right[piece.real][1] += 1
+        languages = [s.language for s in result.segments if s.start <= middle < s.end]
+        correct[piece.real][0] += languages == [piece.language]
+        correct[piece.real][1] += 1
     times = time_scores(errors)
     assert times is not None
     return {
-        "case": f"{len(placed)} clips joined, {right[True][1]} of GRID, {result.duration:.0f} s",
+        "case": f"{len(placed)} clips joined, {correct[True][1]} of GRID, {result.duration:.0f} s",
         "segments": len(result.segments),
         "grid_words": counts[True][1],
         "grid_wer": round(counts[True][0] / counts[True][1], 4),
@@ -180,8 +180,8 @@ def grid(runs: int, minutes: float = MINUTES) -> dict[str, Any]:
         "boundaries": times["boundaries"],
         "boundary_median_ms": times["median_ms"],
         "boundary_within_100_ms": round(times["near"], 4),
-        "grid_language_right": round(right[True][0] / right[True][1], 3),
-        "other_language_right": round(right[False][0] / max(1, right[False][1]), 3),
+        "grid_language_right": round(correct[True][0] / correct[True][1], 3),
+        "other_language_right": round(correct[False][0] / max(1, correct[False][1]), 3),
     }
 
 
@@ -190,8 +190,9 @@ def switch_errors(
 ) -> tuple[float, bool]:
     """Join two talks and transcribe them.
 
-    Seconds between the true and the found beginning of the second language (infinity if it is
-    never found), and whether every segment outside of one second around it has its language.
+    Returns:
+        Seconds between the true and the detected start of the second language (infinity if it is
+        not detected), and whether every segment more than 1 s away has the correct language.
     """
     from avsr.rates import FPS
 
@@ -217,22 +218,22 @@ def switch_errors(
 
 
 def switch(runs: int) -> dict[str, Any]:
-    """How far from the true change the language changes; ``runs`` does not matter."""
+    """Return the errors of the change of language for every pause; ``runs`` is ignored."""
     from avsr import load_model
 
     model = load_model(device="cpu")
     result: dict[str, Any] = {"case": f"German and Spanish talks, {2 * TALK} utterances each join"}
     for pause in PAUSES:
-        found = []
+        results = []
         for number in range(3):
             for order in (("de", "es"), ("es", "de")):
                 with tempfile.TemporaryDirectory() as name:
                     path = Path(name) / "switch.mp4"
-                    found.append(switch_errors(model, path, order, number, pause))
-                print(f"pause {pause} s: {found[-1]}", file=sys.stderr, flush=True)
-        errors = [error for error, _ in found]
+                    results.append(switch_errors(model, path, order, number, pause))
+                print(f"pause {pause} s: {results[-1]}", file=sys.stderr, flush=True)
+        errors = [error for error, _ in results]
         result[f"pause_{pause}_within_1_s"] = f"{sum(e <= 1 for e in errors)} of {len(errors)}"
         result[f"pause_{pause}_worst_s"] = round(max(errors), 2)
         result[f"pause_{pause}_median_s"] = round(statistics.median(errors), 2)
-        result[f"pause_{pause}_right"] = f"{sum(right for _, right in found)} of {len(found)}"
+        result[f"pause_{pause}_right"] = f"{sum(right for _, right in results)} of {len(results)}"
     return result

@@ -1,4 +1,4 @@
-"""Utterances per second: loaded by two workers, and trained by ``tiny`` on two cores."""
+"""Utterances per second of loading with two workers, and of training ``tiny`` on two cores."""
 
 import statistics
 import tempfile
@@ -8,7 +8,7 @@ from typing import Any
 
 from avsr.model.directory import load_directory
 
-FRAMES = {"audio": 1600, "video": 800}  # of a batch
+FRAMES = {"audio": 1600, "video": 800}  # frames of a batch
 BATCHES = 12
 UTTERANCES = 450
 
@@ -33,7 +33,7 @@ def measure(runs: int) -> dict[str, Any]:
 
 
 def rates(corpus: Path, modality: str, runs: int) -> tuple[float, float]:
-    """Return the utterances per second that are loaded, and that are trained."""
+    """Return the utterances per second of loading, and of training."""
     import torch
     from torch.utils.data import DataLoader
 

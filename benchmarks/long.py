@@ -1,8 +1,8 @@
-"""Transcribe a short and a long file of joined talks: memory, time, and whether the words stay.
+"""Transcribe a short and a long file: memory, time, and whether the words are the same.
 
-The talks are synthetic talking heads of 320x320 in nine languages, a different one after another;
-they are made here and joined to one part. The long file is that part several times over, packet by
-packet, so that what a part says alone can be compared with what it says within the long file.
+The short file is a series of talks: synthetic talking heads of 320x320 pixels, a different person
+and language each. The long file repeats the packets of the short one, so that the words of each
+repetition can be compared with those of the short file.
 """
 
 import difflib
@@ -21,15 +21,15 @@ from typing import Any
 
 import numpy as np
 
-TALK = 30.0  # s of one person, at least; then comes the next one
+TALK = 30.0  # s; minimum length of the talk of one person
 PAUSE = 15  # frames between two utterances
-END_PAUSE = 50  # frames after the last talk of a part: no word lies across a join
+END_PAUSE = 50  # frames after the last talk of a part, so that no word crosses a join
 NEAR_A_CUT = 1.0  # s; words nearer to the join of two parts are not compared
 SIZE = (320, 320)
 
 
 def make_part(path: Path, seconds: float) -> float:
-    """Write talks of about ``seconds`` in all; the length in seconds."""
+    """Write talks of about ``seconds`` in total; return the exact length in seconds."""
     from avsr.media import write_video
     from avsr.rates import FPS
 
@@ -39,25 +39,25 @@ def make_part(path: Path, seconds: float) -> float:
         sound.append(waveform)
         lengths.append(number)
 
-    def pictures() -> Iterator[np.ndarray]:
-        for _, frames, _ in _utterances(seconds):
-            yield from frames
+    def frames() -> Iterator[np.ndarray]:
+        for _, utterance_frames, _ in _utterances(seconds):
+            yield from utterance_frames
 
-    write_video(path, pictures(), waveform=np.concatenate(sound))
+    write_video(path, frames(), waveform=np.concatenate(sound))
     return sum(lengths) / FPS
 
 
 def _utterances(seconds: float) -> Iterator[tuple[np.ndarray, Iterator[np.ndarray], int]]:
-    """Sound (S,), pictures and their number, of one utterance after another with a pause."""
+    """Yield waveform (S,), frames and number of frames of each utterance with its pause."""
     from avsr.languages import MUAVIC_LANGUAGES
     from avsr.rates import FPS, SAMPLES_PER_FRAME
     from avsr.synthetic import faces, make_utterance, visemes
 
     done, index = 0, 0
     for talk, language in enumerate(itertools.cycle(MUAVIC_LANGUAGES)):
-        began = done
+        start = done
         identity = faces.make_identity(f"test-{talk:03d}")
-        while done - began < TALK * FPS:
+        while done - start < TALK * FPS:
             utterance = make_utterance(1, "test", language, index)
             index += 1
             trajectory = visemes.mouth_trajectory(
@@ -70,21 +70,21 @@ def _utterances(seconds: float) -> Iterator[tuple[np.ndarray, Iterator[np.ndarra
             )
             number = utterance.num_frames + pause
             waveform = np.pad(utterance.waveform, (0, number * SAMPLES_PER_FRAME))
-            yield waveform[: number * SAMPLES_PER_FRAME], _held(frames, pause), number
+            yield waveform[: number * SAMPLES_PER_FRAME], _hold_last(frames, pause), number
             done += number
             if last:
                 return
 
 
-def _held(frames: Iterator[np.ndarray], pause: int) -> Iterator[np.ndarray]:
-    """The pictures, and the last one ``pause`` times more."""
+def _hold_last(frames: Iterator[np.ndarray], pause: int) -> Iterator[np.ndarray]:
+    """Yield the frames, and the last one ``pause`` times more."""
     for frame in frames:
         yield frame
     yield from itertools.repeat(frame, pause)
 
 
 def join(part: Path, count: int, seconds: float, path: Path) -> None:
-    """Write ``part``, of that many ``seconds``, ``count`` times into one file, undecoded."""
+    """Write ``part``, which has ``seconds``, ``count`` times into one file without re-encoding."""
     import av
 
     with av.open(str(path), "w") as out:
@@ -95,12 +95,12 @@ def join(part: Path, count: int, seconds: float, path: Path) -> None:
                     if stream.index not in streams:
                         streams[stream.index] = out.add_stream_from_template(stream)
                 for packet in source.demux():
-                    # The sound encoder's run-up is of use at the very beginning only.
-                    runs_up = packet.stream.type == "audio" and number and (packet.pts or 0) < 0
-                    if packet.pts is None or packet.dts is None or runs_up:
+                    # priming samples of the audio encoder belong to the first repetition only
+                    is_priming = packet.stream.type == "audio" and number and (packet.pts or 0) < 0
+                    if packet.pts is None or packet.dts is None or is_priming:
                         continue
-                    moved = round(number * seconds / packet.time_base)
-                    packet.pts, packet.dts = packet.pts + moved, packet.dts + moved
+                    offset = round(number * seconds / packet.time_base)
+                    packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
                     packet.stream = streams[packet.stream.index]
                     out.mux(packet)
 
@@ -117,7 +117,7 @@ class Run:
 
 
 def transcribe(video: Path, out: Path) -> Run:
-    """Transcribe a file, start of the process included."""
+    """Transcribe a file in a new process; the figures include its start."""
     command = [sys.executable, "-m", "avsr", "transcribe", str(video), "-o", str(out)]
     start = time.perf_counter()
     process = subprocess.Popen([*command, "--device", "cpu"], stdout=subprocess.DEVNULL)
@@ -133,25 +133,28 @@ def transcribe(video: Path, out: Path) -> Run:
 def same_words(
     alone: list[dict[str, Any]], joined: list[dict[str, Any]], count: int, seconds: float
 ) -> tuple[int, int]:
-    """Words that a part says alone and within the long file alike, and words in all.
+    """Count the words that are the same in the short file and in the repetitions.
 
-    Those that begin or end within 1 s of a join do not count.
+    Words that begin or end within 1 s of a join are ignored.
+
+    Returns:
+        Number of equal words, and number of words.
     """
 
     def inner(words: list[dict[str, Any]], start: float) -> list[str]:
         first, last = start + NEAR_A_CUT, start + seconds - NEAR_A_CUT
         return [word["text"] for word in words if first <= word["start"] and word["end"] <= last]
 
-    own, same = inner(alone, 0.0), 0
+    expected, same = inner(alone, 0.0), 0
     for number in range(count):
-        there = inner(joined, number * seconds)
-        blocks = difflib.SequenceMatcher(None, own, there, autojunk=False).get_matching_blocks()
-        same += sum(block.size for block in blocks)
-    return same, len(own) * count
+        actual = inner(joined, number * seconds)
+        matcher = difflib.SequenceMatcher(None, expected, actual, autojunk=False)
+        same += sum(block.size for block in matcher.get_matching_blocks())
+    return same, len(expected) * count
 
 
 def measure(runs: int, short: float, long: float) -> dict[str, Any]:
-    """Medians of several runs with files of about ``short`` and ``long`` minutes."""
+    """Return medians of several runs with files of about ``short`` and ``long`` minutes."""
     count = max(2, round(long / short))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,13 +1,13 @@
-"""Everything but encoder and search of 60 s of 1280x720, beside a plain loop over its frames.
+"""Time of all stages but encoder and search for 60 s of 1280x720, compared with a plain loop.
 
-The clip is a synthetic talking head, 10 s of it six times over. The plain loop makes every frame
-RGB at full size, runs detector and landmarks on each, one after another, and crops. File to SRT is
-measured with the bundled model and once with one of Large size. Its weights are random and would
-end no text before the search does, at 25 tokens a second; here that is at 6, for people say four to
-five of a vocabulary of 1,000.
+The clip is a synthetic talking head, 10 s that are repeated six times. The plain loop converts
+every frame to RGB at full size, runs detector and landmarks on it, and crops. The time from file to
+SRT is measured with the bundled model, and once with a model of Large size. The latter has random
+weights, which never end a text: the limit of the search, 25 tokens per second, is set to 6 here, as
+people speak four to five tokens of a vocabulary of 1,000 per second.
 
-``of_floor`` is how many times longer a stage takes than writing its pictures once, or its sound and
-the operations of its filterbank; nothing is known here of the operations of decoders and landmarks.
+``of_floor`` is the ratio to the least time of a stage: of writing its frames once, or its sound and
+the operations of its filterbank. The operations of video decoder and landmarks are not counted.
 """
 
 import itertools
@@ -21,8 +21,8 @@ from typing import Any
 
 from benchmarks import floor, long, network, transcribe
 
-TIMES = 6  # that the clip is repeated
-AS_PEOPLE_TALK = """
+TIMES = 6  # repetitions of the clip
+TRANSCRIBE_AS_SPEECH = """
 import sys
 from avsr.cli.app import main
 from avsr.search import SearchOptions
@@ -32,7 +32,7 @@ sys.exit(main())
 
 
 def measure(runs: int) -> dict[str, Any]:
-    """Medians of several runs, seconds; ratios are to real time."""
+    """Return medians of several runs in seconds, and ratios to real time."""
     with tempfile.TemporaryDirectory() as folder:
         part, clip = Path(folder) / "part.mp4", Path(folder) / "clip.mp4"
         transcribe.make_clip(part)
@@ -40,11 +40,18 @@ def measure(runs: int) -> dict[str, Any]:
         seconds = TIMES * transcribe.SECONDS
         warm_up(part)
         rows = [{name: timed(stage, clip) for name, stage in STAGES.items()} for _ in range(runs)]
-        rest = ["transcribe", str(clip), "--device", "cpu", "-o", str(Path(folder) / "out.srt")]
-        whole = [transcribe.run([sys.executable, "-m", "avsr", *rest]) for _ in range(runs)]
+        arguments = [
+            "transcribe",
+            str(clip),
+            "--device",
+            "cpu",
+            "-o",
+            str(Path(folder) / "out.srt"),
+        ]
+        whole = [transcribe.run([sys.executable, "-m", "avsr", *arguments]) for _ in range(runs)]
         network.write_models("large", folder)
-        rest += ["--model", str(Path(folder) / "fp32")]
-        large, *_ = transcribe.run([sys.executable, "-c", AS_PEOPLE_TALK, *rest])
+        arguments += ["--model", str(Path(folder) / "fp32")]
+        large, *_ = transcribe.run([sys.executable, "-c", TRANSCRIBE_AS_SPEECH, *arguments])
     stages = {name: statistics.median(row[name] for row in rows) for name in STAGES}
     total = statistics.median(run[0] for run in whole)
     least = floors(seconds)
@@ -63,26 +70,26 @@ def measure(runs: int) -> dict[str, Any]:
 
 
 def timed(stage: Callable[[Path], None], clip: Path) -> float:
-    """Seconds that a stage takes."""
+    """Return the seconds that a stage takes."""
     start = time.perf_counter()
     stage(clip)
     return time.perf_counter() - start
 
 
 def floors(seconds: int) -> dict[str, float]:
-    """The least seconds of some stages, by what has to be written and worked out."""
+    """Return the least seconds of some stages, by their bytes and operations."""
     from avsr.rates import FBANK_BINS, FPS, SAMPLE_RATE
 
-    copied, multiplied = floor.copy_rate(), floor.product_rate()
-    pictures = seconds * FPS * 1280 * 720 * 1.5 / copied  # 4:2:0, as they are stored
-    # 100 spectra a second of 512 samples, their power and the filters' sums.
+    copy_rate, product_rate = floor.copy_rate(), floor.product_rate()
+    frames = seconds * FPS * 1280 * 720 * 1.5 / copy_rate  # 4:2:0, as decoded
+    # 100 spectra per second of 512 samples, their power and the sums of the filters
     spectrum = 2.5 * 512 * 9 + 3 * 257 + 2 * 257 * FBANK_BINS
-    sound = max(100 * seconds * spectrum / multiplied, 4 * seconds * SAMPLE_RATE / copied)
-    return {"decode": pictures, "decode, faces, crops": pictures, "sound, filterbank": sound}
+    sound = max(100 * seconds * spectrum / product_rate, 4 * seconds * SAMPLE_RATE / copy_rate)
+    return {"decode": frames, "decode, faces, crops": frames, "sound, filterbank": sound}
 
 
 def warm_up(clip: Path) -> None:
-    """Import and read what the stages need, none of which is their work."""
+    """Import and load what the stages need, so that their times do not include it."""
     from avsr import face, media
     from avsr.hub import load_network
 
@@ -91,7 +98,7 @@ def warm_up(clip: Path) -> None:
 
 
 def decode(clip: Path) -> None:
-    """Pictures as they are stored, nothing else."""
+    """Decode the frames, without converting them."""
     from avsr import media
 
     for _ in media.read_pictures(clip):
@@ -99,14 +106,14 @@ def decode(clip: Path) -> None:
 
 
 def track(clip: Path) -> None:
-    """Decoding, faces, landmarks and crops, in one thread."""
+    """Decode, and find faces, landmarks and crops, in one thread."""
     from avsr import face, media
 
     face.track_faces(media.read_pictures(clip))
 
 
 def listen(clip: Path) -> None:
-    """Sound, and where in it somebody speaks."""
+    """Decode the sound and detect speech in it."""
     from avsr import media
     from avsr.audio import SpokenParts
 
@@ -115,7 +122,7 @@ def listen(clip: Path) -> None:
 
 
 def filterbank(clip: Path) -> None:
-    """Sound and its filterbank."""
+    """Decode the sound and compute its filterbank."""
     from avsr import media
     from avsr.audio import audio_features
 
@@ -123,21 +130,21 @@ def filterbank(clip: Path) -> None:
 
 
 def together(clip: Path) -> None:
-    """All of it as in a transcription: the parts that are spoken, ready for the encoder."""
+    """Run all stages before the encoder, as in a transcription."""
     from avsr.audio import audio_features
     from avsr.hub import load_network
     from avsr.media import probe
     from avsr.recognition.options import TranscribeOptions
     from avsr.recognition.segmentation import read_segments
 
-    model = load_network(device="cpu")  # which only speaks where several faces do
+    model = load_network(device="cpu")  # needed only for several faces
     for part in read_segments(model, clip, probe(clip), TranscribeOptions(), []):
         assert part.recording.waveform is not None
         audio_features(part.recording.waveform, part.recording.num_frames)
 
 
 def plain_loop(clip: Path) -> None:
-    """What a user would write: every frame in RGB, detector and landmarks on it, then the crops."""
+    """Do what a user would write: detector and landmarks on every frame in RGB, then crops."""
     import av
     import cv2
     import numpy as np
@@ -152,11 +159,11 @@ def plain_loop(clip: Path) -> None:
     with av.open(str(clip)) as container, FaceMesh(static_image_mode=True) as mesh:
         for frame in container.decode(video=0):
             rgb = frame.to_ndarray(format="rgb24")
-            found = mesh.process(rgb).multi_face_landmarks
+            detections = mesh.process(rgb).multi_face_landmarks
             greys.append(np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8))
-            if found:
+            if detections:
                 size = rgb.shape[1], rgb.shape[0]
-                all_points = np.array([(point.x, point.y) for point in found[0].landmark])
+                all_points = np.array([(point.x, point.y) for point in detections[0].landmark])
                 points.append(all_points[VERTICES] * size)
             else:
                 points.append(points[-1])

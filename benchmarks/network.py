@@ -1,16 +1,17 @@
-"""Encoder, search and memory with random weights, in every precision, against the plain way.
+"""Time and memory of encoder and search in every precision, compared with plain PyTorch.
 
-A clip of 10 s (250 frames) with sound and lips. The search is by attention alone, in which the
-plain one is the same: in fp32 the best hypothesis must be equal. Everything is measured in a
-process of its own that is given files in the page cache, one after the other; ``ratio`` is to
-``plain``, see ``benchmarks/plain.py``. ``used_mb`` is what the process holds above its imports when
-every weight was used, ``clip_mb`` the same after the first clip, ``process_mb`` all of it then.
-``difference`` is that of the encoder's output to the plain one's, as a share of its length.
+The weights are random, the clip has 10 s (250 frames) of sound and lips. The search uses attention
+alone, as the one of ``benchmarks/plain.py`` does: in fp32 the best hypotheses must be equal. Each
+kind runs in a new process, one after the other, with its files in the page cache. Figures:
 
-``floor`` is the time that the operations would take at what a large matrix product of the kind
-reaches on this machine, or reading the weights and keys at what a sum reaches if that is longer;
-``of_floor`` is how many times longer it takes. Attention's share of the encoder is counted in fp32
-everywhere, as are operations on padding at the pictures' edges, which nothing computes.
+- ``ratio``: to ``plain``.
+- ``used_mb``: memory above that of the imports after every weight was used; ``clip_mb``: the same
+  after the first clip; ``process_mb``: memory of the whole process then.
+- ``difference``: of the encoder's output to the plain one's, relative to its norm.
+- ``of_floor``: ratio to the least time on this machine. That is the operations at the rate of a
+  large matrix product of the same kind, or the weights and keys at the rate of a sum, whichever is
+  longer. Attention in the encoder is always counted as fp32, and operations on the padding at the
+  edges of images are counted though nothing computes them.
 """
 
 import json
@@ -32,7 +33,7 @@ TOKENS = 40
 SIZES = ("tiny", "base", "large")
 BEAMS = (20, 5)
 KINDS = ("plain", "fp32", "bf16", "int8")
-BYTES = {"plain": 4, "fp32": 4, "onnx": 4, "bf16": 2, "int8": 1}  # of a weight
+BYTES = {"plain": 4, "fp32": 4, "onnx": 4, "bf16": 2, "int8": 1}  # per weight
 TIMES = ("frontend_seconds", "encoder_seconds", *(f"beam{beam}_token_ms" for beam in BEAMS))
 MAKER = """
 import sys
@@ -47,9 +48,9 @@ from avsr.model.network import AVSRModel
 size, out, kinds = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
 torch.manual_seed(0)
 letters = np.random.default_rng(1).integers(97, 123, (5000, 6), np.uint8)
-spoken = (bytes(row).decode() for row in letters)
+words = (bytes(row).decode() for row in letters)
 config = PRESETS[size]
-tokenizer = Tokenizer.train(spoken, config.vocabulary_size)
+tokenizer = Tokenizer.train(words, config.vocabulary_size)
 save_directory(AVSRModel(config, tokenizer), out / "fp32", card="Licence: none.\\n", half=False)
 for kind in kinds:
     if kind in ("bf16", "int8"):
@@ -61,19 +62,20 @@ for kind in kinds:
 
 
 def write_models(size: str, folder: str, *kinds: str) -> None:
-    """Model directories of random weights, ``fp32`` and those of ``kinds``, in a process that ends:
-    this one stays as it is.
+    """Write model directories of random weights, ``fp32`` and those of ``kinds``.
+
+    Another process does it, so that the memory of this one does not change.
     """
     subprocess.run([sys.executable, "-c", MAKER, size, folder, *kinds], check=True)
 
 
 def resident() -> int:
-    """Bytes that this process has in memory."""
+    """Return the bytes that this process has in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def examine(root: str, kind: str, threads: int, runs: int) -> dict[str, Any]:
-    """Figures of one kind. What came out is left in the folder, to be compared with the plain."""
+    """Return the figures of one kind; ``plain``, the first, stores its output for the others."""
     import torch
 
     from avsr.hub import load_network
@@ -101,7 +103,7 @@ def examine(root: str, kind: str, threads: int, runs: int) -> dict[str, Any]:
     if kind == "plain":
         plain.lay_out(model)
         works: dict[str, Callable[[], Any]] = {
-            "frontend_seconds": lambda: plain.encode_pictures(model, mouth),
+            "frontend_seconds": lambda: plain.encode_mouth(model, mouth),
             "encoder_seconds": lambda: plain.encode(model, fbank, mouth),
         }
     else:
@@ -120,21 +122,21 @@ def examine(root: str, kind: str, threads: int, runs: int) -> dict[str, Any]:
     find = partial(plain.search, model, length=TOKENS) if kind == "plain" else search
     tokens = {}
     for beam in BEAMS:
-        given = {"memory" if kind == "plain" else "encoded": encoded}
-        seconds, tokens[beam] = timed(partial(find, beam=beam, **given), runs)
+        inputs = {"memory" if kind == "plain" else "encoded": encoded}
+        seconds, tokens[beam] = timed(partial(find, beam=beam, **inputs), runs)
         figures[f"beam{beam}_token_ms"] = 1000 * seconds / TOKENS
-    found = encoded if kind == "plain" else encoded.memory
+    memory = encoded if kind == "plain" else encoded.memory
     if kind == "plain":
-        torch.save((found, tokens), Path(root) / "plain.pt")
-    wanted, wanted_tokens = torch.load(Path(root) / "plain.pt")
-    figures["difference"] = float((found - wanted).norm() / wanted.norm())
+        torch.save((memory, tokens), Path(root) / "plain.pt")
+    plain_memory, plain_tokens = torch.load(Path(root) / "plain.pt")
+    figures["difference"] = float((memory - plain_memory).norm() / plain_memory.norm())
     for beam in BEAMS:
-        figures[f"beam{beam}_same_tokens"] = tokens[beam] == wanted_tokens[beam]
+        figures[f"beam{beam}_same_tokens"] = tokens[beam] == plain_tokens[beam]
     return figures | of_floor(Path(root) / "fp32", kind, figures)
 
 
 def of_floor(folder: Path, kind: str, figures: dict[str, Any]) -> dict[str, float]:
-    """How many times longer than the machine's limits encoder and steps of the search take."""
+    """Return the ratios of encoder and search step to their least times on this machine."""
     import torch
     from torch import nn
     from torch.utils.flop_counter import FlopCounterMode
@@ -148,7 +150,7 @@ def of_floor(folder: Path, kind: str, figures: dict[str, Any]) -> dict[str, floa
     layers, dim = model.decoder.layers, model.config.decoder.dim
     modules = [module for layer in layers for module in layer.modules()]
     weights = sum(module.weight.numel() for module in modules if isinstance(module, nn.Linear))
-    # Keys and values of the memory are made once; the rest is read for every token.
+    # keys and values of the memory are computed once; all other weights are read for every token
     weights -= 2 * len(layers) * model.config.encoder.dim * dim
     keys = 2 * len(layers) * (model.config.encoder.prompts + FRAMES) * dim
     result = {
@@ -163,9 +165,9 @@ def of_floor(folder: Path, kind: str, figures: dict[str, Any]) -> dict[str, floa
 
 
 def compare(folder: str, kinds: tuple[str, ...], threads: int, runs: int) -> dict[str, Any]:
-    """A process for each kind, ``plain`` first; figures by kind."""
-    # Freed memory is given back as is usual.
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    """Run each kind in a new process, ``plain`` first; return the figures by kind."""
+    # without settings of malloc, freed memory is returned as usual
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
     result: dict[str, Any] = {}
     for kind in kinds:
         code = (
@@ -173,18 +175,21 @@ def compare(folder: str, kinds: tuple[str, ...], threads: int, runs: int) -> dic
             f"print(json.dumps(examine({folder!r}, {kind!r}, {threads}, {runs})))"
         )
         command = [sys.executable, "-c", code]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=kept)
-        found = json.loads(done.stdout.splitlines()[-1])
-        base = result.get(kinds[0], found)
-        found |= {f"{name.rpartition('_')[0]}_ratio": found[name] / base[name] for name in TIMES}
-        result[kind] = {n: round(v, 4) if isinstance(v, float) else v for n, v in found.items()}
+        process = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, check=True, env=environment
+        )
+        figures = json.loads(process.stdout.splitlines()[-1])
+        base = result.get(kinds[0], figures)
+        for name in TIMES:
+            figures[f"{name.rpartition('_')[0]}_ratio"] = figures[name] / base[name]
+        result[kind] = {n: round(v, 4) if isinstance(v, float) else v for n, v in figures.items()}
     return result
 
 
 def measure(
     size: str, runs: int, threads: tuple[int, ...] = (1, 2), kinds: tuple[str, ...] = KINDS
 ) -> dict[str, Any]:
-    """Figures by kind and number of threads."""
+    """Return the figures by kind and number of threads."""
     result: dict[str, Any] = {"case": f"network, {size} size, random weights"}
     with tempfile.TemporaryDirectory() as folder:
         write_models(size, folder, *kinds)

@@ -1,8 +1,8 @@
-"""Waiting times of a visitor: from a click on an example to its words, and from Stop to the end.
+"""Waiting times on the web page: from clicking an example to its words, and from Stop to the end.
 
 Both are measured in headless Chromium, from the click until the page shows the change, on a server
-that has transcribed before. The work that is stopped is a clip of 15 s, the repeated example: once
-while its lips are read and once while its words are searched.
+that has transcribed before. A clip of 15 s, the repeated example, is stopped once while its lips
+are read and once while its words are searched.
 """
 
 import statistics
@@ -34,7 +34,7 @@ CLICK = """([selector, text, awaited]) => new Promise((done) => {
 
 
 def measure(runs: int) -> dict[str, Any]:
-    """Measure medians and the slowest of ``runs``, in seconds."""
+    """Return medians and maxima of ``runs``, in seconds."""
     texts, stops = [], []
     with (
         tempfile.TemporaryDirectory() as name,

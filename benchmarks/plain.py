@@ -1,8 +1,8 @@
-"""The network and its search as one would first write them in PyTorch: the baseline.
+"""The baseline: the network and its search as one would first write them in PyTorch.
 
-It takes an AVSRModel for its weights. Attention is written out, no layout is chosen for a kernel,
-keys and values of the memory are repeated for every hypothesis, and those of the tokens copied
-when hypotheses change places. The search is by attention alone.
+It uses the weights of an AVSRModel. Attention is written out, no memory layout is chosen for a
+kernel, keys and values of the memory are repeated for every hypothesis, and those of the tokens are
+copied when the hypotheses are reordered. The search uses attention alone.
 """
 
 import math
@@ -17,7 +17,7 @@ from avsr.decoder.transformer import FIRST_POSITION
 
 
 def lay_out(model: Any) -> None:
-    """Give the weights of its convolutions PyTorch's own layout."""
+    """Change the weights of the convolutions to PyTorch's default layout."""
     for module in model.encoder.frontend.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             module.weight.data = module.weight.data.contiguous()
@@ -34,7 +34,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return rearrange(weights @ values, "b h l d -> b l (h d)")
 
 
-def encode_pictures(model: Any, mouth: Tensor) -> Tensor:
+def encode_mouth(model: Any, mouth: Tensor) -> Tensor:
     """(1, T, 88, 88) -> (1, T, 8 * width)."""
     front = model.encoder.frontend
     x = front.stem_act(front.stem_norm(front.stem(mouth[:, None])))
@@ -45,24 +45,24 @@ def encode_pictures(model: Any, mouth: Tensor) -> Tensor:
 def encode(model: Any, fbank: Tensor, mouth: Tensor) -> Tensor:
     """(1, T, 104), (1, T, 88, 88) -> (1, n + T, D)."""
     encoder, transformer = model.encoder, model.encoder.transformer
-    video = encoder.video_proj(encode_pictures(model, mouth))
+    video = encoder.video_proj(encode_mouth(model, mouth))
     fused = torch.cat([encoder.audio_proj(fbank), video], 2)
     x = encoder.fusion_proj(encoder.fusion_norm(fused))
     x = x + transformer.position(x)
     prompts, n = x[:, :0], transformer.prompts.shape[1]
     for layer, first in zip(transformer.layers, transformer.prompts, strict=True):
         x = torch.cat([first[None], x], 1)
-        y, heads = layer.attention_norm(x), layer.attention.heads
-        own = layer.attention
-        q, k, v = (split(project(y), heads) for project in (own.query, own.key, own.value))
-        x = x + own.out(attend(q, k, v))
+        y, attention = layer.attention_norm(x), layer.attention
+        projections = (attention.query, attention.key, attention.value)
+        q, k, v = (split(project(y), attention.heads) for project in projections)
+        x = x + attention.out(attend(q, k, v))
         x = x + layer.ffn_out(layer.ffn_in(layer.ffn_norm(x)))
         prompts, x = x[:, :n], x[:, n:]
     return transformer.norm(torch.cat([prompts, x], 1))
 
 
 def search(model: Any, memory: Tensor, beam: int, length: int) -> list[int]:
-    """The best hypothesis of exactly ``length`` tokens; language 0 is told to the decoder."""
+    """Return the best hypothesis of exactly ``length`` tokens, for language 0."""
     decoder = model.decoder
     repeated, heads = memory.expand(beam, -1, -1), model.config.decoder.heads
     crosses = [
@@ -82,13 +82,13 @@ def search(model: Any, memory: Tensor, beam: int, length: int) -> list[int]:
         if step == 0:
             x = x + decoder.language_embedding.weight[0]
         for i, (layer, cross) in enumerate(zip(decoder.layers, crosses, strict=True)):
-            y, own = layer.self_norm(x), layer.self_attention
-            keys = torch.cat([caches[i][0], split(own.key(y), heads)], 2)
-            values = torch.cat([caches[i][1], split(own.value(y), heads)], 2)
+            y, attention = layer.self_norm(x), layer.self_attention
+            keys = torch.cat([caches[i][0], split(attention.key(y), heads)], 2)
+            values = torch.cat([caches[i][1], split(attention.value(y), heads)], 2)
             caches[i] = keys, values
-            x = x + own.out(attend(split(own.query(y), heads), keys, values))
-            y, other = layer.cross_norm(x), layer.cross_attention
-            x = x + other.out(attend(split(other.query(y), heads), *cross))
+            x = x + attention.out(attend(split(attention.query(y), heads), keys, values))
+            y, attention = layer.cross_norm(x), layer.cross_attention
+            x = x + attention.out(attend(split(attention.query(y), heads), *cross))
             x = x + layer.ffn_out(layer.ffn_in(layer.ffn_norm(x)))
         log_probs = decoder.logits(x[:, 0]).log_softmax(-1)
         log_probs[:, [EOS, PAD]] = -math.inf

@@ -1,11 +1,11 @@
-"""Utterances per second in the longest stage of the bundled model's recipe, and the losses.
+"""Utterances per second and losses in the longest stage of the bundled model's recipe.
 
-Runs ``avsr train`` with one loader worker on a small corpus of talking heads, from the bundled
-model; the first steps are left out. ``--against CHECKOUT`` measures another state of this project,
-from before a change for instance, in turns with this one; ``ratio`` is this one's rate over the
-other's. Losses differ a little if a state draws the random numbers of dropout in another order.
-``of_floor`` is how many times longer a step takes than its matrix products and convolutions would
-at the rate of a large bf16 product.
+Runs ``avsr train`` with one loader worker on a small corpus of talking heads, starting from the
+bundled model; the first steps are not measured. ``--against CHECKOUT`` also measures another
+checkout of this project, for example from before a change, alternating with this one; ``ratio`` is
+this one's rate over the other's. Losses differ a little if a checkout draws the random numbers of
+dropout in another order. ``of_floor`` is the ratio of a step's time to that of its matrix products
+and convolutions at the rate of a large bf16 product.
 """
 
 import importlib.util
@@ -23,7 +23,7 @@ from typing import Any
 UTTERANCES = 450
 UPDATES, WARM, COUNTED = 24, 4, 3
 HERE = Path(__file__).resolve().parents[1]
-TASKS = (  # the class that trains, newest first: another state has one of the others
+TASKS = (  # the class that trains, newest first: another checkout has one of the others
     ("avsr.training.recognition_task", "RecognitionTask"),
     ("avsr.training.task", "AVSRTask"),
     ("avsr.training.module", "AVSRTask"),
@@ -31,7 +31,7 @@ TASKS = (  # the class that trains, newest first: another state has one of the o
 
 
 def run(corpus: str, out: str) -> dict[str, Any]:
-    """Train once with the ``avsr`` that is imported, and its own recipe."""
+    """Train once with the imported ``avsr`` and its recipe; return rate and losses."""
     import yaml
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -51,8 +51,8 @@ def run(corpus: str, out: str) -> dict[str, Any]:
     training_step = task.training_step
     counter = FlopCounterMode(display=False)
 
-    def watched(self: Any, batch: Any, index: int) -> Any:
-        if len(starts) == 1:  # count all of a step, which takes time
+    def measured_step(self: Any, batch: Any, index: int) -> Any:
+        if len(starts) == 1:  # count operations in a few steps only: it takes time
             counter.__enter__()
         elif len(starts) == 1 + COUNTED:
             counter.__exit__(None, None, None)
@@ -61,7 +61,7 @@ def run(corpus: str, out: str) -> dict[str, Any]:
         losses.append(round(loss.item(), 3))
         return loss
 
-    task.training_step = watched
+    task.training_step = measured_step
     train(path, workers=1)
     seconds = starts[-1][0] - starts[WARM][0]
     return {
@@ -73,16 +73,16 @@ def run(corpus: str, out: str) -> dict[str, Any]:
 
 
 def task_class() -> Any:
-    """Return the class whose ``training_step`` trains a recognizer in the imported state."""
+    """Return the class of the imported ``avsr`` whose ``training_step`` trains a recognizer."""
     for module, name in TASKS:
         if importlib.util.find_spec(module) is not None:
             return getattr(importlib.import_module(module), name)
-    raise RuntimeError("this state has none of the known training tasks")
+    raise RuntimeError("this checkout has none of the known training tasks")
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return the variables that make Python import a state, with its setting of OpenMP."""
-    files = [folder / "avsr/runtime/process.py", folder / "avsr/__main__.py"]  # where it is, was
+    """Return the variables with which Python imports a checkout, with its OpenMP setting."""
+    files = [folder / "avsr/runtime/process.py", folder / "avsr/__main__.py"]  # now and earlier
     texts = [path.read_text() for path in files if path.is_file()]
     spins = re.search(r'^SPINS = "(\d+)"', "".join(texts), re.MULTILINE)
     openmp = {} if spins is None else {"GOMP_SPINCOUNT": spins[1]}
@@ -90,8 +90,8 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def measure(runs: int, against: str | None = None) -> dict[str, Any]:
-    """Return medians over the runs, which alternate between the states if there are two."""
-    from benchmarks.floor import product_rate  # not at the top: another state may not have it
+    """Return medians over the runs, which alternate between the checkouts if there are two."""
+    from benchmarks.floor import product_rate  # not at the top: another checkout may not have it
 
     states = {"this": HERE} if against is None else {"other": Path(against), "this": HERE}
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in states}

@@ -1,4 +1,4 @@
-"""Transcribe a 10 s clip of 1280x720 in a fresh process: seconds, peak memory, share per stage.
+"""Transcribe a 10 s clip of 1280x720 in a new process: time, peak memory, time per stage.
 
 The clip is a synthetic talking head, so nothing is downloaded. The ratio is to real time.
 """
@@ -43,24 +43,24 @@ def make_clip(path: Path) -> None:
     from avsr.synthetic import faces, make_utterance, visemes
 
     sound: list[np.ndarray] = []
-    pictures: list[np.ndarray] = []
+    frames: list[np.ndarray] = []
     index = 0
-    while len(pictures) < SECONDS * FPS:
+    while len(frames) < SECONDS * FPS:
         utterance = make_utterance(1, "test", "en", index)
         rng = np.random.default_rng(0)  # the same person all the time
         trajectory = visemes.mouth_trajectory(utterance.phones, utterance.num_frames, rng)
         identity = faces.make_identity("test-000")
-        pictures += faces.render_frames(
+        frames += faces.render_frames(
             identity, trajectory, np.random.default_rng(1), size=(1280, 720)
         )
         sound.append(utterance.waveform)
         index += 1
     waveform = np.concatenate(sound)[: SECONDS * SAMPLE_RATE]
-    write_video(path, pictures[: SECONDS * FPS], waveform=waveform)
+    write_video(path, frames[: SECONDS * FPS], waveform=waveform)
 
 
 def run(command: list[str]) -> tuple[float, float, str]:
-    """Wall-clock seconds, peak memory in MB, and output of a command."""
+    """Run a command; return wall-clock seconds, peak memory in MB, and its output."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -74,7 +74,7 @@ def run(command: list[str]) -> tuple[float, float, str]:
 
 
 def measure(runs: int) -> dict[str, Any]:
-    """Medians of several runs."""
+    """Return medians of several runs."""
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.mp4"
         make_clip(clip)

@@ -15,7 +15,7 @@ import numpy as np
 
 from avsr import AvsrError, Transcript, load_model
 from avsr.errors import MediaError, ModelError
-from avsr.face import Face, MediapipeDetector
+from avsr.face import Face, default_detector
 from avsr.hub import DEFAULT_MODEL, Listed, find_model, list_models
 from avsr.languages import language_name
 from avsr.media import MediaInfo, read_frames
@@ -68,7 +68,7 @@ def _faces(path: Path) -> str:
     best_frame: np.ndarray | None = None
     best_faces: list[Face] = []
     try:
-        with _detector_lock, MediapipeDetector() as detector:
+        with _detector_lock, default_detector() as detector:
             for frame in islice(read_frames(path, max_side=MAX_SIDE), 0, NUM_FRAMES, FRAME_STEP):
                 faces = detector.find(frame)
                 if len(faces) > len(best_faces):

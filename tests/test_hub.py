@@ -1,4 +1,4 @@
-"""Models of the hub, from a server on this machine: cache, revisions, offline mode, the list."""
+"""Models of the hub, from a local server: cache, revisions, offline mode, the list."""
 
 import hashlib
 import json
@@ -24,8 +24,10 @@ from avsr.model.network import AVSRModel
 
 LOAD = """
 import sys
+from avsr.cli.display import show_log
 from avsr.errors import AvsrError
 from avsr.hub import load_network
+show_log()
 try:
     model = load_network(sys.argv[1], "cpu")
     print(float(model.decoder.norm.bias[0]), *model.config.languages)
@@ -54,7 +56,7 @@ def make_model(parts=PARTS, bias=1.0):
 
 @pytest.fixture
 def hub(tmp_path):
-    """A hub with an own model of two revisions, one of the port, and one of something else."""
+    """A hub with a model of avsr in two revisions, one of the port, and an unknown one."""
     folders = {}
     for revision, bias in (("main", 1.0), ("v2", 2.0)):
         folders["me/own", revision] = tmp_path / "served" / revision
@@ -75,7 +77,7 @@ def hub(tmp_path):
     folders["me/other", "main"] = other = tmp_path / "served/other"
     other.mkdir()
     (other / "config.json").write_text("{}")
-    asked = []
+    requests = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -89,10 +91,10 @@ def hub(tmp_path):
                 self.wfile.write(content)
 
         def do_GET(self):
-            asked.append(self.path)
+            requests.append(self.path)
             path = self.path.split("?")[0].strip("/").removeprefix("api/models/").split("/")
-            name, what, rest = "/".join(path[:2]), path[2] if len(path) > 2 else "", path[3:]
-            revision = rest[0] if rest else "main"
+            name, kind = "/".join(path[:2]), path[2] if len(path) > 2 else ""
+            revision = path[3] if len(path) > 3 else "main"
             commits = {hashlib.sha1(r.encode()).hexdigest(): r for _, r in folders}
             folder = folders.get((name, commits.get(revision, revision)))
             if folder is None:
@@ -100,11 +102,11 @@ def hub(tmp_path):
                 self.reply(404, X_Error_Code="RevisionNotFound" if known else "RepoNotFound")
                 return
             commit = hashlib.sha1(commits.get(revision, revision).encode()).hexdigest()
-            if what == "resolve":
-                file = folder / "/".join(rest[1:])
+            if kind == "resolve":
+                file = folder / "/".join(path[4:])
                 tag = hashlib.sha256(file.read_bytes()).hexdigest()
                 self.reply(200, file.read_bytes(), ETag=f'"{tag}"', X_Repo_Commit=commit)
-            elif what == "tree":
+            elif kind == "tree":
                 files = [
                     {"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "0" * 40}
                     for f in folder.iterdir()
@@ -136,7 +138,7 @@ def hub(tmp_path):
             [sys.executable, *command], capture_output=True, text=True, env=environment | more
         )
 
-    yield SimpleNamespace(run=run, asked=asked, home=tmp_path / "home")
+    yield SimpleNamespace(run=run, requests=requests, home=tmp_path / "home")
     server.shutdown()
     server.server_close()
 
@@ -145,37 +147,41 @@ def test_a_model_comes_from_the_hub_once_and_then_from_the_cache(hub):
     first = hub.run("-c", LOAD, "hf://me/own")
     assert first.stdout == "1.0 de en\n", first.stderr
     assert "hf://me/own: licence: cc-by-nc-4.0 (non-commercial use only)" in first.stderr
-    assert any("model.safetensors" in path for path in hub.asked)
-    hub.asked.clear()
+    assert any("model.safetensors" in path for path in hub.requests)
+    hub.requests.clear()
     again = hub.run("-c", LOAD, "hf://me/own", HF_HUB_OFFLINE="1")
     assert again.stdout == first.stdout, again.stderr
-    assert hub.asked == []
+    assert hub.requests == []
     hub.run("-c", LOAD, "hf://me/own")
-    assert not any("model.safetensors" in path and "resolve" in path for path in hub.asked)
+    assert not any("model.safetensors" in path and "resolve" in path for path in hub.requests)
 
 
 def test_a_revision_may_be_named(hub):
     assert hub.run("-c", LOAD, "hf://me/own@v2").stdout == "2.0 de en\n"
     message = hub.run("-c", LOAD, "hf://me/own@v3").stdout
-    assert message == "cannot get hf://me/own@v3: the repository has no such revision\n"
+    assert message == "cannot download hf://me/own@v3: the repository has no such revision\n"
 
 
 def test_a_repository_of_the_port_is_imported_on_the_way(hub):
     first = hub.run("-c", LOAD, "hf://me/AV-HuBERT-MuAViC-es")
     assert first.stdout == "3.0 es\n", first.stderr
-    (made,) = (hub.home / "avsr/me--AV-HuBERT-MuAViC-es").iterdir()
-    stamp = (made / "model.safetensors").stat().st_mtime_ns
+    (imported,) = (hub.home / "avsr/me--AV-HuBERT-MuAViC-es").iterdir()
+    stamp = (imported / "model.safetensors").stat().st_mtime_ns
     again = hub.run("-c", LOAD, "hf://me/AV-HuBERT-MuAViC-es", HF_HUB_OFFLINE="1")
     assert again.stdout == first.stdout
-    assert (made / "model.safetensors").stat().st_mtime_ns == stamp
+    assert (imported / "model.safetensors").stat().st_mtime_ns == stamp
 
 
 @pytest.mark.parametrize(
     ("address", "offline", "message"),
     [
-        ("hf://me/none", "0", "cannot get hf://me/none: there is no such repository"),
-        ("hf://me/own", "1", "cannot get hf://me/own: it is not in the cache, and the hub cannot"),
-        ("hf://me", "0", "'hf://me' is no address: write hf://owner/name"),
+        ("hf://me/none", "0", "cannot download hf://me/none: there is no such repository"),
+        (
+            "hf://me/own",
+            "1",
+            "cannot download hf://me/own: it is not in the cache, and the hub cannot",
+        ),
+        ("hf://me", "0", "'hf://me' is not a valid address: use hf://owner/name"),
         (
             "hf://me/other",
             "0",
@@ -183,7 +189,7 @@ def test_a_repository_of_the_port_is_imported_on_the_way(hub):
         ),
     ],
 )
-def test_what_cannot_be_had_is_one_line(hub, address, offline, message):
+def test_a_failed_download_is_one_line(hub, address, offline, message):
     run = hub.run("-c", LOAD, address, HF_HUB_OFFLINE=offline)
     assert message in run.stdout, run.stderr
     assert run.stdout.count("\n") == 1
@@ -191,23 +197,23 @@ def test_what_cannot_be_had_is_one_line(hub, address, offline, message):
 
 def test_models_are_listed_bundled_cached_and_known(hub):
     hub.run("-c", LOAD, "hf://me/own")
-    hub.asked.clear()
+    hub.requests.clear()
     run = hub.run("-m", "avsr", "models")
     assert run.returncode == 0, run.stderr
-    assert hub.asked == []
+    assert hub.requests == []
     rows = {line.split("  ")[0]: line for line in run.stdout.splitlines()}
     assert "bundled" in rows["tiny"]
     assert "Apache-2.0" in rows["tiny"]
-    own = rows["hf://me/own"]
-    assert "cached" in own
-    assert "de en" in own
-    assert "non-commercial" in own
-    known = rows["hf://nguyenvulebinh/AV-HuBERT-MuAViC-multilingual"]
-    assert "ar de el es fr it pt ru" in known
-    assert "non-commercial" in known
+    cached = rows["hf://me/own"]
+    assert "cached" in cached
+    assert "de en" in cached
+    assert "non-commercial" in cached
+    public = rows["hf://nguyenvulebinh/AV-HuBERT-MuAViC-multilingual"]
+    assert "ar de el es fr it pt ru" in public
+    assert "non-commercial" in public
 
 
-def test_an_address_is_judged_before_the_network_is_asked():
+def test_an_address_is_checked_without_the_network():
     for address in ("hf://", "hf://a", "hf://a/b/c", "hf://a/b@", "hf://a b/c"):
-        with pytest.raises(ModelError, match="is no address"):
+        with pytest.raises(ModelError, match="is not a valid address"):
             fetch(address)

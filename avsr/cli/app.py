@@ -53,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2 if not arguments else int(status or 0)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         import avsr
 
         print(f"avsr {avsr.__version__}")

@@ -1,4 +1,4 @@
-"""The commands of corpora: synthesize, validate, balance, prepare."""
+"""The commands for corpora: ``synthesize``, ``validate``, ``balance`` and ``prepare``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,37 +11,53 @@ from avsr.errors import AvsrError
 
 
 def synthesize(
-    out: Annotated[Path, typer.Argument(help="Folder of the corpus.")],
-    hours: Annotated[float, typer.Option(min=0.0, help="Hours of training speech in all.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write the corpus into.")],
+    hours: Annotated[float, typer.Option(min=0.0, help="Hours of training speech, in total.")],
     languages: Annotated[
-        str | None, typer.Option(help="Codes with commas between; by default all nine.")
+        str | None,
+        typer.Option(help="Languages. Default: the nine of MuAViC. Example: en,de."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same corpus.")] = 0,
-    clips: Annotated[int, typer.Option(min=0, help="Test videos per language.")] = 50,
+    seed: Annotated[
+        int, typer.Option(help="Random seed: the same seed gives the same corpus.")
+    ] = 0,
+    clips: Annotated[int, typer.Option(min=0, help="Number of test videos per language.")] = 50,
     video_fraction: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of utterances that have a picture.")
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Share of training utterances that have video; others are audio."
+        ),
     ] = 1.0,
     word_exponent: Annotated[
         float,
         typer.Option(
-            min=0.0, max=1.0, help="Training texts: frequency ** this; 0 draws all words alike."
+            min=0.0,
+            max=1.0,
+            help="Words of training texts are drawn by their frequency to this power: 1 is as in "
+            "real text, 0 draws all words equally often.",
         ),
     ] = 1.0,
     words: Annotated[
-        int, typer.Option(help="Most frequent words of a language that texts are made of.")
+        int, typer.Option(help="Size of the vocabulary: the most frequent words of each language.")
     ] = 1000,
     shares: Annotated[
-        str | None, typer.Option(help="Shares of training utterances, a number per language.")
+        str | None,
+        typer.Option(
+            help="Shares of training utterances, one number per language. Default: equal. "
+            "Example: 3,1."
+        ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
 ) -> None:
-    """Make a corpus of talking heads; run it again to go on after an interruption."""
+    """Generate a corpus of talking heads. Run it again to continue after an interruption.
+
+    Example: avsr synthesize corpus --hours 2 --languages en,de
+    """
     from avsr.languages import MUAVIC_LANGUAGES
-    from avsr.synthetic import synthesize as make
+    from avsr.synthetic import synthesize as generate
     from avsr.synthetic.text import LANGUAGES
 
     with show_progress() as progress:
-        summary = make(
+        summary = generate(
             out,
             languages=_codes(languages, LANGUAGES) or MUAVIC_LANGUAGES,
             hours=hours,
@@ -59,13 +75,21 @@ def synthesize(
 
 
 def validate(
-    manifest: Annotated[Path, typer.Argument(help="JSON lines or CSV, one utterance each.")],
+    manifest: Annotated[
+        Path, typer.Argument(help="Manifest to check: JSON lines or CSV, one utterance per line.")
+    ],
     languages: Annotated[
-        str | None, typer.Option(help="Codes that may occur, commas between; default: ISO 639-1.")
+        str | None,
+        typer.Option(help="Languages that may occur. Default: all of ISO 639-1. Example: de,fr."),
     ] = None,
-    media: Annotated[bool, typer.Option(help="Open the media files to check the times.")] = True,
+    media: Annotated[
+        bool, typer.Option(help="Open the media files, and compare times with their durations.")
+    ] = True,
 ) -> int:
-    """Name every broken record of a manifest; exit 1 if there is one."""
+    """Check a manifest and print every broken record; the exit status is 1 if there is one.
+
+    Example: avsr validate corpus/train.jsonl --languages de,fr
+    """
     from avsr.corpus import validate_manifest
 
     codes = split_list(languages) or None
@@ -78,11 +102,16 @@ def validate(
 
 
 def balance(
-    manifests: Annotated[list[Path], typer.Argument(help="JSON lines or CSV.")],
-    split: Annotated[str, typer.Option(help="Split to weigh.")] = "train",
-    plot: Annotated[Path | None, typer.Option(help="PNG to draw the balance into.")] = None,
+    manifests: Annotated[list[Path], typer.Argument(help="Manifests, JSON lines or CSV.")],
+    split: Annotated[str, typer.Option(help="Split to count.")] = "train",
+    plot: Annotated[
+        Path | None, typer.Option(help="Also plot the balance into this PNG file.")
+    ] = None,
 ) -> None:
-    """Show how a corpus is spread over its languages, and the weights of training."""
+    """Print hours, share and training weight of each language of a corpus.
+
+    Example: avsr balance corpus/train.jsonl --plot balance.png
+    """
     from avsr.corpus import balance_table, language_balance, plot_balance, read_manifest
 
     records = [record for manifest in manifests for record in read_manifest(manifest)]
@@ -95,32 +124,37 @@ def balance(
 def prepare(
     corpus: Annotated[
         str,
-        typer.Argument(help="Kind of SOURCE: grid, lrs3, manifest, muavic, synthetic, ..."),
+        typer.Argument(help="Format of SOURCE: grid, lrs3, manifest, muavic or synthetic."),
     ],
-    source: Annotated[Path, typer.Argument(help="The corpus's folder, or a manifest.")],
+    source: Annotated[Path, typer.Argument(help="Folder of the corpus, or a manifest.")],
     out: Annotated[Path, typer.Argument(help="Folder to write shards and manifests into.")],
     split: Annotated[
-        str | None, typer.Option(help="Prepare this split only, for example 'train'.")
+        str | None, typer.Option(help="Prepare only this split. Default: all. Example: train.")
     ] = None,
     valid_speakers: Annotated[
         str,
-        typer.Option(help="GRID: speakers kept for validation, with commas, for example 's2,s3'."),
+        typer.Option(help="Speakers of the validation split, for GRID only. Example: s2,s3."),
     ] = "",
     test_speakers: Annotated[
-        str, typer.Option(help="GRID: speakers kept for testing, with commas.")
+        str, typer.Option(help="Speakers of the test split, for GRID only. Example: s1.")
     ] = "",
     languages: Annotated[
         str | None,
-        typer.Option(help="MuAViC: codes with commas, for example 'de,fr'. Default: all."),
+        typer.Option(help="Languages to prepare, for MuAViC only. Default: all. Example: de,fr."),
     ] = None,
-    video: Annotated[bool, typer.Option(help="Crop the lips, or take the sound only.")] = True,
+    video: Annotated[
+        bool, typer.Option(help="Crop the lips; --no-video takes the audio only.")
+    ] = True,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     cluster: Annotated[
         str | None,
         typer.Option(help="Ray cluster to use instead: HOST:PORT, 'auto' or 'local'."),
     ] = None,
 ) -> int:
-    """Cut recordings into shards for training. Run it again to continue after an interruption."""
+    """Cut recordings into shards for training. Run it again to continue after an interruption.
+
+    Example: avsr prepare grid /data/grid shards --valid-speakers s2,s3
+    """
     from avsr.corpus.prepare import CropReader, MediaReader
     from avsr.corpus.prepare import prepare as write_split
     from avsr.corpus.readers import READERS, ReadOptions, read_corpus
@@ -159,11 +193,11 @@ def _numbers(text: str | None) -> list[float] | None:
     try:
         return [float(part) for part in split_list(text)] or None
     except ValueError as error:
-        raise AvsrError(f"'{text}' is no list of numbers") from error
+        raise AvsrError(f"'{text}' is not a list of numbers") from error
 
 
 def _codes(languages: str | None, known: Sequence[str]) -> list[str] | None:
-    """``"en, de"`` -> ["en", "de"], each one of the known."""
+    """``"en, de"`` -> ["en", "de"], each of them checked to be in ``known``."""
     from avsr.languages import check_languages
 
     return None if languages is None else list(check_languages(languages, tuple(known)))

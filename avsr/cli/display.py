@@ -1,4 +1,4 @@
-"""What the commands show on stderr: status, progress, errors, summaries."""
+"""Output of the commands on stderr: status, progress, errors and summaries."""
 
 import contextlib
 import logging
@@ -14,40 +14,45 @@ from avsr.runtime.progress import ItemProgress
 
 @contextlib.contextmanager
 def show_status(text: str) -> Iterator[Callable[..., None]]:
-    """Show what is being done while it is being done, on a terminal only.
+    """Show a status line while a block runs, on a terminal only.
 
-    Yields ``at(done, total, doing="")``, which adds the position in a recording, in seconds of it.
+    Args:
+        text: What is being done.
+
+    Yields:
+        ``update(done, total, doing="")``, which adds the position in the recording, in seconds,
+        and the remaining time.
     """
     if not sys.stderr.isatty():
         yield lambda done, total, doing="": None
         return
-    began = time.monotonic()
+    start = time.monotonic()
     from rich.console import Console
     from rich.markup import escape
 
     with Console(stderr=True).status(escape(text)) as status:
 
-        def at(done: float, total: float, doing: str = "") -> None:
-            where = f"{text}: {doing}, " if doing else f"{text}: "
+        def update(done: float, total: float, doing: str = "") -> None:
+            line = f"{text}: {doing}, " if doing else f"{text}: "
             if done > 0:
-                left = (time.monotonic() - began) * max(0.0, total / done - 1)
-                where += f"{format_seconds(done)} of {format_seconds(total)}, "
-                where += f"{format_seconds(left)} left"
-            status.update(escape(where.removesuffix(", ")))
+                remaining = (time.monotonic() - start) * max(0.0, total / done - 1)
+                line += f"{format_seconds(done)} of {format_seconds(total)}, "
+                line += f"{format_seconds(remaining)} left"
+            status.update(escape(line.removesuffix(", ")))
 
-        yield at
+        yield update
 
 
 def format_seconds(seconds: float) -> str:
-    """``75.2`` -> ``1:15``, ``3675`` -> ``1:01:15``."""
-    minutes, rest = divmod(round(seconds), 60)
+    """Format a duration: ``75.2`` -> ``1:15``, ``3675`` -> ``1:01:15``."""
+    minutes, second = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{second:02}" if hours else f"{minutes}:{second:02}"
 
 
 @contextlib.contextmanager
 def show_progress() -> Iterator[ItemProgress]:
-    """A bar on stderr per part of the work: ``advance(part, done, total)``."""
+    """Show one progress bar per part of the work; yield ``advance(part, done, total)``."""
     from rich.console import Console
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
@@ -56,7 +61,7 @@ def show_progress() -> Iterator[ItemProgress]:
     tasks: dict[str, TaskID] = {}
 
     def advance(part: str, done: int, total: int) -> None:
-        bars.start()  # not earlier: before the first part an error should stand alone
+        bars.start()  # not earlier: an error before the first part should be the only output
         if part not in tasks:
             tasks[part] = bars.add_task(part, total=total)
         bars.update(tasks[part], completed=done, total=total)
@@ -69,17 +74,17 @@ def show_progress() -> Iterator[ItemProgress]:
 
 
 def print_error(message: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr."""
     print(f"avsr: {message}", file=sys.stderr, flush=True)
 
 
 def split_list(text: str | None) -> list[str]:
-    """Names with commas or spaces between -> a list; empty for no text."""
+    """Split names at commas or spaces; no text gives an empty list."""
     return (text or "").replace(",", " ").split()
 
 
 def print_summary(done: int, skipped: int, failed: int) -> int:
-    """Say how several videos went; the exit status."""
+    """Print how many of several videos are done; return the exit status."""
     if done + skipped + failed > 1 or skipped:
         hint = " (--overwrite does them again)" if skipped else ""
         print_error(f"{done} done, {skipped} skipped{hint}, {failed} failed")
@@ -87,7 +92,7 @@ def print_summary(done: int, skipped: int, failed: int) -> int:
 
 
 class _StderrHandler(logging.Handler):
-    """Shows what the library logs for users, as a line on stderr."""
+    """Prints messages of the library on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print_error(record.getMessage())
@@ -104,7 +109,13 @@ def show_log() -> None:
 
 
 def format_error(video: str, error: Exception) -> str:
-    """One line about a file that failed; a bug is raised again where AVSR_DEBUG asks for it."""
+    """Describe in one line why a file failed.
+
+    Args:
+        video: The file.
+        error: Its error. One that is not an AvsrError is a bug, and is raised again if AVSR_DEBUG
+            is set.
+    """
     if isinstance(error, AvsrError):
         return prefix_file(video, str(error))
     if os.environ.get("AVSR_DEBUG"):
@@ -113,11 +124,11 @@ def format_error(video: str, error: Exception) -> str:
 
 
 def prefix_file(video: str, message: str) -> str:
-    """The message with the file's name in front, unless it already names it."""
-    named = message.startswith((f"{video}:", f"{Path(video)}:"))
-    return message if named else f"{video}: {message}"
+    """Begin a message with the name of its file, unless it does already."""
+    has_name = message.startswith((f"{video}:", f"{Path(video)}:"))
+    return message if has_name else f"{video}: {message}"
 
 
 def format_unexpected(error: Exception) -> str:
-    """One line about a bug."""
+    """Describe a bug in one line."""
     return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"

@@ -29,10 +29,11 @@ class TranscribeJob:
     """What to do with every file; it is sent to every process."""
 
     model: str | None
-    """As in ``load_model``."""
+    """Name of the model, as in ``load_model``."""
     model_set: Path | None
-    """YAML of a ModelSet instead."""
+    """YAML file of a ModelSet, which replaces the model."""
     max_loaded: int
+    """Most models of the set in memory at once."""
     device: str
     precision: "Precision"
     options: Mapping[str, Any]
@@ -46,9 +47,9 @@ class FileResult:
 
     video: str
     transcript: "Transcript | None" = None
-    """None if it failed. With an ``error`` beside it, it could not be written."""
+    """None if the transcription failed; with an ``error``, writing it failed."""
     error: str | None = None
-    """One line."""
+    """One line, or None."""
     stopped: bool = False
     """Whether Ctrl-C stopped it; the transcript has the finished segments."""
 
@@ -56,14 +57,23 @@ class FileResult:
 def transcribe_files(
     job: TranscribeJob, videos: Sequence[str], *, workers: int = 1, cluster: str | None = None
 ) -> Iterator[FileResult]:
-    """Transcribe files, write their outputs, and yield the results in the files' order.
+    """Transcribe files, write their outputs, and yield the results in the order of the files.
 
-    With several ``workers``, or a ``cluster`` (an address as for ``cluster_map``), every process
-    has a model and works on one file at a time; the processes of a machine share its cores. The
-    machines of a cluster need files, model and output folder under the same paths.
+    With several ``workers``, or with a ``cluster``, every process has its own model and works on
+    one file at a time. The processes of a machine share its cores. The machines of a cluster need
+    the files, the model and the output folder under the same paths.
+
+    Args:
+        job: What to do with every file.
+        videos: The files.
+        workers: Number of processes.
+        cluster: Address of a Ray cluster to use instead, as for ``cluster_map``.
+
+    Yields:
+        The result for each file.
 
     Raises:
-        AvsrError: There is no such model, language or cluster; raised before anything is done.
+        AvsrError: There is no such model, language or cluster; raised before any file is read.
     """
     with show_status("loading the model"):
         network = load_recognizer(
@@ -72,7 +82,7 @@ def transcribe_files(
     resolve_language_option(job.options["language"], network.languages)
     workers = min(workers, len(videos))
     if cluster is None and workers == 1:
-        yield from _in_turn(job, network, videos)
+        yield from _transcribe_here(job, network, videos)
         return
     del network
     if cluster is None:
@@ -84,7 +94,7 @@ def transcribe_files(
         yield from run(functools.partial(work, job, os.getcwd(), cores), videos)
 
 
-def _in_turn(
+def _transcribe_here(
     job: TranscribeJob, network: "Recognizer | ModelSet", videos: Sequence[str]
 ) -> Iterator[FileResult]:
     """Transcribe the files in this process."""
@@ -98,26 +108,26 @@ def _in_turn(
         options = TranscribeOptions(**job.options)
         results = transcribe_batches(network.network, videos, options, job.outputs.check)
     for number, video in enumerate(videos, 1):
-        with show_status(f"{video} ({number} of {len(videos)})") as at:
+        with show_status(f"{video} ({number} of {len(videos)})") as update:
             if results is None:
-                outcome = transcribe_one(job, network, video, at)
+                result = transcribe_one(job, network, video, update)
             else:
-                with listen_progress(at):
-                    outcome = _take(job, video, results)
-        yield outcome
+                with listen_progress(update):
+                    result = _next_result(job, video, results)
+        yield result
 
 
-def _take(
+def _next_result(
     job: TranscribeJob, video: str, results: Iterator["Transcript | Exception"]
 ) -> FileResult:
-    """The result for the next file."""
+    """Take the next transcript of a batch and write its outputs."""
     try:
-        result = next(results)
+        transcript = next(results)
     except Interrupted as stop:
-        return _keep(job, video, stop.transcript)
-    if isinstance(result, Exception):
-        return FileResult(video=video, error=format_error(video, result))
-    return _deliver(job, video, result)
+        return _write_part(job, video, stop.transcript)
+    if isinstance(transcript, Exception):
+        return FileResult(video=video, error=format_error(video, transcript))
+    return _write_outputs(job, video, transcript)
 
 
 def transcribe_one(
@@ -126,46 +136,57 @@ def transcribe_one(
     video: str,
     progress: Progress | None = None,
 ) -> FileResult:
-    """Transcribe and write one file; an exception becomes ``error``, unless AVSR_DEBUG is set.
+    """Transcribe one file and write its outputs.
 
-    Raises KeyboardInterrupt at Ctrl-C if no segment is finished.
+    Args:
+        job: What to do with the file.
+        network: Model or set of models.
+        video: The file.
+        progress: Called with the position in the recording.
+
+    Returns:
+        The result; an exception becomes its ``error``, unless AVSR_DEBUG is set.
+
+    Raises:
+        KeyboardInterrupt: At Ctrl-C, if no segment is finished.
     """
     try:
         job.outputs.check(video)
-        result = network.transcribe(video, progress=progress, **job.options)
+        transcript = network.transcribe(video, progress=progress, **job.options)
     except Interrupted as stop:
-        return _keep(job, video, stop.transcript)
-    except Exception as error:  # the other files are still to be done
+        return _write_part(job, video, stop.transcript)
+    except Exception as error:  # go on with the other files
         return FileResult(video=video, error=format_error(video, error))
-    return _deliver(job, video, result)
+    return _write_outputs(job, video, transcript)
 
 
-def _deliver(job: TranscribeJob, video: str, result: "Transcript") -> FileResult:
+def _write_outputs(job: TranscribeJob, video: str, transcript: "Transcript") -> FileResult:
     """Write the outputs of a file."""
-    result = replace(result, mouth=None)  # large, and not needed any more
+    transcript = replace(transcript, mouth=None)  # large, and no longer needed
     try:
-        job.outputs.write(video, result)
+        job.outputs.write(video, transcript)
     except Exception as error:
-        return FileResult(video=video, transcript=result, error=format_error(video, error))
-    return FileResult(video=video, transcript=result)
+        return FileResult(video=video, transcript=transcript, error=format_error(video, error))
+    return FileResult(video=video, transcript=transcript)
 
 
-def _keep(job: TranscribeJob, video: str, transcript: "Transcript") -> FileResult:
-    """Write the finished segments of a file that Ctrl-C has stopped."""
+def _write_part(job: TranscribeJob, video: str, transcript: "Transcript") -> FileResult:
+    """Write the finished segments of a file that was stopped by Ctrl-C."""
     try:
         part = job.outputs.write_part(video, transcript)
     except AvsrError as error:
         print_error(format_error(video, error))
         part = None
-    done = f"{transcript.segments[-1].end:.1f} of {transcript.duration:.1f} s"
-    print_error(f"{video}: stopped at {done}" + (f"; what is done is in {part}" if part else ""))
+    position = f"{transcript.segments[-1].end:.1f} of {transcript.duration:.1f} s"
+    hint = f"; the finished part is in {part}" if part else ""
+    print_error(f"{video}: stopped at {position}{hint}")
     return FileResult(video=video, transcript=transcript, stopped=True)
 
 
 def load_recognizer(
     model: str | None, model_set: Path | None, max_loaded: int, device: str, precision: "Precision"
 ) -> "Recognizer | ModelSet":
-    """Load the model, or the set of models."""
+    """Load the model, or the set of models if ``model_set`` is not None."""
     if model_set is not None:
         from avsr.recognition.model_set import ModelSet
 
@@ -177,11 +198,11 @@ def load_recognizer(
 
 
 _network = functools.cache(load_recognizer)  # one per process
-_interrupted = False  # whether this process was; then it does nothing more
+_interrupted = False  # whether this process was interrupted; then it takes no more files
 
 
 def _work(job: TranscribeJob, folder: str, threads: int, video: str) -> FileResult:
-    """``transcribe_one`` in another process, from the same folder."""
+    """Run ``transcribe_one`` in another process, from the same folder."""
     import torch
 
     torch.set_num_threads(threads)
@@ -191,18 +212,18 @@ def _work(job: TranscribeJob, folder: str, threads: int, video: str) -> FileResu
 
 
 def _work_until_stopped(job: TranscribeJob, folder: str, threads: int, video: str) -> FileResult:
-    """As ``_work``; Ctrl-C, which reaches all processes, ends it quietly and for good."""
+    """Run ``_work``; after Ctrl-C, which reaches all processes, skip all further files."""
     global _interrupted
     if not _interrupted:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
-            outcome = _work(job, folder, threads, video)
+            result = _work(job, folder, threads, video)
         except KeyboardInterrupt:
-            outcome = FileResult(video=video, stopped=True)
+            result = FileResult(video=video, stopped=True)
         finally:
             signal.signal(signal.SIGINT, _on_interrupt)
-        _interrupted = _interrupted or outcome.stopped
-        return outcome
+        _interrupted = _interrupted or result.stopped
+        return result
     return FileResult(video=video, stopped=True)
 
 

@@ -1,4 +1,4 @@
-"""The commands that take models in and give them out."""
+"""The commands for models: ``import``, ``models`` and ``export``."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,31 +14,43 @@ def import_model(
         Path,
         typer.Argument(
             metavar="SRC",
-            help="fairseq .pt, or a directory of the Hugging Face port, of AV-HuBERT.",
+            help="Checkpoint of AV-HuBERT or MuAViC: a fairseq .pt file, or a directory of the "
+            "Hugging Face port.",
         ),
     ],
-    out: Annotated[Path, typer.Argument(help="Model directory to write.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Model directory to write.")],
     dictionary: Annotated[
         Path | None,
-        typer.Option(help="dict.txt or vocab.json; else the one in SRC or beside it."),
+        typer.Option(
+            help="Vocabulary: a dict.txt or vocab.json. Default: the one in SRC or beside it."
+        ),
     ] = None,
     tokenizer: Annotated[
         Path | None,
-        typer.Option(help="sentencepiece model; else the one in SRC or beside it."),
+        typer.Option(help="SentencePiece model. Default: the one in SRC or beside it."),
     ] = None,
     languages: Annotated[
         str | None,
-        typer.Option(help="Codes with commas between; else as MuAViC names its models, or en."),
+        typer.Option(
+            help="Languages of the model. Default: by the name of SRC, as MuAViC names its models; "
+            "otherwise en. Example: de,fr."
+        ),
     ] = None,
     encoder_heads: Annotated[
         int | None,
-        typer.Option(min=1, help="Attention heads, for a file of unusual size that lacks them."),
+        typer.Option(
+            min=1,
+            help="Attention heads of the encoder. Default: as stored in SRC, or by its width.",
+        ),
     ] = None,
 ) -> None:
-    """Make a model directory from public AV-HuBERT or MuAViC weights."""
-    from avsr.interop import import_model as make
+    """Import public AV-HuBERT or MuAViC weights as a model directory.
 
-    made = make(
+    Example: avsr import large_vox_433h.pt models/large
+    """
+    from avsr.interop import import_model as convert
+
+    imported = convert(
         source,
         out,
         dictionary=dictionary,
@@ -46,17 +58,17 @@ def import_model(
         languages=split_list(languages) or None,
         encoder_heads=encoder_heads,
     )
-    print(f"{out}  {made.kind}  {', '.join(made.config.languages)}")
-    if made.dropped:
-        print(f"left out on purpose, as nothing uses them: {', '.join(made.dropped)}")
-    print(f"licence: {made.licence}")
+    print(f"{out}  {imported.kind}  {', '.join(imported.config.languages)}")
+    if imported.dropped:
+        print(f"not imported, as nothing uses it: {', '.join(imported.dropped)}")
+    print(f"licence: {imported.licence}")
 
 
 def list_models() -> None:
-    """List the models that are bundled, in the cache, and known."""
-    from avsr.hub import list_models as find
+    """List the bundled models, those in the cache, and public ones to download or import."""
+    from avsr.hub import list_models as find_all
 
-    rows = [(m.name, m.where, m.size, " ".join(m.languages) or "-", m.licence) for m in find()]
+    rows = [(m.name, m.where, m.size, " ".join(m.languages) or "-", m.licence) for m in find_all()]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
@@ -64,21 +76,34 @@ def list_models() -> None:
 
 
 def export_model(
-    model: Annotated[str, typer.Argument(help="Model directory or bundled name.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write into.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Model to export: a model directory, hf://owner/name, or a bundled name."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
     form: Annotated[
         Literal["fairseq", "onnx"] | None,
-        typer.Option("--format", help="For fairseq (if nothing is said), or for ONNX's runtime."),
+        typer.Option(
+            "--format",
+            help="Format to write: a checkpoint for fairseq, or graphs for onnxruntime. "
+            "Default: fairseq.",
+        ),
     ] = None,
     precision: Annotated[
         Literal["bf16", "int8"] | None,
-        typer.Option(help="Instead: a model directory whose matrices are stored so."),
+        typer.Option(
+            help="Write a model directory of avsr instead, with its matrices in this number format."
+        ),
     ] = None,
 ) -> None:
-    """Write a model for other programs, or smaller.
+    """Export a model to fairseq or ONNX, or store it in a smaller number format.
 
-    fairseq: a model without prompts under the names of AV-HuBERT's checkpoints. onnx: a folder of
-    graphs, compared with the original one by one; 'avsr transcribe --model' takes it.
+    fairseq: a checkpoint with AV-HuBERT's names, for models without prompts. onnx: a folder of
+    graphs, each compared with the original, for 'avsr transcribe --model'.
+
+    Example: avsr export tiny tiny-onnx --format onnx
     """
     from avsr.hub import find_model
 
@@ -99,8 +124,8 @@ def export_model(
         return
     from avsr.interop import export_fairseq
 
-    made = export_fairseq(folder, out)
-    for path in made.files:
+    exported = export_fairseq(folder, out)
+    for path in exported.files:
         print(path)
-    if made.left_out:
-        print(f"left out, as fairseq has no place for it: {', '.join(made.left_out)}")
+    if exported.left_out:
+        print(f"not exported, as fairseq does not support it: {', '.join(exported.left_out)}")

@@ -1,4 +1,4 @@
-"""The command ``train``: train a model as a recipe says."""
+"""The command ``train``: train a model from a recipe."""
 
 import os
 from pathlib import Path
@@ -8,20 +8,33 @@ import typer
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="YAML file, as recipes/synthetic/train.yaml.")],
-    workers: Annotated[int, typer.Option(min=0, help="Processes that make batches.")] = 1,
+    recipe: Annotated[
+        Path,
+        typer.Argument(help="Recipe, a YAML file such as recipes/synthetic/train.yaml."),
+    ],
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Number of processes that load batches; 0: the training process."),
+    ] = 1,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Try the largest batches and print the plan only.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only check the recipe: run its largest batches and print the plan.",
+        ),
     ] = False,
 ) -> None:
-    """Train a model as a recipe says; run it again to go on after an interruption."""
-    if dry_run:
-        from avsr.training.dry_run import dry_run as run_dry
+    """Train a model from a recipe. Run it again to continue after an interruption.
 
-        run_dry(recipe)
+    Example: avsr train recipes/synthetic/train.yaml --dry-run
+    """
+    if dry_run:
+        from avsr.training.dry_run import dry_run as check
+
+        check(recipe)
         return
     from avsr.training.run import train as run
 
     model = run(recipe, workers=workers)
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # else another process says so
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # another process prints it otherwise
         print(model)

@@ -1,6 +1,7 @@
-"""Corpora: manifests of plain records, shards that any tar reader opens, preparation.
+"""Corpora: manifests (JSON lines or CSV), shards (tar files), and readers of public corpora.
 
-Preparation (``avsr.corpus.prepare``) needs the face stage and is imported by its own name.
+``avsr.corpus.prepare`` cuts recordings into shards. It needs the face stage, so it is not imported
+here.
 """
 
 from avsr.corpus.balance import (
@@ -9,6 +10,7 @@ from avsr.corpus.balance import (
     language_balance,
     plot_balance,
 )
+from avsr.corpus.codecs import decode_audio, decode_mouth, encode_mouth
 from avsr.corpus.grid import read_grid
 from avsr.corpus.lrs3 import read_lrs3
 from avsr.corpus.manifest import (
@@ -25,10 +27,7 @@ from avsr.corpus.shards import (
     Sample,
     ShardWriter,
     StoredSample,
-    decode_audio,
-    decode_mouth,
     decode_sample,
-    encode_mouth,
     open_shard,
     open_shards,
     read_shards,

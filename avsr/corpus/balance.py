@@ -1,4 +1,4 @@
-"""How a corpus is spread over its languages, before anything is trained on it."""
+"""The distribution of a corpus over its languages: ``avsr balance``."""
 
 import os
 from collections import defaultdict
@@ -11,43 +11,50 @@ from avsr.corpus.manifest import Record
 from avsr.errors import CorpusError
 from avsr.rates import FPS
 
-MIN_FRAMES, MAX_FRAMES = 5, 500  # of a segment in MuAViC's training
+MIN_FRAMES, MAX_FRAMES = 5, 500  # shortest and longest segment in MuAViC's training
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageBalance:
-    """One language of a corpus."""
+    """Amount and lengths of the utterances of one language."""
 
     language: str
     utterances: int
     hours: float
     share: float
-    """r: utterances of the language among all, which is what a random batch holds."""
+    """r: share of the utterances that are in this language, as in a random batch."""
     gamma: float
-    """1 / sqrt(r), the weight of the language's samples (Hong, Park and Ro 2023)."""
+    """1 / sqrt(r): weight of the language's samples in the loss (Hong, Park and Ro 2023)."""
     chars_per_second: float
     seconds: tuple[float, float, float]
-    """Length that 1 %, 50 % and 99 % of the utterances do not reach."""
+    """Percentiles 1, 50 and 99 of the lengths, s."""
     short: tuple[str, ...]
-    """Ids of utterances under MIN_FRAMES."""
+    """Ids of utterances shorter than MIN_FRAMES."""
     long: tuple[str, ...]
-    """Ids of utterances over MAX_FRAMES."""
+    """Ids of utterances longer than MAX_FRAMES."""
 
 
 def language_balance(records: Iterable[Record]) -> list[LanguageBalance]:
-    """Balance of every language, by code.
+    """Count the utterances of every language and compute its weight in training.
 
-    Raises CorpusError for no records and for a record without an end.
+    Args:
+        records: Utterances of any languages; each needs a finite ``end``.
+
+    Returns:
+        One row per language, sorted by code.
+
+    Raises:
+        CorpusError: There are no records, or a record has no end.
     """
     by_language: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         if record.end == float("inf"):
             raise CorpusError(
-                f"record {record.utterance_id} has no end: prepare the corpus, or give its times"
+                f"record {record.utterance_id} has no end: prepare the corpus, or add the times"
             )
         by_language[record.language].append(record)
     if not by_language:
-        raise CorpusError("there are no records to weigh")
+        raise CorpusError("there are no records to count")
     total = sum(map(len, by_language.values()))
     return [_balance(code, by_language[code], total) for code in sorted(by_language)]
 
@@ -76,7 +83,14 @@ def _balance(language: str, records: Sequence[Record], total: int) -> LanguageBa
 
 
 def balance_table(rows: Sequence[LanguageBalance]) -> str:
-    """The balance as lines of text, with the ids of segments that are too short or too long."""
+    """Format the balance as a table, with the ids of segments that are too short or too long.
+
+    Args:
+        rows: The languages, as ``language_balance`` returns them.
+
+    Returns:
+        Lines of text; at most 10 ids are listed of each kind.
+    """
     lines = [
         f"{'language':8}{'utterances':>12}{'hours':>9}{'share r':>9}{'gamma':>8}{'chars/s':>9}"
         f"{'1 %':>8}{'median':>8}{'99 %':>8}{'short':>7}{'long':>6}"
@@ -94,13 +108,18 @@ def balance_table(rows: Sequence[LanguageBalance]) -> str:
     for name, limit in (("short", f"under {MIN_FRAMES}"), ("long", f"over {MAX_FRAMES}")):
         ids = [utterance_id for row in rows for utterance_id in getattr(row, name)]
         if ids:
-            shown = ", ".join(ids[:10]) + (" ..." if len(ids) > 10 else "")
-            lines.append(f"{len(ids)} {limit} frames: {shown}")
+            examples = ", ".join(ids[:10]) + (" ..." if len(ids) > 10 else "")
+            lines.append(f"{len(ids)} {limit} frames: {examples}")
     return "\n".join(lines) + "\n"
 
 
 def plot_balance(rows: Sequence[LanguageBalance], path: str | os.PathLike[str]) -> None:
-    """Hours and weight of every language as a picture (PNG)."""
+    """Plot the hours and the weight of every language as bars.
+
+    Args:
+        rows: The languages, as ``language_balance`` returns them.
+        path: PNG to write.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(max(4.8, 0.7 * len(rows) + 2), 3.6), layout="constrained")

@@ -1,4 +1,4 @@
-"""The GRID corpus in its public layout: ``s<k>/<id>.mpg`` with ``align/<id>.align`` beside it."""
+"""Read the GRID corpus in its public layout: ``s<k>/<id>.mpg`` and ``s<k>/align/<id>.align``."""
 
 import os
 from collections.abc import Collection
@@ -8,7 +8,7 @@ from typing import Any
 from avsr.corpus.manifest import Record
 from avsr.errors import CorpusError
 
-UNITS = 25_000  # of an alignment's times, a second
+UNITS = 25_000  # units of time per second in alignments
 SILENCES = frozenset({"sil", "sp"})
 VIDEOS = (".mpg", ".mp4")
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -28,11 +28,20 @@ def read_grid(
     valid_speakers: Collection[str] = (),
     test_speakers: Collection[str] = (),
 ) -> list[Record]:
-    """Records of all videos below ``root``, by speaker and id; ``media`` counts from ``root``.
+    """Read the records of all videos in a folder of GRID.
 
-    Words and times come from the alignments; where a video has none, the text comes from its id.
-    Speakers (``s1``) who are neither valid nor test are train. Raises CorpusError without videos,
-    for a speaker who is not there, and for a broken alignment.
+    Words and times come from the alignments. If a video has none, its name spells the text.
+
+    Args:
+        root: Folder with the speakers' folders ``s1``, ``s2``, ...
+        valid_speakers: Speakers of the split ``valid``, for example ``["s2", "s3"]``.
+        test_speakers: Speakers of the split ``test``. All others are in ``train``.
+
+    Returns:
+        Records sorted by speaker and id; ``media`` is relative to ``root``.
+
+    Raises:
+        CorpusError: There are no videos, a speaker does not exist, or an alignment is broken.
     """
     root = Path(root)
     videos = sorted(path for path in root.glob("s*/**/*") if path.suffix.lower() in VIDEOS)
@@ -40,9 +49,9 @@ def read_grid(
         raise CorpusError(f"{root} has no GRID videos (s1/*.mpg, s2/*.mpg ...)")
     splits = dict.fromkeys(valid_speakers, "valid")
     splits |= dict.fromkeys(test_speakers, "test")
-    absent = sorted(set(splits) - {_speaker(root, path) for path in videos})
-    if absent:
-        raise CorpusError(f"{root} has no speaker {absent[0]}")
+    unknown = sorted(set(splits) - {_speaker(root, path) for path in videos})
+    if unknown:
+        raise CorpusError(f"{root} has no speaker {unknown[0]}")
     return [_record(root, path, splits.get(_speaker(root, path), "train")) for path in videos]
 
 
@@ -69,7 +78,7 @@ def _record(root: Path, path: Path, split: str) -> Record:
 
 
 def read_alignment(path: Path) -> list[dict[str, Any]]:
-    """Words of an alignment with times in seconds, without silences."""
+    """Read the words of an alignment, with times in seconds and without silences."""
     words = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
@@ -85,11 +94,11 @@ def read_alignment(path: Path) -> list[dict[str, Any]]:
 
 
 def spell_sentence(path: Path) -> str:
-    """The sentence that a video's name spells: bbaf2n is "bin blue at f two now"."""
+    """Return the sentence that a video's name spells: bbaf2n is "bin blue at f two now"."""
     name = path.stem.lower()
-    known = len(name) == len(SENTENCE) and all(
+    is_sentence = len(name) == len(SENTENCE) and all(
         char in words for char, words in zip(name, SENTENCE, strict=True)
     )
-    if not known:
-        raise CorpusError(f"{path}: has no alignment, and its name spells no GRID sentence")
+    if not is_sentence:
+        raise CorpusError(f"{path} has no alignment, and its name does not spell a GRID sentence")
     return " ".join(words[char] for char, words in zip(name, SENTENCE, strict=True))

@@ -1,4 +1,4 @@
-"""LRS3 as handed out: ``{pretrain,trainval,test}/<talk>/<nnnnn>.mp4`` with ``.txt`` beside."""
+"""Read LRS3 in its public layout: ``{pretrain,trainval,test}/<talk>/<nnnnn>.{mp4,txt}``."""
 
 import hashlib
 import os
@@ -9,29 +9,40 @@ from avsr.corpus.manifest import Record
 from avsr.errors import CorpusError
 
 FOLDERS = {"pretrain": "train", "trainval": "train", "test": "test"}
-VALID_SHARE = 0.04  # of the talks of trainval, about 1,200 utterances
+VALID_SHARE = 0.04  # share of the talks of trainval, about 1,200 utterances
 
 
 def read_lrs3(root: str | os.PathLike[str]) -> list[Record]:
-    """Records of all labelled videos; texts in lower case, word times where a label has them.
+    """Read the records of all labelled videos.
 
-    LRS3 has no validation split. Here the talks of ``trainval`` validate whose name's hash falls
-    into the first 4 %, with their utterances in ``pretrain``; the rest of both folders trains.
-    Raises CorpusError without labels and for a broken one.
+    LRS3 has no validation split. About 4 % of the talks of ``trainval`` form it, chosen by a hash
+    of their names, together with the utterances of these talks in ``pretrain``. All other talks
+    of both folders are for training.
+
+    Args:
+        root: Folder with ``pretrain``, ``trainval`` or ``test``.
+
+    Returns:
+        Records with texts in lower case, and the times of words if the label has them.
+
+    Raises:
+        CorpusError: There are no labels, or a label is broken.
     """
     root = Path(root)
-    held = {path.name for path in root.glob("trainval/*") if path.is_dir() and _is_held(path.name)}
+    talks = (path.name for path in root.glob("trainval/*") if path.is_dir())
+    valid_talks = {talk for talk in talks if _is_valid(talk)}
     records = []
     for folder, split in FOLDERS.items():
         for label in sorted(root.glob(f"{folder}/*/*.txt")):
             talk = label.parent.name
-            records.append(_record(root, label, "valid" if talk in held else split))
+            records.append(_record(root, label, "valid" if talk in valid_talks else split))
     if not records:
         raise CorpusError(f"{root} is not LRS3: it has no {', '.join(FOLDERS)} with labels")
     return records
 
 
-def _is_held(talk: str) -> bool:
+def _is_valid(talk: str) -> bool:
+    """Return whether a talk of ``trainval`` is for validation."""
     digest = hashlib.sha256(talk.encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < VALID_SHARE
 
@@ -51,11 +62,14 @@ def _record(root: Path, label: Path, split: str) -> Record:
 
 
 def read_label(path: Path) -> tuple[str, list[dict[str, Any]] | None]:
-    """Text and words of a label: ``Text:  WORDS``, and rows ``WORD START END SCORE`` if any."""
+    """Read the text and the words of a label.
+
+    A label has a line ``Text:  WORDS`` and may have rows ``WORD START END SCORE``.
+    """
     lines = path.read_text(encoding="utf-8").splitlines()
     name, _, text = lines[0].partition(":") if lines else ("", "", "")
     if name != "Text" or not text.strip():
-        raise CorpusError(f"{path}: does not begin with 'Text:  WORDS'")
+        raise CorpusError(f"{path} does not begin with 'Text:  WORDS'")
     words = []
     rows = [number for number, line in enumerate(lines) if line.startswith("WORD START END")]
     for number, line in enumerate(lines[rows[0] + 1 :], rows[0] + 2) if rows else ():

@@ -1,4 +1,4 @@
-"""Manifests: plain records, one per utterance, as JSON lines or CSV."""
+"""Manifests: one record per utterance, as JSON lines or CSV."""
 
 import csv
 import dataclasses
@@ -21,15 +21,15 @@ class Record:
     """One utterance of a corpus."""
 
     utterance_id: str
-    """Unique in its manifest; without dots and slashes, for it names files in shards."""
+    """Unique in its manifest. It names files in shards: no dots, slashes or spaces."""
     media: str
-    """Media file, relative to the manifest's folder, or absolute."""
+    """Media file: an absolute path, or relative to the manifest's folder."""
     start: float = 0.0
     """Start in the media file, seconds."""
     end: float = math.inf
-    """End in the media file, seconds; infinity (left out in JSON) is the end of the file."""
+    """End in the media file, seconds; infinity (omitted in JSON) is the end of the file."""
     text: str
-    """What is said."""
+    """The spoken words."""
     language: str
     """ISO 639-1 code."""
     split: str
@@ -37,42 +37,46 @@ class Record:
     speaker: str
     """Name of the speaker."""
     words: list[dict[str, Any]] | None = None
-    """``{"word", "start", "end"}`` with seconds from the utterance's start, where known."""
+    """``{"word", "start", "end"}``, in seconds from the start of the utterance, if known."""
     phones: list[dict[str, Any]] | None = None
-    """``{"phone", "start", "end"}``, IPA without stress, "" for a pause; where known."""
+    """``{"phone", "start", "end"}``, IPA without stress, "" for a pause, if known."""
     title: str | None = None
-    """Title of the video the utterance comes from."""
+    """Title of the video that the utterance comes from."""
     description: str | None = None
-    """Its description."""
+    """Description of the video."""
     location: str | None = None
-    """Where it was recorded."""
+    """Where the video was recorded."""
 
     def to_json(self) -> str:
-        """One line of JSON; fields without a value are left out."""
+        """Return one line of JSON; fields without a value are omitted."""
         values = {k: v for k, v in asdict(self).items() if v is not None and v != math.inf}
         return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
     def problems(self) -> list[str]:
-        """What is wrong, each as the end of "record X ..."; empty for a sound record."""
-        found = []
+        """Return what is wrong, each as the end of "record X ..."; empty for a valid record."""
+        problems = []
         for name in _TEXTS:
             value = getattr(self, name)
             if not isinstance(value, str) and (name in _REQUIRED or value is not None):
-                found.append(f"has a {name} that is not text")
+                problems.append(f"has a {name} that is not text")
         if isinstance(self.utterance_id, str) and not is_file_stem(self.utterance_id):
-            found.append("has an id that is empty or holds a dot, a slash or a space")
+            problems.append("has an id that is empty or holds a dot, a slash or a space")
         if not is_number(self.start) or not is_number(self.end):
-            found.append("has a start or end that is not a number of seconds")
+            problems.append("has a start or end that is not a number of seconds")
         elif not 0 <= self.start < self.end:
-            found.append(f"does not satisfy 0 <= start < end (start {self.start}, end {self.end})")
+            problems.append(
+                f"does not satisfy 0 <= start < end (start {self.start}, end {self.end})"
+            )
         for name in _SPANS:
             spans = getattr(self, name)
             if spans is not None and not _are_spans(spans, name[:-1]):
-                found.append(f'has {name} that are not a list of {{"{name[:-1]}", "start", "end"}}')
-        return found
+                problems.append(
+                    f'has {name} that are not a list of {{"{name[:-1]}", "start", "end"}}'
+                )
+        return problems
 
 
-_KNOWN = {field.name for field in fields(Record)}
+_FIELDS = {field.name for field in fields(Record)}
 _REQUIRED = {field.name for field in fields(Record) if field.default is MISSING}
 _SPANS = ("words", "phones")
 _WITHOUT_ID = "without id"
@@ -80,12 +84,12 @@ _TEXTS = [field.name for field in fields(Record) if field.name not in ("start", 
 
 
 def is_file_stem(name: str) -> bool:
-    """Whether a name can stand before the first dot of a file name."""
+    """Return whether a name can be the part of a file name before the first dot."""
     return bool(name) and not any(char in "./\\" or char.isspace() for char in name)
 
 
 def is_number(value: object) -> bool:
-    """Whether a value read from a file is a number, and not NaN."""
+    """Return whether a value is a number and not NaN."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 
@@ -101,33 +105,53 @@ def _are_spans(value: object, name: str) -> bool:
 
 @dataclass(frozen=True)
 class Entry:
-    """What one line of a manifest holds."""
+    """One line of a manifest: its record and the problems with it."""
 
     line: int
-    """Counted from 1."""
+    """Number of the line, from 1 on."""
     utterance_id: str
-    """"without id" where it has none."""
+    """Id of the record; "without id" if it has none."""
     record: Record | None
-    """None where the line cannot be read as a record."""
+    """The record; None if the line cannot be parsed as one."""
     problems: list[str]
     """What is wrong, each as the end of "record X ..."."""
 
 
 def parse_record(line: str, where: str) -> Record:
-    """The record of a JSON line; raise CorpusError that begins with ``where`` and names the id."""
-    return _sound_record(_parse_json(line, 0), where)
+    """Parse a JSON line.
+
+    Args:
+        line: A record as JSON.
+        where: File and line, with which an error message begins.
+
+    Returns:
+        The record.
+
+    Raises:
+        CorpusError: The record is broken.
+    """
+    return _valid_record(_parse_json(line, 0), where)
 
 
 def scan_manifest(path: str | os.PathLike[str]) -> Iterator[Entry]:
-    """Every record of a manifest with what is wrong with it; raise CorpusError if unreadable.
+    """Read a manifest line by line, with the problems of each record.
 
-    The suffix ``.csv`` tells a table from JSON lines. Its first row names the fields of Record;
-    an empty cell is a value that is not known, or an empty text; words and phones are JSON in
-    their cells.
+    A file with the suffix ``.csv`` is a table, any other is JSON lines. The first row of a table
+    has the names of the fields of Record. An empty cell is an unknown value or an empty text; the
+    cells of words and phones hold JSON.
+
+    Args:
+        path: Manifest, JSON lines or CSV.
+
+    Yields:
+        One entry per record, broken or not.
+
+    Raises:
+        CorpusError: The file cannot be read.
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte-order mark first
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise CorpusError(f"cannot read the manifest {path}: {reason}") from error
@@ -136,19 +160,27 @@ def scan_manifest(path: str | os.PathLike[str]) -> Iterator[Entry]:
         first = entry.line
         if entry.record is not None:
             first = line_of.setdefault(entry.utterance_id, entry.line)
-        again = [f"is in line {first} already"] if first != entry.line else []
-        yield dataclasses.replace(entry, problems=entry.problems + again)
+        duplicates = [f"is in line {first} already"] if first != entry.line else []
+        yield dataclasses.replace(entry, problems=entry.problems + duplicates)
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[Record]:
-    """Read a manifest, JSON lines or CSV (see scan_manifest).
+    """Read a manifest, JSON lines or CSV (see ``scan_manifest``).
 
-    Raises CorpusError naming file, line and id of the first broken record.
+    Args:
+        path: Manifest.
+
+    Returns:
+        Its records, in order.
+
+    Raises:
+        CorpusError: The file cannot be read, or a record is broken; the message has file, line
+            and id of the first one.
     """
-    return [_sound_record(entry, f"{path}:{entry.line}") for entry in scan_manifest(path)]
+    return [_valid_record(entry, f"{path}:{entry.line}") for entry in scan_manifest(path)]
 
 
-def _sound_record(entry: Entry, where: str) -> Record:
+def _valid_record(entry: Entry, where: str) -> Record:
     if entry.record is None or entry.problems:
         problems = ", ".join(entry.problems)
         name = f"record {entry.utterance_id} " if entry.utterance_id else ""
@@ -189,7 +221,7 @@ def _csv_entries(text: str) -> Iterator[Entry]:
 
 
 def _from_cell(name: str, cell: str) -> Any:
-    """The value of a cell; what cannot be converted stays text, which Record.problems names."""
+    """Convert a cell. One that cannot be converted stays text, which Record.problems reports."""
     if name in ("start", "end"):
         try:
             return float(cell)
@@ -205,7 +237,7 @@ def _from_cell(name: str, cell: str) -> Any:
 
 def _entry(line: int, values: dict[str, Any]) -> Entry:
     problems = [f"misses {key}" for key in sorted(_REQUIRED - set(values))]
-    problems += [f"has the unknown field {key}" for key in sorted(set(values) - _KNOWN)]
+    problems += [f"has the unknown field {key}" for key in sorted(set(values) - _FIELDS)]
     record = None
     if not problems:
         record = Record(**values)
@@ -216,7 +248,12 @@ def _entry(line: int, values: dict[str, Any]) -> Entry:
 
 
 def write_manifest(path: str | os.PathLike[str], records: Iterable[Record]) -> None:
-    """Write a manifest, CSV if ``path`` ends so; it gets its name when it is complete."""
+    """Write a manifest atomically.
+
+    Args:
+        path: File to write, as CSV if it has this suffix, else as JSON lines.
+        records: Records to write.
+    """
     if Path(path).suffix.lower() != ".csv":
         replace_text(path, "".join(record.to_json() + "\n" for record in records))
         return
@@ -232,5 +269,10 @@ def write_manifest(path: str | os.PathLike[str], records: Iterable[Record]) -> N
 
 
 def resolve_media(manifest: str | os.PathLike[str], record: Record) -> Path:
-    """Where a record's media file lies; relative names count from the manifest's folder."""
+    """Return the path of a record's media file.
+
+    Args:
+        manifest: The manifest of the record; relative names start from its folder.
+        record: The record.
+    """
     return Path(manifest).parent / record.media

@@ -1,9 +1,11 @@
-"""MuAViC as its public scripts leave it: mouth crops, 16 kHz sound, lists of segments, texts.
+"""Read MuAViC as its public scripts write it: mouth crops, 16 kHz audio, lists and texts.
 
-``<root>/<lang>/{video,audio}/<split>/<talk>/<segment>.{mp4,wav}``; ``<root>/<lang>/<split>.tsv``
-with a line ``/``, then id, video path, audio path, video frames, audio samples; and a line of text
-for each row in ``<root>/<lang>/<split>.<lang>``. Paths in the lists are those of the machine that
-made them, so files are looked for by their ids.
+- ``<root>/<lang>/{video,audio}/<split>/<talk>/<segment>.{mp4,wav}``: the segments.
+- ``<root>/<lang>/<split>.tsv``: a line ``/``, then one row per segment with its id, video path,
+  audio path, number of video frames and number of audio samples.
+- ``<root>/<lang>/<split>.<lang>``: the text of each row.
+
+The paths in the lists belong to the machine that wrote them, so files are found by their ids.
 """
 
 import os
@@ -22,21 +24,31 @@ COLUMNS = 5
 def read_muavic(
     root: str | os.PathLike[str], languages: Sequence[str] | None = None
 ) -> list[Record]:
-    """Records of every list below ``root``, in the order of the lists; ``media`` names the video.
+    """Read the records of all lists of segments.
 
-    Segments whose files are missing (withdrawn talks) are records too: preparation lists them as
-    failures. Raises CorpusError without lists, for a language without one, and where list and
-    texts do not fit each other.
+    Segments whose files are missing (withdrawn talks) are included; preparation lists them as
+    failures.
+
+    Args:
+        root: Folder with a folder per language.
+        languages: Languages to read; default: all that have a list.
+
+    Returns:
+        Records in the order of the lists; ``media`` is the video, relative to ``root``.
+
+    Raises:
+        CorpusError: There are no lists, a language of ``languages`` has none, or a list and its
+            texts do not match.
     """
     root = Path(root)
-    chosen = MUAVIC_LANGUAGES if languages is None else [check_language(code) for code in languages]
+    codes = MUAVIC_LANGUAGES if languages is None else [check_language(code) for code in languages]
     records: list[Record] = []
-    for language in chosen:
-        lists = [root / language / f"{split}.tsv" for split in SPLITS]
-        found = [path for path in lists if path.is_file()]
-        if not found and languages is not None:
+    for language in codes:
+        candidates = [root / language / f"{split}.tsv" for split in SPLITS]
+        lists = [path for path in candidates if path.is_file()]
+        if not lists and languages is not None:
             raise CorpusError(f"{root / language} has no train.tsv, valid.tsv or test.tsv")
-        for path in found:
+        for path in lists:
             records += _read_list(path, language)
     if not records:
         raise CorpusError(f"{root} is not MuAViC: it has no <language>/<split>.tsv")
@@ -44,7 +56,7 @@ def read_muavic(
 
 
 def sound_of(video: Path) -> Path:
-    """The WAV beside a segment's mouth crops: ``video`` becomes ``audio`` four folders up."""
+    """Return the WAV of a segment: ``video`` in the path of its mouth crops becomes ``audio``."""
     split, talk = video.parents[1].name, video.parents[0].name
     return video.parents[3] / "audio" / split / talk / f"{video.stem}.wav"
 
@@ -57,7 +69,7 @@ def _read_list(path: Path, language: str) -> list[Record]:
         texts = texts_path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise CorpusError(f"cannot read {error.filename}: {error.strerror}") from error
-    rows, texts = _without_end(rows), _without_end(texts)
+    rows, texts = _drop_empty_end(rows), _drop_empty_end(texts)
     if len(rows) != len(texts):
         raise CorpusError(f"{path} has {len(rows)} segments, {texts_path.name} {len(texts)} texts")
     records = []
@@ -65,7 +77,9 @@ def _read_list(path: Path, language: str) -> list[Record]:
         cells = row.split("\t")
         talk, _, segment = cells[0].rpartition("/")
         if len(cells) != COLUMNS or not talk or not cells[3].isdigit():
-            raise CorpusError(f"{path}:{number}: not 'talk/segment', two paths and two numbers")
+            raise CorpusError(
+                f"{path}:{number}: expected 'talk/segment', two paths and two numbers"
+            )
         records.append(
             Record(
                 utterance_id=f"{language}-{talk}-{segment}".replace(".", "_").replace("/", "_"),
@@ -80,6 +94,6 @@ def _read_list(path: Path, language: str) -> list[Record]:
     return records
 
 
-def _without_end(lines: list[str]) -> list[str]:
-    """Lines of a file without what follows its last newline."""
+def _drop_empty_end(lines: list[str]) -> list[str]:
+    """Drop the empty line after the last newline of a file."""
     return lines[:-1] if lines and not lines[-1] else lines

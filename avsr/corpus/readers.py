@@ -1,4 +1,4 @@
-"""The corpora that ``avsr prepare`` reads: one table, a reader for each in a file of its own."""
+"""The table of the corpora that ``avsr prepare`` reads; each reader has its own file."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,31 +10,31 @@ from avsr.corpus.manifest import Record, read_manifest
 from avsr.corpus.muavic import read_muavic
 from avsr.errors import CorpusError
 
-CLIP_MANIFESTS = ("test.jsonl", "valid_clips.jsonl")  # of a synthetic corpus: whole clips
+CLIP_MANIFESTS = ("test.jsonl", "valid_clips.jsonl")  # whole clips of a synthetic corpus
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """What a caller may choose; a corpus that cannot honour a choice refuses it."""
+    """Options of reading; a corpus that does not support an option rejects it."""
 
     languages: Sequence[str] | None = None
     """Codes of the languages to read; None: all."""
     valid_speakers: Sequence[str] = ()
-    """Speakers kept for validation, where the corpus has no splits of its own."""
+    """Speakers of the validation split, for a corpus without splits."""
     test_speakers: Sequence[str] = ()
-    """Speakers kept for testing."""
+    """Speakers of the test split, for a corpus without splits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusReader:
-    """How a corpus is read."""
+    """How to read one kind of corpus."""
 
     read: Callable[[Path, ReadOptions], list[Record]]
-    """Folder (or manifest) and options -> records, whose ``media`` count from the folder."""
+    """Folder (or manifest) and options -> records; ``media`` is relative to the folder."""
     options: frozenset[str] = frozenset()
-    """Names of the ReadOptions that it honours."""
+    """Names of the ReadOptions that it supports."""
     has_crops: bool = False
-    """Whether its videos are mouth crops already, with the sound in files of its own."""
+    """Whether its videos are mouth crops already, with the audio in separate files."""
 
 
 READERS = {
@@ -64,24 +64,27 @@ def read_corpus(name: str, source: Path, options: ReadOptions) -> list[Record]:
     Args:
         name: One of READERS.
         source: The corpus's folder, or a manifest.
-        options: Choices; those that are not made are None or empty.
+        options: Options; those that are not set are None or empty.
+
+    Returns:
+        The records of all splits; ``media`` is relative to the folder.
 
     Raises:
-        CorpusError: There is no such corpus, it is broken, or it cannot honour an option.
+        CorpusError: There is no such corpus, it is broken, or it does not support an option.
     """
     if name not in READERS:
-        raise CorpusError(f"unknown corpus '{name}': take one of {', '.join(READERS)}")
+        raise CorpusError(f"unknown corpus '{name}': use one of {', '.join(READERS)}")
     reader = READERS[name]
     for option, value in vars(options).items():
         if value and option not in reader.options:
-            takers = [other for other, one in READERS.items() if option in one.options]
+            supporting = [other for other, one in READERS.items() if option in one.options]
             flag = f"--{option.replace('_', '-')}"
-            raise CorpusError(f"{flag} is for {', '.join(takers)}, not for {name}")
+            raise CorpusError(f"{flag} is for {', '.join(supporting)}, not for {name}")
     return reader.read(source, options)
 
 
 def _read_clips(source: Path) -> list[Record]:
-    """The whole clips of a synthetic corpus; its other splits are shards already."""
+    """Read the whole clips of a synthetic corpus; its other splits are shards already."""
     manifests = [path for path in (source / name for name in CLIP_MANIFESTS) if path.is_file()]
     if not manifests:
         raise CorpusError(f"{source} has no {' or '.join(CLIP_MANIFESTS)} of avsr synthesize")

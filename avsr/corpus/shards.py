@@ -1,12 +1,12 @@
-"""Shards: tar files of ordinary files, so that any tar reader (webdataset too) opens them.
+"""Shards: tar files of ordinary files, which any tar reader (webdataset too) can open.
 
-An utterance is ``<id>.json`` (its record), ``<id>.flac`` (16 kHz mono) and, where lips were seen,
-``<id>.mp4`` (mouth crop, 96x96 grey, 25 fps). The same utterances give the same bytes. Written
-with the standard library, since byte-equal archives need every header field set.
+An utterance is ``<id>.json`` (its record), ``<id>.flac`` (16 kHz mono) and, if it has video,
+``<id>.mp4`` (mouth crops, 96x96 grey, 25 fps). The same utterances give the same bytes. Shards are
+written with the standard library: byte-equal archives need control of every header field.
 
-Beside ``000000.tar`` lies its index ``000000.jsonl``: per line the ``record`` of an utterance and
-the place of its ``flac`` and ``mp4`` in the shard, as [first byte, number of bytes]. So a corpus
-opens fast, and its sound and lips stay on disk until they are asked for.
+The index ``000000.jsonl`` of the shard ``000000.tar`` has one line per utterance: its ``record``,
+and the byte ranges of its ``flac`` and ``mp4`` in the shard as [first byte, number of bytes]. With
+it a corpus opens fast, and audio and video are read from disk only when they are needed.
 """
 
 import io
@@ -16,61 +16,51 @@ import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import av
 import numpy as np
-from av.video.reformatter import ColorRange
 
+from avsr.corpus.codecs import decode_audio, decode_mouth, encode_audio, encode_mouth
 from avsr.corpus.manifest import Record, is_file_stem, parse_record, write_manifest
 from avsr.errors import CorpusError
-from avsr.rates import FPS, SAMPLE_RATE
 from avsr.runtime.atomic_files import replace_text
-from avsr.runtime.interrupts import defer_sigint
-
-MOUTH_CRF = 18  # H.264 quality of mouth crops
-NEUTRAL = 128  # chroma of grey
-# H.264 keeps brightness in 16 to 235 unless a file says otherwise.
-TO_LIMITED = np.round(16 + np.arange(256) * 219 / 255).astype(np.uint8)
-FROM_LIMITED = np.round((np.arange(256) - 16) * 255 / 219).clip(0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class EncodedSample:
-    """An utterance to be written to a shard."""
+    """An encoded utterance, to be written to a shard."""
 
     record: Record
     audio: bytes
     """FLAC."""
     mouth: bytes | None
-    """MP4 of the mouth crops; None where there are none."""
+    """MP4 of the mouth crops; None if there are none."""
 
 
 @dataclass(frozen=True)
 class StoredSample:
-    """An utterance in a shard; sound and lips are read anew each time they are asked for."""
+    """An utterance in a shard. Audio and video are read from disk at every access."""
 
     record: Record
     shard: Path
     places: dict[str, tuple[int, int]]
-    """First byte and number of bytes of ``flac`` and, where lips were seen, of ``mp4``."""
+    """First byte and number of bytes of ``flac`` and, if there are mouth crops, of ``mp4``."""
 
     @property
     def audio(self) -> bytes:
-        """FLAC."""
+        """The audio as FLAC."""
         return self._read("flac")
 
     @property
     def mouth(self) -> bytes | None:
-        """MP4 of the mouth crops; None where there are none."""
+        """The mouth crops as MP4; None if there are none."""
         return self._read("mp4") if self.has_mouth else None
 
     @property
     def has_mouth(self) -> bool:
-        """Whether lips were seen."""
+        """Whether there are mouth crops."""
         return "mp4" in self.places
 
     def _read(self, kind: str) -> bytes:
@@ -85,91 +75,23 @@ class StoredSample:
 
 @dataclass(frozen=True)
 class Sample:
-    """An utterance, decoded."""
+    """A decoded utterance."""
 
     record: Record
     waveform: np.ndarray
     """(S,) int16 at 16 kHz."""
     mouth: np.ndarray | None
-    """(T, 96, 96) uint8 at 25 Hz."""
-
-
-def encode_mouth(mouth: np.ndarray) -> bytes:
-    """Mouth crops (T, H, W) uint8, sides even -> bytes of an H.264 mp4; always the same bytes."""
-    if mouth.ndim != 3 or mouth.dtype != np.uint8 or len(mouth) == 0:
-        raise ValueError(f"mouth must be (T, H, W) uint8, got {mouth.shape} {mouth.dtype}")
-    _, height, width = mouth.shape
-    picture = np.full((height * 3 // 2, width), NEUTRAL, np.uint8)  # planar: grey, then chroma
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.height, stream.width = height, width
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1
-        # x264's macroblock tree reads stray memory in pictures this small: bytes would vary
-        stream.options = {"crf": str(MOUTH_CRF), "preset": "veryfast", "mbtree": "0"}
-        for i, crop in enumerate(mouth):
-            picture[:height] = TO_LIMITED[crop]
-            frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
-            frame.pts, frame.time_base = i, Fraction(1, FPS)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return buffer.getvalue()
-
-
-def decode_mouth(encoded: bytes) -> np.ndarray:
-    """The reverse of encode_mouth: (T, H, W) uint8; raise CorpusError for what is no video."""
-    try:
-        with av.open(io.BytesIO(encoded), "r") as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
-            return np.stack([_brightness(frame) for frame in container.decode(stream)])
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        raise CorpusError(f"a mouth video cannot be decoded ({error})") from error
-
-
-def _brightness(frame: av.VideoFrame) -> np.ndarray:
-    """Grey picture (H, W) of a frame: its first plane, six times faster than a conversion."""
-    if frame.format.name not in ("yuv420p", "yuvj420p", "gray"):
-        return frame.to_ndarray(format="gray")
-    plane = frame.planes[0]
-    grey = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
-    full = frame.format.name != "yuv420p" or frame.color_range == ColorRange.JPEG
-    return grey[:, : plane.width].copy() if full else FROM_LIMITED[grey[:, : plane.width]]
-
-
-def encode_audio(waveform: np.ndarray) -> bytes:
-    """Waveform (S,), float in [-1, 1] or int16 -> bytes of a 16-bit FLAC."""
-    import soundfile  # an extra
-
-    buffer = io.BytesIO()
-    with defer_sigint():
-        soundfile.write(buffer, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
-
-
-def decode_audio(encoded: bytes) -> np.ndarray:
-    """The reverse of encode_audio: (S,) int16; raise CorpusError for another rate or no FLAC."""
-    import soundfile  # an extra
-
-    try:
-        with defer_sigint():
-            waveform, rate = soundfile.read(io.BytesIO(encoded), dtype="int16")
-    except soundfile.LibsndfileError as error:
-        raise CorpusError(f"a FLAC cannot be decoded ({error})") from error
-    if rate != SAMPLE_RATE or waveform.ndim != 1:
-        raise CorpusError(f"a FLAC must be mono at {SAMPLE_RATE} Hz, this one has {rate} Hz")
-    return waveform
+    """(T, 96, 96) uint8 at 25 Hz; None if there are no mouth crops."""
 
 
 def encode_sample(record: Record, waveform: np.ndarray, mouth: np.ndarray | None) -> EncodedSample:
-    """An utterance as shards hold it: ``waveform`` (S,), ``mouth`` (T, 96, 96) uint8 or None."""
+    """Encode an utterance: ``waveform`` (S,), ``mouth`` (T, 96, 96) uint8 or None."""
     encoded = None if mouth is None else encode_mouth(mouth)
     return EncodedSample(record, encode_audio(waveform), encoded)
 
 
 class ShardFile:
-    """Writes one shard; the file gets its name when it is complete. A context manager."""
+    """Write one shard, as a context manager; the file gets its name when it is complete."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -194,20 +116,20 @@ class ShardFile:
             self.discard()
 
     def write(self, sample: EncodedSample) -> None:
-        """Add an utterance."""
+        """Add an utterance; raise CorpusError for an unusable id or a record without end."""
         name = sample.record.utterance_id
         if not is_file_stem(name):
             raise CorpusError(f"utterance id '{name}' must not hold dots, slashes or spaces")
         if not math.isfinite(sample.record.end):
-            raise CorpusError(f"record {name} has no end; a shard holds the times of its sound")
+            raise CorpusError(f"record {name} has no end, which a shard needs")
         record = sample.record.to_json()
         self._add(f"{name}.json", record.encode())
-        places = {"flac": self._add(f"{name}.flac", sample.audio)}
+        ranges = {"flac": self._add(f"{name}.flac", sample.audio)}
         if sample.mouth is not None:
-            places["mp4"] = self._add(f"{name}.mp4", sample.mouth)
+            ranges["mp4"] = self._add(f"{name}.mp4", sample.mouth)
         self.records.append(sample.record)
-        rest = "".join(f', "{kind}": {json.dumps(place)}' for kind, place in places.items())
-        self._index.append(f'{{"record": {record}{rest}}}\n')
+        columns = "".join(f', "{kind}": {json.dumps(value)}' for kind, value in ranges.items())
+        self._index.append(f'{{"record": {record}{columns}}}\n')
 
     def _add(self, name: str, content: bytes) -> tuple[int, int]:
         info = tarfile.TarInfo(name)  # time, owner and mode are constants
@@ -223,17 +145,24 @@ class ShardFile:
         os.replace(self._part, self.path)
 
     def discard(self) -> None:
-        """Throw away what was written."""
+        """Delete the incomplete shard."""
         self._tar.close()
         self._part.unlink(missing_ok=True)
 
 
 class ShardWriter:
-    """Writes utterances to ``OUT/<split>/000000.tar`` and so on, ``shard_size`` to a shard.
+    """Write the utterances of a split to shards ``OUT/<split>/000000.tar``, ``000001.tar``, ...
 
-    A context manager; at its end ``OUT/<split>.jsonl`` lists all records. An interruption leaves
-    complete shards only. Shards that are there already are an error, unless ``resume`` is set:
-    ``records`` then begins with theirs, and the caller goes on behind them.
+    A context manager. When it ends, ``OUT/<split>.jsonl`` lists all records. An interruption
+    leaves complete shards only.
+
+    Example:
+        >>> with ShardWriter("out", "train") as writer:  # doctest: +SKIP
+        ...     writer.write(record, waveform, mouth)
+
+    Attributes:
+        records: Records written so far, those of earlier runs first.
+        shards: Number of complete shards.
     """
 
     def __init__(
@@ -244,14 +173,26 @@ class ShardWriter:
         *,
         resume: bool = False,
     ) -> None:
+        """Open a split for writing.
+
+        Args:
+            out: Folder of the corpus.
+            split: Name of the split.
+            shard_size: Utterances per shard.
+            resume: Whether to continue after existing shards. ``records`` then begins with
+                theirs, and the caller writes the utterances that follow.
+
+        Raises:
+            CorpusError: There are shards already and ``resume`` is not set.
+        """
         self.folder = Path(out) / split
         self.folder.mkdir(parents=True, exist_ok=True)
         self.shard_size = shard_size
-        present = shard_paths(out, split)
-        if present and not resume:
-            raise CorpusError(f"{self.folder} holds shards already; delete them or choose another")
-        self.shards = len(present)
-        self.records = [sample.record for path in present for sample in open_shard(path)]
+        existing = shard_paths(out, split)
+        if existing and not resume:
+            raise CorpusError(f"{self.folder} has shards already; delete them or choose another")
+        self.shards = len(existing)
+        self.records = [sample.record for path in existing for sample in open_shard(path)]
         self._names = {record.utterance_id for record in self.records}
         self._shard: ShardFile | None = None
 
@@ -271,7 +212,16 @@ class ShardWriter:
             self._shard.discard()
 
     def write(self, record: Record, waveform: np.ndarray, mouth: np.ndarray | None) -> None:
-        """Add an utterance: ``waveform`` (S,) and ``mouth`` (T, 96, 96) uint8 or None."""
+        """Add an utterance.
+
+        Args:
+            record: The record; its id must be new, and its end finite.
+            waveform: (S,) float in [-1, 1] or int16, at 16 kHz.
+            mouth: Mouth crops (T, 96, 96) uint8, or None.
+
+        Raises:
+            CorpusError: The id is not new or cannot name a file, or the record has no end.
+        """
         if record.utterance_id in self._names:
             raise CorpusError(f"utterance id '{record.utterance_id}' is in {self.folder} already")
         if self._shard is None:
@@ -290,17 +240,28 @@ class ShardWriter:
 
 
 def shard_paths(corpus: str | os.PathLike[str], split: str) -> list[Path]:
-    """The shards of a split in order."""
+    """Return the shards of a split in order."""
     return sorted((Path(corpus) / split).glob("*.tar"))
 
 
 def index_path(shard: Path) -> Path:
-    """Where the index of a shard lies."""
+    """Return the path of the index of a shard."""
     return shard.with_suffix(".jsonl")
 
 
 def open_shards(corpus: str | os.PathLike[str], split: str) -> Iterator[StoredSample]:
-    """The utterances of a split, shard by shard; raise CorpusError without shards."""
+    """List the utterances of a split, shard by shard, without decoding them.
+
+    Args:
+        corpus: Folder of the corpus.
+        split: Name of the split.
+
+    Yields:
+        The utterances.
+
+    Raises:
+        CorpusError: There are no shards, or one is broken.
+    """
     paths = shard_paths(corpus, split)
     if not paths:
         raise CorpusError(f"no shards in {Path(corpus) / split}; prepare the corpus first")
@@ -309,14 +270,24 @@ def open_shards(corpus: str | os.PathLike[str], split: str) -> Iterator[StoredSa
 
 
 def open_shard(path: Path) -> list[StoredSample]:
-    """The utterances of one shard, by its index if it has one; CorpusError where it is broken."""
+    """List the utterances of one shard, without decoding them.
+
+    Args:
+        path: The tar file. Its index is used if there is one.
+
+    Returns:
+        The utterances, in order.
+
+    Raises:
+        CorpusError: The shard or its index is broken.
+    """
     try:
         index = index_path(path)
         samples = _read_index(index, path) if index.exists() else _scan(path)
         size = path.stat().st_size
     except (tarfile.TarError, OSError) as error:
         raise CorpusError(f"{path} is broken ({error}); delete it and prepare again") from error
-    if any(sum(place) > size for sample in samples for place in sample.places.values()):
+    if any(sum(span) > size for sample in samples for span in sample.places.values()):
         raise CorpusError(f"{path} is broken (it is too short); delete it and prepare again")
     return samples
 
@@ -327,21 +298,21 @@ def _read_index(index: Path, shard: Path) -> list[StoredSample]:
         where = f"{index}:{number}"
         try:
             entry = json.loads(line)
-            places = {k: (int(v[0]), int(v[1])) for k, v in entry.items() if k != "record"}
+            ranges = {k: (int(v[0]), int(v[1])) for k, v in entry.items() if k != "record"}
             record = json.dumps(entry["record"])
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise CorpusError(f"{where} is no entry of an index; delete {index}") from error
-        samples.append(_stored(record, shard, places, where))
+            raise CorpusError(f"{where} is not an entry of an index; delete {index}") from error
+        samples.append(_stored(record, shard, ranges, where))
     return samples
 
 
 def _scan(path: Path) -> list[StoredSample]:
-    """A shard without index: what lies where."""
-    found: dict[str, dict[str, Any]] = {}
+    """List the utterances of a shard without an index."""
+    utterances: dict[str, dict[str, Any]] = {}
     with tarfile.open(path) as tar:
         for member in tar:
             name, _, kind = member.name.partition(".")
-            parts = found.setdefault(name, {})
+            parts = utterances.setdefault(name, {})
             if kind == "json":
                 file = tar.extractfile(member)
                 parts[kind] = b"" if file is None else file.read()
@@ -349,20 +320,30 @@ def _scan(path: Path) -> list[StoredSample]:
                 parts[kind] = (member.offset_data, member.size)
     return [
         _stored(parts.pop("json", b"").decode(), path, parts, f"{path}: {name}")
-        for name, parts in found.items()
+        for name, parts in utterances.items()
     ]
 
 
 def _stored(
-    record: str, shard: Path, places: dict[str, tuple[int, int]], where: str
+    record: str, shard: Path, ranges: dict[str, tuple[int, int]], where: str
 ) -> StoredSample:
-    if not record or "flac" not in places:
-        raise CorpusError(f"{where}: the utterance misses its json or flac")
-    return StoredSample(parse_record(record, where), shard, places)
+    if not record or "flac" not in ranges:
+        raise CorpusError(f"{where}: the utterance has no json or flac")
+    return StoredSample(parse_record(record, where), shard, ranges)
 
 
 def decode_sample(encoded: StoredSample) -> Sample:
-    """Sound and mouth crops of an utterance; raise CorpusError that names it."""
+    """Decode the audio and the mouth crops of an utterance.
+
+    Args:
+        encoded: An utterance in a shard.
+
+    Returns:
+        The decoded utterance.
+
+    Raises:
+        CorpusError: It cannot be decoded; the message names the utterance.
+    """
     try:
         waveform = decode_audio(encoded.audio)
         mouth = None if encoded.mouth is None else decode_mouth(encoded.mouth)
@@ -372,5 +353,16 @@ def decode_sample(encoded: StoredSample) -> Sample:
 
 
 def read_shards(corpus: str | os.PathLike[str], split: str) -> Iterator[Sample]:
-    """The utterances of a split, decoded."""
+    """Read and decode the utterances of a split.
+
+    Args:
+        corpus: Folder of the corpus.
+        split: Name of the split.
+
+    Returns:
+        An iterator over the decoded utterances.
+
+    Raises:
+        CorpusError: There are no shards, or one is broken.
+    """
     return map(decode_sample, open_shards(corpus, split))

@@ -1,4 +1,4 @@
-"""What is wrong with a manifest, record by record, before hours of work go into it."""
+"""Check a manifest record by record: ``avsr validate``."""
 
 import math
 import os
@@ -11,7 +11,7 @@ from avsr.languages import is_language_code
 from avsr.media.container import probe
 
 SPLITS = ("train", "valid", "test")
-SLACK = 0.1  # s that an end may lie past the media's: containers round their durations
+SLACK = 0.1  # s; an end may exceed the duration by it: containers round their durations
 
 
 def validate_manifest(
@@ -20,12 +20,22 @@ def validate_manifest(
     languages: Sequence[str] | None = None,
     check_media: bool = True,
 ) -> tuple[int, list[Entry]]:
-    """Records of a manifest and those of them that are broken, in their order.
+    """Find the broken records of a manifest.
 
-    Broken are: lines that are no record, ids that stand twice, empty texts, languages outside
-    ``languages`` (None: outside ISO 639-1), splits other than train, valid and test, speakers of
-    two splits, media files that are missing or unreadable, times outside the media (with
-    ``check_media``). Raises CorpusError if the manifest cannot be read at all.
+    A record is broken if its line cannot be parsed, its id is not unique, its text is empty, its
+    language or split is unknown, its speaker is in two splits, its media file is missing or
+    unreadable, or its times are outside of the media file.
+
+    Args:
+        path: Manifest, JSON lines or CSV.
+        languages: Codes that may occur; default: all of ISO 639-1.
+        check_media: Whether to open the media files.
+
+    Returns:
+        Number of records, and the broken ones in order, with their problems.
+
+    Raises:
+        CorpusError: The manifest cannot be read.
     """
     entries = list(scan_manifest(path))
     splits_of: dict[str, str] = {}
@@ -50,19 +60,19 @@ def _content_problems(
     if not record.text.strip():
         problems.append("has an empty text")
     if not is_language_code(record.language):
-        problems.append(f"has the language '{record.language}', which is no ISO 639-1 code")
+        problems.append(f"has the language '{record.language}', which is not an ISO 639-1 code")
     elif languages is not None and record.language not in languages:
         problems.append(f"has the language '{record.language}', not one of {', '.join(languages)}")
     if record.split not in SPLITS:
         problems.append(f"has the split '{record.split}', not one of {', '.join(SPLITS)}")
     first = splits_of.setdefault(record.speaker, record.split)
     if first != record.split:
-        problems.append(f"is {record.split}, but speaker '{record.speaker}' is in {first} already")
+        problems.append(f"is {record.split}, but speaker '{record.speaker}' is already in {first}")
     return problems
 
 
 def _media_problems(record: Record, media: Path, durations: dict[Path, float | str]) -> list[str]:
-    """Compare the times with the file's length, which is measured once a file."""
+    """Compare the times with the duration of the file, which is read once per file."""
     if media not in durations:
         durations[media] = _duration(media)
     duration = durations[media]
@@ -70,14 +80,14 @@ def _media_problems(record: Record, media: Path, durations: dict[Path, float | s
         return [duration]
     problems = []
     if record.start >= duration:
-        problems.append(f"starts at {record.start:g} s, {media.name} has {duration:.2f} s")
+        problems.append(f"starts at {record.start:g} s, but {media.name} has {duration:.2f} s")
     elif not math.isinf(record.end) and record.end > duration + SLACK:
-        problems.append(f"ends at {record.end:g} s, {media.name} has {duration:.2f} s")
+        problems.append(f"ends at {record.end:g} s, but {media.name} has {duration:.2f} s")
     return problems
 
 
 def _duration(media: Path) -> float | str:
-    """Seconds, or why they cannot be told."""
+    """Return the duration in seconds, or why it cannot be read."""
     try:
         return probe(media).duration
     except MediaError as error:

@@ -17,7 +17,7 @@ from avsr.face.selection import (
     is_small,
 )
 from avsr.face.track import FaceTrack, FaceTracks, MouthTrack, join_parts
-from avsr.face.tracking import track_faces, track_mouth
+from avsr.face.tracking import default_detector, track_faces, track_mouth
 
 __all__ = [
     "MIN_HEIGHT",
@@ -33,6 +33,7 @@ __all__ = [
     "choose_face",
     "crop_matrices",
     "crop_mouth",
+    "default_detector",
     "find_turns",
     "is_covered",
     "is_readable",

@@ -38,12 +38,12 @@ SMOOTHING_WINDOW = 12  # frames, i to i + 11
 FloatArray = NDArray[np.float64]
 
 
-def interpolate_landmarks(landmarks: ArrayLike, found: ArrayLike) -> FloatArray:
+def interpolate_landmarks(landmarks: ArrayLike, detected: ArrayLike) -> FloatArray:
     """Fill the frames without landmarks: linear between neighbours, copies at both ends.
 
     Args:
-        landmarks: Landmarks (T, K, 2); values where ``found`` is False are ignored.
-        found: (T,) bool, whether a frame has landmarks.
+        landmarks: Landmarks (T, K, 2); values where ``detected`` is False are ignored.
+        detected: (T,) bool, whether a frame has landmarks.
 
     Returns:
         Landmarks (T, K, 2).
@@ -52,7 +52,7 @@ def interpolate_landmarks(landmarks: ArrayLike, found: ArrayLike) -> FloatArray:
         ValueError: No frame has landmarks.
     """
     points = np.asarray(landmarks, dtype=np.float64)
-    sources = np.flatnonzero(np.asarray(found))
+    sources = np.flatnonzero(np.asarray(detected))
     if len(sources) == 0:
         raise ValueError("no frame has landmarks: nothing to interpolate from")
     frames = np.arange(len(points))

@@ -155,9 +155,9 @@ def _group_by_face(segments: list[TrackSegment]) -> list[list[TrackSegment]]:
     return [list(group) for _, group in groups]
 
 
-def _make_turn(segments: list[TrackSegment], first: int, last: int, heard: bool) -> Turn:
+def _make_turn(segments: list[TrackSegment], first: int, last: int, has_sound: bool) -> Turn:
     shifted = [
         TrackSegment(replace(s.track, start=s.track.start - first), s.first - first, s.last - first)
         for s in segments
     ]
-    return Turn(first, last, join_tracks(shifted, last - first), heard)
+    return Turn(first, last, join_tracks(shifted, last - first), has_sound)

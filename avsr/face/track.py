@@ -124,7 +124,7 @@ def rank_tracks(
 def join_tracks(segments: Sequence[TrackSegment], num_frames: int) -> MouthTrack:
     """Lay segments that do not overlap on one time axis; gaps repeat the nearest crop."""
     mouth = np.zeros((num_frames, MOUTH_SIZE, MOUTH_SIZE), np.uint8)
-    found = np.zeros(num_frames, np.bool_)
+    detected = np.zeros(num_frames, np.bool_)
     boxes = np.full((num_frames, 4), np.nan, np.float32)
     numbers = np.full(num_frames, -1)
     landmarks = np.full((num_frames, NUM_POINTS, 2), np.nan, np.float32)
@@ -133,7 +133,8 @@ def join_tracks(segments: Sequence[TrackSegment], num_frames: int) -> MouthTrack
     for number, segment in enumerate(ordered):
         track, to = segment.track, slice(segment.first, segment.last)
         part = slice(segment.first - track.start, segment.last - track.start)
-        mouth[to], found[to], boxes[to] = track.mouth[part], track.found[part], track.boxes[part]
+        mouth[to], boxes[to] = track.mouth[part], track.boxes[part]
+        detected[to] = track.found[part]
         numbers[to] = number
         landmarks[to], matrices[to] = track.landmarks[part], track.matrices[part]
     gaps, sources = np.flatnonzero(numbers < 0), np.flatnonzero(numbers >= 0)
@@ -144,7 +145,7 @@ def join_tracks(segments: Sequence[TrackSegment], num_frames: int) -> MouthTrack
         mouth[gaps] = mouth[np.where(abs(gaps - left) <= abs(right - gaps), left, right)]
     faces = tuple(segment.track.number for segment in ordered)
     return MouthTrack(
-        mouth, found, boxes, numbers, landmarks, matrices, faces if any(faces) else ()
+        mouth, detected, boxes, numbers, landmarks, matrices, faces if any(faces) else ()
     )
 
 

@@ -34,6 +34,9 @@ from avsr.face.track import FaceTrack, FaceTracks, MouthTrack, join_tracks, rank
 from avsr.media import Picture, as_picture
 from avsr.rates import FPS
 
+default_detector = borrow_detector
+"""Opens the detector to use where none is given, as a context manager."""
+
 SEARCH_EVERY = FPS  # frames between searches for new faces while all tracked ones are followed
 RETRY_EVERY = 5  # frames between searches for a face that was lost
 TILES_EVERY = 10  # frames between searches in tiles if there seems to be no face (60 ms at 720p)
@@ -168,7 +171,7 @@ def track_faces(frames: Iterable[Frame], detector: FaceDetector | None = None) -
         The tracks, in order of their first frame.
     """
     if detector is None:
-        with borrow_detector() as mediapipe_detector:
+        with default_detector() as mediapipe_detector:
             return track_faces(frames, mediapipe_detector)
     tracker = FaceTracker(detector)
     for frame in map(as_picture, frames):

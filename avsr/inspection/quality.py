@@ -61,15 +61,15 @@ def diagnose(track: MouthTrack) -> list[Diagnosis]:
 
 
 def _diagnose_frame(track: MouthTrack, i: int) -> Diagnosis:
-    found, number = bool(track.found[i]), int(track.tracks[i])
+    detected, number = bool(track.found[i]), int(track.tracks[i])
     if number < 0:
         return Diagnosis(found=False, track=None, box=None, scale=None, angle=None, blur=None)
     a, b = track.matrices[i, :, 0].astype(float)
     x, y, width, height = track.boxes[i].tolist()
     return Diagnosis(
-        found=found,
+        found=detected,
         track=number,
-        box=(x, y, width, height) if found else None,
+        box=(x, y, width, height) if detected else None,
         scale=float(np.hypot(a, b)),
         angle=float(-np.degrees(np.arctan2(b, a))),
         blur=measure_blur(track.mouth[i]),

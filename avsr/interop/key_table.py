@@ -112,9 +112,9 @@ def own_name(foreign: str) -> str | None:
     return _translate(foreign, KEY_TABLE)
 
 
-def foreign_name(own: str) -> str | None:
+def foreign_name(name: str) -> str | None:
     """Return the name of one of our weights in a fine-tuned checkpoint; None if it has none."""
-    return _translate(own, [(ours, theirs) for theirs, ours in KEY_TABLE])
+    return _translate(name, [(ours, theirs) for theirs, ours in KEY_TABLE])
 
 
 def is_dropped(foreign: str) -> bool:

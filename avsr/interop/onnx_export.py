@@ -1,10 +1,13 @@
-"""``avsr export --format onnx``: write the parts of a network as graphs and check them."""
+"""``avsr export --format onnx``: write each part of a network as an ONNX graph and check it.
+
+Tracing must not fix any size: sizes of tensors are read as ``x.shape[0]``, never as ``len(x)``.
+"""
 
 import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +41,10 @@ class FrontendGraph(nn.Module):
 
 
 class EncoderGraph(nn.Module):
-    """AVHubertEncoder after its front end; ``present`` (2,) is 1 where there is (audio, video)."""
+    """AVHubertEncoder after its front end.
+
+    ``present`` (2,) is 1 for each of (audio, video) that the clips have, else 0.
+    """
 
     def __init__(self, model: AVSRModel) -> None:
         super().__init__()
@@ -108,7 +114,7 @@ class StepGraph(nn.Module):
     def __init__(self, model: AVSRModel) -> None:
         super().__init__()
         self.part, self.heads = model.decoder, model.config.decoder.heads
-        self.told = model.has("classifier")
+        self.has_languages = model.has("classifier")
 
     def forward(
         self,
@@ -121,27 +127,28 @@ class StepGraph(nn.Module):
     ) -> tuple[Tensor, ...]:
         part, heads = self.part, self.heads
         x = part.embedding(tokens) + part.positions[FIRST_POSITION + position]
-        if self.told:
+        if self.has_languages:
             x = x + part.language_embedding(languages) * (position == 0)
         else:
             x = x + 0.0 * languages[:, None]  # keeps it an input of the graph
-        seen = ~padding[:, None, None]
-        after: list[Tensor] = []
+        valid = ~padding[:, None, None]
+        caches: list[Tensor] = []
         for i, layer in enumerate(part.layers):
-            own, other = layer.self_attention, layer.cross_attention
+            attention, cross_attention = layer.self_attention, layer.cross_attention
             y = layer.self_norm(x)[:, None]
-            keys = torch.cat([past[2 * i], _split(own.key(y), heads)], 2)
-            values = torch.cat([past[2 * i + 1], _split(own.value(y), heads)], 2)
-            after += [keys, values]
-            y = F.scaled_dot_product_attention(_split(own.query(y), heads), keys, values)
-            x = x + own.out(_join(y)[:, 0])
-            y = other.query(layer.cross_norm(x)).unflatten(0, (padding.shape[0], -1))
+            keys = torch.cat([past[2 * i], _split(attention.key(y), heads)], 2)
+            values = torch.cat([past[2 * i + 1], _split(attention.value(y), heads)], 2)
+            caches += [keys, values]
+            y = F.scaled_dot_product_attention(_split(attention.query(y), heads), keys, values)
+            x = x + attention.out(_join(y)[:, 0])
+            y = cross_attention.query(layer.cross_norm(x))
+            y = y.unflatten(0, (padding.shape[0], -1))
             y = F.scaled_dot_product_attention(
-                _split(y, heads), cross[2 * i], cross[2 * i + 1], attn_mask=seen
+                _split(y, heads), cross[2 * i], cross[2 * i + 1], attn_mask=valid
             )
-            x = x + other.out(_join(y).flatten(0, 1))
+            x = x + cross_attention.out(_join(y).flatten(0, 1))
             x = x + layer.ffn_out(layer.ffn_in(layer.ffn_norm(x)))
-        return part.logits(x).log_softmax(-1), *after
+        return part.logits(x).log_softmax(-1), *caches
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
@@ -166,84 +173,92 @@ class Shape:
     """Length of each hypothesis so far."""
 
 
-TRACED = Shape(batch=2, frames=7, rows=3, tokens=2)
-TRIED = (TRACED, Shape(batch=1, frames=11, rows=1, tokens=0), Shape(3, 1, 2, 5))
-GraphSpec = tuple[nn.Module, Callable[[Shape], tuple[Any, ...]], tuple[Any, ...]]
+TRACED_SHAPE = Shape(batch=2, frames=7, rows=3, tokens=2)
+TESTED_SHAPES = (TRACED_SHAPE, Shape(batch=1, frames=11, rows=1, tokens=0), Shape(3, 1, 2, 5))
 
 
-def _graphs(model: AVSRModel) -> dict[str, GraphSpec]:
-    """Return by name: the graph, a function that makes its inputs, and its dynamic axes."""
-    config, generator = model.config, torch.Generator().manual_seed(0)
-    dim, prompts, sizes = config.encoder.dim, config.encoder.prompts, config.decoder
-    batch, frames = torch.export.Dim("batch"), torch.export.Dim("frames")
-    places, rows, tokens = (torch.export.Dim(name) for name in ("places", "rows", "tokens"))
+class ExampleInputs:
+    """Make random inputs for the graphs of a model; each method is named after its graph."""
 
-    def random(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
+    def __init__(self, model: AVSRModel) -> None:
+        """Read the sizes of ``model``."""
+        self.config, self.frontend_dim = model.config, model.encoder.frontend.out_dim
+        self.dim, self.prompts = model.config.encoder.dim, model.config.encoder.prompts
+        self.num_languages = len(model.config.languages) if model.has("classifier") else 1
+        self.generator = torch.Generator().manual_seed(0)
 
-    def padding(shape: Shape, more: int = 0) -> Tensor:
-        mask = torch.zeros(shape.batch, shape.frames + more, dtype=torch.bool)
-        mask[0, more + (shape.frames + 1) // 2 :] = shape.batch > 1  # pads the first utterance only
-        return mask
+    def frontend(self, shape: Shape) -> tuple[Any, ...]:
+        return (self._random(shape.batch, shape.frames, CROP_SIZE, CROP_SIZE),)
 
-    def encoder(shape: Shape) -> tuple[Any, ...]:
-        fbank = random(shape.batch, shape.frames, FBANK_DIM)
-        visual = random(shape.batch, shape.frames, model.encoder.frontend.out_dim)
-        return fbank, visual, torch.tensor([1.0, float(shape.batch != 3)]), padding(shape)
+    def encoder(self, shape: Shape) -> tuple[Any, ...]:
+        fbank = self._random(shape.batch, shape.frames, FBANK_DIM)
+        visual = self._random(shape.batch, shape.frames, self.frontend_dim)
+        present = torch.tensor([1.0, float(shape.batch != 3)])  # the third shape has no video
+        return fbank, visual, present, self._padding(shape)
 
-    def step(shape: Shape) -> tuple[Any, ...]:
-        number, width = shape.batch * shape.rows, sizes.dim // sizes.heads
-        span = prompts + shape.frames
-        cross = [random(shape.batch, sizes.heads, span, width) for _ in range(2 * sizes.layers)]
-        past = [random(number, sizes.heads, shape.tokens, width) for _ in range(2 * sizes.layers)]
-        told = max(1, len(config.languages) if model.has("classifier") else 1)
+    def classifier(self, shape: Shape) -> tuple[Any, ...]:
+        return *self.memory(shape), self._padding(shape, self.prompts)
+
+    def ctc(self, shape: Shape) -> tuple[Any, ...]:
+        return (self._random(shape.batch, shape.frames, self.dim),)
+
+    def memory(self, shape: Shape) -> tuple[Any, ...]:
+        return (self._random(shape.batch, shape.frames + self.prompts, self.dim),)
+
+    def step(self, shape: Shape) -> tuple[Any, ...]:
+        sizes, count = self.config.decoder, shape.batch * shape.rows
+        heads, width, caches = sizes.heads, sizes.dim // sizes.heads, range(2 * sizes.layers)
+        length = self.prompts + shape.frames
+        cross = [self._random(shape.batch, heads, length, width) for _ in caches]
+        past = [self._random(count, heads, shape.tokens, width) for _ in caches]
         return (
-            torch.arange(number) % config.vocabulary_size,
+            torch.arange(count) % self.config.vocabulary_size,
             torch.tensor(shape.tokens),
-            torch.arange(number) % told,
-            padding(shape, prompts),
+            torch.arange(count) % max(1, self.num_languages),
+            self._padding(shape, self.prompts),
             cross,
             past,
         )
 
-    clip, place = {0: batch, 1: frames}, {0: batch, 1: places}
-    graphs: dict[str, GraphSpec] = {
-        "frontend": (
-            FrontendGraph(model),
-            lambda shape: (random(shape.batch, shape.frames, CROP_SIZE, CROP_SIZE),),
-            (clip,),
-        ),
-        "encoder": (EncoderGraph(model), encoder, (clip, clip, {}, clip)),
+    def _random(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator)
+
+    def _padding(self, shape: Shape, prompts: int = 0) -> Tensor:
+        """Return a mask (B, prompts + T) that pads half of the first of several utterances."""
+        mask = torch.zeros(shape.batch, prompts + shape.frames, dtype=torch.bool)
+        mask[0, prompts + (shape.frames + 1) // 2 :] = shape.batch > 1
+        return mask
+
+
+def _dynamic_axes(num_layers: int) -> dict[str, tuple[Any, ...]]:
+    """Return, by graph, the axes of each input that may have any size."""
+    names = ("batch", "frames", "places", "rows", "tokens")  # as the files name them
+    batch, frames, length, rows, tokens = map(torch.export.Dim, names)
+    clip, memory = {0: batch, 1: frames}, {0: batch, 1: length}
+    cross, past = [{0: batch, 2: length}], [{0: rows, 2: tokens}]
+    return {
+        "frontend": (clip,),
+        "encoder": (clip, clip, {}, clip),
+        "classifier": (memory, memory),
+        "ctc": (clip,),
+        "memory": (memory,),
+        "step": ({0: rows}, {}, {0: rows}, memory, 2 * num_layers * cross, 2 * num_layers * past),
     }
+
+
+def _make_graphs(model: AVSRModel) -> dict[str, nn.Module]:
+    """Return the graphs of the parts that a model has, by name.
+
+    The encoder is last: its file marks the directory as complete.
+    """
+    graphs: dict[str, nn.Module] = {"frontend": FrontendGraph(model)}
     if model.has("classifier"):
-        graphs["classifier"] = (
-            ClassifierGraph(model),
-            lambda shape: (
-                random(shape.batch, shape.frames + prompts, dim),
-                padding(shape, prompts),
-            ),
-            (place, place),
-        )
+        graphs["classifier"] = ClassifierGraph(model)
     if model.has("ctc"):
-        graphs["ctc"] = (
-            CtcGraph(model),
-            lambda shape: (random(shape.batch, shape.frames, dim),),
-            (clip,),
-        )
+        graphs["ctc"] = CtcGraph(model)
     if model.has("decoder"):
-        cross = [{0: batch, 2: places}] * (2 * sizes.layers)
-        past = [{0: rows, 2: tokens}] * (2 * sizes.layers)
-        graphs["memory"] = (
-            MemoryGraph(model),
-            lambda shape: (random(shape.batch, shape.frames + prompts, dim),),
-            (place,),
-        )
-        graphs["step"] = (
-            StepGraph(model),
-            step,
-            ({0: rows}, {}, {0: rows}, place, cross, past),
-        )
-    return graphs
+        graphs |= {"memory": MemoryGraph(model), "step": StepGraph(model)}
+    return graphs | {"encoder": EncoderGraph(model)}
 
 
 def export_onnx(model_directory: Path, out: Path) -> dict[str, float]:
@@ -273,22 +288,28 @@ def export_onnx(model_directory: Path, out: Path) -> dict[str, float]:
             parametrize.remove_parametrizations(module, "weight")
     card = model_directory / "README.md"
     text = card.read_text("utf-8") if card.is_file() else ""
-    differences = {}
     try:
         write_directory(out, model.config, None, model.tokenizer, text, model.language_models)
-        graphs = _graphs(model)
-        graphs["encoder"] = graphs.pop("encoder")  # last: its file marks the directory as complete
-        for name, (graph, make, axes) in graphs.items():
-            path = out / f"{name}.onnx"
-            _write(graph.eval(), make(TRACED), axes, path)
-            differences[name] = max(_difference(graph, make(shape), path) for shape in TRIED)
-            if not differences[name] <= TOLERANCE:
-                (out / ONNX).unlink(missing_ok=True)
-                raise ModelError(
-                    f"{path} differs from torch by {differences[name]:.1e}, more than {TOLERANCE}"
-                )
+        return _write_graphs(model, out)
     except OSError as error:
         raise ModelError(f"cannot write {out}: {error.strerror}") from error
+
+
+def _write_graphs(model: AVSRModel, out: Path) -> dict[str, float]:
+    """Write every graph of a model and compare it with torch; return the largest differences."""
+    inputs, axes = ExampleInputs(model), _dynamic_axes(model.config.decoder.layers)
+    differences = {}
+    for name, graph in _make_graphs(model).items():
+        path, make_inputs = out / f"{name}.onnx", getattr(inputs, name)
+        _write(graph.eval(), make_inputs(TRACED_SHAPE), axes[name], path)
+        differences[name] = max(
+            _difference(graph, make_inputs(shape), path) for shape in TESTED_SHAPES
+        )
+        if not differences[name] <= TOLERANCE:
+            (out / ONNX).unlink(missing_ok=True)
+            raise ModelError(
+                f"{path} differs from torch by {differences[name]:.1e}, more than {TOLERANCE}"
+            )
     return differences
 
 

@@ -71,7 +71,7 @@ class OnnxEncoder(nn.Module):
         super().__init__()
         self.frontend = OnnxFrontend(folder, frontend_dim)
         self.graph = Graph(folder / ONNX)
-        self.register_buffer("place", torch.empty(0))  # from which the model reads its device
+        self.register_buffer("place", torch.empty(0))  # the model reads its device from it
 
     def forward(
         self,
@@ -84,10 +84,10 @@ class OnnxEncoder(nn.Module):
         """See AVHubertEncoder.forward."""
         if mouth is not None:
             visual = self.frontend(mouth, padding_mask)
-        given = fbank if visual is None else visual
-        if given is None:
+        stream = fbank if visual is None else visual
+        if stream is None:
             raise ValueError("the encoder needs fbank, mouth or both")
-        shape = given.shape[:2]
+        shape = stream.shape[:2]
         present = torch.tensor([fbank is not None, visual is not None], dtype=torch.float32)
         prompts, features = self.graph(
             torch.zeros(*shape, FBANK_DIM) if fbank is None else fbank,
@@ -151,16 +151,16 @@ class OnnxState:
 
     def grouped(self) -> "OnnxState":
         """Return an equal state in which every utterance, in order, has hypotheses."""
-        left, counts = self.utterance.unique_consecutive(return_counts=True)
+        utterances, counts = self.utterance.unique_consecutive(return_counts=True)
         if len(counts.unique()) > 1:  # unequal: every hypothesis gets a copy of its utterance
-            left, counts = self.utterance, torch.ones_like(self.utterance)
-        if torch.equal(left, torch.arange(len(self.padding))):
+            utterances, counts = self.utterance, torch.ones_like(self.utterance)
+        if torch.equal(utterances, torch.arange(len(self.padding))):
             return self
         return OnnxState(
-            [tensor[left] for tensor in self.cross],
-            self.padding[left],
-            torch.arange(len(left)).repeat_interleave(counts),
-            self.languages[left],
+            [tensor[utterances] for tensor in self.cross],
+            self.padding[utterances],
+            torch.arange(len(utterances)).repeat_interleave(counts),
+            self.languages[utterances],
             self.past,
             self.length,
         )
@@ -203,10 +203,10 @@ class OnnxDecoder(nn.Module):
             *state.cross,
             *state.past,
         )
-        after = OnnxState(
+        state_after = OnnxState(
             state.cross, state.padding, state.utterance, state.languages, past, state.length + 1
         )
-        return log_probs, after
+        return log_probs, state_after
 
 
 def _padding(memory: Tensor, padding_mask: Tensor | None) -> Tensor:
@@ -218,7 +218,17 @@ def _padding(memory: Tensor, padding_mask: Tensor | None) -> Tensor:
 def load_onnx(path: Path, device: str = "auto", precision: Precision = "auto") -> AVSRModel:
     """Load a directory of ONNX files as a model.
 
-    Raises ModelError for a broken directory, and for a device or precision that ONNX does not have.
+    Args:
+        path: Directory that ``avsr export --format onnx`` wrote.
+        device: ``cpu`` or ``auto``; ONNX runs on the CPU only.
+        precision: ``fp32`` or ``auto``.
+
+    Returns:
+        A model in evaluation mode whose parts run in onnxruntime.
+
+    Raises:
+        ModelError: The directory is broken, onnxruntime is not installed, or the device or
+            precision is another one.
     """
     if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
         raise ModelError(f"{path} is in ONNX: it runs on the CPU only, in no other precision")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Recognizer:
     """Transcribes recordings with one network. ``avsr.load_model`` makes it.
 
-    Example:
+    Examples:
         >>> import avsr
         >>> model = avsr.load_model()
         >>> result = model.transcribe("demo/examples/de.mp4", modality="audio")
@@ -123,7 +123,7 @@ def load_model(
     Raises:
         ModelError: There is no such model, device or precision, or the model writes no text.
 
-    Example:
+    Examples:
         >>> import avsr
         >>> model = avsr.load_model()
         >>> model.transcribe("demo/examples/de.mp4").language
@@ -158,7 +158,7 @@ def transcribe(
     Raises:
         AvsrError: As for ``load_model`` and ``Recognizer.transcribe``.
 
-    Example:
+    Examples:
         >>> import avsr
         >>> avsr.transcribe("demo/examples/de.mp4").text
         'seine der wir der am'
@@ -185,7 +185,7 @@ def detect_language(
     Raises:
         AvsrError: As for ``load_model`` and ``Recognizer.detect_language``.
 
-    Example:
+    Examples:
         >>> import avsr
         >>> next(iter(avsr.detect_language("demo/examples/de.mp4")))
         'de'

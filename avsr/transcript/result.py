@@ -106,7 +106,7 @@ class Segment:
 class Transcript:
     """Text, words and language of a recording. ``str()`` gives the text.
 
-    Example:
+    Examples:
         >>> import avsr
         >>> result = avsr.transcribe("demo/examples/de.mp4")
         >>> print(f"{result.words[0].start:.2f} s  {result.words[0].text}")

@@ -18,6 +18,7 @@ import torch
 
 from avsr import Transcript
 from avsr.cli import app as cli
+from avsr.cli.transcribe import transcribe
 from avsr.corpus import read_shards
 from avsr.decoder import Tokenizer
 from avsr.errors import ModelError
@@ -31,17 +32,17 @@ from avsr.recognition.options import TranscribeOptions
 Run = Callable[..., SimpleNamespace]
 
 
-class KnowingModel:
-    """Opens the file for real, then says what it was told to; remembers how it was asked."""
+class FakeModel:
+    """Opens the file, then returns a fixed transcript; stores the options of every call."""
 
     languages = ("en", "ru")
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
+        self.calls: list[dict[str, Any]] = []
 
     def transcribe(self, path: str, *, progress: Any = None, **options: Any) -> Transcript:
         info = probe(path)
-        self.asked.append(options)
+        self.calls.append(options)
         if Path(path).stem == "bug":
             raise RuntimeError("a bug\nof two lines")
         return Transcript(
@@ -56,11 +57,11 @@ class KnowingModel:
 
 
 @pytest.fixture
-def knowing(monkeypatch: pytest.MonkeyPatch) -> KnowingModel:
-    """The model that every command loads; "missing" is a name that there is not."""
-    network = KnowingModel()
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
+    """The model that every command loads; there is no model "missing"."""
+    network = FakeModel()
 
-    def load(name: str | None, device: str, precision: str) -> KnowingModel:
+    def load(name: str | None, device: str, precision: str) -> FakeModel:
         if name == "missing":
             raise ModelError("no model 'missing'")
         return network
@@ -89,7 +90,7 @@ def clip(make_clip: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def bad_files(tmp_path: Path, clip: Path) -> dict[str, Path]:
-    """Files that hold nothing to transcribe, by what is wrong with them."""
+    """Files that cannot be transcribed, by what is wrong with them."""
     text = tmp_path / "letter.mp4"
     text.write_text("Dear reader,\n" * 100)
     empty = tmp_path / "empty.mp4"
@@ -99,8 +100,8 @@ def bad_files(tmp_path: Path, clip: Path) -> dict[str, Path]:
     return {"text": text, "empty": empty, "truncated": truncated}
 
 
-def test_a_line_tells_file_language_probability_and_text(
-    run: Run, knowing: KnowingModel, clip: Path
+def test_a_line_has_file_language_probability_and_text(
+    run: Run, fake: FakeModel, clip: Path
 ) -> None:
     got = run("transcribe", clip)
     assert got.out == f"{clip}  ru (0.98)  семь книг\n"
@@ -108,7 +109,7 @@ def test_a_line_tells_file_language_probability_and_text(
     assert got.status == 0
 
 
-def test_json_is_one_object_per_file_and_line(run: Run, knowing: KnowingModel, clip: Path) -> None:
+def test_json_is_one_object_per_file_and_line(run: Run, fake: FakeModel, clip: Path) -> None:
     got = run("transcribe", "--json", clip, clip)
     results = [json.loads(line) for line in got.out.splitlines()]
     assert len(results) == 2
@@ -123,11 +124,11 @@ def test_json_is_one_object_per_file_and_line(run: Run, knowing: KnowingModel, c
     assert "семь" in got.out, "readable without decoding escapes"
 
 
-def test_every_option_reaches_the_model(run: Run, knowing: KnowingModel, clip: Path) -> None:
+def test_every_option_reaches_the_model(run: Run, fake: FakeModel, clip: Path) -> None:
     search = ("--beam-size", 7, "--ctc-weight", 0.3, "--lm-weight", 0.2, "--face", "left")
-    asked = run("transcribe", "--modality", "video", "--language", "en", *search, clip)
-    assert asked.status == 0
-    assert knowing.asked == [
+    got = run("transcribe", "--modality", "video", "--language", "en", *search, clip)
+    assert got.status == 0
+    assert fake.calls == [
         {
             "modality": "video",
             "language": "en",
@@ -141,27 +142,27 @@ def test_every_option_reaches_the_model(run: Run, knowing: KnowingModel, clip: P
 
 
 def test_the_defaults_of_the_help_are_the_librarys() -> None:
-    shown = {name: p.default for name, p in inspect.signature(cli.transcribe).parameters.items()}
+    parameters = inspect.signature(transcribe).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
     library = dataclasses.asdict(TranscribeOptions())
-    assert {name: shown[name] for name in library} == library
+    assert {name: defaults[name] for name in library} == library
 
 
 @pytest.mark.parametrize("wrong", ["text", "empty", "truncated"])
 def test_a_bad_file_is_named_and_the_others_are_done(
-    run: Run, knowing: KnowingModel, clip: Path, bad_files: dict[str, Path], wrong: str
+    run: Run, fake: FakeModel, clip: Path, bad_files: dict[str, Path], wrong: str
 ) -> None:
     bad = bad_files[wrong]
     got = run("transcribe", bad, clip)
     assert got.status == 1
     assert got.out == f"{clip}  ru (0.98)  семь книг\n"
-    said = [line for line in got.err.splitlines() if line.startswith("avsr: ")]
-    complaint, _, summary = said
+    complaint, _, summary = [line for line in got.err.splitlines() if line.startswith("avsr: ")]
     assert summary == "avsr: 1 done, 0 skipped, 1 failed"
     assert str(bad) in complaint
 
 
 def test_a_bug_in_one_file_is_one_line_and_the_others_are_done(
-    run: Run, knowing: KnowingModel, clip: Path
+    run: Run, fake: FakeModel, clip: Path
 ) -> None:
     bug = clip.with_name("bug.mp4")
     bug.write_bytes(clip.read_bytes())
@@ -187,7 +188,7 @@ def test_a_bug_in_one_file_is_one_line_and_the_others_are_done(
         (["transcribe", "a.mp4", "--colour"], "--colour"),
         (["transcrible"], "No such command 'transcrible'"),
         (["synthesize", "out", "--hours", "1", "--languages", "xx"], "unknown language 'xx'"),
-        (["prepare", "lrs9", "a", "b"], "'lrs9' is not one of"),
+        (["prepare", "lrs9", "a", "b"], "unknown corpus 'lrs9'"),
         (["prepare", "grid", "no-such-folder", "b"], "no-such-folder"),
         (["evaluate", "no-such.jsonl"], "no-such.jsonl"),
         (["train", "no-such-recipe.yaml"], "no-such-recipe.yaml"),
@@ -195,7 +196,7 @@ def test_a_bug_in_one_file_is_one_line_and_the_others_are_done(
 )
 def test_wrong_use_is_one_line_and_status_2(
     run: Run,
-    knowing: KnowingModel,
+    fake: FakeModel,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
@@ -213,7 +214,7 @@ def test_wrong_use_is_one_line_and_status_2(
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directory of a model with random weights; it answers at length, and nonsense."""
+    """Directory of a model with random weights, which writes long nonsense."""
     torch.manual_seed(1)
     tokenizer = Tokenizer.train(["place red with q four soon", "bin blue at a two now"] * 20, 26)
     preset = PRESETS["tiny"]
@@ -249,7 +250,7 @@ def test_a_model_directory_transcribes_in_a_real_shell(untrained: Path, clip: Pa
 
 @pytest.fixture
 def manifest(clip: Path) -> Path:
-    """Two utterances, "good" and "bad"; the file of the bad one is no video."""
+    """Two utterances, "good" and "bad"; the file of the bad one is not a video."""
     clip.with_name("broken.mp4").write_text("not a video")
     record = {"start": 0.0, "end": 1.5, "language": "en", "split": "test", "speaker": "a"}
     lines = [
@@ -261,7 +262,7 @@ def manifest(clip: Path) -> Path:
     return path
 
 
-def test_a_preparation_counts_what_is_there_and_names_what_failed(
+def test_a_preparation_counts_its_utterances_and_names_the_failed(
     run: Run, manifest: Path, tmp_path: Path
 ) -> None:
     got = run("prepare", "manifest", manifest, tmp_path / "out", "--no-video")
@@ -306,12 +307,12 @@ def test_an_evaluation_of_a_recipe_runs_every_condition(
         "sound, clean, language given",
     ]
     other = run("evaluate", recipe, "--language", "auto", "--beam-size", "2")
-    folders = [Path(found.out.splitlines()[-1]).parent for found in (got, other)]
+    folders = [Path(result.out.splitlines()[-1]).parent for result in (got, other)]
     assert len(set(folders)) == 2
     assert len(json.loads((folders[1] / "results.json").read_text())["conditions"]) == 1
-    told = run("compare", *folders)
-    assert told.status == 0
-    assert told.out.splitlines()[1].startswith("sound, clean ")
+    comparison = run("compare", *folders)
+    assert comparison.status == 0
+    assert comparison.out.splitlines()[1].startswith("sound, clean ")
     wrong = run("compare", folders[0], tmp_path)
     assert wrong.status == 2
     assert "no folder of an evaluation run" in wrong.err

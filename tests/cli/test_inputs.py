@@ -1,4 +1,4 @@
-"""Folders, patterns and lists of videos: which files they mean, and where their results belong."""
+"""Folders, patterns and lists of videos: their files, and the paths of the results."""
 
 from pathlib import Path
 
@@ -23,9 +23,9 @@ def talks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def relative_paths(*names: str) -> dict[str, str]:
-    files, found = find_media(names)
-    assert files == list(found)
-    return {file: str(place) for file, place in found.items()}
+    files, paths = find_media(names)
+    assert files == list(paths)
+    return {file: str(path) for file, path in paths.items()}
 
 
 def test_a_folder_has_its_media_files_and_those_below(talks: Path) -> None:
@@ -38,7 +38,7 @@ def test_a_folder_has_its_media_files_and_those_below(talks: Path) -> None:
     }
 
 
-def test_a_folder_may_be_searched_for_pictures_only(talks: Path) -> None:
+def test_a_folder_may_be_searched_for_videos_only(talks: Path) -> None:
     files, _ = find_media(["talks"], VIDEO_ENDINGS)
     assert files == ["talks/a.MKV", "talks/b.mp4", "talks/dir.mp4/e.webm", "talks/e.part.mp4"]
 
@@ -91,7 +91,7 @@ def test_a_file_whose_name_begins_with_at(talks: Path) -> None:
     assert relative_paths("./@b.mp4") == {"./@b.mp4": "@b"}
 
 
-def test_what_is_named_twice_is_there_twice_but_not_what_is_found_twice(talks: Path) -> None:
+def test_a_file_that_is_named_twice_comes_twice_but_a_folder_adds_it_once(talks: Path) -> None:
     files, _ = find_media(["talks/b.mp4", "talks/b.mp4", "talks/?.mp4", "talks"])
     assert files.count("talks/b.mp4") == 2
     assert len(files) == 6
@@ -103,10 +103,10 @@ def test_what_is_named_twice_is_there_twice_but_not_what_is_found_twice(talks: P
         ("talks/gone.mp4", "there is no such file"),
         ("nowhere/", "there is no such file"),
         ("talks/.cache", "no media files"),
-        ("talks/*.avi", "no file is named like this"),
+        ("talks/*.avi", "no file matches this pattern"),
         ("@nowhere.txt", "cannot be read (No such file"),
         ("@talks", "cannot be read (Is a directory"),
-        ("@talks/binary", "no UTF-8"),
+        ("@talks/binary", "not UTF-8"),
         ("@talks/notes.txt", "the list is empty"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Many files: in order, as one by one, in processes or on a cluster, with a table at the end."""
+"""Many files: the same results in one process, in several, and the table at the end."""
 
 import json
 from collections.abc import Callable
@@ -15,13 +15,14 @@ EXAMPLES = Path(__file__).parents[2] / "demo/examples"
 
 
 def transcript(file: str, **changes: object) -> Transcript:
-    told = {"language": "ru", "language_probs": {"ru": 1.0}, "text": "семь книг", "duration": 61.26}
-    return Transcript(**{"file": file, "modality": "av"} | told | changes)  # type: ignore[arg-type]
+    values: dict[str, object] = {"file": file, "modality": "av", "language": "ru"}
+    values |= {"language_probs": {"ru": 1.0}, "text": "семь книг", "duration": 61.26}
+    return Transcript(**values | changes)  # type: ignore[arg-type]
 
 
 def test_the_table_has_a_line_for_each_file_and_one_for_all() -> None:
     name = "talks/" + "x" * 70 + ".mp4"
-    outcomes = [
+    results = [
         FileResult(video="a.mp4", transcript=transcript("a.mp4")),
         FileResult(video=name, transcript=transcript(name, warnings=("one", "two", "three"))),
         FileResult(video="bad.mp4", error="bad.mp4: is empty (0 bytes)"),
@@ -29,7 +30,7 @@ def test_the_table_has_a_line_for_each_file_and_one_for_all() -> None:
             video="c.wav", transcript=transcript("c.wav", text=""), error="c.wav: disk full"
         ),
     ]
-    lines = summary_table(outcomes)
+    lines = summary_table(results)
     assert lines[0].split() == ["file", "language", "seconds", "modality", "words", "warnings"]
     assert lines[1].split() == ["a.mp4", "ru", "61.3", "av", "2"]
     assert lines[2].startswith("..." + "x" * 53 + ".mp4  ru")
@@ -42,7 +43,7 @@ def test_the_table_has_a_line_for_each_file_and_one_for_all() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, make_clip: Callable[..., Path]) -> Path:
-    """Two talks, one of them below, and a file that is none."""
+    """Two talks, one of them in a subfolder, and a file that is not a video."""
     talks = tmp_path / "talks"
     (talks / "more").mkdir(parents=True)
     for code, name in (("de", "a.mp4"), ("es", "more/b.mp4")):
@@ -51,8 +52,10 @@ def folder(tmp_path: Path, make_clip: Callable[..., Path]) -> Path:
     return talks
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, list[dict], str]:
-    """Status, objects on stdout, and what stderr says without the licence."""
+def transcribe(
+    capsys: pytest.CaptureFixture[str], *arguments: object
+) -> tuple[int, list[dict], str]:
+    """Return the status, the objects on stdout, and stderr without the licence."""
     status = cli.main(["transcribe", "--json", "--modality", "audio", *map(str, arguments)])
     out, err = capsys.readouterr()
     lines = [line for line in err.splitlines() if "licence" not in line]
@@ -66,8 +69,8 @@ def test_the_results_do_not_depend_on_who_works(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    alone = said(capsys, "talks", "-o", "alone")
-    together = said(capsys, "talks", "-o", "together", "--workers", 2)
+    alone = transcribe(capsys, "talks", "-o", "alone")
+    together = transcribe(capsys, "talks", "-o", "together", "--workers", 2)
     assert together == alone
     assert alone[0] == 1
     assert [Path(result["file"]).name for result in alone[1]] == ["a.mp4", "b.mp4"]

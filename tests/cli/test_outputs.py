@@ -24,17 +24,17 @@ TEXTS = {"arab": ("ar", "مرحبا بكم"), "chinese": ("zh", "你好")}
 
 
 class Speaker:
-    """Says two words in every file, in the language that its name tells; counts the files."""
+    """Writes two words for every file, in a language by its name; stores the paths."""
 
     languages = ("ar", "en", "zh")
 
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.paths: list[str] = []
         self.interrupted: set[str] = set()
 
     def transcribe(self, path: str, **options: Any) -> Transcript:
         info = probe(path)
-        self.heard.append(path)
+        self.paths.append(path)
         if Path(path).stem in self.interrupted:
             raise Interrupted(part_of(path, info.duration))
         language, text = TEXTS.get(Path(path).stem, ("en", "good morning"))
@@ -52,12 +52,12 @@ class Speaker:
 
 
 def part_of(path: str, duration: float) -> Transcript:
-    """What is finished of a file at Ctrl-C: the first second."""
-    told: dict[str, Any] = {"language": "en", "language_probs": {"en": 1.0}, "modality": "av"}
+    """Return the finished part of a file at Ctrl-C: the first second."""
+    shared: dict[str, Any] = {"language": "en", "language_probs": {"en": 1.0}, "modality": "av"}
     words = (Word("good", 0.4, 0.8, 0.9),)
-    segment = Segment(start=0.2, end=1.0, text="good", words=words, **told)
+    segment = Segment(start=0.2, end=1.0, text="good", words=words, **shared)
     return Transcript(
-        file=path, text="good", words=words, duration=duration, segments=(segment,), **told
+        file=path, text="good", words=words, duration=duration, segments=(segment,), **shared
     )
 
 
@@ -136,9 +136,9 @@ def test_what_is_done_is_skipped(run: Run, speaker: Speaker, talk: Path, tmp_pat
     assert (got.status, got.out) == (0, f"{other}  en (0.98)  good morning\n")
     assert got.err == "avsr: 1 done, 1 skipped (--overwrite does them again), 0 failed\n"
     assert (out / "talk.srt").read_text() == "edited by hand"
-    speaker.heard.clear()
+    speaker.paths.clear()
     got = run(talk, other, "-o", out)
-    assert (got.status, got.out, speaker.heard) == (0, "", [])
+    assert (got.status, got.out, speaker.paths) == (0, "", [])
     assert got.err == "avsr: 0 done, 2 skipped (--overwrite does them again), 0 failed\n"
     assert run(talk, "-o", out, "--format", "vtt").out, "another format is not done"
     got = run(talk, other, "-o", out, "--overwrite")
@@ -168,14 +168,14 @@ def test_ctrl_c_leaves_what_is_finished_beside_the_place_of_the_whole(
     assert got.status == 130
     assert got.out == f"{first}  en (0.98)  good morning\n{talk}  en (1.00)  good\n"
     part = out / "talk.partial.srt"
-    assert f"avsr: {talk}: stopped at 1.0 of 2.0 s; what is done is in {part}" in got.err
+    assert f"avsr: {talk}: stopped at 1.0 of 2.0 s; the finished part is in {part}" in got.err
     assert got.err.endswith("avsr: stopped\n")
     assert sorted(os.listdir(out)) == ["first.srt", "talk.partial.srt"]
     (event,) = pysubs2.load(str(part))
     assert (event.start, event.text) == (400, "good")
-    speaker.interrupted, speaker.heard = set(), []
+    speaker.interrupted, speaker.paths = set(), []
     assert run(first, talk, last, "-o", out).status == 0
-    assert speaker.heard == [str(talk), str(last)], "what was stopped is not done"
+    assert speaker.paths == [str(talk), str(last)], "what was stopped is not done"
     assert sorted(os.listdir(out)) == ["first.srt", "talk.srt", "unheard.srt"]
 
 
@@ -240,7 +240,7 @@ def test_wrong_use_is_told_before_anything_is_done(
         ((talk, other, "-o", tmp_path / "a.srt"), "one file for 2 videos"),
         ((talk, "-o", tmp_path / "a.srt", "--format", "vtt"), "the name says srt"),
         ((talk, "-o", tmp_path / "nowhere" / "a.srt"), "there is no folder"),
-        ((talk, "-o", tmp_path / "plain"), "is no folder"),
+        ((talk, "-o", tmp_path / "plain"), "is not a folder"),
         ((talk, namesake, "-o", out), "would both be written to"),
         ((talk, namesake, "-o", out), str(namesake)),
         ((titles, "-o", titles), "is the video itself"),
@@ -248,7 +248,7 @@ def test_wrong_use_is_told_before_anything_is_done(
         ((talk, "--format", "vtt"), "-o"),
         ((talk, "--overwrite"), "-o"),
         ((tmp_path / "folder.mp4", "-o", out), "no media files"),
-        ((tmp_path / "*.avi", talk, "-o", out), "no file is named like this"),
+        ((tmp_path / "*.avi", talk, "-o", out), "no file matches this pattern"),
         ((f"@{tmp_path / 'none.txt'}",), "the list cannot be read"),
         ((talk, "-o", out, "--format", "doc"), "'doc' is not one of"),
         ((talk, "--burn-in", tmp_path / "a.avi"), "ends with .mp4"),
@@ -263,7 +263,7 @@ def test_wrong_use_is_told_before_anything_is_done(
         assert got.err.startswith("avsr: ")
         assert got.err.count("\n") == 1
         assert complaint in got.err
-    assert speaker.heard == []
+    assert speaker.paths == []
     assert sorted(os.listdir(tmp_path)) == before
 
 
@@ -318,7 +318,7 @@ def test_sound_alone_cannot_be_burnt(
     got = run(sound, "--burn-in", tmp_path / "a.mp4")
     assert (got.status, got.out) == (1, "")
     assert got.err == f"avsr: {sound}: has no picture to write subtitles into\n"
-    assert speaker.heard == []
+    assert speaker.paths == []
 
 
 def test_arabic_without_shaping_is_refused(
@@ -327,7 +327,7 @@ def test_arabic_without_shaping_is_refused(
     monkeypatch.setattr(features, "check", lambda name: False)
     arab = talk.rename(talk.with_name("arab.mp4"))
     early = run(arab, "--language", "ar", "--burn-in", tmp_path / "a.mp4")
-    assert (early.status, early.out, speaker.heard) == (2, "", [])
+    assert (early.status, early.out, speaker.paths) == (2, "", [])
     late = run(arab, "--burn-in", tmp_path / "a.mp4")
     assert late.status == 1
     for got in (early, late):

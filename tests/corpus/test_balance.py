@@ -41,25 +41,25 @@ def test_unusual_segments_are_named():
     assert "1 under 5 frames: de2\n1 over 500 frames: de3\n" in table
 
 
-def test_records_without_an_end_cannot_be_weighed():
+def test_records_without_an_end_cannot_be_counted():
     with pytest.raises(CorpusError, match="record el0 has no end"):
         language_balance([dataclasses.replace(RECORDS[-1], end=float("inf"))])
     with pytest.raises(CorpusError, match="no records"):
         language_balance([])
 
 
-def test_the_picture_has_a_bar_for_each_language(tmp_path):
+def test_the_plot_has_a_bar_for_each_language(tmp_path):
     cv2 = pytest.importorskip("cv2")
     plot_balance(language_balance(RECORDS), tmp_path / "b.png")
-    picture = cv2.imread(str(tmp_path / "b.png"))
-    orange = (picture == (44, 118, 192)).all(-1).any(0)  # columns that a weight's bar crosses
+    image = cv2.imread(str(tmp_path / "b.png"))
+    orange = (image == (44, 118, 192)).all(-1).any(0)  # columns that a weight's bar crosses
     assert (orange[1:] & ~orange[:-1]).sum() == 2
 
 
-def test_the_command_prints_the_table_and_draws(tmp_path, capsys):
+def test_the_command_prints_the_table_and_plots(tmp_path, capsys):
     write_manifest(tmp_path / "a.jsonl", RECORDS)
     write_manifest(tmp_path / "b.csv", [dataclasses.replace(RECORDS[-1], split="test")])
     command = ["balance", str(tmp_path / "a.jsonl"), str(tmp_path / "b.csv")]
-    assert cli.main([*command, "--picture", str(tmp_path / "p.png")]) == 0
+    assert cli.main([*command, "--plot", str(tmp_path / "p.png")]) == 0
     assert capsys.readouterr().out == balance_table(language_balance(RECORDS))
     assert (tmp_path / "p.png").stat().st_size > 1000

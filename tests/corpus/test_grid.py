@@ -66,7 +66,7 @@ def test_mistakes_are_named(tmp_path):
     lay_out(tmp_path, ["s1/bbaf2n.mpg"], {"s1/align/bbaf2n.align": "0 1 sil\nbroken\n"})
     with pytest.raises(CorpusError, match=r"bbaf2n\.align:2: 'broken' is not"):
         read_grid(tmp_path)
-    with pytest.raises(CorpusError, match="spells no GRID sentence"):
+    with pytest.raises(CorpusError, match="does not spell a GRID sentence"):
         spell_sentence(Path("s1/holiday.mpg"))
 
 

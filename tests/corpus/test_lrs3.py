@@ -38,9 +38,9 @@ def test_whole_talks_of_trainval_validate(tmp_path):
     lay_out(tmp_path, {f"trainval/{talk}/00001.txt": SHORT for talk in talks})
     lay_out(tmp_path, {f"pretrain/{talk}/00001.txt": PRETRAIN for talk in talks})
     records = read_lrs3(tmp_path)
-    held = {r.speaker for r in records if r.split == "valid"}
-    assert 0.3 * VALID_SHARE < len(held) / len(talks) < 3 * VALID_SHARE
-    assert not held & {r.speaker for r in records if r.split == "train"}
+    valid_talks = {r.speaker for r in records if r.split == "valid"}
+    assert 0.3 * VALID_SHARE < len(valid_talks) / len(talks) < 3 * VALID_SHARE
+    assert not valid_talks & {r.speaker for r in records if r.split == "train"}
 
 
 @pytest.mark.parametrize("text", ["", "HELLO\n", "Text:  \n", PRETRAIN + "HELLO 1.0\n"])

@@ -1,4 +1,4 @@
-"""MuAViC in miniature, laid out as its public scripts leave it."""
+"""A small MuAViC, in the layout of its public scripts."""
 
 import numpy as np
 import pytest
@@ -58,5 +58,5 @@ def test_what_does_not_fit_is_named(root, tmp_path):
     with pytest.raises(CorpusError, match=r"has 2 segments, train\.es 1 texts"):
         read_muavic(root)
     (root / "el/train.tsv").write_text("/\n0001\t/a\t/b\t1\t2\n")
-    with pytest.raises(CorpusError, match=r"el/train\.tsv:2: not 'talk/segment'"):
+    with pytest.raises(CorpusError, match=r"el/train\.tsv:2: expected 'talk/segment'"):
         read_muavic(root, ["el"])

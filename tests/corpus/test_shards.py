@@ -37,7 +37,7 @@ def record(number: int, **changes: object) -> Record:
 
 
 def mouth(num_frames: int, seed: int = 0) -> np.ndarray:
-    """A smooth picture that moves and uses the whole range of grey."""
+    """A smooth moving image that uses the whole range of grey."""
     y, x = np.mgrid[:96, :96] / 96
     phase = np.random.default_rng(seed).uniform(0, 6)
     times = np.arange(num_frames)[:, None, None] / 25
@@ -125,8 +125,8 @@ def test_mouth_video_that_uses_the_whole_range_is_read_as_it_is():
         stream.width = stream.height = 96
         stream.pix_fmt = "yuvj420p"
         for crop in crops:
-            picture = np.concatenate([crop, np.full((48, 96), 128, np.uint8)])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="yuvj420p")))
+            image = np.concatenate([crop, np.full((48, 96), 128, np.uint8)])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="yuvj420p")))
         container.mux(stream.encode(None))
     assert np.abs(decode_mouth(buffer.getvalue()).astype(float) - crops).mean() < 0.5
 
@@ -153,7 +153,7 @@ def test_an_interruption_leaves_complete_shards_that_are_resumed(tmp_path):
 
 def test_shards_are_never_mixed_by_accident(tmp_path):
     fill(tmp_path)
-    with pytest.raises(CorpusError, match="holds shards already"):
+    with pytest.raises(CorpusError, match="has shards already"):
         fill(tmp_path, [9])
     with pytest.raises(CorpusError, match=r"'u1' is in .* already"):
         fill(tmp_path, [1], resume=True)

@@ -25,22 +25,22 @@ def folder(tmp_path):
     ("change", "problem"),
     [
         ({"text": " "}, "has an empty text"),
-        ({"language": "xx"}, "has the language 'xx', which is no ISO 639-1 code"),
+        ({"language": "xx"}, "has the language 'xx', which is not an ISO 639-1 code"),
         ({"language": "en"}, "has the language 'en', not one of de, nl"),
         ({"split": "dev"}, "has the split 'dev', not one of train, valid, test"),
-        ({"split": "valid"}, "is valid, but speaker 'anna' is in train already"),
-        ({"start": 1.5, "end": 2.0}, "starts at 1.5 s, a.wav has 1.00 s"),
-        ({"end": 1.5}, "ends at 1.5 s, a.wav has 1.00 s"),
+        ({"split": "valid"}, "is valid, but speaker 'anna' is already in train"),
+        ({"start": 1.5, "end": 2.0}, "starts at 1.5 s, but a.wav has 1.00 s"),
+        ({"end": 1.5}, "ends at 1.5 s, but a.wav has 1.00 s"),
         ({"media": "b.wav"}, "has media that cannot be used: "),
     ],
 )
 def test_a_broken_record_is_named_with_its_bound(folder, change, problem):
     broken = dataclasses.replace(GOOD, utterance_id="b", **change)
     write_manifest(folder / "m.jsonl", [GOOD, broken])
-    count, found = validate_manifest(folder / "m.jsonl", languages=["de", "nl"])
+    count, entries = validate_manifest(folder / "m.jsonl", languages=["de", "nl"])
     assert count == 2
-    assert [(entry.utterance_id, entry.line) for entry in found] == [("b", 2)]
-    assert found[0].problems[0].startswith(problem)
+    assert [(entry.utterance_id, entry.line) for entry in entries] == [("b", 2)]
+    assert entries[0].problems[0].startswith(problem)
 
 
 def test_every_broken_record_is_named_not_only_the_first(folder, capsys):
@@ -56,7 +56,7 @@ def test_every_broken_record_is_named_not_only_the_first(folder, capsys):
     assert printed[3:] == ["5 records, 3 broken"]
 
 
-def test_a_sound_manifest_exits_0_also_without_its_media(folder, capsys):
+def test_a_valid_manifest_exits_0_also_without_its_media(folder, capsys):
     write_manifest(folder / "m.csv", [GOOD, dataclasses.replace(GOOD, utterance_id="b")])
     assert cli.main(["validate", str(folder / "m.csv")]) == 0
     (folder / "a.wav").unlink()

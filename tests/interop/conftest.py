@@ -1,4 +1,4 @@
-"""Foreign checkpoints in small: seeded weights under AV-HuBERT's names, stored as fairseq does."""
+"""Small foreign checkpoints: seeded weights with AV-HuBERT's names, in fairseq's format."""
 
 import argparse
 import json
@@ -32,9 +32,9 @@ DECODER = {
 PIECES = {"q": "query", "k": "key", "v": "value", "out": "out"}
 
 
-def their_name(own):
-    """AV-HuBERT's name of a weight, spelled out here once more, without the package's table."""
-    name = own.replace("encoder.audio_proj", "encoder.w2v_model.feature_extractor_audio.proj")
+def their_name(ours):
+    """Return AV-HuBERT's name of a weight, written independently of the package's table."""
+    name = ours.replace("encoder.audio_proj", "encoder.w2v_model.feature_extractor_audio.proj")
     name = name.replace("encoder.video_proj", "encoder.w2v_model.feature_extractor_video.proj")
     video = "encoder.w2v_model.feature_extractor_video.resnet."
     for i, part in enumerate(["stem", "stem_norm", "stem_act"]):
@@ -128,8 +128,8 @@ def foreign(tmp_path, monkeypatch):
             weight.uniform_(0.5, 2.0)
         elif weight.is_floating_point() and weight.numel():
             weight.normal_(0.0, 0.3)
-    own = {name: weight for name, weight in model.state_dict().items() if weight.numel()}
-    weights = {their_name(name): weight for name, weight in own.items()}
+    stored = {name: weight for name, weight in model.state_dict().items() if weight.numel()}
+    weights = {their_name(name): weight for name, weight in stored.items()}
     weights["encoder.w2v_model.mask_emb"] = torch.randn(104)
     weights["encoder.w2v_model.label_embs_concat"] = torch.randn(9, 16)
     weights["decoder.embed_positions._float_tensor"] = torch.empty(1)
@@ -150,7 +150,7 @@ def foreign(tmp_path, monkeypatch):
         return path
 
     def fairseq(name="de_avsr/checkpoint_best.pt", *, settings="cfg", inside=True, **options):
-        """A fine-tuned checkpoint; its vocabulary inside it, or beside it."""
+        """Write a fine-tuned checkpoint, with its vocabulary inside it or in a file beside it."""
         path = tmp_path / name
         content = {"args": None, "cfg": None, "model": options.pop("weights", weights)}
         task = {"normalize": True}

@@ -381,16 +381,16 @@ def test_a_model_of_many_languages_without_classifier_does_not_name_one(foreign,
 
 
 @pytest.mark.parametrize("size", ["base", "large"])
-def test_every_name_of_a_true_file_is_known(reference_dir, size):
-    """The benchmark's marker-up files have the names and shapes of real ones, and all come in."""
-    listed = (reference_dir / f"keys_{size}.txt").read_text().split("# ---- module tree")[0]
-    rows = [row.split("\t") for row in listed.splitlines() if row and not row.startswith("#")]
+def test_every_name_of_a_real_file_is_known(reference_dir, size):
+    """The benchmark's random files have the names and shapes of real ones; all are imported."""
+    lines = (reference_dir / f"keys_{size}.txt").read_text().split("# ---- module tree")[0]
+    rows = [row.split("\t") for row in lines.splitlines() if row and not row.startswith("#")]
     shapes = {name: tuple(map(int, re.findall(r"\d+", shape))) for name, shape, _ in rows}
     path = Path(__file__).parents[2] / "benchmarks/imports.py"
     spec = importlib.util.spec_from_file_location("benchmarks_imports", path)
-    made_up = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made_up)
-    assert made_up.foreign_shapes(size) == shapes
-    own = AVSRModel.on_meta(PRESETS[size]).state_dict()
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    assert benchmark.foreign_shapes(size) == shapes
+    weights = AVSRModel.on_meta(PRESETS[size]).state_dict()
     imported = {own_name(name): shape for name, shape in shapes.items() if not is_dropped(name)}
-    assert imported == {n: tuple(weight.shape) for n, weight in own.items() if foreign_name(n)}
+    assert imported == {n: tuple(weight.shape) for n, weight in weights.items() if foreign_name(n)}

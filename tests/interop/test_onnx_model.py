@@ -1,4 +1,4 @@
-"""ONNX: what ``avsr export --format onnx`` writes says the same as the network."""
+"""The files of ``avsr export --format onnx`` give the same results as the network."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ CONFIG = ModelConfig(
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """A model directory, and the ONNX directory that was made of it."""
+    """A model directory, and the ONNX directory exported from it."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models")
     tokenizer = Tokenizer.train(["ein kleiner satz", "a small sentence"] * 10, 20)
@@ -43,7 +43,7 @@ def pair(tmp_path_factory):
 
 
 def inputs():
-    """Sound, mouths and mask of two clips."""
+    """Return filterbank, mouth crops and padding mask of two clips."""
     generator = torch.Generator().manual_seed(1)
     fbank = torch.randn(2, max(LENGTHS), 104, generator=generator)
     mouth = torch.randn(2, max(LENGTHS), 88, 88, generator=generator)
@@ -75,9 +75,9 @@ def test_a_batch_gives_the_same_hypotheses(pair, modality):
         outputs.append((encoded.features[~mask], model.language_logits(encoded), hypotheses))
     for one, other in zip(outputs[0][:2], outputs[1][:2], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
-    for own, theirs in zip(outputs[0][2], outputs[1][2], strict=True):
-        assert [h.tokens for h in own] == [h.tokens for h in theirs]
-        assert [h.score for h in own] == pytest.approx([h.score for h in theirs], abs=1e-3)
+    for ours, theirs in zip(outputs[0][2], outputs[1][2], strict=True):
+        assert [h.tokens for h in ours] == [h.tokens for h in theirs]
+        assert [h.score for h in ours] == pytest.approx([h.score for h in theirs], abs=1e-3)
 
 
 def test_a_recording_gets_the_same_transcript(pair):
@@ -88,9 +88,9 @@ def test_a_recording_gets_the_same_transcript(pair):
         one, other = (Recognizer(load_network(d, "cpu")).transcribe_arrays(*arrays) for d in pair)
         assert one.text == other.text
         assert one.language == other.language
-        for own, theirs in zip(one.words, other.words, strict=True):
-            assert (own.text, own.start, own.end) == (theirs.text, theirs.start, theirs.end)
-            assert own.confidence == pytest.approx(theirs.confidence, abs=1e-4)
+        for ours, theirs in zip(one.words, other.words, strict=True):
+            assert (ours.text, ours.start, ours.end) == (theirs.text, theirs.start, theirs.end)
+            assert ours.confidence == pytest.approx(theirs.confidence, abs=1e-4)
 
 
 def test_rows_of_unequal_numbers_are_decoded_too(pair):

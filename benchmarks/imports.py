@@ -22,8 +22,8 @@ STEP = """
 import json, resource, sys, time
 from pathlib import Path
 import torch
+from avsr.hub import load_network
 from avsr.interop import import_model
-from avsr import load_model
 from avsr.layers.linear import PackedLinear
 source, out = Path(sys.argv[2]), Path(sys.argv[3])
 torch.set_num_threads(1)
@@ -32,7 +32,7 @@ start = time.perf_counter()
 if sys.argv[1] == "import":
     import_model(source, out)
 elif sys.argv[1] == "load":
-    model = load_model(out, "cpu")
+    model = load_network(out, "cpu")
 else:
     torch.load(source, weights_only=True)
 seconds = time.perf_counter() - start

@@ -19,12 +19,12 @@ import json, sys, time
 marks = [("start", time.perf_counter())]
 def mark(name):
     marks.append((name, time.perf_counter()))
-from avsr import load_model
+from avsr.hub import load_network
 from avsr.recognition.inference import recognize
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import read_recording
 mark("import")
-model = load_model(device="cpu")
+model = load_network(device="cpu")
 mark("load the model")
 recording = read_recording(sys.argv[1])
 mark("decode and crop")

@@ -23,9 +23,7 @@ def synthesize(
     clips: Annotated[int, typer.Option(min=0, help="Number of test videos per language.")] = 50,
     video_fraction: Annotated[
         float,
-        typer.Option(
-            min=0.0, max=1.0, help="Share of training utterances that have video; others are audio."
-        ),
+        typer.Option(min=0.0, max=1.0, help="Share of utterances in shards that have video."),
     ] = 1.0,
     word_exponent: Annotated[
         float,
@@ -124,7 +122,7 @@ def balance(
 def prepare(
     corpus: Annotated[
         str,
-        typer.Argument(help="Format of SOURCE: grid, lrs3, manifest, muavic or synthetic."),
+        typer.Argument(help="Kind of corpus: grid, lrs3, manifest, muavic or synthetic."),
     ],
     source: Annotated[Path, typer.Argument(help="Folder of the corpus, or a manifest.")],
     out: Annotated[Path, typer.Argument(help="Folder to write shards and manifests into.")],

@@ -253,7 +253,7 @@ def test_wrong_use_is_one_line(run: Run, talk: Path, tmp_path: Path) -> None:
     for arguments, complaint in [
         ((talk,), "-o"),
         (("-o", tmp_path), "VIDEO"),
-        ((talk, "-o", tmp_path / "plain"), "is no folder"),
+        ((talk, "-o", tmp_path / "plain"), "is not a folder"),
         ((talk, other, "-o", tmp_path / "c"), "would both be written to"),
         ((talk, "-o", tmp_path / "out"), "is a folder"),
         ((talk, mouth_video, "-o", tmp_path), "is the video itself"),

@@ -68,7 +68,9 @@ def read_about(folder: Path) -> dict[str, Any]:
     """Read ``run.json``; raise ConfigError if an older version of avsr wrote it."""
     about = read_json(folder / "run.json")
     if CONDITIONS not in about:
-        raise ConfigError(f"{folder} is from an older version of avsr; evaluate into another --out")
+        raise ConfigError(
+            f"{folder} is from an older version of avsr: evaluate anew, into another --out"
+        )
     return about
 
 

@@ -57,7 +57,7 @@ def export_fairseq(model_directory: Path, out: Path) -> Exported:
     config = model.config
     if config.encoder.prompts:
         raise ModelError(
-            f"{model_directory} has {config.encoder.prompts} language prompts in every layer, for "
+            f"{model_directory} has {config.encoder.prompts} language prompts in every layer, "
             "which fairseq's layout cannot hold"
         )
     if stored_precision(model_directory / WEIGHTS) == "int8":

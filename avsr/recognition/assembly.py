@@ -39,12 +39,12 @@ def assemble_transcript(
     """
     notes = list(warnings)
     uncertain = mark_uncertain_segments(segments) if options.detects else list(segments)
-    doubtful = _changed_languages(segments, uncertain)
-    if not is_whole and doubtful:
+    is_uncertain = options.detects and any(part.language == UNKNOWN for part in uncertain)
+    if is_uncertain and not is_whole:
         notes.append("in parts the language is not sure; see the segments")
     notes += sync_warnings
-    if is_whole and doubtful:
-        notes.append(f"the language is not sure; the words are in '{doubtful[0]}'")
+    if is_whole and uncertain[0].language != segments[0].language:
+        notes.append(f"the language is not sure; the words are in '{segments[0].language}'")
     modalities = {segment.modality for segment in segments}
     if len(modalities) > 1:
         notes.append("parts were transcribed from sound or lips alone; see the segments")
@@ -78,12 +78,6 @@ def mark_uncertain_segments(segments: Sequence[Segment]) -> list[Segment]:
         is_sure = any(seg.language_probs.get(code, 1.0) >= MIN_CONFIDENCE for seg in run)
         marked += run if is_sure else [replace(seg, language=UNKNOWN) for seg in run]
     return marked
-
-
-def _changed_languages(before: Sequence[Segment], after: Sequence[Segment]) -> list[str]:
-    """The languages of segments that are unknown now."""
-    pairs = zip(before, after, strict=True)
-    return [old.language for old, new in pairs if new.language != old.language]
 
 
 def _mean_probs(segments: Sequence[Segment]) -> dict[str, float]:

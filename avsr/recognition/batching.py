@@ -48,6 +48,7 @@ def transcribe_batches(
     Raises:
         BaseException: What is no Exception, as KeyboardInterrupt, is raised here.
     """
+    options = options.for_languages(model.config.languages)
     batch: list[_ReadFile] = []
 
     def read_one(video: str) -> _ReadFile:

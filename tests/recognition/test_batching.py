@@ -90,3 +90,9 @@ def test_what_is_long_is_transcribed_alone_in_its_place(model, monkeypatch):
     options = TranscribeOptions(modality="audio", beam_size=1)
     results = list(transcribe_batches(model, videos, options))
     assert [result.file for result in results] == videos
+
+
+def test_other_codes_of_a_language_are_understood(model):
+    videos = [str(EXAMPLES / f"{code}.mp4") for code in ("de", "es")]
+    options = TranscribeOptions(modality="audio", language="DEU", beam_size=1)
+    assert [result.language for result in transcribe_batches(model, videos, options)] == ["de"] * 2

@@ -13,6 +13,7 @@ from avsr.errors import MediaError
 from avsr.evaluation import word_errors
 from avsr.rates import FPS, SAMPLES_PER_FRAME
 from avsr.recognition import assembly, pipeline
+from avsr.recognition.options import TranscribeOptions
 from avsr.runtime.progress import READING, WRITING
 from avsr.transcript import Segment
 from avsr.transcript.result import Interrupted
@@ -196,3 +197,19 @@ def test_nothing_spoken_is_one_clear_line(model, tmp_path):
     media.write_video(path, grey, waveform=np.zeros(25 * 16_000, np.float32))
     with pytest.raises(MediaError, match="no speech and no face"):
         model.transcribe(path)
+
+
+def test_a_model_that_names_no_language_says_so_of_its_segments():
+    shared = {"language": "unknown", "language_probs": {}, "text": "a", "modality": "audio"}
+    segments = [Segment(start=float(i), end=i + 1.0, **shared) for i in range(2)]
+    transcript = assembly.assemble_transcript(
+        "talk.wav",
+        segments,
+        is_whole=False,
+        duration=2.0,
+        warnings=[],
+        sync_warnings=[],
+        options=TranscribeOptions(),
+        mouth=None,
+    )
+    assert transcript.warnings == ("in parts the language is not sure; see the segments",)

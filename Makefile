@@ -44,7 +44,7 @@ test: lint
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo 'open site/index.html'
+	@echo 'open site/index.html, or with a search: .venv/bin/python -m http.server --directory site'
 
 clean:
 	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -147,7 +147,7 @@ def test_wrong_faces_are_one_line(talk, capsys) -> None:
         (("--face", "middle"), "face 'middle' must be one of"),
         (("--face", "0"), "a number from 1 on"),
         (("--face", "left", "--modality", "audio"), "only the sound is transcribed"),
-        (("--face", "left", "--all-faces"), "--all-faces goes with neither"),
+        (("--face", "left", "--all-faces"), "--all-faces cannot be combined with"),
     ]:
         assert cli.main(["transcribe", path, *arguments]) == 2
         assert complaint in capsys.readouterr().err

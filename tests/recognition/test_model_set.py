@@ -144,7 +144,7 @@ def test_the_command_takes_the_file(folder, capsys):
         ("models: {}", ConfigError, "models must name a model for each language"),
         ("models: [a]", ConfigError, "models must name a model for each language"),
         ("models: {no: a}", ConfigError, "'False' is no ISO 639-1 code"),
-        ("models: {es: 3}", ConfigError, "a model must be named by a text"),
+        ("models: {es: 3}", ConfigError, "the name of a model must be a text"),
         ("modles: {es: a}", ConfigError, "unknown key 'modles'; did you mean 'models'"),
         ("models: {es: nowhere}", ModelError, "no model '.*nowhere'"),
         ("models: {es: models/de}", ModelError, "the model for es, models/de, is for de"),

@@ -18,8 +18,6 @@ from pathlib import Path
 import torch
 
 from avsr.errors import ModelError
-from avsr.interop.checkpoint_import import import_model
-from avsr.interop.onnx_model import load_onnx
 from avsr.languages import MUAVIC_LANGUAGES
 from avsr.model.device import resolve_device
 from avsr.model.directory import ONNX, WEIGHTS, load_directory, read_config, read_licence
@@ -182,6 +180,8 @@ def _import_once(snapshot: Path, name: str) -> Path:
     """Import a repository of the port, unless it was imported before."""
     from huggingface_hub.constants import HF_HOME
 
+    from avsr.interop import import_model
+
     out = Path(HF_HOME) / "avsr" / name.replace("/", "--") / snapshot.name
     if not (out / "model.safetensors").is_file():  # it is written last
         language = name.rpartition("-")[2]
@@ -268,6 +268,8 @@ def load_network(
     name = DEFAULT_MODEL if name is None else os.fspath(name)
     path, target = find_model(name), resolve_device(device)
     if (path / ONNX).is_file():
+        from avsr.interop.onnx_model import load_onnx
+
         model, target = load_onnx(path, device, precision), torch.device("cpu")
     else:
         precision = choose_precision(precision, path / WEIGHTS, target)

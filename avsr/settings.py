@@ -6,8 +6,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from avsr.errors import ConfigError
 
 T = TypeVar("T")
@@ -25,6 +23,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: The file cannot be read or is not a mapping in YAML.
     """
+    import yaml  # only for files: models are built from dictionaries
+
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -51,6 +51,7 @@ OPTIONAL = {
     "skimage": "extra synthetic",
     "soundfile": "extras train, evaluate, synthetic",
     "wordfreq": "extra synthetic",
+    "yaml": "20 ms, for YAML files only",
     "cv2": "0.1 s, where only the number of its threads is set",
     "google": "protobuf, which mediapipe brings",
     "huggingface_hub": "0.3 s, for models of the hub only",
@@ -68,7 +69,10 @@ LAZY_FOLDERS = {
 }
 """Folders whose functions may import modules of avsr, and why."""
 
-LAZY_IMPORTS: dict[tuple[str, str], str] = {}
+LAZY_IMPORTS = {
+    ("avsr.hub", "avsr.interop"): "40 ms of ten modules, for checkpoints of others only",
+    ("avsr.hub", "avsr.interop.onnx_model"): "the same, for models in ONNX only",
+}
 """(importing module, imported module) -> why, elsewhere."""
 
 MAX_LINES = 400

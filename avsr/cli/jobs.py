@@ -14,7 +14,6 @@ from avsr.errors import AvsrError
 from avsr.languages import resolve_language_option
 from avsr.runtime.cores import usable_cores
 from avsr.runtime.progress import Progress, listen_progress
-from avsr.runtime.workers import cluster_map, process_map
 from avsr.transcript.result import Interrupted
 
 if TYPE_CHECKING:
@@ -85,6 +84,8 @@ def transcribe_files(
         yield from _transcribe_here(job, network, videos)
         return
     del network
+    from avsr.runtime.workers import cluster_map, process_map
+
     if cluster is None:
         cores = max(1, usable_cores() // workers)
         work, processes = _work_until_stopped, process_map(workers)

@@ -70,6 +70,7 @@ LAZY_FOLDERS = {
 """Folders whose functions may import modules of avsr, and why."""
 
 LAZY_IMPORTS = {
+    ("avsr.__main__", "avsr.runtime.malloc"): "ctypes, for training only",
     ("avsr.hub", "avsr.interop"): "40 ms of ten modules, for checkpoints of others only",
     ("avsr.hub", "avsr.interop.onnx_model"): "the same, for models in ONNX only",
 }

@@ -7,6 +7,7 @@ as HTML, ``jobs.py`` the queue, ``noise_lab.py`` and ``noise_lab_view.py`` the n
 ``server.py``, ``guard.py`` and ``store.py`` are the server around the page.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ PAGE_STYLE: dict[str, Any] = {
         font_mono=["ui-monospace", "monospace"],
     ).set(body_text_color_subdued="*neutral_500"),  # gradio's grey is too faint on white
 }
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DAY = 86_400  # s, after which gradio removes uploads and mouth videos
 
 
@@ -66,7 +68,7 @@ def build_app(
     """
     limits = limits or Limits()
     transcriber: Transcriber = load_model() if model is None else model
-    models = ModelRegistry(transcriber, name)
+    models = ModelRegistry(transcriber, name, limits.downloads)
     queue = JobQueue(limits.jobs, limits.waiting)
     with gr.Blocks(title="avsr", analytics_enabled=False, delete_cache=(DAY, DAY)) as page:
         folder = Path(page.GRADIO_CACHE)
@@ -92,7 +94,7 @@ def connect_events(page: gr.Blocks, layout: Layout, handlers: Handlers) -> None:
     transcribe: dict[str, Any] = {
         "fn": handlers.transcribe_on_page,
         "inputs": [*layout.settings, layout.model],
-        "outputs": [*layout.panels, layout.status, *result],
+        "outputs": [*layout.panels, layout.status, *result, layout.model, layout.details],
         **quick,
     }
     layout.begin.click(**transcribe)
@@ -110,7 +112,7 @@ def connect_events(page: gr.Blocks, layout: Layout, handlers: Handlers) -> None:
     layout.model.change(
         handlers.choose_model,
         layout.model,
-        [layout.details, layout.licence, layout.language],
+        [layout.details, layout.licence, layout.language, layout.introduction],
         **quick,
     )
     page.unload(handlers.stop)
@@ -164,6 +166,9 @@ def main(
     """
     limits = read_limits(config)
     users = None if auth is None else read_users(auth)
+    if limits.downloads is None:
+        is_private = users is None and not root_path and host in LOOPBACK
+        limits = dataclasses.replace(limits, downloads=is_private)
     listener = bind(host, port)
     with listener, open_store(limits) as store:
         page = build_app(load_model(model, device, precision), limits=limits, name=model)

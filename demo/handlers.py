@@ -18,7 +18,7 @@ from avsr.transcript import reads_right_to_left
 from demo.closeup import add_closeup
 from demo.intake import ModelRegistry, Transcriber, describe, language_choices
 from demo.jobs import JobQueue, StoppedError, render_progress
-from demo.layout import DOWNLOADS, Layout
+from demo.layout import DOWNLOADS, Layout, introduce
 from demo.limits import Limits, check_upload, hide_folder
 from demo.player import (
     ResultView,
@@ -93,6 +93,8 @@ class Handlers:
             layout.result: gr.Column(visible=True),
             layout.experiments: gr.Column(visible=True),
             layout.begin: gr.Button("Transcribe again", visible=True),
+            layout.model: gr.Dropdown(self.models.choices),  # one may have come
+            layout.details: self.models.render_details(model_name),
             **self._show(self._view(result, path, modality, face)),
         }
 
@@ -102,7 +104,7 @@ class Handlers:
         """Transcribe a file that is within the limits; raise gr.Error with a text for visitors."""
         try:
             check_upload(video, self.limits)
-            model: Transcriber = self.models.get(model_name)
+            model: Transcriber = self.models.get(model_name, progress)
             return model.transcribe(video, progress=progress, **options)
         except AvsrError as error:
             message = html.escape(hide_folder(error, video))
@@ -221,6 +223,7 @@ class Handlers:
         return {
             layout.details: self.models.render_details(name),
             layout.licence: self.models.render_licence(name),
+            layout.introduction: introduce(self.models, name, self.limits),
             layout.language: gr.Dropdown(language_choices(self.models, name), value="auto"),
         }
 

@@ -4,7 +4,7 @@ import base64
 import html
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ import numpy as np
 from avsr import AvsrError, Transcript, load_model
 from avsr.errors import MediaError, ModelError
 from avsr.face import Face, default_detector
-from avsr.hub import DEFAULT_MODEL, Listed, find_model, list_models
+from avsr.hub import BUNDLED, DEFAULT_MODEL, Listed, find_model, list_models
 from avsr.languages import language_name
 from avsr.media import MediaInfo, read_frames
 from avsr.model.directory import read_licence
@@ -26,7 +26,6 @@ NUM_FRAMES = 25  # at the beginning of a video in which faces are looked for
 FRAME_STEP = 12  # one frame in so many is searched
 MAX_SIDE = 640  # px, longer side of a frame in which faces are looked for
 THUMBNAIL = 72  # px
-LOCAL = ("bundled", "cached")  # models that need no download
 
 _detector_lock = threading.Lock()  # detectors need memory: one file at a time
 
@@ -96,31 +95,61 @@ def _thumbnail(frame: np.ndarray, box: np.ndarray) -> str:
 
 
 class ModelRegistry:
-    """The models of this server. It keeps one in memory beside the default one."""
+    """The models of this server, and those that it may download for a visitor.
 
-    def __init__(self, default: Transcriber, name: str | None = None) -> None:
-        """``default`` is loaded already; ``name`` is the name that it was loaded by, as for
-        ``avsr.load_model``.
+    It keeps one in memory beside the default one.
+    """
+
+    def __init__(
+        self,
+        default: Transcriber,
+        name: str | None = None,
+        downloads: bool | Sequence[str] | None = None,
+    ) -> None:
+        """List the models.
+
+        Args:
+            default: A model that is loaded already.
+            name: The name that it was loaded by, as for ``avsr.load_model``.
+            downloads: As ``Limits.downloads``; None: no downloads.
         """
         self.default_name = name or DEFAULT_MODEL
         self._default = default
         self._default_licence = _read_licence(self.default_name)
+        self._downloads = downloads
         self._others: OrderedDict[str, Any] = OrderedDict()
         self._lock = threading.Lock()
-        self.entries: dict[str, Listed] = {
-            entry.name: entry for entry in list_models() if entry.where in LOCAL
+        self.entries: dict[str, Listed] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look again which models are here."""
+        self.entries = {
+            entry.name: entry
+            for entry in list_models()
+            if entry.kind == "recognition" and (entry.is_here or self._may_download(entry))
         }
+
+    def _may_download(self, entry: Listed) -> bool:
+        if not entry.is_downloadable or self._downloads is None:
+            return False
+        return self._downloads if isinstance(self._downloads, bool) else entry.name in self._downloads
 
     @property
     def names(self) -> list[str]:
         """Names of all models, the default one first."""
         return list(dict.fromkeys([self.default_name, *self.entries]))
 
-    def get(self, name: str | None) -> Any:
-        """Return a model, loaded if need be (None: the default one).
+    def get(self, name: str | None, progress: Progress | None = None) -> Any:
+        """Return a model, downloaded and loaded if need be (None: the default one).
+
+        Args:
+            name: One of ``names``.
+            progress: Called with (MB done, MB in all, what is being done) while it is downloaded;
+                what it raises ends the download and reaches the caller.
 
         Raises:
-            AvsrError: This server has no such model.
+            AvsrError: This server has no such model, or it cannot be downloaded.
         """
         if name is None or name == self.default_name:
             return self._default
@@ -128,8 +157,10 @@ class ModelRegistry:
             raise AvsrError(f"there is no model '{name}' on this server")
         with self._lock:
             if name not in self._others:
+                path = find_model(name, progress)
                 self._others.clear()
-                self._others[name] = load_model(name)
+                self._others[name] = load_model(path)
+                self.refresh()
             return self._others[name]
 
     def languages(self, name: str) -> tuple[str, ...]:
@@ -151,12 +182,34 @@ class ModelRegistry:
         title = html.escape(display_name(name))
         return f"<p>Model “{title}”. Licence: {html.escape(self.licence(name))}</p>"
 
+    @property
+    def choices(self) -> list[tuple[str, str]]:
+        """(label, name) of every model; the label has its languages and where it is."""
+        return [(self._label(name), name) for name in self.names]
+
+    def _label(self, name: str) -> str:
+        codes = self.languages(name)
+        languages = language_name(codes[0]) if len(codes) == 1 else f"{len(codes)} languages"
+        return f"{display_name(name)} · {languages} · {self._place(name)}"
+
+    def _place(self, name: str) -> str:
+        """ "here", or how much is to be downloaded."""
+        entry = self.entries.get(name)
+        return "here" if entry is None or entry.is_here else f"download {entry.size}"
+
+    def is_trial(self, name: str) -> bool:
+        """Whether a model is a bundled one, which was made to try the program."""
+        return name in BUNDLED
+
     def render_details(self, name: str) -> str:
-        """Render languages, size and place of a model as HTML."""
+        """Render languages, size, licence and place of a model as HTML."""
         names = ", ".join(language_name(code) for code in self.languages(name))
         entry = self.entries.get(name)
-        size = "" if entry is None else f" {entry.size}, {entry.where}."
-        return f"<p>{html.escape(display_name(name))}: {names}.{html.escape(size)}</p>"
+        facts = [f"{names}.", f"Licence: {self.licence(name)}."]
+        if entry is not None:
+            here = f"{entry.size}, on this computer already."
+            facts.append(here if entry.is_here else f"{entry.size}, downloaded at its first use.")
+        return f"<p>{html.escape(' '.join(facts))}</p>"
 
 
 def display_name(name: str) -> str:

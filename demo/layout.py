@@ -7,7 +7,7 @@ import gradio as gr
 
 from avsr.search.options import BEAM_SIZE
 from avsr.transcript import FORMATS
-from demo.intake import ModelRegistry, add_examples, language_choices
+from demo.intake import ModelRegistry, add_examples, display_name, language_choices
 from demo.limits import Limits
 from demo.player import SCRIPT
 
@@ -24,8 +24,21 @@ FACES = [
 DOWNLOADS = [name for name in FORMATS if name != "tsv"]  # as buttons; the API has all formats
 
 INTRODUCTION = """# What is being said?
-Upload or record a video of a person talking. This page finds out the language and writes down the
-words. It uses the sound, the lips, or both."""
+Upload or record a video of a person talking. The model “{model}” names the language and writes down
+the words, from the sound, the lips, or both."""
+TRIAL = """# What is being said?
+See how a computer reads speech from the sound, the lips, or both. The model “{model}” was made to
+try that out: it understands the examples below, **but no real talks**. {advice}"""
+ADVICE = "For these, choose another model."
+NO_OTHER = "For these, this page needs another model; `avsr models` lists some."
+
+
+def introduce(models: ModelRegistry, name: str, limits: Limits) -> str:
+    """The first words of the page, in Markdown: what the chosen model can do, and what it cannot."""
+    is_trial = models.is_trial(name)
+    advice = ADVICE if any(not models.is_trial(other) for other in models.names) else NO_OTHER
+    text = (TRIAL if is_trial else INTRODUCTION).format(model=display_name(name), advice=advice)
+    return f"{text}\n\n{limits.summary}"
 
 
 class Layout:
@@ -34,7 +47,9 @@ class Layout:
     def __init__(self, models: ModelRegistry, examples: Path, limits: Limits) -> None:
         """``examples`` is the folder of the example videos."""
         self.view = gr.State(None)  # the ResultView that the visitor sees
-        gr.Markdown(f"{INTRODUCTION}\n\n{limits.summary}", elem_id="introduction")
+        self.introduction = gr.Markdown(
+            introduce(models, models.default_name, limits), elem_id="introduction"
+        )
         self._add_chooser(examples)
         self._add_result()
         self._add_options(models)
@@ -83,6 +98,8 @@ class Layout:
                 scale=2,
                 elem_id="language",
             )
+        self.model = gr.Dropdown(models.choices, value=default, label="Model", elem_id="model")
+        self.details = gr.HTML(models.render_details(default), elem_id="about")
         with gr.Accordion("More options", open=False, elem_id="more"):
             self.beam_size = gr.Slider(
                 1,
@@ -94,8 +111,6 @@ class Layout:
                 elem_id="beam",
             )
             self.face = gr.Dropdown(FACES, value="auto", label="Whose lips", elem_id="face")
-            self.model = gr.Dropdown(models.names, value=default, label="Model", elem_id="model")
-            self.details = gr.HTML(models.render_details(default), elem_id="about")
 
     def _add_work(self) -> None:
         """Add the button that starts the work, and the progress with a button to stop it."""

@@ -45,11 +45,21 @@ class Limits:
     """Login attempts from one address."""
     connections: int = 500
     """Open at the same time, of all visitors together; each open page holds one or two."""
+    downloads: bool | tuple[str, ...] | None = None
+    """Public models that visitors may have downloaded to this server: all, none, or those of these
+    names. None: all if only this computer can open the page and no login is needed, else none."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError that lists all errors at once."""
         errors = []
+        names = self.downloads
+        if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+            object.__setattr__(self, "downloads", tuple(names))
+        elif not isinstance(names, bool | None):
+            errors.append(f"downloads must be true, false or a list of models, not {names!r}")
         for field in fields(self):
+            if field.name == "downloads":
+                continue
             value = getattr(self, field.name)
             is_whole = field.type is int
             is_number = isinstance(value, int | float) and not isinstance(value, bool)

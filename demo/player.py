@@ -124,6 +124,7 @@ def render_player(view: ResultView) -> str:
 <div class="picture"><div class="frame">{_recording(view)}
 <i class="face"></i></div></div>
 {_mouth(view)}</div>
+{_banner(result)}
 {_switches(view)}
 {_words(result)}
 {_timeline(result)}
@@ -298,6 +299,17 @@ def _languages(result: Transcript) -> str:
         for code, probability in likely[:MAX_BARS]
     )
     return f'<section class="languages"><h3>Language</h3><ol>{rows}</ol></section>'
+
+
+def _banner(result: Transcript) -> str:
+    """What to know before the text is read, where it cannot be relied on."""
+    if result.reliable is not False:
+        return ""
+    reasons = "; ".join(result.reliability_reasons)
+    return (
+        '<div class="banner" role="alert"><h3>Do not rely on this text</h3>'
+        f"<p>{html.escape(reasons.capitalize())}.</p></div>"
+    )
 
 
 def _notes(result: Transcript) -> str:

@@ -20,13 +20,12 @@ from avsr.hub import DEFAULT_MODEL, Listed, find_model, list_models
 from avsr.languages import language_name
 from avsr.media import MediaInfo, read_frames
 from avsr.model.directory import read_licence
-from avsr.runtime.progress import Progress
+from avsr.runtime.progress import Progress, format_bytes
 
 NUM_FRAMES = 25  # at the beginning of a video in which faces are looked for
 FRAME_STEP = 12  # one frame in so many is searched
 MAX_SIDE = 640  # px, longer side of a frame in which faces are looked for
 THUMBNAIL = 72  # px
-LOCAL = ("bundled", "cached")  # models that need no download
 
 _detector_lock = threading.Lock()  # detectors need memory: one file at a time
 
@@ -108,7 +107,9 @@ class ModelRegistry:
         self._others: OrderedDict[str, Any] = OrderedDict()
         self._lock = threading.Lock()
         self.entries: dict[str, Listed] = {
-            entry.name: entry for entry in list_models() if entry.where in LOCAL
+            entry.name: entry
+            for entry in list_models()
+            if entry.is_here and entry.kind == "recognition"
         }
 
     @property
@@ -155,7 +156,7 @@ class ModelRegistry:
         """Render languages, size and place of a model as HTML."""
         names = ", ".join(language_name(code) for code in self.languages(name))
         entry = self.entries.get(name)
-        size = "" if entry is None else f" {entry.size}, {entry.where}."
+        size = "" if entry is None else f" {format_bytes(entry.size or 0)}, {entry.where}."
         return f"<p>{html.escape(display_name(name))}: {names}.{html.escape(size)}</p>"
 
 

@@ -32,3 +32,7 @@ class ConfigError(AvsrError):
 
 class CorpusError(AvsrError):
     """A manifest or shard is missing or broken."""
+
+
+class UnknownKeyError(ConfigError):
+    """A configuration has a key that this version does not know."""

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from avsr.errors import ConfigError
+from avsr.errors import ConfigError, UnknownKeyError
 
 T = TypeVar("T")
 
@@ -48,8 +48,8 @@ def build_settings(kind: type[T], values: Any, where: str) -> T:
         An instance of ``kind``.
 
     Raises:
-        ConfigError: ``values`` is not a mapping, lacks a required field, or has an unknown key;
-            the message names the most similar field.
+        ConfigError: ``values`` is not a mapping or lacks a required field.
+        UnknownKeyError: It has an unknown key; the message names the most similar field.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where} must be a mapping of settings")
@@ -58,7 +58,7 @@ def build_settings(kind: type[T], values: Any, where: str) -> T:
         if key not in names:
             matches = difflib.get_close_matches(str(key), names, n=1)
             hint = f"; did you mean '{matches[0]}'?" if matches else ""
-            raise ConfigError(f"{where}: unknown key '{key}'{hint}")
+            raise UnknownKeyError(f"{where}: unknown key '{key}'{hint}")
     try:
         return kind(**values)
     except TypeError as error:

@@ -5,6 +5,7 @@ import html
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from avsr.hub import BUNDLED, DEFAULT_MODEL, Listed, find_model, list_models
 from avsr.languages import language_name
 from avsr.media import MediaInfo, read_frames
 from avsr.model.directory import read_licence
-from avsr.runtime.progress import Progress
+from avsr.runtime.progress import Progress, format_bytes, listen_downloads
 
 NUM_FRAMES = 25  # at the beginning of a video in which faces are looked for
 FRAME_STEP = 12  # one frame in so many is searched
@@ -131,9 +132,10 @@ class ModelRegistry:
         }
 
     def _may_download(self, entry: Listed) -> bool:
-        if not entry.is_downloadable or self._downloads is None:
+        if entry.size is None or self._downloads is None:
             return False
-        return self._downloads if isinstance(self._downloads, bool) else entry.name in self._downloads
+        allowed = self._downloads
+        return allowed if isinstance(allowed, bool) else entry.name in allowed
 
     @property
     def names(self) -> list[str]:
@@ -157,8 +159,9 @@ class ModelRegistry:
             raise AvsrError(f"there is no model '{name}' on this server")
         with self._lock:
             if name not in self._others:
-                path = find_model(name, progress)
-                self._others.clear()
+                with listen_downloads(partial(_report_download, progress)):
+                    path = find_model(name)
+                self._others.clear()  # before the next takes memory
                 self._others[name] = load_model(path)
                 self.refresh()
             return self._others[name]
@@ -195,7 +198,8 @@ class ModelRegistry:
     def _place(self, name: str) -> str:
         """ "here", or how much is to be downloaded."""
         entry = self.entries.get(name)
-        return "here" if entry is None or entry.is_here else f"download {entry.size}"
+        is_here = entry is None or entry.is_here
+        return "here" if is_here else f"download {format_bytes(entry.size or 0)}"
 
     def is_trial(self, name: str) -> bool:
         """Whether a model is a bundled one, which was made to try the program."""
@@ -207,9 +211,15 @@ class ModelRegistry:
         entry = self.entries.get(name)
         facts = [f"{names}.", f"Licence: {self.licence(name)}."]
         if entry is not None:
-            here = f"{entry.size}, on this computer already."
-            facts.append(here if entry.is_here else f"{entry.size}, downloaded at its first use.")
+            where = "on this computer" if entry.is_here else "downloaded at its first use"
+            facts.append(f"{format_bytes(entry.size or 0)}, {where}.")
         return f"<p>{html.escape(' '.join(facts))}</p>"
+
+
+def _report_download(progress: Progress | None, done: int, total: int, name: str) -> None:
+    """Tell the progress of a download in MB."""
+    if progress is not None:
+        progress(done / 1e6, total / 1e6, f"downloading {name}, {format_bytes(total)}")
 
 
 def display_name(name: str) -> str:

@@ -71,8 +71,8 @@ LAZY_FOLDERS = {
 
 LAZY_IMPORTS = {
     ("avsr.__main__", "avsr.runtime.malloc"): "ctypes, for training only",
-    ("avsr.hub", "avsr.interop"): "40 ms of ten modules, for checkpoints of others only",
-    ("avsr.hub", "avsr.interop.onnx_model"): "the same, for models in ONNX only",
+    ("avsr.hub.repository", "avsr.interop"): "40 ms of ten modules, for checkpoints of others only",
+    ("avsr.hub.loading", "avsr.interop.onnx_model"): "the same, for models in ONNX only",
 }
 """(importing module, imported module) -> why, elsewhere."""
 

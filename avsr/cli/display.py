@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from avsr.errors import AvsrError
-from avsr.runtime.progress import ItemProgress
+from avsr.runtime.progress import ItemProgress, format_bytes, listen_downloads
 
 
 @contextlib.contextmanager
 def show_status(text: str) -> Iterator[Callable[..., None]]:
-    """Show a status line while a block runs, on a terminal only.
+    """Show a status line while a block runs, on a terminal only; it also shows downloads.
 
     Args:
         text: What is being done.
@@ -40,7 +40,19 @@ def show_status(text: str) -> Iterator[Callable[..., None]]:
                 line += f"{format_seconds(remaining)} left"
             status.update(escape(line.removesuffix(", ")))
 
-        yield update
+        begin: list[tuple[float, int]] = []  # time and bytes when the download began
+
+        def show_download(done: int, total: int, what: str) -> None:
+            now = time.monotonic()
+            begin.extend([(now, done)] if not begin else [])
+            line = f"downloading {what}: {format_bytes(done)} of {format_bytes(total)}"
+            if done > begin[0][1]:
+                speed = (done - begin[0][1]) / max(now - begin[0][0], 1e-3)
+                line += f", {format_seconds((total - done) / speed)} left"
+            status.update(escape(line))
+
+        with listen_downloads(show_download):
+            yield update
 
 
 def format_seconds(seconds: float) -> str:

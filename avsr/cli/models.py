@@ -1,12 +1,18 @@
 """The commands for models: ``import``, ``models`` and ``export``."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from avsr.cli.display import split_list
 from avsr.errors import AvsrError
+from avsr.runtime.progress import format_bytes
+
+if TYPE_CHECKING:
+    from avsr.hub import Listed
+
+MAX_CODES = 12  # languages of a model that a line names
 
 
 def import_model(
@@ -65,21 +71,42 @@ def import_model(
 
 
 def list_models() -> None:
-    """List the bundled models, those in the cache, and public ones to download or import."""
+    """List models: bundled, public ones with a short name, others in the cache, and to import.
+
+    Every name but those to import is a --model of the other commands. A model that names languages
+    only is for 'language_id' in the file of --model-set.
+
+    Example: avsr transcribe --model muavic-es talk.mp4
+    """
     from avsr.hub import list_models as find_all
 
-    rows = [(m.name, m.where, m.size, " ".join(m.languages) or "-", m.licence) for m in find_all()]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    rows = [(m.name, _place(m), _list_languages(m), m.licence) for m in find_all()]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        print("  ".join([*cells, row[4]]))
+        print("  ".join([*cells, row[3]]))
+
+
+def _place(model: "Listed") -> str:
+    """Where a model is, with its size."""
+    if model.is_here and model.size is not None:
+        return f"{model.where}, {format_bytes(model.size)}"
+    return model.where
+
+
+def _list_languages(model: "Listed") -> str:
+    """Codes of a model's languages, or their number."""
+    number = len(model.languages)
+    codes = " ".join(model.languages) or "-"
+    text = f"{number} languages" if number > MAX_CODES else codes
+    return f"{text} (names them only)" if model.kind == "language" else text
 
 
 def export_model(
     model: Annotated[
         str,
         typer.Argument(
-            help="Model to export: a model directory, hf://owner/name, or a bundled name."
+            help="Model to export: a model directory, hf://owner/name, or a name of 'avsr models'."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],

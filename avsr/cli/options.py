@@ -17,7 +17,8 @@ ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="Model directory, hf://owner/name, or bundled name. Default: the bundled model.",
+        help="Name that 'avsr models' lists, such as muavic-es, model directory, or "
+        "hf://owner/name. Default: the bundled model.",
     ),
 ]
 DeviceOption = Annotated[

@@ -19,9 +19,9 @@ from avsr.interop.checkpoint_readers import (
     ENCODER_HEADS,
     Source,
     read_fairseq,
-    read_hugging_face,
 )
-from avsr.interop.key_table import foreign_name, is_dropped, rename_keys
+from avsr.interop.hugging_face_port import check_sizes, read_port
+from avsr.interop.key_table import is_dropped, rename_keys
 from avsr.interop.vocabulary import arrange_pieces, read_dictionary
 from avsr.languages import MUAVIC_LANGUAGES, check_language
 from avsr.model.config import ModelConfig
@@ -60,7 +60,7 @@ class Imported:
     config: ModelConfig
     """Configuration of the new model directory."""
     dropped: tuple[str, ...]
-    """Names of weights that were left out because only pre-training uses them."""
+    """Names of weights that were left out because nothing uses them."""
     licence: str
     """Licence of the source."""
 
@@ -99,7 +99,58 @@ def import_model(
     """
     if source.is_dir() and (source / CHECKPOINT).is_file():
         source = source / CHECKPOINT
-    checkpoint = read_hugging_face(source) if source.is_dir() else read_fairseq(source)
+    checkpoint = read_port(source) if source.is_dir() else read_fairseq(source)
+    plan = _plan(source, checkpoint, dictionary, tokenizer, languages, encoder_heads)
+    training = "fine-tuned" if checkpoint.has_decoder else "pre-trained"
+    result = Imported(
+        kind=f"{training} AV-HuBERT, {checkpoint.kind}",
+        config=plan.config,
+        dropped=plan.dropped,
+        licence=checkpoint.licence or NON_COMMERCIAL,
+    )
+    try:
+        card = _card(out.name, source, result)
+        write_directory(out, plan.config, plan.weights, plan.tokenizer, card)
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ModelError(f"cannot write {out}: {reason}") from error
+    return result
+
+
+def check_port(folder: Path, weights: Mapping[str, Tensor]) -> None:
+    """Check that a model of the Hugging Face port can be imported, before its weights are there.
+
+    Args:
+        folder: Its small files.
+        weights: Its weights on ``meta``, by their names in the file.
+
+    Raises:
+        ModelError: As ``import_model`` would.
+    """
+    _plan(folder, read_port(folder, weights), None, None, None, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """A checkpoint that was checked and can be written as a model directory."""
+
+    config: ModelConfig
+    weights: Mapping[str, Tensor]
+    """Weights by their names in the network."""
+    tokenizer: Tokenizer | None
+    dropped: tuple[str, ...]
+    """Names in the file of weights that nothing uses."""
+
+
+def _plan(
+    source: Path,
+    checkpoint: Source,
+    dictionary: Path | None,
+    tokenizer: Path | None,
+    languages: Sequence[str] | None,
+    encoder_heads: int | None,
+) -> _Plan:
+    """Check a checkpoint and bring it into the form of a model directory."""
     weights = rename_keys(checkpoint.weights)
     encoder = _encoder_config(source, checkpoint, weights, encoder_heads)
     text_tokenizer: Tokenizer | None = None
@@ -122,28 +173,25 @@ def import_model(
     weights["encoder.transformer.prompts"] = torch.empty(encoder.layers, 0, encoder.dim)
     if checkpoint.has_decoder:
         weights["decoder.language_embedding.weight"] = torch.empty(0, config.decoder.dim)
+    if checkpoint.port_settings is not None:
+        check_sizes(source, checkpoint.port_settings, config)
     model = AVSRModel.on_meta(config, text_tokenizer)
-    check_weights(model, weights, str(source), lambda name: foreign_name(name) or name)
-    training = "fine-tuned" if checkpoint.has_decoder else "pre-trained"
-    result = Imported(
-        kind=f"{training} AV-HuBERT, {checkpoint.kind}",
+    check_weights(model, weights, str(source), checkpoint.called)
+    return _Plan(
         config=config,
-        dropped=tuple(name for name in checkpoint.weights if is_dropped(name)),
-        licence=checkpoint.licence or NON_COMMERCIAL,
+        weights=weights,
+        tokenizer=text_tokenizer,
+        dropped=(*checkpoint.dropped, *filter(is_dropped, checkpoint.weights)),
     )
-    try:
-        write_directory(out, config, weights, text_tokenizer, _card(out.name, source, result))
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ModelError(f"cannot write {out}: {reason}") from error
-    return result
 
 
 def _encoder_config(
     source: Path, checkpoint: Source, weights: Mapping[str, Tensor], heads: int | None
 ) -> AVHubertConfig:
     """Infer the sizes of the encoder from its weights and settings."""
-    position = _weight(source, weights, "encoder.transformer.position.conv", ".original1")
+    position = _weight(
+        source, checkpoint, weights, "encoder.transformer.position.conv", ".original1"
+    )
     dim = position.shape[0]
     if checkpoint.encoder:
         _check_settings(source, checkpoint.encoder, ENCODER_SETTINGS)
@@ -158,9 +206,11 @@ def _encoder_config(
         return AVHubertConfig(
             layers=_count_layers(weights, "encoder.transformer"),
             dim=dim,
-            ffn_dim=len(_weight(source, weights, "encoder.transformer.layers.0.ffn_in")),
+            ffn_dim=len(
+                _weight(source, checkpoint, weights, "encoder.transformer.layers.0.ffn_in")
+            ),
             heads=heads,
-            frontend_width=len(_weight(source, weights, "encoder.frontend.stem")),
+            frontend_width=len(_weight(source, checkpoint, weights, "encoder.frontend.stem")),
             position_kernel=position.shape[2],
             position_groups=dim // position.shape[1],
             prompts=0,
@@ -185,7 +235,7 @@ def _decoder_config(
         return DecoderConfig(
             layers=_count_layers(weights, "decoder"),
             dim=dim,
-            ffn_dim=len(_weight(source, weights, "decoder.layers.0.ffn_in")),
+            ffn_dim=len(_weight(source, checkpoint, weights, "decoder.layers.0.ffn_in")),
             heads=heads,
         )
     except (ConfigError, TypeError) as error:
@@ -193,12 +243,18 @@ def _decoder_config(
 
 
 def _weight(
-    source: Path, weights: Mapping[str, Tensor], module: str, ending: str = ".weight"
+    source: Path,
+    checkpoint: Source,
+    weights: Mapping[str, Tensor],
+    module: str,
+    ending: str = ".weight",
 ) -> Tensor:
     """Return a weight from which a size is inferred; raise ModelError if it is missing."""
     name = module + (".parametrizations.weight" + ending if ending != ".weight" else ending)
     if name not in weights:
-        raise ModelError(f"{source} is of another architecture: it has no {foreign_name(name)}")
+        raise ModelError(
+            f"{source} is of another architecture: it has no {checkpoint.called(name)}"
+        )
     return weights[name]
 
 

@@ -1,17 +1,14 @@
-"""Read weights, settings and vocabulary of AV-HuBERT checkpoints, fairseq or Hugging Face."""
+"""Read weights, settings and vocabulary of fairseq checkpoints of AV-HuBERT."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from avsr.errors import ModelError
-from avsr.interop.key_table import PREFIX, add_prefix, from_hugging_face
+from avsr.interop.key_table import PREFIX, add_prefix, foreign_name, to_port
 from avsr.interop.safe_unpickler import StandIn, read_checkpoint
 
 ANCHOR = PREFIX + "feature_extractor_audio.proj.weight"  # every AV-HuBERT has it
@@ -42,11 +39,20 @@ class Source:
     """Language codes, if the checkpoint has them."""
     licence: str | None = None
     """Licence, if the checkpoint has one."""
+    dropped: tuple[str, ...] = ()
+    """Names of weights in the file that were left out because nothing uses them."""
+    port_settings: Mapping[str, Any] | None = None
+    """Content of the ``config.json`` of the Hugging Face port."""
 
     @property
     def has_decoder(self) -> bool:
         """Whether the model is fine-tuned (has a text decoder)."""
         return DECODER_ANCHOR in self.weights
+
+    def called(self, name: str) -> str:
+        """Return the name in the file of one of our weights."""
+        foreign = foreign_name(name) or name
+        return foreign if self.port_settings is None else to_port(foreign)
 
 
 def read_fairseq(path: Path) -> Source:
@@ -60,7 +66,7 @@ def read_fairseq(path: Path) -> Source:
         raise ModelError(f"{path} is not a fairseq checkpoint: it has no weights called 'model'")
     if ANCHOR.removeprefix(PREFIX) in weights:
         weights = add_prefix(weights)
-    _check_anchor(path, weights)
+    check_anchor(path, weights, ANCHOR)
     settings = _mapping(plain(content.get("cfg") or content.get("args")))
     # Newer files have a section for the model's settings, older ones a single namespace.
     model = _mapping(settings.get("model")) or settings
@@ -77,42 +83,6 @@ def read_fairseq(path: Path) -> Source:
         pieces=_find_pieces(content.get("task_state")) if fine_tuned else None,
         languages=_texts(content.get("languages")),
         licence=next(iter(_texts([content.get("licence")]) or []), None),
-    )
-
-
-def read_hugging_face(folder: Path) -> Source:
-    """Read a directory of the Hugging Face port; raise ModelError for any other directory."""
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder} is not a model of the Hugging Face port: it has no {name}")
-    try:
-        settings = _mapping(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        weights = load_file(folder / "model.safetensors")
-    except SafetensorError as error:
-        raise ModelError(f"{folder / 'model.safetensors'} is broken: {error}") from error
-    except ValueError as error:
-        raise ModelError(f"{folder / 'config.json'} is broken: {error}") from error
-    renamed = from_hugging_face(weights)
-    _check_anchor(folder / "model.safetensors", renamed)
-    # The port has one kind of layer and no settings for it. Its numbers of heads may be defaults of
-    # transformers, so published widths take precedence over them.
-    overrides: dict[str, Any] = {
-        "layer_norm_first": True,
-        "decoder_normalize_before": True,
-        "share_decoder_input_output_embed": True,
-    }
-    for key, anchor, heads, side in [
-        ("encoder_attention_heads", ANCHOR, ENCODER_HEADS, 0),
-        ("decoder_attention_heads", DECODER_ANCHOR, DECODER_HEADS, 1),
-    ]:
-        width = renamed[anchor].shape[side] if anchor in renamed else None
-        if width in heads:
-            overrides[key] = heads[width]
-    return Source(
-        kind="Hugging Face directory",
-        weights=renamed,
-        encoder=settings | overrides,
-        decoder=settings | overrides,
     )
 
 
@@ -156,11 +126,11 @@ def _find_pieces(value: Any) -> bytes | None:
     return next((model for model in map(_find_pieces, inside) if model is not None), None)
 
 
-def _check_anchor(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Raise ModelError unless these are weights of an AV-HuBERT."""
-    if ANCHOR not in weights:
-        first = ", ".join([*weights][:NAMED])
+def check_anchor(path: Path, names: Collection[str], anchor: str) -> None:
+    """Raise ModelError unless a weight that every AV-HuBERT has is among those of a file."""
+    if anchor not in names:
+        first = ", ".join([*names][:NAMED])
         raise ModelError(
-            f"{path} is not an AV-HuBERT: it has no {ANCHOR}; its {len(weights)} weights begin "
+            f"{path} is not an AV-HuBERT: it has no {anchor}; its {len(names)} weights begin "
             f"with {first or 'nothing'}"
         )

@@ -81,16 +81,32 @@ DROPPED = [
     "decoder.version",
 ]
 
-# Prefixes of the Hugging Face port (names of transformers' speech-to-text models around those of
-# AV-HuBERT). Its sinusoids are computed, its output layer is the embedding.
-HUGGING_FACE_PREFIXES = [
-    (r"model\.encoder\.(?:w2v_model\.|avhubert\.)?", PREFIX),
-    (r"model\.decoder\.", "decoder."),
+# Names of the Hugging Face port -> names of a fine-tuned checkpoint, for parts of the encoder that
+# it took over from transformers' wav2vec 2.0. All others differ by their prefix only.
+_PORT = "model.encoder.encoder."
+_PORT_LAYER = _PORT + "layers.{i}."
+PORT_TABLE: list[tuple[str, str]] = [
+    (_PORT + "pos_conv_embed.conv.bias", PREFIX + "encoder.pos_conv.0.bias"),
+    (
+        _PORT + "pos_conv_embed.conv.parametrizations.weight.original0",
+        PREFIX + "encoder.pos_conv.0.weight_g",
+    ),
+    (
+        _PORT + "pos_conv_embed.conv.parametrizations.weight.original1",
+        PREFIX + "encoder.pos_conv.0.weight_v",
+    ),
+    *(
+        (f"{_PORT_LAYER}attention.{name}_proj.{{w}}", f"{_LAYER}self_attn.{name}_proj.{{w}}")
+        for name in _PROJECTIONS
+    ),
+    (_PORT_LAYER + "layer_norm.{w}", _LAYER + "self_attn_layer_norm.{w}"),
+    (_PORT_LAYER + "feed_forward.intermediate_dense.{w}", _LAYER + "fc1.{w}"),
+    (_PORT_LAYER + "feed_forward.output_dense.{w}", _LAYER + "fc2.{w}"),
 ]
-_HUGGING_FACE_ENDINGS = [
-    (r"pos_conv\.0\.parametrizations\.weight\.original0", "pos_conv.0.weight_g"),
-    (r"pos_conv\.0\.parametrizations\.weight\.original1", "pos_conv.0.weight_v"),
-]
+_PORT_PREFIXES = [("model.encoder.", PREFIX), ("model.decoder.", "decoder.")]
+# Left out as well: sinusoids, which are computed here, and a matrix that the port never uses. Its
+# output layer is the embedding.
+PORT_DROPPED = ("model.decoder.embed_positions.weights", "model.lm_head.weight")
 
 
 @cache
@@ -136,17 +152,22 @@ def add_prefix(pretrained: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {PREFIX + key: value for key, value in pretrained.items()}
 
 
-def from_hugging_face(port: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of the Hugging Face port to the names of a fine-tuned checkpoint."""
-    renamed = {}
-    for key, value in port.items():
-        for pattern, prefix in HUGGING_FACE_PREFIXES:
-            key = re.sub(rf"\A{pattern}", prefix, key)
-        for pattern, ending in _HUGGING_FACE_ENDINGS:
-            key = re.sub(rf"{pattern}\Z", ending, key)
-        renamed[key] = value
-    renamed.pop("decoder.embed_positions.weights", None)
-    head = renamed.pop("lm_head.weight", None)  # tied to the embedding: either may be stored
-    if head is not None:
-        renamed.setdefault("decoder.embed_tokens.weight", head)
-    return renamed
+def from_port(name: str) -> str:
+    """Return the name in a fine-tuned checkpoint of a weight of the Hugging Face port.
+
+    A name that the port does not have stays as it is, so that it is reported as unexpected.
+    """
+    renamed = _translate(name, PORT_TABLE)
+    for prefix, target in _PORT_PREFIXES:
+        if renamed is None and name.startswith(prefix):
+            renamed = target + name.removeprefix(prefix)
+    return renamed if renamed is not None and to_port(renamed) == name else name
+
+
+def to_port(foreign: str) -> str:
+    """Return the name in the Hugging Face port of a weight of a fine-tuned checkpoint."""
+    name = _translate(foreign, [(theirs, port) for port, theirs in PORT_TABLE])
+    for port, prefix in _PORT_PREFIXES:
+        if name is None and foreign.startswith(prefix):
+            name = port + foreign.removeprefix(prefix)
+    return foreign if name is None else name

@@ -6,12 +6,15 @@ from typing import Any
 
 from avsr.decoder import DecoderConfig
 from avsr.encoder import AVHubertConfig
-from avsr.errors import ConfigError
+from avsr.errors import ConfigError, ModelError, UnknownKeyError
 from avsr.languages import MUAVIC_LANGUAGES
 from avsr.rates import MAX_SEGMENT_SECONDS
 from avsr.settings import build_settings
 
 PARTS = ("encoder", "classifier", "decoder", "ctc")
+FORMAT_VERSION = 1
+"""Format of a model directory; it is in its ``config.json`` from 2 on."""
+NEWER = "a newer avsr has made the model: update with 'pip install -U avsr'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +42,24 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
-        """Build from the content of ``config.json``; raise ConfigError for unknown keys."""
+        """Build from the content of ``config.json``.
+
+        Raises:
+            UnknownKeyError: It has a key that this version does not know.
+            ModelError: Its format is newer.
+        """
         values = dict(values)
-        values["encoder"] = build_settings(AVHubertConfig, values.get("encoder", {}), "encoder")
-        values["decoder"] = build_settings(DecoderConfig, values.get("decoder", {}), "decoder")
-        values["languages"] = tuple(values.get("languages", MUAVIC_LANGUAGES))
-        values["parts"] = tuple(values.get("parts", PARTS))
-        return build_settings(cls, values, "model")
+        version = values.pop("format_version", FORMAT_VERSION)
+        if version != FORMAT_VERSION:
+            raise ModelError(f"config.json has format_version {version}: {NEWER}")
+        try:
+            values["encoder"] = build_settings(AVHubertConfig, values.get("encoder", {}), "encoder")
+            values["decoder"] = build_settings(DecoderConfig, values.get("decoder", {}), "decoder")
+            values["languages"] = tuple(values.get("languages", MUAVIC_LANGUAGES))
+            values["parts"] = tuple(values.get("parts", PARTS))
+            return build_settings(cls, values, "model")
+        except UnknownKeyError as error:
+            raise UnknownKeyError(f"config.json, {error}: if it is no slip, {NEWER}") from error
 
     def __post_init__(self) -> None:
         unknown = [part for part in self.parts if part not in PARTS]

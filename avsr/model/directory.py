@@ -24,7 +24,7 @@ from avsr.model.config import ModelConfig
 from avsr.model.meta_init import gc_paused
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision, use_bf16_kernels
-from avsr.model.weights import load_weights
+from avsr.model.weights import check_weights, load_weights, take_scales
 from avsr.runtime.atomic_files import atomic_write, replace_bytes
 from avsr.search import NgramModel, load_ngrams, pack_ngrams
 
@@ -91,6 +91,21 @@ def load_outline(path: Path, required_file: str) -> AVSRModel:
                 f"{path / 'lm.safetensors'} does not fit the model: {', '.join(misfits)}"
             )
     return model
+
+
+def check_directory(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Check that a model directory can be loaded, before its weights are there.
+
+    Args:
+        path: Its other files.
+        weights: Its weights on ``meta``, by their names in the file.
+
+    Raises:
+        ModelError: As ``load_directory`` would.
+    """
+    weights = dict(weights)
+    take_scales(weights, path / WEIGHTS)
+    check_weights(load_outline(path, "config.json"), weights, str(path / WEIGHTS))
 
 
 def read_config(path: Path) -> ModelConfig:

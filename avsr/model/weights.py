@@ -152,7 +152,7 @@ def load_weights(
         weights = load_file(path)  # mapped, nothing is read yet
     except SafetensorError as error:
         raise ModelError(f"{path} is broken: {error}") from error
-    scales = _take_scales(weights, path)
+    scales = take_scales(weights, path)
     check_weights(model, weights, str(path))
     _replace_linear_layers(model, path, precision, packed, weights, scales)
     # Small ones are copied, or they would keep the pages of large ones that are let go.
@@ -207,7 +207,7 @@ def _to_fp32(weight: Tensor, scale: Tensor | None) -> Tensor:
     return weight.float()
 
 
-def _take_scales(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def take_scales(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Remove the scales of int8 weights from ``weights``; return them by the weights' names."""
     scales = {}
     for name, weight in list(weights.items()):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from avsr.errors import ConfigError, ModelError
-from avsr.hub import BUNDLED, load_network
+from avsr.hub import is_name, load_network
 from avsr.languages import check_languages, is_language_code
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
@@ -82,8 +82,7 @@ class ModelSet:
         if name not in self._loaded:
             while len(self._loaded) >= self.max_loaded:
                 self._loaded.popitem(last=False)
-            outside = name in BUNDLED or name.startswith("hf://")
-            place = name if outside else self.folder / name
+            place = name if is_name(name) else self.folder / name
             self._loaded[name] = load_network(place, self.device, self.precision)
         self._loaded.move_to_end(name)
         return self._loaded[name]

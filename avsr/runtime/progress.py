@@ -18,6 +18,9 @@ Progress = Callable[[float, float, str], None]
 ItemProgress = Callable[[str, int, int], None]
 """Progress through a corpus: (part of the work, items done, items in all)."""
 
+DownloadProgress = Callable[[int, int, str], None]
+"""Progress of a download: (bytes done, bytes in all, name of the model)."""
+
 READING = "reading the lips"
 WRITING = "finding the words"
 
@@ -81,3 +84,33 @@ def report_frames(frames: Iterable[Frame], total: float) -> Iterator[Frame]:
     for number, frame in enumerate(frames):
         report(number / FPS, total, READING)
         yield frame
+
+
+_download_listener: ContextVar[DownloadProgress | None] = ContextVar("avsr_download", default=None)
+
+
+@contextmanager
+def listen_downloads(listener: DownloadProgress) -> Iterator[None]:
+    """Send the progress of downloads that the block starts to ``listener``.
+
+    Args:
+        listener: Called with (bytes done, bytes in all, name of the model). It may raise to cancel
+            the download.
+    """
+    token = _download_listener.set(listener)
+    try:
+        yield
+    finally:
+        _download_listener.reset(token)
+
+
+def download_listener() -> DownloadProgress | None:
+    """Return the current listener of ``listen_downloads``."""
+    return _download_listener.get()
+
+
+def format_bytes(count: float) -> str:
+    """Format a file size: ``1549310528`` -> ``1.55 GB``, ``85248000`` -> ``85 MB``."""
+    if count >= 1e9:
+        return f"{count / 1e9:.2f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

@@ -200,11 +200,15 @@ def _run(
         order, scores = _select_unfinished(candidates, beam)
         utterances = beams.utterance.tolist()
         for row, hypothesis in _finish(beams, candidates, beam, options):
-            if len(finished[utterances[row]]) < beam:
-                finished[utterances[row]].append(hypothesis)
-        for utterance, best in zip(utterances, scores[:, 0].tolist(), strict=True):
+            hypotheses = finished[utterances[row]]
+            if options.patient or len(hypotheses) < beam:
+                hypotheses.append(hypothesis)
+            if len(hypotheses) > beam:
+                hypotheses.remove(min(hypotheses, key=lambda h: h.score))
+        best_scores = torch.stack([scores[:, 0], candidates.scores[:, 0]], 1).tolist()
+        for utterance, (best, extension) in zip(utterances, best_scores, strict=True):
             final = [hypothesis.score for hypothesis in finished[utterance]]
-            stops = should_stop(final, best, length, limits[utterance], beam, options)
+            stops = should_stop(final, best, extension, length, limits[utterance], beam, options)
             done[utterance] = done[utterance] or stops
         active = [i for i, utterance in enumerate(utterances) if not done[utterance]]
         if not active:

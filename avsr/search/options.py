@@ -37,6 +37,10 @@ class SearchOptions:
     """Natural-log score added per token."""
     nbest: int = 1
     """Hypotheses that are returned per utterance, at most ``beam_size``."""
+    patient: bool = False
+    """Go on after ``beam_size`` hypotheses have finished, keeping the best of them, until the
+    likeliest extension scores no better than the worst of them at its present length. This is
+    ``early_stopping=False`` of transformers."""
     min_len: int = 1
     """Fewest tokens of a hypothesis, ``</s>`` not counted. 0 allows an empty transcript."""
     max_len_a: float = 1.0
@@ -68,6 +72,7 @@ class SearchOptions:
             "length_penalty": (0, math.inf),
             "length_bonus": (-math.inf, math.inf),
             "nbest": (1, self.beam_size),
+            "patient": (0, 1),
             "min_len": (0, math.inf),
             "max_len_a": (0, math.inf),
             "max_len_b": (0, math.inf),

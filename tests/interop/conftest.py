@@ -29,6 +29,36 @@ DECODER = {
     "decoder_normalize_before": True,
     "share_decoder_input_output_embed": True,
 }
+# Of the Hugging Face port: what it reads, and below that what is there and means nothing.
+PORT = {
+    "activation_function": "relu",
+    "audio_feat_dim": 104,
+    "d_model": 64,
+    "decoder_attention_heads": 8,
+    "decoder_ffn_dim": 80,
+    "decoder_hidden_size": 64,
+    "decoder_layers": 1,
+    "decoder_start_token_id": 2,
+    "encoder_attention_heads": 2,
+    "encoder_embed_dim": 32,
+    "encoder_hidden_size": 32,
+    "eos_token_id": 2,
+    "hidden_act": "gelu",
+    "intermediate_size": 48,
+    "layer_norm_eps": 1e-5,
+    "modality_fuse": "concat",
+    "num_conv_pos_embedding_groups": 16,
+    "num_conv_pos_embeddings": 8,
+    "num_hidden_layers": 2,
+    "pad_token_id": 1,
+    "resnet_relu_type": "prelu",
+    "scale_embedding": None,
+    "vocab_size": 24,
+    "bos_token_id": 1,
+    "do_stable_layer_norm": False,
+    "encoder_ffn_dim": 2048,
+    "encoder_layers": 12,
+}
 PIECES = {"q": "query", "k": "key", "v": "value", "out": "out"}
 
 
@@ -66,6 +96,24 @@ def their_name(ours):
     name = name.replace("ffn_norm", "final_layer_norm")
     name = name.replace("decoder.norm", "decoder.layer_norm")
     return name.replace("decoder.embedding", "decoder.embed_tokens")
+
+
+def port_name(theirs):
+    """Return the Hugging Face port's name of a weight of AV-HuBERT, written independently, too."""
+    name = "model." + theirs.replace("w2v_model.", "")
+    if not name.startswith("model.encoder.encoder."):
+        return name
+    for short, long in [
+        ("pos_conv.0.weight_g", "pos_conv_embed.conv.parametrizations.weight.original0"),
+        ("pos_conv.0.weight_v", "pos_conv_embed.conv.parametrizations.weight.original1"),
+        ("pos_conv.0.", "pos_conv_embed.conv."),
+        (".self_attn_layer_norm.", ".layer_norm."),
+        (".self_attn.", ".attention."),
+        (".fc1.", ".feed_forward.intermediate_dense."),
+        (".fc2.", ".feed_forward.output_dense."),
+    ]:
+        name = name.replace(short, long)
+    return name
 
 
 class Dictionary:
@@ -186,22 +234,16 @@ def foreign(tmp_path, monkeypatch):
             content | {"task_state": {"dictionaries": [units]}}, tmp_path / "base_vox.pt"
         )
 
-    def hugging_face(encoder="w2v_model."):
-        """A directory of the port, which may call its encoder's insides otherwise."""
+    def hugging_face(saved=2, **changes):
+        """A directory of the port, saved once or twice; ``changes`` go into its settings."""
         folder = tmp_path / "AV-HuBERT-MuAViC-de"
         folder.mkdir()
-        port = {f"model.{name}": weight for name, weight in weights.items()}
-        port.pop("model.decoder.embed_positions._float_tensor")
-        position = "model.encoder.w2v_model.encoder.pos_conv.0."
-        for theirs, new in [("weight_g", "original0"), ("weight_v", "original1")]:
-            port[f"{position}parametrizations.weight.{new}"] = port.pop(position + theirs)
-        port["lm_head.weight"] = port.pop("model.decoder.embed_tokens.weight")
-        port = {name.replace("w2v_model.", encoder, 1): w for name, w in port.items()}
-        save_file(
-            {name: weight.contiguous() for name, weight in port.items()},
-            folder / "model.safetensors",
-        )
-        settings = {"encoder_attention_heads": 2, "decoder_attention_heads": 8, "d_model": 32}
+        port = {port_name(name): w for name, w in weights.items() if "_float_tensor" not in name}
+        port["model.decoder.embed_positions.weights"] = torch.randn(2050, 64)
+        if saved == 2:
+            port["model.lm_head.weight"] = torch.randn(24, 64)
+        save_file({name: w.contiguous() for name, w in port.items()}, folder / "model.safetensors")
+        settings = {name: v for name, v in (PORT | changes).items() if v != "left out"}
         (folder / "config.json").write_text(json.dumps(settings))
         vocabulary = {symbol: i for i, symbol in enumerate(symbols)}
         (folder / "vocab.json").write_text(json.dumps(vocabulary))

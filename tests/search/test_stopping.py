@@ -6,8 +6,9 @@ from avsr.search import SearchOptions
 from avsr.search.stopping import should_stop
 
 
-def stops(finished, best, step=0, limit=9, beam=3, **options):
-    return should_stop(finished, best, step, limit, beam, SearchOptions(**options))
+def stops(finished, best, extension=None, step=0, limit=9, beam=3, **options):
+    extension = best if extension is None else extension
+    return should_stop(finished, best, extension, step, limit, beam, SearchOptions(**options))
 
 
 def test_at_the_limit():
@@ -18,6 +19,24 @@ def test_at_the_limit():
 def test_when_the_beam_has_finished_or_nothing_is_left():
     assert stops([-5.0, -6.0, -7.0], -1.0)
     assert stops([], -math.inf)
+
+
+# After step 1 an extension has 2 tokens.
+@pytest.mark.parametrize(
+    ("extension", "options", "stop"),
+    [
+        (-14.0, {"length_penalty": 1.0}, True),  # -7.0 a token
+        (-13.9, {"length_penalty": 1.0}, False),
+        (-7.0, {}, True),
+        (-6.9, {}, False),
+        (-9.0, {"length_bonus": 1.0}, True),
+    ],
+)
+def test_a_patient_search_goes_on_while_the_worst_may_be_replaced(extension, options, stop):
+    finished = [-5.0, -6.0, -7.0]
+    assert stops(finished, -1.0, extension, step=1, patient=True, **options) == stop
+    assert stops(finished, -1.0, extension, step=1, **options)
+    assert not stops(finished[:2], -1.0, extension, step=1, nbest=3, patient=True, **options)
 
 
 def test_not_before_the_nbest_are_complete():

@@ -1,0 +1,103 @@
+"""From the name of a model to its directory, and to a network in memory."""
+
+import functools
+import logging
+import os
+from pathlib import Path
+
+import torch
+
+from avsr.errors import ModelError
+from avsr.hub.names import (
+    ASSETS,
+    BUNDLED,
+    DEFAULT_MODEL,
+    SCHEME,
+    explain_unknown,
+    find_public,
+)
+from avsr.hub.repository import fetch
+from avsr.model.device import resolve_device
+from avsr.model.directory import ONNX, WEIGHTS, load_directory, read_licence
+from avsr.model.hooks import add_cancel_hooks
+from avsr.model.network import AVSRModel
+from avsr.model.quantization import Precision
+from avsr.model.weights import choose_precision
+
+logger = logging.getLogger("avsr.hub")
+
+
+def find_model(name: str | os.PathLike[str] | None = None) -> Path:
+    """Find the directory of a model; one on the hub is downloaded.
+
+    Args:
+        name: Name of a bundled model (None: the default), short name of a public one, a model
+            directory, or ``hf://owner/name``.
+
+    Returns:
+        The model directory.
+
+    Raises:
+        ModelError: There is no such model, or it cannot be downloaded.
+    """
+    name = DEFAULT_MODEL if name is None else os.fspath(name)
+    public = find_public(name)
+    if name.startswith(SCHEME) or public is not None:
+        return fetch(name if public is None else f"{SCHEME}{public.repository}")
+    path = ASSETS / BUNDLED[name] if name in BUNDLED else Path(name)
+    if not path.is_dir():
+        raise ModelError(explain_unknown(name))
+    return path
+
+
+def load_network(
+    name: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> AVSRModel:
+    """Load a network for inference.
+
+    Args:
+        name: Name of a bundled model (None: the default), short name of a public one, a model
+            directory, or ``hf://owner/name``.
+        device: ``cpu``, ``cuda`` or ``auto`` (a GPU if there is one).
+        precision: Number format for matrix products. ``bf16`` and ``int8`` (CPU only) are faster
+            and smaller and change results a little; ``auto`` is the format of the stored weights.
+
+    Returns:
+        The network in evaluation mode. It cannot be trained: its weights may be laid out for this
+        CPU. Its licence is logged at INFO level, once per process.
+
+    Raises:
+        ModelError: There is no such model, device or precision, or the model writes no text: it
+            only names languages, or it is a pre-trained encoder without a decoder.
+    """
+    name = DEFAULT_MODEL if name is None else os.fspath(name)
+    public = find_public(name)
+    if public is not None and public.kind == "language":
+        raise ModelError(
+            f"{name} names languages and writes no text: give it as 'language_id' in the file of "
+            "--model-set"
+        )
+    path, target = find_model(name), resolve_device(device)
+    if (path / ONNX).is_file():
+        from avsr.interop.onnx_model import load_onnx
+
+        model, target = load_onnx(path, device, precision), torch.device("cpu")
+    else:
+        precision = choose_precision(precision, path / WEIGHTS, target)
+        model = load_directory(path, precision, packed=target.type == "cpu")
+    if not model.has("decoder"):
+        raise ModelError(
+            f"{name} is a pre-trained encoder, which writes no text: train it first, with "
+            f"'init: {name}' in the recipe of 'avsr train'"
+        )
+    log_licence(name, read_licence(path))
+    add_cancel_hooks(model)
+    return model.to(target)
+
+
+@functools.cache
+def log_licence(name: str, licence: str) -> None:
+    """Log the licence of a model, once per process."""
+    logger.info("%s: licence: %s", name, licence)

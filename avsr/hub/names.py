@@ -1,0 +1,54 @@
+"""Names of models: bundled, short names of public ones, addresses on the hub, directories."""
+
+import difflib
+import os
+import re
+from pathlib import Path
+
+from avsr.errors import ModelError
+from avsr.hub.public_models import BY_NAME, PUBLIC_MODELS, PublicModel
+
+BUNDLED = {"tiny": "tiny"}  # public name -> folder in avsr/assets
+DEFAULT_MODEL = "tiny"
+ASSETS = Path(__file__).parents[1] / "assets"
+SCHEME = "hf://"
+ADDRESS = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+
+
+def is_name(name: str) -> bool:
+    """Return whether this is a bundled or short name or an address, and no path."""
+    return name in BUNDLED or name in BY_NAME or name.startswith(SCHEME)
+
+
+def find_public(name: str | os.PathLike[str]) -> PublicModel | None:
+    """Return what is known of a public model, by its short name or its address."""
+    name = os.fspath(name)
+    match = ADDRESS.fullmatch(name)
+    return next(
+        (m for m in PUBLIC_MODELS if name == m.name or (match and match[1] == m.repository)), None
+    )
+
+
+def parse_address(address: str) -> tuple[str, str | None]:
+    """Split ``hf://owner/name@revision`` into repository and revision, which may be missing.
+
+    Raises:
+        ModelError: It has another form.
+    """
+    match = ADDRESS.fullmatch(address)
+    if match is None:
+        raise ModelError(
+            f"'{address}' is not a valid address: use hf://owner/name or hf://owner/name@revision"
+        )
+    return match["repository"], match["revision"]
+
+
+def explain_unknown(name: str) -> str:
+    """Describe in one line that there is no model of a name, and what there is."""
+    names = [*BUNDLED, *BY_NAME]
+    matches = difflib.get_close_matches(name, names, n=1)
+    hint = f", did you mean '{matches[0]}'?" if matches else ":"
+    return (
+        f"no model '{name}'{hint} use the path of a model directory, hf://owner/name, or one of "
+        f"{', '.join(names)}"
+    )

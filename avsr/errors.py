@@ -19,7 +19,7 @@ class MediaError(AvsrError):
 
 
 class LanguageError(AvsrError):
-    """A language code is not known."""
+    """A language code is not known, or no model of a set speaks the language of a recording."""
 
 
 class ModelError(AvsrError):

@@ -16,6 +16,7 @@ from benchmarks import (
     faces,
     imports,
     joined,
+    language_id,
     loader,
     long,
     media,
@@ -45,6 +46,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
         for size in network.SIZES
     },
     "page": page.measure,
+    "language-id": language_id.measure,
     **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
 }
 
@@ -71,7 +73,7 @@ def main() -> None:
         type=int,
         nargs="+",
         default=(1, 2),
-        help="cases network and onnx: numbers of threads; default: 1 2",
+        help="cases network, onnx and language-id: numbers of threads; default: 1 2",
     )
     parser.add_argument(
         "--against", metavar="CHECKOUT", help="case training: another checkout to compare with"
@@ -92,7 +94,7 @@ def main() -> None:
         **{
             name: partial(case, threads=tuple(arguments.threads))
             for name, case in CASES.items()
-            if name.startswith(("network-", "onnx-"))
+            if name.startswith(("network-", "onnx-", "language-id"))
         },
         "training": partial(training.measure, against=arguments.against),
         "long": partial(long.measure, short=short, long=whole),

@@ -198,8 +198,9 @@ class ModelRegistry:
     def _place(self, name: str) -> str:
         """ "here", or how much is to be downloaded."""
         entry = self.entries.get(name)
-        is_here = entry is None or entry.is_here
-        return "here" if is_here else f"download {format_bytes(entry.size or 0)}"
+        if entry is None or entry.is_here:
+            return "here"
+        return f"download {format_bytes(entry.size or 0)}"
 
     def is_trial(self, name: str) -> bool:
         """Whether a model is a bundled one, which was made to try the program."""

@@ -34,7 +34,7 @@ NO_OTHER = "For these, this page needs another model; `avsr models` lists some."
 
 
 def introduce(models: ModelRegistry, name: str, limits: Limits) -> str:
-    """The first words of the page, in Markdown: what the chosen model can do, and what it cannot."""
+    """The first words of the page, in Markdown: what the chosen model can do and cannot do."""
     is_trial = models.is_trial(name)
     advice = ADVICE if any(not models.is_trial(other) for other in models.names) else NO_OTHER
     text = (TRIAL if is_trial else INTRODUCTION).format(model=display_name(name), advice=advice)

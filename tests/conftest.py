@@ -2,6 +2,7 @@
 
 import os
 import wave
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from fractions import Fraction
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+import torch
 
 DrawFace = Callable[..., np.ndarray]
 
@@ -241,3 +243,106 @@ def draw_face(background: np.ndarray) -> DrawFace:
         return np.where(mask[..., None] > 127, face, picture)
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def speechbrain() -> SimpleNamespace:
+    """Makes small ECAPA models with speechbrain's names: shapes, weights by a rule, folders."""
+    return SimpleNamespace(
+        shapes=ecapa_shapes, weight=seeded_weight, write=write_speechbrain_folder
+    )
+
+
+def ecapa_shapes(
+    labels: int, filters: int = 12, channels: int = 16, pooled: int = 24, hidden: int | None = 10
+) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of an ECAPA, as its paper and its published files have them."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def norm(name: str, width: int) -> None:
+        for key in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{name}.norm.{key}"] = (width,)
+        shapes[f"{name}.norm.num_batches_tracked"] = ()
+
+    def conv(name: str, outputs: int, inputs: int, kernel: int) -> None:
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (outputs, inputs, kernel), (outputs,)
+
+    def unit(name: str, outputs: int, inputs: int, kernel: int) -> None:
+        conv(f"{name}.conv.conv", outputs, inputs, kernel)
+        norm(f"{name}.norm", outputs)
+
+    model = "embedding_model"
+    unit(f"{model}.blocks.0", channels, filters, 5)
+    for i in (1, 2, 3):
+        unit(f"{model}.blocks.{i}.tdnn1", channels, channels, 1)
+        for j in range(3):  # four groups
+            unit(f"{model}.blocks.{i}.res2net_block.blocks.{j}", channels // 4, channels // 4, 3)
+        unit(f"{model}.blocks.{i}.tdnn2", channels, channels, 1)
+        conv(f"{model}.blocks.{i}.se_block.conv1.conv", 6, channels, 1)
+        conv(f"{model}.blocks.{i}.se_block.conv2.conv", channels, 6, 1)
+    unit(f"{model}.mfa", pooled, 3 * channels, 1)
+    unit(f"{model}.asp.tdnn", 7, 3 * pooled, 1)
+    conv(f"{model}.asp.conv.conv", pooled, 7, 1)
+    norm(f"{model}.asp_bn", 2 * pooled)
+    conv(f"{model}.fc.conv", 9, 2 * pooled, 1)
+    if hidden is None:
+        return shapes | {"classifier.weight": (labels, 9)}
+    norm("classifier.norm", 9)
+    shapes |= {"classifier.DNN.block_0.linear.w.weight": (hidden, 9)}
+    shapes |= {"classifier.DNN.block_0.linear.w.bias": (hidden,)}
+    norm("classifier.DNN.block_0.norm", hidden)
+    return shapes | {
+        "classifier.out.w.weight": (labels, hidden),
+        "classifier.out.w.bias": (labels,),
+    }
+
+
+def seeded_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A random weight that depends on nothing but its name and shape."""
+    random = np.random.RandomState(zlib.crc32(name.encode()))
+    if name.endswith("num_batches_tracked"):
+        return np.array(1000, np.int64)
+    if name.endswith(".running_var"):
+        return random.uniform(0.5, 1.5, shape).astype(np.float32)
+    values = random.standard_normal(shape)
+    if name.endswith(".running_mean"):
+        values *= 0.6
+    elif name.endswith(".norm.weight"):
+        values = 1 + 0.25 * values
+    elif name.endswith(".norm.bias"):
+        values *= 0.2
+    elif name.endswith(".bias"):
+        values *= 0.1
+    else:
+        gain = 0.3 if name == "embedding_model.blocks.0.conv.conv.weight" else 1.0
+        values *= gain / np.sqrt(np.prod(shape[1:]))
+    return values.astype(np.float32)
+
+
+def write_speechbrain_folder(
+    folder: Path,
+    labels: Iterable[str] = ("de: German", "en: English", "iw: Hebrew"),
+    *,
+    probs: Iterable[float] | None = None,
+    **sizes: int | None,
+) -> dict[str, torch.Tensor]:
+    """Write a folder of speechbrain; return its weights.
+
+    With `probs` the model says these of every sound.
+    """
+    labels = list(labels)
+    weights = {
+        name: torch.from_numpy(seeded_weight(name, shape))
+        for name, shape in ecapa_shapes(len(labels), **sizes).items()  # type: ignore[arg-type]
+    }
+    if probs is not None:
+        weights["classifier.out.w.weight"].zero_()
+        weights["classifier.out.w.bias"] = torch.tensor(list(probs)).log()
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in ("embedding_model", "classifier"):
+        part = {k.removeprefix(f"{file}."): w for k, w in weights.items() if k.startswith(file)}
+        torch.save(part, folder / f"{file}.ckpt")
+    lines = [f"{label!r} => {i}" for i, label in enumerate(labels)]
+    text = "\n".join([*lines, "=" * 16, "'starting_index' => 0"]) + "\n"
+    (folder / "label_encoder.txt").write_text(text, "utf-8")
+    return weights

@@ -21,7 +21,8 @@ def import_model(
         typer.Argument(
             metavar="SRC",
             help="Checkpoint of AV-HuBERT or MuAViC: a fairseq .pt file, or a directory of the "
-            "Hugging Face port.",
+            "Hugging Face port. Or a folder of an ECAPA language-ID model: embedding_model.ckpt, "
+            "classifier.ckpt, label_encoder.txt.",
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Model directory to write.")],
@@ -50,7 +51,7 @@ def import_model(
         ),
     ] = None,
 ) -> None:
-    """Import public AV-HuBERT or MuAViC weights as a model directory.
+    """Import public AV-HuBERT, MuAViC or language-ID weights as a model directory.
 
     Example: avsr import large_vox_433h.pt models/large
     """
@@ -64,7 +65,8 @@ def import_model(
         languages=split_list(languages) or None,
         encoder_heads=encoder_heads,
     )
-    print(f"{out}  {imported.kind}  {', '.join(imported.config.languages)}")
+    codes = ", ".join(dict.fromkeys(imported.config.languages))
+    print(f"{out}  {imported.kind}  {codes}")
     if imported.dropped:
         print(f"not imported, as nothing uses it: {', '.join(imported.dropped)}")
     print(f"licence: {imported.licence}")

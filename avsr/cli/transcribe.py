@@ -42,7 +42,10 @@ def transcribe(
     model: ModelOption = None,
     model_set: Annotated[
         Path | None,
-        typer.Option(help="YAML file with a model per language, instead of --model."),
+        typer.Option(
+            help="YAML file with a model per language, instead of --model; or 'muavic', the "
+            "public models of its nine languages."
+        ),
     ] = None,
     max_loaded: Annotated[
         int, typer.Option(min=1, help="Number of models of --model-set in memory at a time.")

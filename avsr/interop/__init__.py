@@ -1,4 +1,4 @@
-"""Import AV-HuBERT checkpoints; export models to fairseq, ONNX, bf16 or int8."""
+"""Import public checkpoints; export models to fairseq, ONNX, bf16 or int8."""
 
 from avsr.interop.checkpoint_import import Imported, check_port, import_model
 from avsr.interop.fairseq_export import export_fairseq

@@ -1,4 +1,4 @@
-"""``avsr import``: convert an AV-HuBERT checkpoint to a model directory."""
+"""``avsr import``: convert a public checkpoint to a model directory."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,11 @@ from avsr.interop.checkpoint_readers import (
     Source,
     read_fairseq,
 )
+from avsr.interop.ecapa_import import import_ecapa, is_speechbrain_folder
 from avsr.interop.hugging_face_port import check_sizes, read_port
 from avsr.interop.key_table import is_dropped, rename_keys
 from avsr.interop.vocabulary import arrange_pieces, read_dictionary
+from avsr.language.ecapa import EcapaConfig
 from avsr.languages import MUAVIC_LANGUAGES, check_language
 from avsr.model.config import ModelConfig
 from avsr.model.directory import write_directory
@@ -57,7 +59,7 @@ class Imported:
 
     kind: str
     """Description of the source, such as "fine-tuned AV-HuBERT, fairseq checkpoint"."""
-    config: ModelConfig
+    config: ModelConfig | EcapaConfig
     """Configuration of the new model directory."""
     dropped: tuple[str, ...]
     """Names of weights that were left out because nothing uses them."""
@@ -74,13 +76,13 @@ def import_model(
     languages: Sequence[str] | None = None,
     encoder_heads: int | None = None,
 ) -> Imported:
-    """Convert an AV-HuBERT checkpoint to a model directory.
+    """Convert an AV-HuBERT checkpoint or a language-ID model to a model directory.
 
     Weights keep their precision. No code in the checkpoint is run.
 
     Args:
-        source: A fairseq ``.pt`` file, a folder with ``checkpoint_best.pt``, or a directory of the
-            Hugging Face port.
+        source: A fairseq ``.pt`` file, a folder with ``checkpoint_best.pt``, a directory of the
+            Hugging Face port, or a folder of an ECAPA language-ID model of speechbrain.
         out: Model directory to write.
         dictionary: fairseq's ``dict.txt``. Default: the one inside the checkpoint or beside it.
         tokenizer: The sentencepiece model. Default: the one inside the checkpoint or beside it.
@@ -99,6 +101,13 @@ def import_model(
     """
     if source.is_dir() and (source / CHECKPOINT).is_file():
         source = source / CHECKPOINT
+    if is_speechbrain_folder(source):
+        if dictionary or tokenizer or languages or encoder_heads:
+            raise ModelError(
+                f"{source} is a language-ID model: its files say all, so leave out the options"
+            )
+        kind, ecapa, licence = import_ecapa(source, out)
+        return Imported(kind=kind, config=ecapa, dropped=(), licence=licence)
     checkpoint = read_port(source) if source.is_dir() else read_fairseq(source)
     plan = _plan(source, checkpoint, dictionary, tokenizer, languages, encoder_heads)
     training = "fine-tuned" if checkpoint.has_decoder else "pre-trained"

@@ -112,6 +112,14 @@ def _refuse(path: Path, names: Sequence[str]) -> None:
         raise ModelError(f"{path} is refused: it asks for {listing}, which no checkpoint needs")
 
 
+def _check_archive(path: Path) -> None:
+    """Raise ModelError if a checksum in a zip archive differs; PyTorch looks at none."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ModelError(f"{path} is damaged: the checksum of {damaged} differs; copy it again")
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a ``torch.save`` file without running code in it.
 
@@ -122,18 +130,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         Its content; objects of foreign classes are ``StandIn``.
 
     Raises:
-        ModelError: For a file that is missing, not a checkpoint or truncated, or that refers to a
-            name that no checkpoint needs.
+        ModelError: For a file that is missing, not a checkpoint, truncated or damaged, or that
+            refers to a name that no checkpoint needs.
     """
     if not path.is_file():
         raise ModelError(f"no checkpoint {path}")
     zipped = zipfile.is_zipfile(path)
     try:
+        if zipped:
+            _check_archive(path)
         names = _names_in_file(path, zipped)
         _refuse(path, sorted(name for name in names if not STAND_INS.fullmatch(name)))
         with safe_globals([_stand_in(name) for name in names]):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except BROKEN as error:
+    except (*BROKEN, zipfile.BadZipFile) as error:
         _refuse(path, re.findall(r"GLOBAL (\S+)", str(error)))
         raise ModelError(f"{path} is not a checkpoint, or is truncated") from error
     if not isinstance(content, dict):

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -30,6 +31,7 @@ from avsr.search import NgramModel, load_ngrams, pack_ngrams
 
 WEIGHTS = "model.safetensors"
 ONNX = "encoder.onnx"  # with other graphs, in place of WEIGHTS
+ECAPA = "ecapa"  # `architecture` in the config.json of a language-ID model; others name none
 
 
 @gc_paused()
@@ -109,11 +111,40 @@ def check_directory(path: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def read_config(path: Path) -> ModelConfig:
-    """Read the ``config.json`` of a model directory; raise ModelError if it is broken."""
+    """Read the ``config.json`` of a model directory.
+
+    Raises:
+        ModelError: It is broken, or that of a language-ID model.
+    """
+    settings = read_json(path)
+    if settings.get("architecture") == ECAPA:
+        raise ModelError(
+            f"{path} is a language-ID model, which writes no text: name it as 'language_id' in the "
+            "file of --model-set"
+        )
     try:
-        return ModelConfig.from_dict(json.loads((path / "config.json").read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        return ModelConfig.from_dict(settings)
+    except (ValueError, TypeError) as error:
         raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
+
+
+def is_language_id(path: Path) -> bool:
+    """Return whether a directory says that it holds a language-ID model; it may still be broken."""
+    try:
+        return read_json(path).get("architecture") == ECAPA
+    except ModelError:
+        return False
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read the ``config.json`` of a model directory of any kind; ModelError if it is broken."""
+    try:
+        settings = json.loads((path / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
+    if not isinstance(settings, dict):
+        raise ModelError(f"{path / 'config.json'} is broken: it is not a mapping of settings")
+    return settings
 
 
 def save_directory(

@@ -3,32 +3,51 @@
 models:
   es: models/es_avsr                  # a model directory, from this file's folder
   fr: hf://owner/name
-language_id: tiny                     # optional: a model that tells languages apart
+language_id: voxlingua107             # optional: a model that tells languages apart
 """
 
 import dataclasses
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from avsr.errors import ConfigError, ModelError
+from avsr import media
+from avsr.errors import ConfigError, LanguageError, MediaError, ModelError
 from avsr.hub import is_name, load_network
-from avsr.languages import check_languages, is_language_code
+from avsr.language import MIN_CONFIDENCE
+from avsr.languages import MUAVIC_LANGUAGES, check_languages, is_language_code, language_name
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
 from avsr.rates import MAX_SEGMENT_SECONDS
-from avsr.recognition.inference import recognize_scored
-from avsr.recognition.language_id import language_probabilities
+from avsr.recognition.batching import transcribe_whole
+from avsr.recognition.inference import mark_uncertain, recognize_scored
+from avsr.recognition.language_id import (
+    LanguageModel,
+    identify_file,
+    identify_recording,
+    load_language_model,
+)
+from avsr.recognition.lip_sync import sync_lips
 from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.pipeline import transcribe_file
 from avsr.recognition.reading import read_recording
 from avsr.recognition.recording import Recording
+from avsr.recognition.segmentation import MediaSegment, read_segments
 from avsr.runtime.progress import Progress, listen_progress
 from avsr.settings import build_settings, read_settings
 from avsr.transcript import Transcript
+
+VOXLINGUA107 = "voxlingua107"
+SCORED_SEGMENTS = 3  # of a long recording, by whose scores a set without language-ID model decides
+MIN_SHOWN = 0.001  # probability below which a language of no model of the set is left out
+SHOWN_IN_ERROR = 3  # likeliest languages that an error names
+FORCE = "--language forces one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +70,14 @@ class ModelSetConfig:
             raise ConfigError("the name of a model must be a text")
 
 
+MODEL_SETS = {
+    "muavic": ModelSetConfig(
+        models={code: f"muavic-{code}" for code in MUAVIC_LANGUAGES}, language_id=VOXLINGUA107
+    )
+}
+"""Sets that need no file, by name."""
+
+
 class ModelSet:
     """Transcribes like a Recognizer; at most ``max_loaded`` models are in memory at any time."""
 
@@ -62,95 +89,185 @@ class ModelSet:
         max_loaded: int = 2,
         precision: Precision = "auto",
     ) -> None:
-        """Read the YAML ``file``; models are loaded when they are needed.
+        """Read the YAML ``file``, or take one of MODEL_SETS by its name.
 
-        Raises ConfigError for what is wrong in the file.
+        Models are loaded when they are needed. Raises ConfigError for what is wrong in the file.
         """
         if max_loaded < 1:
             raise ConfigError("max_loaded must be 1 or more")
         path = Path(file)
-        self.settings = build_settings(ModelSetConfig, read_settings(path), str(path))
-        self.folder = path.parent
+        known = MODEL_SETS.get(os.fspath(file))
+        self.settings = known or build_settings(ModelSetConfig, read_settings(path), str(path))
+        self.folder = None if known else path.parent
         self.languages = tuple(self.settings.models)
         self.device = device
         self.precision = precision
         self.max_loaded = max_loaded
-        self._loaded: OrderedDict[str, AVSRModel] = OrderedDict()  # the last used at the end
+        self._loaded: OrderedDict[str, LanguageModel] = OrderedDict()  # last used at the end
 
-    def model(self, name: str) -> AVSRModel:
+    def model(self, name: str) -> LanguageModel:
         """Return a model by its name in the file; load it if need be, in place of the oldest."""
         if name not in self._loaded:
             while len(self._loaded) >= self.max_loaded:
                 self._loaded.popitem(last=False)
-            place = name if is_name(name) else self.folder / name
-            self._loaded[name] = load_network(place, self.device, self.precision)
+            load = load_language_model if name == self.settings.language_id else load_network
+            self._loaded[name] = load(self._locate(name), self.device, self.precision)
         self._loaded.move_to_end(name)
         return self._loaded[name]
+
+    def _locate(self, name: str) -> str | Path:
+        """A path relative to the folder of the file; names of models stay as they are."""
+        return name if self.folder is None or is_name(name) else self.folder / name
+
+    def _network(self, code: str) -> AVSRModel:
+        """The model that writes a language."""
+        name = self.settings.models[code]
+        model = self.model(name)
+        if not isinstance(model, AVSRModel):
+            raise ModelError(
+                f"the model for {code}, {name}, is a language-ID model: it writes no text"
+            )
+        if code not in model.config.languages:
+            raise ModelError(
+                f"the model for {code}, {name}, is for {', '.join(model.config.languages)}"
+            )
+        return model
 
     def transcribe(
         self, path: str | os.PathLike[str], *, progress: Progress | None = None, **options: Any
     ) -> Transcript:
         """Transcribe a media file; arguments as for ``Recognizer.transcribe``.
 
-        Without ``language`` the language-ID model chooses among the set's languages; without such a
-        model the language is the one whose model is surest of its text, by the mean natural-log
-        probability of a token. ``language_probs`` are then the normalised exponentials of these
-        means, which are not calibrated.
+        Without ``language`` the language-ID model names the language, one of all that it knows.
+        Without such a model the language is the one whose model is surest of its text, by the mean
+        natural-log probability of a token; ``language_probs`` are then the normalised exponentials
+        of these means, which are not calibrated.
+
+        Raises:
+            LanguageError: No model of the set speaks the language, or it cannot be told: there is
+                no speech, or no language is likely enough. Nothing is written then.
         """
         with listen_progress(progress):
-            return self._transcribe_file(path, TranscribeOptions(**options))
+            return self._transcribe_file(Path(path), TranscribeOptions(**options))
 
-    def _transcribe_file(
-        self, path: str | os.PathLike[str], options: TranscribeOptions
-    ) -> Transcript:
+    def _transcribe_file(self, path: Path, options: TranscribeOptions) -> Transcript:
         options = options.for_languages(self.languages)
         if options.face == "all":
             raise ConfigError(
                 "every face is transcribed by one model only: --model, not --model-set"
             )
-        recording = read_recording(path, options.modality, options.face)
-        if recording.duration > MAX_SEGMENT_SECONDS:
-            warning = f"the recording is longer than {MAX_SEGMENT_SECONDS:.0f} s"
-            warning += "; accuracy falls with length"
-            recording = dataclasses.replace(recording, warnings=(*recording.warnings, warning))
         if not options.detects:
-            return self._transcribe(recording, options, options.language)[0]
+            return transcribe_file(self._network(options.language), path, options)
+        info = media.probe(path)
+        recording = None
+        if info.duration <= MAX_SEGMENT_SECONDS:  # longer ones are read as a stream
+            recording = read_recording(path, options.modality, options.face, info=info)
+        if self.settings.language_id is None:
+            return self._transcribe_surest(path, recording, info, options)
+        probs = self._identify(path, recording, options)
+        code = max(probs, key=lambda code: probs[code])
+        transcript = self._transcribe(path, recording, options, code)
+        return mark_uncertain(dataclasses.replace(transcript, language_probs=probs), options)
+
+    def _identify(
+        self, path: Path, recording: Recording | None, options: TranscribeOptions
+    ) -> dict[str, float]:
+        """Probabilities by the language-ID model; the likeliest language is one of the set's.
+
+        Of all languages that it knows, or of those that the caller named.
+        """
+        name = self.settings.language_id
+        assert name is not None
+        model = self.model(name)
+        if recording is None:
+            probs = identify_file(model, path, options)
+        else:
+            probs = identify_recording(model, recording)
+        if not probs:
+            raise LanguageError(f"nobody is heard to speak, so the language is unknown; {FORCE}")
+        among = self.languages
+        if options.language != "auto":
+            among = check_languages(options.language, self.languages)
+        if not any(code in probs for code in among):
+            raise ModelError(f"the language-ID model {name} knows none of {', '.join(among)}")
+        if options.language != "auto":
+            total = sum(probs.get(code, 0.0) for code in among) or 1.0
+            return {code: probs.get(code, 0.0) / total for code in among}
+        check_spoken(probs, self.languages)
+        return {c: p for c, p in probs.items() if c in self.languages or p >= MIN_SHOWN}
+
+    def _transcribe(
+        self, path: Path, recording: Recording | None, options: TranscribeOptions, code: str
+    ) -> Transcript:
+        """Transcript by the model of a language; a recording that was read is not read again."""
+        model = self._network(code)
+        options = dataclasses.replace(options, language=code)
+        if recording is None or recording.duration > model.config.segment_seconds:
+            return transcribe_file(model, path, options)
+        segment = MediaSegment(0.0, recording.duration, recording, whole=True)
+        return transcribe_whole(model, [segment], options)[0]
+
+    def _transcribe_surest(
+        self,
+        path: Path,
+        recording: Recording | None,
+        info: media.MediaInfo,
+        options: TranscribeOptions,
+    ) -> Transcript:
+        """Transcript by the model that is surest of its text."""
         among = self.languages
         if options.language != "auto":
             among = check_languages(options.language, among)
-        if self.settings.language_id is not None:
-            probs = self._identify(recording, self.settings.language_id, among)
-            transcript, _ = self._transcribe(recording, options, max(probs, key=lambda c: probs[c]))
-            return dataclasses.replace(transcript, language_probs=probs)
         models = self.settings.models
         # What is in memory goes first, so that a small memory is not emptied in turn.
         codes = sorted(among, key=lambda code: models[code] not in self._loaded)
-        scored = {code: self._transcribe(recording, options, code) for code in codes}
+        recordings = [recording] if recording is not None else []
+        if recording is None:
+            with closing(read_segments(self._network(codes[0]), path, info, options, [])) as parts:
+                recordings = [part.recording for part in islice(parts, SCORED_SEGMENTS)]
+        if not recordings:
+            raise MediaError(f"{path}: nothing to transcribe: no speech and no face was found")
+        scored = {code: self._score(recordings, options, code) for code in codes}
         best = max(scored, key=lambda code: scored[code][1])
         best_score = scored[best][1]
         sureness = {code: math.exp(score - best_score) for code, (_, score) in scored.items()}
         probs = {code: share / sum(sureness.values()) for code, share in sureness.items()}
-        return dataclasses.replace(scored[best][0], language_probs=probs)
+        transcript = scored[best][0]
+        if recording is None:
+            transcript = self._transcribe(path, None, options, best)
+        return dataclasses.replace(transcript, language_probs=probs)
 
-    def _identify(
-        self, recording: Recording, name: str, among: tuple[str, ...]
-    ) -> dict[str, float]:
-        """Probabilities of the languages ``among`` by the language-ID model, 1 together."""
-        known = language_probabilities(self.model(name), recording)
-        shares = {code: known.get(code, 0.0) for code in among}
-        if not any(shares.values()):
-            listing = ", ".join(among)
-            raise ModelError(f"the language-ID model {name} knows none of {listing}")
-        return {code: share / sum(shares.values()) for code, share in shares.items()}
-
-    def _transcribe(
-        self, recording: Recording, options: TranscribeOptions, code: str
+    def _score(
+        self, recordings: Sequence[Recording], options: TranscribeOptions, code: str
     ) -> tuple[Transcript, float]:
-        """Transcript by the model of a language, and its score."""
-        model = self.model(self.settings.models[code])
-        if code not in model.config.languages:
-            raise ModelError(
-                f"the model for {code}, {self.settings.models[code]}, is for "
-                f"{', '.join(model.config.languages)}"
-            )
-        return recognize_scored(model, [recording], dataclasses.replace(options, language=code))[0]
+        """Transcript of the first recording, and the mean score of all, weighted by length."""
+        model = self._network(code)
+        options = dataclasses.replace(options, language=code)
+        if options.sync:
+            recordings = [sync_lips(model, recording) for recording in recordings]
+        results = [recognize_scored(model, [recording], options)[0] for recording in recordings]
+        total = sum(recording.duration for recording in recordings)
+        pairs = zip(recordings, results, strict=True)
+        score = sum(recording.duration * score for recording, (_, score) in pairs) / total
+        return results[0][0], score
+
+
+def check_spoken(probs: Mapping[str, float], languages: Sequence[str]) -> None:
+    """Check that the likeliest language is likely enough and one of a set's.
+
+    Args:
+        probs: Probability of each language code that a language-ID model knows.
+        languages: Codes of the set's models.
+
+    Raises:
+        LanguageError: It is not; the message names it.
+    """
+    likeliest = sorted(probs, key=lambda code: -probs[code])[:SHOWN_IN_ERROR]
+    best = likeliest[0]
+    if probs[best] < MIN_CONFIDENCE:
+        listing = ", ".join(f"{language_name(code)} {probs[code]:.2f}" for code in likeliest)
+        raise LanguageError(f"the language is not sure ({listing}), so nothing is written; {FORCE}")
+    if best not in languages:
+        raise LanguageError(
+            f"{language_name(best)} ({probs[best]:.2f}): no model of this set speaks it; {FORCE}"
+        )

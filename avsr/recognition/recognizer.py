@@ -10,10 +10,9 @@ from avsr.hub import load_network
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
 from avsr.recognition.inference import recognize
-from avsr.recognition.language_id import language_probabilities
+from avsr.recognition.language_id import identify_file, load_language_model
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.pipeline import transcribe_file
-from avsr.recognition.reading import read_recording
 from avsr.recognition.recording import COVERED, Recording
 from avsr.runtime.progress import Progress, listen_progress
 from avsr.transcript import Modality, Transcript
@@ -98,12 +97,13 @@ class Recognizer:
     ) -> dict[str, float]:
         """Probability of each language code in a media file, the most likely first.
 
+        Empty for a long recording in which nobody speaks.
+
         Raises:
             MediaError: The file cannot be read or holds nothing to judge by.
             ModelError: The network has no language classifier.
         """
-        recording = read_recording(path, modality, model=self.network)
-        return language_probabilities(self.network, recording)
+        return identify_file(self.network, path, TranscribeOptions(modality=modality))
 
 
 def load_model(
@@ -178,11 +178,12 @@ def detect_language(
 
     Args:
         path: Media file in any format that FFmpeg reads.
-        model: A loaded model, or its name as for ``load_model``. Default: the bundled model.
+        model: A loaded model, or its name as for ``load_model``, or that of a language-ID model,
+            which judges the sound alone. Default: the bundled model.
         modality: ``av`` (sound and lips), ``audio`` or ``video``.
 
     Returns:
-        Probability of each language code, the most likely first.
+        Probability of each language code, the most likely first; empty if nobody speaks.
 
     Raises:
         AvsrError: As for ``load_model`` and ``Recognizer.detect_language``.
@@ -192,4 +193,7 @@ def detect_language(
         >>> next(iter(avsr.detect_language("demo/examples/de.mp4")))
         'de'
     """
-    return as_recognizer(model).detect_language(path, modality=modality)
+    if isinstance(model, Recognizer):
+        return model.detect_language(path, modality=modality)
+    options = TranscribeOptions(modality=modality)
+    return identify_file(load_language_model(model), path, options)

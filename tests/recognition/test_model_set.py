@@ -3,9 +3,11 @@
 import gc
 import json
 import math
+import wave
 import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,9 +16,12 @@ from avsr.decoder import DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import AvsrError, ConfigError, LanguageError, ModelError
 from avsr.hub import load_network
+from avsr.interop import import_model
+from avsr.media import read_waveform
 from avsr.model.config import PARTS, ModelConfig
 from avsr.model.directory import save_directory
 from avsr.model.network import AVSRModel
+from avsr.recognition import language_id
 from avsr.recognition import model_set as modelset
 from avsr.recognition.inference import recognize_scored
 from avsr.recognition.model_set import ModelSet
@@ -48,13 +53,13 @@ def write_model(directory, tokenizer, languages, *, parts=("encoder", "decoder")
     torch.nn.init.constant_(model.decoder.norm.weight, sureness)
     if model.has("classifier"):  # knows nothing but how often a language is spoken
         torch.nn.init.zeros_(model.classifier.out.weight)
-        model.classifier.out.bias.data = torch.tensor([3.0, 2.0, 1.0]).log()
+        model.classifier.out.bias.data = torch.tensor([6.0, 2.0, 1.0]).log()
     save_directory(model, directory, card="Licence: none\n")
 
 
 @pytest.fixture
 def folder(tmp_path, tokenizer):
-    """Three models, a language-ID model (en 1/2, es 1/3, de 1/6), and a file of each kind."""
+    """Three models, a language-ID model (en 2/3, es 2/9, de 1/9), and a file of each kind."""
     for code, sureness in SURENESS.items():
         write_model(tmp_path / f"models/{code}", tokenizer, (code,), sureness=sureness)
     write_model(tmp_path / "lid", tokenizer, ("en", "es", "de"), parts=PARTS)
@@ -78,7 +83,8 @@ def loaded(monkeypatch):
         seen["most"] = max(seen["most"], len(alive))
         return model
 
-    monkeypatch.setattr(modelset, "load_network", load)
+    for module in (modelset, language_id):
+        monkeypatch.setattr(module, "load_network", load)
     return seen
 
 
@@ -110,14 +116,16 @@ def test_memory_holds_no_more_models_than_allowed(folder, loaded, most):
     assert len(loaded["names"]) == 3 + (3 - most)  # what stayed was not loaded again
 
 
-def test_a_language_id_model_decides_among_the_sets_languages(folder, loaded):
+def test_a_language_id_model_decides_among_named_languages(folder, loaded):
     models = ModelSet(folder / "lid.yaml", "cpu", max_loaded=1)
-    result = models.transcribe(VIDEO, modality="audio")
+    result = models.transcribe(VIDEO, modality="audio", language="es,de,fr")
     assert result.language == "es"
     expected = {"es": 2 / 3, "de": 1 / 3, "fr": 0.0}
     assert result.language_probs == pytest.approx(expected, abs=1e-3)
     assert loaded["names"] == ["lid", "es"]
     assert loaded["most"] == 1
+    with pytest.raises(LanguageError, match=r"English \(0\.67\): no model of this set speaks it"):
+        models.transcribe(VIDEO, modality="audio")
 
 
 def test_a_given_language_loads_its_model_only(folder, loaded):
@@ -130,7 +138,8 @@ def test_a_given_language_loads_its_model_only(folder, loaded):
 
 def test_the_command_takes_the_file(folder, capsys):
     arguments = ["--model-set", str(folder / "lid.yaml"), "--max-loaded", "1", "--device", "cpu"]
-    assert cli.main(["transcribe", "--json", "--modality", "audio", *arguments, str(VIDEO)]) == 0
+    command = ["transcribe", "--json", "--modality", "audio", *arguments]
+    assert cli.main([*command, "--language", "de,es", str(VIDEO)]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["file"] == str(VIDEO)
     assert result["language"] == "es"
@@ -163,3 +172,123 @@ def test_a_wrong_file_is_one_line(folder, text, kind, complaint):
 def test_no_room_for_a_model_is_refused(folder):
     with pytest.raises(ConfigError, match="max_loaded must be 1 or more"):
         ModelSet(folder / "score.yaml", max_loaded=0)
+
+
+@pytest.fixture
+def write_ecapa_set(folder, speechbrain):
+    """Write a set whose ECAPA says the same of every sound."""
+
+    def write(**probs):
+        labels = [f"{code}: name" for code in probs]
+        sizes = {"filters": 60}
+        speechbrain.write(folder / "source", labels, probs=probs.values(), **sizes)
+        import_model(folder / "source", folder / "ecapa")
+        models = "models:\n" + "".join(f"  {code}: models/{code}\n" for code in SURENESS)
+        (folder / "ecapa.yaml").write_text(models + "language_id: ecapa\n")
+        return folder / "ecapa.yaml"
+
+    return write
+
+
+def test_the_language_of_a_language_id_model_is_written(write_ecapa_set, folder):
+    file = write_ecapa_set(ja=0.05, fr=0.8995, de=0.05, iw=0.0005)
+    result = ModelSet(file, "cpu").transcribe(VIDEO, modality="audio")
+    alone = ModelSet(file, "cpu").transcribe(VIDEO, modality="audio", language="fr")
+    assert (result.language, result.text) == ("fr", alone.text)
+    assert result.language_probs == pytest.approx({"fr": 0.8995, "ja": 0.05, "de": 0.05}, abs=1e-3)
+    assert "he" not in result.language_probs  # too unlikely to be shown
+
+
+@pytest.mark.parametrize(
+    ("probs", "complaint"),
+    [
+        (
+            {"ja": 0.97, "fr": 0.02, "de": 0.01},
+            "Japanese (0.97): no model of this set speaks it; --language forces one",
+        ),
+        (
+            {"fr": 0.4, "de": 0.35, "ja": 0.25},
+            "the language is not sure (French 0.40, German 0.35, Japanese 0.25), so nothing is "
+            "written; --language forces one",
+        ),
+    ],
+)
+def test_a_language_that_no_model_speaks_is_named_and_nothing_is_invented(
+    write_ecapa_set, loaded, capsys, tmp_path, probs, complaint
+):
+    file = write_ecapa_set(**probs)
+    command = ["transcribe", "--modality", "audio", "--device", "cpu", "--model-set", str(file)]
+    assert cli.main([*command, "-o", str(tmp_path / "out.txt"), str(VIDEO)]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines()[-1] == f"avsr: {VIDEO}: {complaint}"
+    assert not (tmp_path / "out.txt").exists()
+    assert loaded["names"] == []  # no model of a language
+    assert cli.main([*command, "--language", "fr", str(VIDEO)]) == 0
+    assert cli.main([*command, "--language", "de,fr", str(VIDEO)]) == 0
+    assert loaded["names"] == ["fr", "fr"]
+
+
+def test_other_files_go_on(write_ecapa_set, capsys, tmp_path):
+    file = write_ecapa_set(fr=0.9, de=0.1)
+    write_sound(tmp_path / "silent.wav", [np.full(32_000, 0.001, np.float32)])
+    command = ["transcribe", "--modality", "audio", "--device", "cpu", "--model-set", str(file)]
+    assert cli.main([*command, str(tmp_path / "silent.wav"), str(VIDEO)]) == 1
+    shown = capsys.readouterr()
+    assert "nobody is heard to speak, so the language is unknown" in shown.err
+    assert shown.out.startswith(f"{VIDEO}  fr (0.90)")
+
+
+def write_sound(path, parts):
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes((np.concatenate(parts) * 32767).astype("<i2").tobytes())
+
+
+@pytest.fixture
+def talk(tmp_path):
+    """A sound file of three sentences, longer than one segment."""
+    speech, pause = read_waveform(VIDEO), np.zeros(80_000, np.float32)
+    write_sound(tmp_path / "talk.wav", [speech, pause, speech, pause, speech, pause])
+    return tmp_path / "talk.wav"
+
+
+@pytest.mark.parametrize("kind", ["ecapa", "lid", "score"])
+def test_a_long_recording_is_cut_into_segments(write_ecapa_set, folder, talk, kind):
+    write_ecapa_set(fr=0.9, de=0.1)
+    models = ModelSet(folder / f"{kind}.yaml", "cpu", max_loaded=3)
+    options = {"language": "de,es"} if kind == "lid" else {}
+    result = models.transcribe(talk, **options)
+    assert result.duration > 20
+    assert len(result.segments) == 3
+    expected = "es" if kind == "lid" else "fr"
+    assert result.language == expected
+    assert [segment.language for segment in result.segments] == [expected] * 3
+    assert next(iter(result.language_probs)) == expected
+    given = models.transcribe(talk, language=expected)
+    assert given.text == result.text
+    assert not any("longer than" in warning for warning in result.warnings)
+
+
+def test_a_language_id_model_writes_no_text(write_ecapa_set, folder):
+    write_ecapa_set(fr=0.9, de=0.1)
+    (folder / "wrong.yaml").write_text("models: {fr: ecapa}")
+    with pytest.raises(ModelError, match="is a language-ID model, which writes no text"):
+        ModelSet(folder / "wrong.yaml", "cpu").transcribe(VIDEO, language="fr", modality="audio")
+
+
+def test_public_sets_need_no_file():
+    models = ModelSet("muavic", "cpu")
+    assert models.settings.models["es"] == "muavic-es"
+    assert models.languages == ("ar", "de", "el", "en", "es", "fr", "it", "pt", "ru")
+    assert models.settings.language_id == "voxlingua107"
+
+
+def test_names_in_the_file_are_folders_beside_it_or_names_of_models(folder):
+    models = ModelSet(folder / "lid.yaml", "cpu")
+    assert models._locate("lid") == folder / "lid"
+    assert models._locate("models/none") == folder / "models/none"
+    for name in ("tiny", "hf://me/model", "muavic-es"):
+        assert models._locate(name) == name

@@ -1,0 +1,60 @@
+"""A directory of a language-ID model: ``config.json``, ``model.safetensors`` and ``README.md``."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from avsr.errors import ConfigError, ModelError
+from avsr.language.ecapa import Ecapa, EcapaConfig
+from avsr.model.directory import ECAPA, WEIGHTS, read_json
+from avsr.model.meta_init import gc_paused, init_on_meta
+from avsr.model.weights import load_weights
+from avsr.runtime.atomic_files import atomic_write, replace_bytes
+
+
+@gc_paused()
+def load_ecapa(path: Path, *, packed: bool = False) -> Ecapa:
+    """Read a directory that ``write_ecapa`` wrote, in evaluation mode, on the CPU.
+
+    Args:
+        path: The directory.
+        packed: Lay the weights out for this CPU. The model is faster then and cannot be trained.
+
+    Raises:
+        ModelError: The directory is incomplete, broken, or does not fit its configuration.
+    """
+    if not (path / WEIGHTS).is_file():
+        raise ModelError(f"{path} is not a model directory: it has no {WEIGHTS}")
+    settings = read_json(path)
+    if settings.pop("architecture", None) != ECAPA:
+        raise ModelError(f"{path} is no language-ID model that avsr import made")
+    try:
+        config = EcapaConfig.from_dict(settings)
+    except (ConfigError, TypeError) as error:
+        raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
+    with init_on_meta():
+        model = Ecapa(config)
+    load_weights(model, path / WEIGHTS, "fp32", packed=packed)
+    return model.eval()
+
+
+def write_ecapa(path: Path, config: EcapaConfig, weights: Mapping[str, Tensor], card: str) -> None:
+    """Write a directory; the weights, which come last, make it complete.
+
+    Args:
+        path: Folder to write into; made if it does not exist.
+        config: Content of ``config.json``.
+        weights: Stored as they are.
+        card: Text of ``README.md``.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    settings = {"architecture": ECAPA, **asdict(config)}
+    text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+    replace_bytes(path / "config.json", text.encode())
+    replace_bytes(path / "README.md", card.encode())
+    with atomic_write(path / WEIGHTS) as temporary:
+        save_file({name: value.contiguous() for name, value in weights.items()}, temporary)

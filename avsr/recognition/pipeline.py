@@ -82,6 +82,7 @@ def transcribe_file(
         sync_warnings=synchronizer.warnings if synchronizer else [],
         options=options,
         mouth=_join_mouths(mouths, duration, is_whole),
+        advice=model.reliability.advice if model.reliability else "",
     )
     if is_interrupted:
         raise Interrupted(transcript)
@@ -157,6 +158,10 @@ def transcribe_batch(
             words=tuple(_shift_word(word, segment.start) for word in transcript.words),
             faces=segment.recording.faces(segment.start),
             speaker=segment.speaker,
+            reliable=transcript.reliable,
+            reliability_reasons=transcript.reliability_reasons,
+            doubt=transcript.doubt,
+            evidence=transcript.evidence,
         )
         for segment, (transcript, _) in zip(batch, transcripts, strict=True)
     ]

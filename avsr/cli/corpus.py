@@ -20,6 +20,13 @@ def synthesize(
     seed: Annotated[
         int, typer.Option(help="Random seed: the same seed gives the same corpus.")
     ] = 0,
+    valid_hours: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Hours of validation speech, in total. Default: 5 % of --hours, at most 0.5.",
+        ),
+    ] = None,
     clips: Annotated[int, typer.Option(min=0, help="Number of test videos per language.")] = 50,
     video_fraction: Annotated[
         float,
@@ -52,14 +59,15 @@ def synthesize(
     """
     from avsr.languages import MUAVIC_LANGUAGES
     from avsr.synthetic import synthesize as generate
-    from avsr.synthetic.text import LANGUAGES
+    from avsr.synthetic.text import SPOKEN_LANGUAGES
 
     with show_progress() as progress:
         summary = generate(
             out,
-            languages=_codes(languages, LANGUAGES) or MUAVIC_LANGUAGES,
+            languages=_codes(languages, SPOKEN_LANGUAGES) or MUAVIC_LANGUAGES,
             hours=hours,
             seed=seed,
+            valid_hours=valid_hours,
             clips=clips,
             video_fraction=video_fraction,
             word_exponent=word_exponent,

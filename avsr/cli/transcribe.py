@@ -28,7 +28,7 @@ from avsr.cli.options import (
 )
 from avsr.cli.outputs import plan_outputs
 from avsr.errors import AvsrError
-from avsr.recognition.options import check_face
+from avsr.recognition.options import TranscribeOptions, check_face
 from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LM_WEIGHT
 
 if TYPE_CHECKING:
@@ -131,12 +131,13 @@ def transcribe(
         },
         outputs=outputs,
     )
+    is_detected = TranscribeOptions(language=language).detects
     results: list[FileResult] = []
     is_stopped = False
     try:
         for result in transcribe_files(job, videos, workers=workers, cluster=cluster):
             results.append(result)
-            _print_result(result, as_json=json)
+            _print_result(result, as_json=json, is_detected=is_detected)
             if result.stopped:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -150,23 +151,26 @@ def transcribe(
     return 130 if is_stopped else status
 
 
-def _print_result(result: FileResult, *, as_json: bool) -> None:
+def _print_result(result: FileResult, *, as_json: bool, is_detected: bool) -> None:
     """The transcript on stdout, warnings and error on stderr."""
     transcript = result.transcript
     if transcript is not None:
         if not result.stopped:  # then the warning was printed already
             for warning in transcript.warnings:
                 print_error(prefix_file(result.video, f"warning: {warning}"))
-        print(transcript.to_json() if as_json else _as_line(transcript), flush=True)
+        if note := transcript.reliability_note:
+            print_error(prefix_file(result.video, f"warning: {note}"))
+        print(transcript.to_json() if as_json else _as_line(transcript, is_detected), flush=True)
     if result.error is not None:
         print_error(result.error)
 
 
-def _as_line(result: "Transcript") -> str:
-    """File, language with its probability, and text."""
-    probability = result.language_probs.get(result.language)
-    share = "" if probability is None else f" ({probability:.2f})"
-    if probability is None and result.language_probs:
+def _as_line(result: "Transcript", is_detected: bool = True) -> str:
+    """File, language with its probability where it was detected, and text."""
+    share = ""
+    if is_detected and (probability := result.language_probs.get(result.language)) is not None:
+        share = f" ({probability:.2f})"
+    elif is_detected and result.language_probs and result.reliable is not False:
         code, probability = next(iter(result.language_probs.items()))
         share = f" ({code} {probability:.2f})"
     text = result.text
@@ -187,8 +191,9 @@ def summary_table(results: Sequence[FileResult]) -> list[str]:
             continue
         count = len(transcript.text.split())
         seconds, words = seconds + transcript.duration, words + count
-        more = len(transcript.warnings) - 1
-        note = transcript.warnings[0] + (f" (and {more} more)" if more else "") if more >= 0 else ""
+        notes = [*(["not reliable"] if transcript.reliable is False else []), *transcript.warnings]
+        more = len(notes) - 1
+        note = notes[0] + (f" (and {more} more)" if more else "") if notes else ""
         rows.append(
             (
                 result.video,

@@ -69,6 +69,8 @@ def _weights_digest(model: AVSRModel, folder: Path) -> str:
         digest.update(name.encode())
         digest.update(weight.contiguous().numpy().tobytes())
     digest.update(pack_ngrams(model.language_models))
+    if model.reliability is not None:
+        digest.update(model.reliability.to_json().encode())
     for graph in sorted(folder.glob("*.onnx*")):  # ONNX graphs are not in the state
         digest.update(graph.read_bytes())
     return digest.hexdigest()

@@ -289,7 +289,15 @@ def export_onnx(model_directory: Path, out: Path) -> dict[str, float]:
     card = model_directory / "README.md"
     text = card.read_text("utf-8") if card.is_file() else ""
     try:
-        write_directory(out, model.config, None, model.tokenizer, text, model.language_models)
+        write_directory(
+            out,
+            model.config,
+            None,
+            model.tokenizer,
+            text,
+            model.language_models,
+            model.reliability,
+        )
         return _write_graphs(model, out)
     except OSError as error:
         raise ModelError(f"cannot write {out}: {error.strerror}") from error

@@ -1,9 +1,9 @@
 """A model directory on disk: each file is written whole or not at all, and nothing is unpickled.
 
 It holds ``config.json``, ``model.safetensors`` (fp16 or fp32; bf16 or int8 as ``avsr export``
-writes it), ``tokenizer.model``, ``README.md`` (the model card) and, with language models,
-``lm.safetensors``. Weights that are stored in the format in which they are computed with (fp32 or
-bf16) are mapped into memory instead of read.
+writes it), ``tokenizer.model``, ``README.md`` (the model card), with language models
+``lm.safetensors``, and once it is calibrated ``reliability.json``. Weights that are stored in the
+format in which they are computed with (fp32 or bf16) are mapped into memory instead of read.
 """
 
 import json
@@ -25,8 +25,10 @@ from avsr.model.config import ModelConfig
 from avsr.model.meta_init import gc_paused
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision, use_bf16_kernels
+from avsr.model.reliability import FILE as RELIABILITY
+from avsr.model.reliability import Reliability, read_reliability
 from avsr.model.weights import check_weights, load_weights, take_scales
-from avsr.runtime.atomic_files import atomic_write, replace_bytes
+from avsr.runtime.atomic_files import atomic_write, replace_bytes, replace_text
 from avsr.search import NgramModel, load_ngrams, pack_ngrams
 
 WEIGHTS = "model.safetensors"
@@ -63,7 +65,7 @@ def load_directory(
 
 
 def load_outline(path: Path, required_file: str) -> AVSRModel:
-    """Read configuration, tokenizer and language models of a directory, but no weights.
+    """Read everything of a directory but the weights.
 
     Raises:
         ModelError: The directory lacks ``config.json`` or ``required_file``, or one is broken.
@@ -81,6 +83,7 @@ def load_outline(path: Path, required_file: str) -> AVSRModel:
                 f"config.json says {config.vocabulary_size}"
             )
     model = AVSRModel.on_meta(config, tokenizer)
+    model.reliability = read_reliability(path)
     if (path / "lm.safetensors").exists():
         model.language_models = load_ngrams(path / "lm.safetensors", BOS)
         misfits = [
@@ -167,7 +170,15 @@ def save_directory(
         name: value.half() if half and value.is_floating_point() else value
         for name, value in model.state_dict().items()
     }
-    write_directory(directory, model.config, weights, model.tokenizer, card, model.language_models)
+    write_directory(
+        directory,
+        model.config,
+        weights,
+        model.tokenizer,
+        card,
+        model.language_models,
+        model.reliability,
+    )
 
 
 def write_directory(
@@ -177,6 +188,7 @@ def write_directory(
     tokenizer: Tokenizer | None,
     card: str,
     language_models: Mapping[str, NgramModel] | None = None,
+    reliability: Reliability | None = None,
 ) -> None:
     """Write a model directory from its contents.
 
@@ -187,6 +199,7 @@ def write_directory(
         tokenizer: Needed if the model has a decoder.
         card: Text of ``README.md``.
         language_models: N-gram models by language code, for ``lm.safetensors``.
+        reliability: Content of ``reliability.json``.
 
     Raises:
         ModelError: The model has a decoder and no tokenizer.
@@ -203,6 +216,10 @@ def write_directory(
         replace_bytes(path / "lm.safetensors", pack_ngrams(language_models))
     else:
         (path / "lm.safetensors").unlink(missing_ok=True)  # of a model that was here before
+    if reliability is not None:
+        replace_text(path / RELIABILITY, reliability.to_json())
+    else:
+        (path / RELIABILITY).unlink(missing_ok=True)
     if weights is None:
         return
     with atomic_write(path / WEIGHTS) as temporary:

@@ -16,6 +16,7 @@ from avsr.language import LanguageClassifier
 from avsr.model.config import ModelConfig
 from avsr.model.meta_init import init_on_meta
 from avsr.model.quantization import Precision
+from avsr.model.reliability import Reliability
 from avsr.runtime.progress import check_cancelled
 from avsr.search import Hypothesis, NgramModel, SearchOptions, WeightedScorer, beam_search
 
@@ -36,6 +37,7 @@ class AVSRModel(nn.Module):
         self.tokenizer = tokenizer
         self.precision: Precision = "fp32"  # of matrix products
         self.language_models: dict[str, NgramModel] = {}  # by language code, may be empty
+        self.reliability: Reliability | None = None  # None: not calibrated
         self.scorers: list[StartScorer] = []  # of the search, besides its own
         dim = config.encoder.dim
         languages = len(config.languages) if self.has("classifier") else 0

@@ -20,6 +20,7 @@ def assemble_transcript(
     sync_warnings: Iterable[str],
     options: TranscribeOptions,
     mouth: MouthTrack | None,
+    advice: str = "",
 ) -> Transcript:
     """Join the segments of a recording.
 
@@ -32,60 +33,100 @@ def assemble_transcript(
         sync_warnings: What was done to lips that ran before or behind the sound.
         options: Whether the language was detected.
         mouth: The mouth crops that were read, if they are kept.
+        advice: What the model's makers advise if the recording is not reliable.
 
     Returns:
-        The transcript. Its language is the one that is spoken longest; where the language was
-        detected and no probability reaches ``MIN_CONFIDENCE``, it is ``unknown``.
+        The transcript. Its language is the likeliest of the whole; where it was detected and its
+        probability is below ``MIN_CONFIDENCE``, or the recording is not reliable, it is
+        ``unknown``.
     """
+    doubt, reasons = _join_reliability(segments)
+    reliable = None if doubt is None else doubt <= 0
+    marked = mark_uncertain_segments(segments) if options.detects else list(segments)
+    probs = _mean_probs(segments)
+    language = segments[0].language
+    if options.detects and probs:
+        language = max(probs, key=lambda code: probs[code])
+        if reliable is False or probs[language] < MIN_CONFIDENCE:
+            language = UNKNOWN
     notes = list(warnings)
-    uncertain = mark_uncertain_segments(segments) if options.detects else list(segments)
-    is_uncertain = options.detects and any(part.language == UNKNOWN for part in uncertain)
-    if is_uncertain and not is_whole:
+    if not is_whole and any(
+        part.language == UNKNOWN and part.reliable is not False for part in marked
+    ):
         notes.append("in parts the language is not sure; see the segments")
+    elif not is_whole and language == UNKNOWN and reliable is not False:
+        notes.append("no language is spoken in half of the recording; see the segments")
     notes += sync_warnings
-    if is_whole and uncertain[0].language != segments[0].language:
+    if is_whole and language == UNKNOWN != segments[0].language and reliable is not False:
         notes.append(f"the language is not sure; the words are in '{segments[0].language}'")
     modalities = {segment.modality for segment in segments}
     if len(modalities) > 1:
         notes.append("parts were transcribed from sound or lips alone; see the segments")
-    seconds: dict[str, float] = {}
-    for segment in uncertain:
-        length = segment.end - segment.start
-        seconds[segment.language] = seconds.get(segment.language, 0.0) + length
     return Transcript(
         file=file,
-        language=max(seconds, key=lambda code: seconds[code]),
-        language_probs=_mean_probs(segments),
+        language=language,
+        language_probs=probs,
         text=" ".join(segment.text for segment in segments if segment.text),
         modality="av" if "av" in modalities else segments[0].modality,
         words=tuple(word for segment in segments for word in segment.words),
         warnings=tuple(dict.fromkeys(notes)),
         duration=duration,
-        segments=() if is_whole else tuple(uncertain),
+        segments=() if is_whole else tuple(marked),
         faces=segments[0].faces if is_whole else (),
         mouth=mouth,
+        reliable=reliable,
+        reliability_reasons=reasons,
+        advice=advice if reliable is False else "",
+        doubt=doubt,
+        evidence=segments[0].evidence if is_whole else {},
     )
 
 
 def mark_uncertain_segments(segments: Sequence[Segment]) -> list[Segment]:
-    """Call the language unknown in a run of segments of one language, none of which is sure of it.
+    """Call the language unknown where nothing vouches for it.
 
-    Sure is a probability of at least ``MIN_CONFIDENCE``.
+    That is in segments that are not reliable, and in a run of segments of one language whose mean
+    probability, weighted by their length, is below ``MIN_CONFIDENCE``.
     """
     marked: list[Segment] = []
     for code, group in groupby(segments, lambda segment: segment.language):
         run = list(group)
-        is_sure = any(seg.language_probs.get(code, 1.0) >= MIN_CONFIDENCE for seg in run)
-        marked += run if is_sure else [replace(seg, language=UNKNOWN) for seg in run]
+        is_sure = _mean_probs(run).get(code, 1.0) >= MIN_CONFIDENCE
+        marked += [
+            seg if is_sure and seg.reliable is not False else replace(seg, language=UNKNOWN)
+            for seg in run
+        ]
     return marked
+
+
+def _join_reliability(segments: Sequence[Segment]) -> tuple[float | None, tuple[str, ...]]:
+    """The doubt about a recording, and the reasons of its segments that are not reliable.
+
+    The doubt is the median of its segments, weighted by their length: above 0 if half of the
+    seconds or more are in segments that are not reliable.
+    """
+    judged = [(segment.doubt, segment) for segment in segments if segment.doubt is not None]
+    half = _seconds([segment for _, segment in judged]) / 2
+    seconds = 0.0
+    for doubt, segment in sorted(judged, key=lambda entry: -entry[0]):
+        seconds += segment.end - segment.start
+        if seconds >= half:
+            bad = (segment for _, segment in judged if not segment.reliable) if doubt > 0 else ()
+            reasons = (reason for segment in bad for reason in segment.reliability_reasons)
+            return doubt, tuple(dict.fromkeys(reasons))
+    return None, ()
 
 
 def _mean_probs(segments: Sequence[Segment]) -> dict[str, float]:
     """Probability of each language, the segments weighted by their length."""
     if len(segments) == 1:
         return segments[0].language_probs
-    total = sum(segment.end - segment.start for segment in segments)
+    total = _seconds(segments)
     return {
         code: sum(s.language_probs[code] * (s.end - s.start) for s in segments) / total
         for code in segments[0].language_probs
     }
+
+
+def _seconds(segments: Sequence[Segment]) -> float:
+    return sum(segment.end - segment.start for segment in segments)

@@ -130,6 +130,7 @@ def transcribe_whole(
             sync_warnings=notes,
             options=options,
             mouth=segment.recording.track,
+            advice=model.reliability.advice if model.reliability else "",
         )
         for segment, result, notes in zip(segments, transcribed, sync_warnings, strict=True)
     ]

@@ -1,6 +1,6 @@
 """One batch of recordings through the network: features, languages, hypotheses, transcripts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +12,9 @@ from avsr.encoder import EncoderOutput, fill_blank, normalize_mouth
 from avsr.language import MIN_CONFIDENCE, UNKNOWN, probabilities
 from avsr.languages import check_languages
 from avsr.model.network import AVSRModel
+from avsr.model.reliability import Verdict
 from avsr.rates import CROP_SIZE, FBANK_DIM
+from avsr.recognition.evidence import collect_evidence
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.recording import Recording
 from avsr.recognition.threads import in_few_threads
@@ -90,9 +92,16 @@ def recognize_scored(
 
 
 def mark_uncertain(transcript: Transcript, options: TranscribeOptions) -> Transcript:
-    """Call a detected language unknown if its probability is below MIN_CONFIDENCE."""
+    """Call a detected language unknown if nothing vouches for it.
+
+    Its probability is below MIN_CONFIDENCE, or the recording is not reliable.
+    """
     code = transcript.language
-    if not options.detects or transcript.language_probs.get(code, 1.0) >= MIN_CONFIDENCE:
+    if not options.detects:
+        return transcript
+    if transcript.reliable is False:
+        return replace(transcript, language=UNKNOWN)
+    if transcript.language_probs.get(code, 1.0) >= MIN_CONFIDENCE:
         return transcript
     return replace(
         transcript,
@@ -116,22 +125,28 @@ def recognize_encoded(
     indices = torch.tensor([codes.index(code) for code in languages])
     hypotheses = decode(model, encoded, indices, options)
     names_languages = model.names_languages
-    return [
-        (
-            _transcript(
-                model,
-                recording,
-                best,
-                time_hypothesis(model, best, encoded.ctc_log_probs, i, recording.num_frames),
-                dict(zip(codes, encoded.language_probs[i].tolist(), strict=True))
-                if names_languages
-                else {},
-                languages[i] if names_languages or not options.detects else UNKNOWN,
-            ),
-            best.attention_score / max(1, len(best.token_scores)),
+    results = []
+    for i, (recording, best) in enumerate(zip(recordings, hypotheses, strict=True)):
+        row = encoded.language_probs[i]
+        length = recording.num_frames
+        words = time_hypothesis(model, best, encoded.ctc_log_probs, i, length)
+        evidence = collect_evidence(
+            best,
+            words,
+            None if encoded.ctc_log_probs is None else encoded.ctc_log_probs[i, :length],
+            row if model.has("classifier") else None,
         )
-        for i, (recording, best) in enumerate(zip(recordings, hypotheses, strict=True))
-    ]
+        transcript = _transcript(
+            model,
+            recording,
+            best,
+            words,
+            dict(zip(codes, row.tolist(), strict=True)) if names_languages else {},
+            languages[i] if names_languages or not options.detects else UNKNOWN,
+            evidence,
+        )
+        results.append((transcript, best.attention_score / max(1, len(best.token_scores))))
+    return results
 
 
 def _language_probs(model: AVSRModel, encoded: EncoderOutput, language: str) -> torch.Tensor:
@@ -178,9 +193,13 @@ def _transcript(
     words: tuple[Word, ...],
     probs: dict[str, float],
     language: str,
+    evidence: Mapping[str, float],
 ) -> Transcript:
-    tokenizer = model.tokenizer
+    tokenizer, reliability = model.tokenizer, model.reliability
     assert tokenizer is not None
+    verdict = Verdict(None)
+    if reliability is not None:
+        verdict = reliability.judge(evidence, recording.modality)
     return Transcript(
         file=recording.name,
         language=language,
@@ -192,6 +211,11 @@ def _transcript(
         duration=recording.duration,
         faces=recording.faces(),
         mouth=recording.track,
+        reliable=verdict.reliable,
+        reliability_reasons=verdict.reasons,
+        advice=reliability.advice if reliability and verdict.reliable is False else "",
+        doubt=verdict.doubt,
+        evidence=evidence,
     )
 
 

@@ -26,7 +26,7 @@ from avsr.rates import SAMPLE_RATE
 from avsr.runtime.progress import ItemProgress
 from avsr.runtime.workers import process_map
 from avsr.synthetic.faces import draw_identity, render_frames, render_mouth
-from avsr.synthetic.text import LANGUAGES, VOCABULARY
+from avsr.synthetic.text import SPOKEN_LANGUAGES, VOCABULARY
 from avsr.synthetic.utterance import CLIP_SPLITS, Utterance, make_utterance, utterance_rng
 from avsr.synthetic.visemes import mouth_trajectory
 
@@ -146,7 +146,7 @@ def synthesize(
     """
     plan = _Plan(
         seed=seed,
-        languages=tuple(check_language(language, LANGUAGES) for language in languages),
+        languages=tuple(check_language(language, SPOKEN_LANGUAGES) for language in languages),
         hours=hours,
         valid_hours=min(0.5, 0.05 * hours) if valid_hours is None else valid_hours,
         clips=clips,

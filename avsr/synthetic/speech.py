@@ -23,7 +23,7 @@ from avsr.errors import AvsrError
 from avsr.languages import check_language
 from avsr.rates import SAMPLE_RATE
 from avsr.runtime.interrupts import defer_sigint
-from avsr.synthetic.text import LANGUAGES
+from avsr.synthetic.text import SPOKEN_LANGUAGES
 from avsr.synthetic.voices import VARIANTS, Voice
 
 ESPEAK_RATE = 22_050  # Hz, of every espeak-ng voice without MBROLA
@@ -34,6 +34,7 @@ EDGE = 0.03  # s of silence left before the first phone and after the last
 MAX_CLOSURE = ESPEAK_RATE // 8  # samples (125 ms) of silence before a burst
 MIN_CLOSURE = ESPEAK_RATE // 100  # samples (10 ms)
 CLOSURE_LEVEL = 60  # of 32,768
+VOICE_NAMES = {"zh": "cmn"}  # where espeak-ng has another code
 ATTRIBUTES = re.compile('[ˈˌ͜͡"\u200d]|\\([a-z-]*\\)?')  # stress, tie bars, language switches
 
 # Values of espeak-ng's speak_lib.h.
@@ -142,7 +143,8 @@ class _Espeak:
     def synth(self, text: str, language: str, voice: Voice) -> tuple[np.ndarray, list[_Mark]]:
         """Speak a text; return samples (N,) int16 at ESPEAK_RATE and phoneme events in order."""
         library = self.library
-        if library.espeak_SetVoiceByName(f"{language}+{voice.variant}".encode()):
+        name = VOICE_NAMES.get(language, language)
+        if library.espeak_SetVoiceByName(f"{name}+{voice.variant}".encode()):
             raise AvsrError(f"espeak-ng has no voice '{language}+{voice.variant}'")
         for parameter, value in (
             (_RATE, voice.rate),
@@ -207,7 +209,7 @@ def synthesize_speech(text: str, language: str, voice: Voice) -> Speech:
             without the package espeakng-loader.
         LanguageError: For an unknown language.
     """
-    check_language(language, LANGUAGES)
+    check_language(language, SPOKEN_LANGUAGES)
     words = text.split()
     if not words:
         raise AvsrError("there is no text to speak: give at least one word")

@@ -8,6 +8,8 @@ import functools
 import hashlib
 import re
 import unicodedata
+from collections.abc import Mapping
+from itertools import islice
 
 import numpy as np
 
@@ -43,6 +45,15 @@ _SINGLE = {
 }
 LANGUAGES = tuple(_SINGLE)
 """Languages of the synthetic corpus: to add one, fill in the tables here (espeak-ng speaks it)."""
+# fmt: off
+FOREIGN_LANGUAGES = (
+    "bg", "bn", "ca", "cs", "da", "fa", "fi", "he", "hi", "hu", "id", "ja", "ko", "lt", "lv", "mk",
+    "nb", "nl", "pl", "ro", "sk", "sl", "sv", "ta", "tr", "uk", "ur", "vi", "zh",
+)
+# fmt: on
+"""Languages to measure what a model does with one that it does not know. Their texts are frequent
+words as they come, which nobody has looked through."""
+SPOKEN_LANGUAGES = (*LANGUAGES, *FOREIGN_LANGUAGES)
 # Joined to the next word: with an apostrophe if it begins with a vowel; in Arabic directly.
 _PREFIXES = {
     "ar": {"و": ""},
@@ -82,11 +93,13 @@ def vocabulary(
         AvsrError: Without the package wordfreq.
         LanguageError: For an unknown language.
     """
-    check_language(language, LANGUAGES)
+    check_language(language, SPOKEN_LANGUAGES)
     try:
-        from wordfreq import top_n_list, word_frequency
+        from wordfreq import get_frequency_dict, top_n_list, word_frequency
     except ImportError as error:
         raise AvsrError("synthetic texts need wordfreq: pip install 'avsr[synthetic]'") from error
+    if language in FOREIGN_LANGUAGES:  # of some, word_frequency wants a tokenizer that is missing
+        return _plain_vocabulary(get_frequency_dict(language, "small"), language, exponent, size)
     letters = f"[{_SCRIPTS.get(language, _LATIN)}]+"
     form = re.compile(f"{letters}('{letters})?" if language in ("en", "fr", "it") else letters)
     prefixes = _PREFIXES.get(language, {})
@@ -104,6 +117,23 @@ def vocabulary(
     words = tuple(frequencies)[:size]
     cumulative = np.cumsum([frequencies[word] ** exponent for word in words])
     return words, cumulative / cumulative[-1]
+
+
+def _plain_vocabulary(
+    frequencies: Mapping[str, float], language: str, exponent: float, size: int
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """As ``vocabulary``, of all words that consist of letters, in Japanese of kana."""
+    ordered = sorted(frequencies, key=lambda word: (-frequencies[word], word))
+    words = tuple(islice((word for word in ordered if _is_spoken(word, language)), size))
+    cumulative = np.cumsum([frequencies[word] ** exponent for word in words])
+    return words, cumulative / cumulative[-1]
+
+
+def _is_spoken(word: str, language: str) -> bool:
+    """Whether espeak-ng reads a word: letters and their marks; it spells the kanji of Japanese."""
+    if language == "ja":
+        return all("ぁ" <= letter <= "ヺ" for letter in word)
+    return all(unicodedata.category(letter)[0] in "LM" for letter in word)
 
 
 def normalize_word(word: str, language: str) -> str:

@@ -115,6 +115,7 @@ def save_model(config: TrainConfig, inputs: RunInputs, recipe: Path, out: Path) 
     card = f"# {out.name}\n\nTrained from `{recipe}` with seed {config.seed}.\n"
     card += inherited_licence(config)
     model.language_models = train_ngrams(config, model.tokenizer, inputs.train_data)
+    model.reliability = None  # that of the network in `init`, if any
     calibrate(config, model.eval(), inputs)
     save_directory(model, out / "model", card=card)
     origin = json.dumps(provenance(config), indent=2, ensure_ascii=False) + "\n"

@@ -9,6 +9,9 @@ direction of a line from its first letter, as browsers do. The text follows betw
 as libass and VLC: there the mark alone would leave digits and foreign words on the wrong side.
 WebVTT and SRT cannot declare a direction, and ASS can in libass only. Letters stay in logical
 order. JSON, TSV and plain text are data and have no marks.
+
+What is not reliable is said in JSON, in a ``NOTE`` of WebVTT and in a comment of ASS; the other
+formats have no place for it.
 """
 
 import html
@@ -103,14 +106,16 @@ def _render_srt(transcript: Transcript) -> str:
 
 
 def _render_vtt(transcript: Transcript) -> str:
-    return _with_pysubs2(transcript_cues(transcript), "vtt")
+    text = _with_pysubs2(transcript_cues(transcript), "vtt")
+    note = " ".join(transcript.reliability_note.split()).replace("-->", "->")
+    return text.replace("WEBVTT\n", f"WEBVTT\n\nNOTE {note}\n", 1) if note else text
 
 
 def _render_ass(transcript: Transcript) -> str:
     cues = transcript_cues(transcript)
     if cues and cues[-1].end >= ASS_LIMIT:
         raise AvsrError(f"{transcript.file}: ASS ends at 10 hours; write SRT or WebVTT instead")
-    return _with_pysubs2(cues, "ass")
+    return _with_pysubs2(cues, "ass", transcript.reliability_note)
 
 
 def _render_json(transcript: Transcript) -> str:
@@ -136,10 +141,13 @@ def _render_txt(transcript: Transcript) -> str:
     return f"{transcript.text}\n"
 
 
-def _with_pysubs2(cues: Sequence[Cue], file_format: str) -> str:
+def _with_pysubs2(cues: Sequence[Cue], file_format: str, comment: str = "") -> str:
     import pysubs2
 
     file = pysubs2.SSAFile()
+    if comment:
+        text = _escape(" ".join(comment.split()), file_format)
+        file.append(pysubs2.SSAEvent(0, 0, text, type="Comment"))
     for cue in cues:
         right_to_left = reads_right_to_left(cue.text, cue.language)
         lines = [_escape(line, file_format) for line in cue.lines]

@@ -1,7 +1,7 @@
 """Results of a transcription: words, segments, faces and the transcript."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 Modality = Literal["av", "audio", "video"]
 """What is read: sound and lips, sound only, lips only."""
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
+SAME_SPAN = 1.0  # s between segments that are listed as one
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,14 @@ class Segment:
     ``audio``."""
     speaker: str = ""
     """Name of the speaker if every face has segments of its own; else empty."""
+    reliable: bool | None = None
+    """As in ``Transcript``, for this part alone."""
+    reliability_reasons: tuple[str, ...] = ()
+    """Why it is not reliable, one clause each."""
+    doubt: float | None = field(default=None, repr=False, compare=False)
+    """As in ``Transcript``."""
+    evidence: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
+    """What the model was like here, see ``avsr.recognition.evidence``; not in ``to_dict``."""
 
     @property
     def face(self) -> int | None:
@@ -99,6 +108,8 @@ class Segment:
             "face": self.face,
             "faces": [span.to_dict() for span in self.faces],
             "speaker": self.speaker,
+            "reliable": self.reliable,
+            "reasons": list(self.reliability_reasons),
         }
 
 
@@ -135,6 +146,18 @@ class Transcript:
     """The parts of a long recording, in order; empty if it was transcribed as a whole."""
     faces: tuple[FaceSpan, ...] = ()
     """As in ``Segment``, of a recording that was transcribed as a whole."""
+    reliable: bool | None = None
+    """Whether the recording is like the model's validation data. False: text and language are
+    likely wrong, and ``reliability_reasons`` say why. None: the model is not calibrated."""
+    reliability_reasons: tuple[str, ...] = ()
+    """Why it is not reliable, one clause each; empty otherwise."""
+    advice: str = ""
+    """What the model's makers advise to do about it; empty if it is reliable."""
+    doubt: float | None = field(default=None, repr=False, compare=False)
+    """How far from the validation data it is: above 0 is not reliable. Not part of ``to_dict``."""
+    evidence: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
+    """What ``doubt`` is computed from, see ``avsr.recognition.evidence``; empty for several
+    segments. Not part of ``to_dict``."""
     mouth: "MouthTrack | None" = field(default=None, repr=False, compare=False)
     """The mouth crops that the model read; not part of ``to_dict``."""
 
@@ -144,6 +167,23 @@ class Transcript:
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def reliability_note(self) -> str:
+        """One line that says what is not reliable, and what to do; empty if nothing is."""
+        if self.reliable is False:
+            text = f"not reliable: {', '.join(self.reliability_reasons)}"
+            return f"{text}. {self.advice}" if self.advice else text
+        spans: list[list[float]] = []
+        for segment in self.segments:
+            if segment.reliable is not False:
+                continue
+            if spans and segment.start - spans[-1][1] < SAME_SPAN:
+                spans[-1][1] = segment.end
+            else:
+                spans.append([segment.start, segment.end])
+        listing = ", ".join(f"{start:.1f} to {end:.1f} s" for start, end in spans)
+        return f"not reliable: {listing}" if spans else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain values for JSON: times to 1 ms, probabilities to four decimals."""
@@ -163,6 +203,9 @@ class Transcript:
             ],
             "modality": self.modality,
             "warnings": list(self.warnings),
+            "reliable": self.reliable,
+            "reasons": list(self.reliability_reasons),
+            "advice": self.advice,
             "duration": round(float(self.duration), 3),
             "face": main_face(self.faces, self.modality),
             "faces": [span.to_dict() for span in self.faces],

@@ -190,3 +190,31 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path) -> None:
     with pytest.raises(AvsrError, match="cannot be written") as error:
         write_transcript(tmp_path / "nowhere" / "a.srt", TALK, "srt")
     assert "\n" not in str(error.value)
+
+
+BAD = transcript(
+    "one two", reliable=False, reliability_reasons=("a --> b",), advice="Line\nbreaks end a note."
+)
+
+
+def test_vtt_notes_what_is_not_reliable() -> None:
+    text = render(BAD, "vtt")
+    assert text.startswith(
+        "WEBVTT\n\nNOTE not reliable: a -> b. Line breaks end a note.\n\n1\n00:00:01.000"
+    )
+    (event,) = pysubs2.SSAFile.from_string(text)
+    assert event.plaintext == "one two"
+    assert "NOTE" not in render(TALK, "vtt")
+
+
+def test_ass_has_a_comment_on_what_is_not_reliable() -> None:
+    comment, cue = pysubs2.SSAFile.from_string(render(BAD, "ass"))
+    assert comment.is_comment
+    assert "not reliable" in comment.text
+    assert not cue.is_comment
+
+
+def test_other_formats_hold_the_text_alone() -> None:
+    good = transcript("one two")
+    for file_format in ("srt", "tsv", "txt"):
+        assert render(BAD, file_format) == render(good, file_format)

@@ -47,6 +47,9 @@ def test_json_is_one_line_of_readable_text():
         ],
         "modality": "av",
         "warnings": ["no face in 3 of 20 frames"],
+        "reliable": None,
+        "reasons": [],
+        "advice": "",
         "duration": 0.8,
         "face": None,
         "faces": [],
@@ -75,6 +78,8 @@ def test_parts_of_a_long_recording_are_listed():
             "face": None,
             "faces": [],
             "speaker": "",
+            "reliable": None,
+            "reasons": [],
         }
     ]
 
@@ -143,3 +148,28 @@ def test_cues_of_faces_that_talk_at_the_same_time_say_who_and_keep_their_times()
         (1.5, "Face 2: мир"),
     ]
     assert [cue.end for cue in cues] == [3.0, 3.5]
+
+
+def test_what_is_not_reliable_is_said_in_one_line():
+    assert transcript().reliability_note == ""
+    bad = transcript(reliable=False, reliability_reasons=("a", "b"), advice="Do this.")
+    assert bad.reliability_note == "not reliable: a, b. Do this."
+    row = bad.to_dict()
+    assert (row["reliable"], row["reasons"], row["advice"]) == (False, ["a", "b"], "Do this.")
+
+
+def test_parts_that_are_not_reliable_are_listed_by_time():
+    def part(start, end, reliable):
+        return Segment(
+            start=start,
+            end=end,
+            language="ru",
+            language_probs={},
+            text="да",
+            modality="audio",
+            reliable=reliable,
+        )
+
+    parts = (part(0, 2, True), part(2, 4, False), part(4.5, 6, False), part(9, 10, False))
+    result = transcript(reliable=True, segments=parts)
+    assert result.reliability_note == "not reliable: 2.0 to 6.0 s, 9.0 to 10.0 s"

@@ -181,7 +181,7 @@ def render_progress(progress: JobProgress) -> str:
         others = "one other video" if progress.ahead == 1 else f"{progress.ahead} other videos"
         return f'<p role="status">Waiting for {others}</p><progress></progress>'
     seconds = progress.seconds_left
-    stage = html.escape(progress.stage.capitalize()) or "Opening the video"
+    stage = html.escape(progress.stage[:1].upper() + progress.stage[1:]) or "Opening the video"
     text = f"{stage}…"
     if progress.total and seconds is not None and seconds >= 1:
         text += f" about {_format_time(seconds)} left"

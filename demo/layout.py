@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from avsr.languages import language_name
 from avsr.search.options import BEAM_SIZE
 from avsr.transcript import FORMATS
 from demo.intake import ModelRegistry, add_examples, display_name, language_choices
@@ -24,8 +25,8 @@ FACES = [
 DOWNLOADS = [name for name in FORMATS if name != "tsv"]  # as buttons; the API has all formats
 
 INTRODUCTION = """# What is being said?
-Upload or record a video of a person talking. The model “{model}” names the language and writes down
-the words, from the sound, the lips, or both."""
+Upload or record a video of a person talking. The model “{model}” {does}, from the sound, the lips,
+or both."""
 TRIAL = """# What is being said?
 See how a computer reads speech from the sound, the lips, or both. The model “{model}” was made to
 try that out: it understands the examples below, **but no real talks**. {advice}"""
@@ -35,9 +36,13 @@ NO_OTHER = "For these, this page needs another model; `avsr models` lists some."
 
 def introduce(models: ModelRegistry, name: str, limits: Limits) -> str:
     """The first words of the page, in Markdown: what the chosen model can do and cannot do."""
-    is_trial = models.is_trial(name)
+    codes = models.languages(name)
+    does = "names the language and writes down the words"
+    if len(codes) == 1:
+        does = f"writes down the words of one language, {language_name(codes[0])}"
     advice = ADVICE if any(not models.is_trial(other) for other in models.names) else NO_OTHER
-    text = (TRIAL if is_trial else INTRODUCTION).format(model=display_name(name), advice=advice)
+    template = TRIAL if models.is_trial(name) else INTRODUCTION
+    text = template.format(model=display_name(name), advice=advice, does=does)
     return f"{text}\n\n{limits.summary}"
 
 

@@ -27,6 +27,7 @@ MIN_CONFIDENCE = 0.5  # below it a word is marked as unsure
 MIN_PROBABILITY = 0.005  # of a language that gets a bar
 MAX_BARS = 5
 MODALITIES = {"av": "sound and lips", "audio": "sound only", "video": "lips only"}
+NOT_CALIBRATED = "this model does not say where its text is wrong (it is not calibrated)"
 ZOOM = 3  # the crop of 96 px is too small to look at
 BOX_UNITS = 1000  # boxes of faces are in thousandths of the picture
 
@@ -303,20 +304,22 @@ def _languages(result: Transcript) -> str:
 
 def _banner(result: Transcript) -> str:
     """What to know before the text is read, where it cannot be relied on."""
-    if result.reliable is not False:
+    note = result.reliability_note.partition(": ")[2]
+    if not note:
         return ""
-    reasons = "; ".join(result.reliability_reasons)
+    title = "this text" if result.reliable is False else "parts of this text"
     return (
-        '<div class="banner" role="alert"><h3>Do not rely on this text</h3>'
-        f"<p>{html.escape(reasons.capitalize())}.</p></div>"
+        f'<div class="banner" role="alert"><h3>Do not rely on {title}</h3>'
+        f"<p>{html.escape(note[0].upper() + note[1:])}</p></div>"
     )
 
 
 def _notes(result: Transcript) -> str:
-    """The warnings of the transcript."""
-    if not result.warnings:
+    """The warnings of the transcript, and whether anything judges it."""
+    notes = [*result.warnings, *([NOT_CALIBRATED] if result.reliable is None else [])]
+    if not notes:
         return ""
-    rows = "".join(f"<li>{html.escape(warning)}</li>" for warning in result.warnings)
+    rows = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     return f'<ul class="notes">{rows}</ul>'
 
 

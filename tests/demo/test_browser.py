@@ -271,7 +271,7 @@ def test_the_bundled_model_is_chosen_and_reads_in_quiet_and_in_noise(visitor: Vi
     assert not visitor.recognizer.inputs
 
     visitor.choose("model", "knowing")
-    visitor.see("#about", "knowing")
+    visitor.see("#introduction", "knowing")
     visitor.see("#licence", "knowing")
     visitor.see("#levels").click()
     visitor.see("#outcome small", "Something covers the mouth")

@@ -83,7 +83,9 @@ def test_models_are_chosen_by_name_and_shown_with_their_licence(tmp_path: Path) 
     models = ModelRegistry(default, str(tmp_path / "mine"))
     assert models.names[:2] == [str(tmp_path / "mine"), "tiny"]
     assert models.render_licence(models.names[0]) == "<p>Model “mine”. Licence: CC &lt;BY&gt;</p>"
-    assert models.render_details(models.names[0]) == "<p>mine: English, Portuguese.</p>"
+    assert models.render_details(models.names[0]) == (
+        "<p>English, Portuguese. Licence: CC &lt;BY&gt;.</p>"
+    )
     assert "Apache-2.0" in models.render_licence("tiny")
     assert "Licence: unknown" in ModelRegistry(default, "no such model").render_licence(
         "no such model"

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from avsr.cli import corpus, crop, demo, evaluate, models, train, transcribe
+from avsr.cli import calibrate, corpus, crop, demo, evaluate, models, train, transcribe
 from avsr.cli.display import format_unexpected, print_error, show_log
 from avsr.errors import AvsrError
 from avsr.runtime.extras import explain_missing
@@ -82,6 +82,7 @@ for command in (
     train.train,
     evaluate.evaluate,
     evaluate.compare,
+    calibrate.calibrate,
 ):
     app.command()(command)
 app.command(name="import")(models.import_model)

@@ -134,7 +134,7 @@ def evaluate(
     Options that take several values take them with commas between. Started again, an evaluation
     continues where it stopped. Example: avsr evaluate test.jsonl --modality av,audio --snr clean,0
     """
-    _check_extra()
+    check_extra()
     from avsr import evaluation
 
     settings: dict[str, Any] = {
@@ -180,7 +180,7 @@ def _run(config: "EvaluationConfig", device: str, workers: int) -> int:
     return 1 if failed else 0
 
 
-def _check_extra() -> None:
+def check_extra() -> None:
     """Raise AvsrError if the packages of avsr[evaluate] are not installed."""
     missing = [name for name in EXTRA if find_spec(name) is None]
     if missing:
@@ -207,15 +207,25 @@ def _print_scores(conditions: Sequence[Mapping[str, Any]]) -> bool:
     from avsr.evaluation.report_tables import describe_condition
 
     width = max(len(describe_condition(condition)) for condition in conditions) + 2
-    print(f"{'':{width}}{'utterances':>10}{'WER':>8}{'CER':>8}{'language':>10}")
+    is_judged = any(condition["reliability"] for condition in conditions)
+    head = f"{'':{width}}{'utterances':>10}{'WER':>8}{'CER':>8}{'language':>10}"
+    print(head + (f"{'unreliable':>12}" if is_judged else ""))
     failed: dict[str, str] = {}
     for condition in conditions:
-        rows = dict(condition["by_language"]) if len(conditions) == 1 else {}
+        flags = condition["reliability"] or {"by_language": {}, "unreliable": None}
+        rows = {}
+        if len(conditions) == 1:
+            for code, scores in condition["by_language"].items():
+                rows[code] = {**scores, "unreliable": flags["by_language"].get(code)}
         average = {**condition["average"], "utterances": condition["utterances"]}
+        average["unreliable"] = flags["unreliable"]
         for title, row in {**rows, describe_condition(condition): average}.items():
             rates = [row["wer"], row["cer"], row["language_accuracy"]]
-            texts = ["-" if rate is None else f"{rate:.1%}" for rate in rates]
-            print(f"{title:{width}}{row['utterances']:10}{texts[0]:>8}{texts[1]:>8}{texts[2]:>10}")
+            rates += [row["unreliable"]] if is_judged else []
+            line = f"{title:{width}}{row['utterances']:10}"
+            for rate, column in zip(rates, (8, 8, 10, 12), strict=False):
+                line += f"{'-' if rate is None else f'{rate:.1%}':>{column}}"
+            print(line)
         failed |= {entry["utterance_id"]: entry["reason"] for entry in condition["failed"]}
     for utterance_id, reason in failed.items():
         print_error(f"{utterance_id}: {reason}")
@@ -234,7 +244,7 @@ def compare(
     Differences are second minus first, in points, with 95 % intervals from a bootstrap over the
     same utterances.
     """
-    _check_extra()
+    check_extra()
     from avsr.evaluation import compare_runs, read_run
     from avsr.evaluation.report_tables import describe_condition, difference_text, percent
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
 from avsr.errors import MediaError
 from avsr.evaluation.clips import Clip
 from avsr.rates import FPS, SAMPLE_RATE
-from avsr.recognition.inference import decode, encode, extract_visual_features, time_hypothesis
+from avsr.recognition.inference import encode, extract_visual_features, recognize_encoded
 from avsr.recognition.lip_sync import sync_lips
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.pipeline import transcribe_recording
@@ -36,6 +35,8 @@ class Prediction:
     """Probability of each language."""
     words: tuple["Word", ...] = ()
     """Words with their times, where the recognizer gives them."""
+    doubt: float | None = None
+    """As in ``Transcript``: above 0 the transcript is not reliable."""
     failure: str | None = None
     """Why nothing was transcribed."""
 
@@ -124,7 +125,9 @@ class ModelRecognizer:
             )
         except MediaError as error:
             return Prediction("", {}, failure=str(error))
-        return Prediction(transcript.text, transcript.language_probs, transcript.words)
+        return Prediction(
+            transcript.text, transcript.language_probs, transcript.words, transcript.doubt
+        )
 
     def _transcribe_whole(
         self, clips: Sequence[Clip], languages: Sequence[Sequence[str]]
@@ -154,18 +157,11 @@ class ModelRecognizer:
         ]
         predictions = {}
         for mode in dict.fromkeys(indices):  # modes with equal languages are decoded once
-            hypotheses = decode(self.model, encoded, torch.tensor(mode), self.options)
+            spoken = [codes[index] for index in mode]
+            scored = recognize_encoded(self.model, recordings, encoded, spoken, self.options)
             predictions[mode] = [
-                Prediction(
-                    self.model.tokenizer.decode(hypothesis.tokens),  # type: ignore[union-attr]
-                    probs,
-                    time_hypothesis(
-                        self.model, hypothesis, encoded.ctc_log_probs, i, int(encoded.lengths[i])
-                    ),
-                )
-                for i, (hypothesis, probs) in enumerate(
-                    zip(hypotheses, language_probs, strict=True)
-                )
+                Prediction(transcript.text, probs, transcript.words, transcript.doubt)
+                for (transcript, _), probs in zip(scored, language_probs, strict=True)
             ]
         return [predictions[mode] for mode in indices]
 

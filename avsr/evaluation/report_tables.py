@@ -41,6 +41,8 @@ def report_tables(
     yield edit_table(conditions)
     yield language_table(conditions, languages)
     yield clip_length_table(conditions)
+    if any(condition["reliability"] for condition in conditions.values()):
+        yield reliability_table(conditions, languages)
     if any(condition["word_times"] for condition in conditions.values()):
         yield word_time_table(conditions)
     if gains:
@@ -107,6 +109,20 @@ def clip_length_table(conditions: Conditions) -> Table:
         for name, lengths in by_length.items()
     ]
     return Table("Language correct by duration of the clip, % (clips)", columns, rows)
+
+
+def reliability_table(conditions: Conditions, languages: Sequence[str]) -> Table:
+    """Show how many transcripts are marked as not reliable, by language, and how rightly."""
+    rows = []
+    for condition in conditions.values():
+        if (scores := condition["reliability"]) is None:
+            continue
+        shares = [percent(scores["by_language"].get(code)) for code in languages]
+        area = "-" if scores["auroc"] is None else f"{scores['auroc']:.3f}"
+        name, wrong = describe_condition(condition), percent(scores["wrong"])
+        rows.append([name, *shares, percent(scores["unreliable"]), wrong, area])
+    columns = ["", *languages, "all", "more than half of the words wrong", "AUROC"]
+    return Table("Marked as not reliable, %", columns, rows)
 
 
 def word_time_table(conditions: Conditions) -> Table:

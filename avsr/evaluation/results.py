@@ -5,6 +5,7 @@ from typing import Any
 
 from avsr.evaluation.bootstrap import rate_intervals
 from avsr.evaluation.language_id import identification
+from avsr.evaluation.reliability import reliability_scores
 from avsr.evaluation.run_folder import CONDITIONS, Run
 from avsr.evaluation.scores import (
     UtteranceResult,
@@ -62,6 +63,7 @@ def condition_scores(utterances: Sequence[UtteranceResult]) -> dict[str, Any]:
         "identification": identification(
             (u.language, u.language_probs, u.seconds) for u in utterances if u.language_probs
         ),
+        "reliability": reliability_scores(utterances),
         "word_times": time_scores(utterance.boundary_errors for utterance in utterances),
         "utterances": len(utterances),
         "used": {modality: modalities.count(modality) for modality in MODALITIES},

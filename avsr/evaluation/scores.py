@@ -126,6 +126,9 @@ class UtteranceResult:
     """Pieces of noise in the sound: file and second."""
     modality: str | None = None
     """Modality of the input that existed; None if nothing could be transcribed."""
+    doubt: float | None = None
+    """Above 0 the transcript is not reliable, see ``Transcript.doubt``; rounded to three digits.
+    None for a model that is not calibrated."""
     failure: str | None = None
     """Why nothing was transcribed."""
 

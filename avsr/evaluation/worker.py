@@ -236,6 +236,7 @@ def _make_result(
         boundary_errors=boundary_errors(record.words or (), prediction.words, record.language),
         noise=tuple(noise),
         modality=clip.modality,
+        doubt=None if prediction.doubt is None else round(prediction.doubt, 3),
     )
 
 

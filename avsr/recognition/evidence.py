@@ -1,11 +1,15 @@
 """What a hypothesis rests on: the statistics by which ``avsr.model.reliability`` judges."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from avsr.decoder.tokenizer import BLANK
 from avsr.search import Hypothesis
 from avsr.transcript import Word
+
+MIN_DOUBT = 1e-6  # about what fp32 tells from certainty
 
 
 def collect_evidence(
@@ -33,7 +37,8 @@ def collect_evidence(
         evidence["word_confidence"] = sum(confidences) / len(confidences)
         evidence["ctc_entropy"] = _ctc_entropy(ctc_log_probs)
     if language_probs is not None:
-        evidence["language_certainty"] = float(language_probs.max())
+        # In nats: nearly all validation clips have a probability near 1.
+        evidence["language_certainty"] = -math.log(max(1 - float(language_probs.max()), MIN_DOUBT))
     return evidence
 
 

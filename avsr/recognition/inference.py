@@ -199,7 +199,7 @@ def _transcript(
     assert tokenizer is not None
     verdict = Verdict(None)
     if reliability is not None:
-        verdict = reliability.judge(evidence, recording.modality)
+        verdict = reliability.judge(evidence)
     return Transcript(
         file=recording.name,
         language=language,

@@ -138,6 +138,7 @@ def transcribe_recording(
         sync_warnings=synchronizer.warnings if synchronizer else [],
         options=options,
         mouth=None,
+        advice=model.reliability.advice if model.reliability else "",
     )
 
 

@@ -12,7 +12,7 @@ from avsr.model.reliability import (
     NO_WORDS,
     STATISTICS,
     Reliability,
-    fit_calibration,
+    fit_reliability,
     read_reliability,
 )
 
@@ -29,13 +29,11 @@ def clips(count: int, **shifts: float) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def reliability() -> Reliability:
-    return Reliability(
-        modalities={"audio": fit_calibration([clips(1000)])}, advice="Try another model."
-    )
+    return fit_reliability([clips(1000)], "Try another model.", [{"manifest": "valid.jsonl"}])
 
 
 def test_norms_are_those_of_the_clips(reliability):
-    for name, norm in reliability.modalities["audio"].statistics.items():
+    for name, norm in reliability.statistics.items():
         assert norm.median == pytest.approx(1, abs=0.02)
         assert norm.spread == pytest.approx(0.1, abs=0.02)
         assert norm.limit == pytest.approx(1 + 0.2 * STATISTICS[name][0], abs=0.05)
@@ -43,34 +41,33 @@ def test_norms_are_those_of_the_clips(reliability):
 
 def test_at_most_two_percent_of_the_clips_are_flagged(reliability):
     rows = clips(1000)
-    fitted = Reliability(modalities={"audio": fit_calibration([rows])})
-    flagged = [fitted.judge(row, "audio").reliable is False for row in rows]
+    fitted = fit_reliability([rows])
+    flagged = [fitted.judge(row).reliable is False for row in rows]
     assert 0.015 <= np.mean(flagged) <= FLAGGED
 
 
 def test_every_manifest_keeps_its_own_two_percent():
     home, harder = clips(500), clips(100, **{name: 0.1 * s for name, (s, _) in STATISTICS.items()})
-    fitted = Reliability(modalities={"audio": fit_calibration([home, harder])})
+    fitted = fit_reliability([home, harder])
     for rows in (home, harder):
-        assert np.mean([not fitted.judge(row, "audio").reliable for row in rows]) <= FLAGGED
+        assert np.mean([not fitted.judge(row).reliable for row in rows]) <= FLAGGED
 
 
 def test_other_clips_are_flagged_and_the_reasons_are_what_differs(reliability):
     name, (sign, reason) = next(iter(STATISTICS.items()))
-    verdict = reliability.judge({**dict.fromkeys(STATISTICS, 1.0), name: 1 + 2 * sign}, "audio")
+    verdict = reliability.judge({**dict.fromkeys(STATISTICS, 1.0), name: 1 + 2 * sign})
     assert verdict.reliable is False
     assert verdict.doubt > 0
     assert verdict.reasons == (reason,)
-    good = reliability.judge(dict.fromkeys(STATISTICS, 1.0), "audio")
+    good = reliability.judge(dict.fromkeys(STATISTICS, 1.0))
     assert good.reliable
     assert good.reasons == ()
     assert good.doubt < 0
 
 
-def test_without_words_or_statistics(reliability):
-    assert reliability.judge({}, "audio").reliable is False
-    assert reliability.judge({}, "audio").doubt == NO_WORDS
-    assert reliability.judge(dict.fromkeys(STATISTICS, 1.0), "video").reliable is None
+def test_without_words_nothing_is_reliable(reliability):
+    assert reliability.judge({}).reliable is False
+    assert reliability.judge({}).doubt == NO_WORDS
 
 
 def test_the_file_is_read_back(reliability, tmp_path):
@@ -78,28 +75,18 @@ def test_the_file_is_read_back(reliability, tmp_path):
     (tmp_path / "reliability.json").write_text(reliability.to_json())
     again = read_reliability(tmp_path)
     assert again.to_json() == reliability.to_json()
-    assert again.judge({}, "audio") == reliability.judge({}, "audio")
+    assert again.judge({}) == reliability.judge({})
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "format 2"),
-        ({"modalities": {"smell": {"clips": 1, "threshold": 0, "statistics": {}}}}, "broken"),
-        (
-            {
-                "modalities": {
-                    "av": {
-                        "clips": 1,
-                        "threshold": 0,
-                        "statistics": {"x": {"median": 0, "spread": 1, "limit": 0}},
-                    }
-                }
-            },
-            "unknown x",
-        ),
-        ({"modalities": []}, "broken"),
-        ({"advice": None, "data": 3}, "broken"),
+        ({"format": 2}, "has format 2"),
+        ({"statistics": {"x": {"median": 0, "spread": 1, "limit": 0}}}, "unknown statistic 'x'"),
+        ({"statistics": {"token_score": {"median": 0}}}, "broken"),
+        ({"statistics": {}}, "no statistics"),
+        ({"statistics": 3}, "broken"),
+        ({"data": 3}, "broken"),
     ],
 )
 def test_a_broken_file_is_one_line(reliability, tmp_path, change, message):
@@ -115,6 +102,6 @@ def test_a_broken_file_is_one_line(reliability, tmp_path, change, message):
 
 def test_a_statistic_that_never_varies_divides_nothing_by_zero():
     rows = [dict.fromkeys(STATISTICS, 1.0)] * 60
-    fitted = Reliability(modalities={"av": fit_calibration([rows])})
-    assert fitted.judge(rows[0], "av").reliable
-    assert dataclasses.asdict(fitted)["modalities"]["av"]["clips"] == 60
+    fitted = fit_reliability([rows])
+    assert fitted.judge(rows[0]).reliable
+    assert dataclasses.asdict(fitted)["clips"] == 60

@@ -6,6 +6,7 @@ import pytest
 from avsr.errors import AvsrError, LanguageError
 from avsr.languages import MUAVIC_LANGUAGES
 from avsr.synthetic.text import (
+    FOREIGN_LANGUAGES,
     NUMBER_LANGUAGES,
     draw_text,
     normalize_word,
@@ -13,6 +14,7 @@ from avsr.synthetic.text import (
     text_split,
     vocabulary,
 )
+from avsr.synthetic.utterance import make_utterance
 
 pytest.importorskip("wordfreq")
 SCRIPT = {"ar": "[ء-ي]+", "el": "[ΐ-ώ]+", "ru": "[а-яё]+"}
@@ -134,3 +136,11 @@ def test_texts_of_the_most_frequent_words_alone():
     rng = np.random.default_rng(2)
     drawn = {word for _ in range(200) for word in draw_text("el", "test", rng, words=50).split()}
     assert drawn <= set(vocabulary("el", size=50)[0])  # Greek: no prefixes, no numbers
+
+
+@pytest.mark.parametrize("language", FOREIGN_LANGUAGES)
+def test_foreign_languages_have_words_that_are_spoken(language):
+    words, cumulative = vocabulary(language)
+    assert len(words) > 600
+    assert cumulative[-1] == 1
+    assert make_utterance(1, "valid", language, 0).phones

@@ -1,0 +1,89 @@
+"""The command ``calibrate``: what a model's validation data looks like to it."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avsr.cli.display import show_progress
+from avsr.cli.evaluate import check_extra
+from avsr.cli.options import DeviceOption
+from avsr.errors import ModelError
+from avsr.runtime.atomic_files import replace_text
+
+
+def calibrate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Model directory, which gets the file reliability.json. Copy a model from the "
+            "hub or the bundled one first."
+        ),
+    ],
+    manifests: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MANIFEST...",
+            help="Manifests (JSON lines or CSV) of clips that the model should do well, but was "
+            "not trained on.",
+        ),
+    ],
+    split: Annotated[
+        str | None, typer.Option(help="Use only this split. Default: all. Example: valid.")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Use at most this many clips of each language of a manifest. Default: all."
+        ),
+    ] = None,
+    advice: Annotated[
+        str | None,
+        typer.Option(
+            help="Sentence for those whose recording is not reliable. Default: the one that is "
+            "there already, if any."
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder in which mouth crops are kept for next time. Default: none."),
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Learn what a model's reliable transcripts look like, so that it marks the others.
+
+    At most 2 % of the clips of each manifest will be marked as not reliable.
+    Example: avsr calibrate models/mine valid.jsonl
+    """
+    check_extra()
+    from avsr.evaluation.calibration import calibrate as fit
+    from avsr.hub import ASSETS, BUNDLED, load_network
+    from avsr.model.reliability import FILE
+
+    folder = Path(model).resolve()
+    if not os.access(folder, os.W_OK) or not folder.is_dir():
+        source = f" {ASSETS / BUNDLED[model]}" if model in BUNDLED else ""
+        raise ModelError(
+            f"{model} is no model directory that can be written into: "
+            f"copy that of the model{source} and calibrate the copy"
+        )
+    network = load_network(folder, device)
+    if advice is None:
+        advice = "" if network.reliability is None else network.reliability.advice
+
+    with show_progress() as progress:
+        reliability = fit(
+            network,
+            manifests,
+            split=split,
+            limit=limit,
+            advice=advice,
+            cache=cache,
+            progress=progress,
+        )
+    try:
+        replace_text(folder / FILE, reliability.to_json())
+    except OSError as error:
+        raise ModelError(f"cannot write {folder / FILE}: {error.strerror}") from error
+    print(f"{folder / FILE}  {reliability.clips} clips")

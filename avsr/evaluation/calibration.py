@@ -1,0 +1,132 @@
+"""``avsr calibrate``: learn from validation data what reliable transcripts of a model are like."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+from avsr.corpus import Record, read_manifest
+from avsr.errors import CorpusError
+from avsr.evaluation.clips import ClipReader, check_media
+from avsr.face import is_covered
+from avsr.model.network import AVSRModel
+from avsr.model.reliability import MIN_CLIPS, Reliability, fit_reliability
+from avsr.recognition.batching import transcribe_whole
+from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.pipeline import transcribe_recording
+from avsr.recognition.recording import Recording
+from avsr.recognition.segmentation import MediaSegment
+from avsr.runtime.progress import ItemProgress
+from avsr.transcript import Modality
+
+BATCH = 8  # clips that the model takes at a time
+Evidence = Mapping[str, float]
+
+
+def calibrate(
+    model: AVSRModel,
+    manifests: Sequence[Path],
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    advice: str = "",
+    cache: Path | None = None,
+    progress: ItemProgress | None = None,
+) -> Reliability:
+    """Transcribe validation clips and fit the bounds of what is reliable to them.
+
+    Args:
+        model: A network that writes text.
+        manifests: Manifests of clips like those that the model was trained on, but not among them.
+        split: Use only this split of the manifests.
+        limit: Use at most this many clips of each language and manifest.
+        advice: Sentence for users whose recording is not reliable.
+        cache: Folder in which mouth crops are kept; None: they are made anew.
+        progress: Called with ("clips", clips done, clips in all).
+
+    Returns:
+        The content of ``reliability.json``.
+
+    Raises:
+        CorpusError: A manifest is broken, or there are too few clips.
+        MediaError: A media file is missing or cannot be read.
+    """
+    records = {path: _select(path, split, limit) for path in manifests}
+    for path in manifests:
+        check_media(records[path], path.parent)
+    total = sum(map(len, records.values()))
+    done = 0
+    clips: list[list[Evidence]] = []
+    for path in manifests:
+        clips.append([])
+        for number, evidence in _collect(model, ClipReader(path.parent, cache), records[path]):
+            clips[-1] += evidence
+            done += number
+            if progress is not None:
+                progress("clips", done, total)
+    count = sum(map(len, clips))
+    if count < MIN_CLIPS:
+        raise CorpusError(
+            f"{', '.join(map(str, manifests))}: {count} clips with words are too few to calibrate "
+            f"a model: at least {MIN_CLIPS} are needed"
+        )
+    data: list[dict[str, Any]] = [
+        {"manifest": path.name, "split": split, "limit": limit, "clips": len(records[path])}
+        for path in manifests
+    ]
+    return fit_reliability([rows for rows in clips if rows], advice, data)
+
+
+def _select(path: Path, split: str | None, limit: int | None) -> list[Record]:
+    """The records of a split, at most ``limit`` of each language."""
+    counts: dict[str, int] = {}
+    selected = []
+    for record in read_manifest(path):
+        if split is not None and record.split != split:
+            continue
+        counts[record.language] = counts.get(record.language, 0) + 1
+        if limit is None or counts[record.language] <= limit:
+            selected.append(record)
+    return selected
+
+
+def _collect(
+    model: AVSRModel, reader: ClipReader, records: Sequence[Record]
+) -> Iterator[tuple[int, list[Evidence]]]:
+    """Yield the number of clips that are done, and the evidence of those that have words.
+
+    A long clip gives that of its segments.
+    """
+    options = TranscribeOptions()
+    remaining = iter(records)
+    while batch := list(islice(remaining, BATCH)):
+        segments: list[MediaSegment] = []
+        evidence: list[Evidence] = []
+        for record in batch:
+            recording = _read(reader, record)
+            if recording is None:
+                continue
+            if recording.duration <= model.config.segment_seconds:
+                segments.append(MediaSegment(0.0, recording.duration, recording, whole=True))
+            else:
+                transcript = transcribe_recording(model, recording, options)
+                evidence += [segment.evidence for segment in transcript.segments]
+
+        def modality(segment: MediaSegment) -> Modality:
+            return segment.recording.modality
+
+        for _, group in groupby(sorted(segments, key=modality), modality):
+            results = transcribe_whole(model, list(group), options)
+            evidence += [transcript.evidence for transcript in results]
+        yield len(batch), [entry for entry in evidence if entry]
+
+
+def _read(reader: ClipReader, record: Record) -> Recording | None:
+    """Read sound and lips of a clip; None if it has neither."""
+    waveform, lips = reader.sound(record), reader.lips(record)
+    if waveform is None and lips is None:
+        return None
+    mouth = None if lips is None else lips.mouth
+    if waveform is not None and mouth is not None and is_covered(mouth):
+        mouth = None  # as in any transcription
+    return Recording(name=record.utterance_id, waveform=waveform, mouth=mouth)

@@ -23,6 +23,7 @@ from benchmarks import (
     network,
     page,
     prepare,
+    sync,
     training,
     transcribe,
 )
@@ -37,6 +38,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "long": long.measure,
     "evaluation": evaluation.measure,
     "faces": faces.measure,
+    "sync": sync.measure,
     "grid": joined.grid,
     "switch": joined.switch,
     "demo": demo.measure,

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,21 @@ from avsr.errors import MediaError
 from avsr.rates import FPS, SAMPLE_RATE
 
 SHARD = ".tar"
-Lips = tuple[np.ndarray, np.ndarray]  # mouth crops (T, 96, 96), whether a face was found (T,)
-NO_LIPS = (np.zeros((0, 96, 96), np.uint8), np.zeros(0, np.bool_))
+LIPS_VERSION = 2  # of what is kept of a file; 1 did not say which frames can be read
+
+
+class Lips(NamedTuple):
+    """The mouth in the frames of a video."""
+
+    mouth: np.ndarray
+    """Crops (T, 96, 96) uint8."""
+    found: np.ndarray
+    """(T,) bool, whether a face was found in the frame."""
+    readable: np.ndarray
+    """(T,) bool, whether its lips can be read, as ``face.is_readable`` says."""
+
+
+NO_LIPS = Lips(np.zeros((0, 96, 96), np.uint8), np.zeros(0, np.bool_), np.zeros(0, np.bool_))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +46,11 @@ class Clip:
     """(T, 96, 96) uint8 at 25 Hz."""
     visual: Any = None
     """Features that the recognizer has computed from ``mouth`` before."""
+    readable: np.ndarray | None = None
+    """(T,) bool, in which frames of ``mouth`` the lips can be read; None: in all of them."""
+    heard: np.ndarray | None = None
+    """(S,) sound of a clip that is transcribed from its lips alone. It tells where somebody speaks;
+    None: there is none, or it is ``waveform``."""
 
     @property
     def modality(self) -> str:
@@ -89,11 +107,11 @@ class ClipReader:
             return None
         return samples.astype(np.float32) / 32768
 
-    def lips(self, record: Record) -> np.ndarray | None:
+    def lips(self, record: Record) -> Lips | None:
         """Read or make the mouth crops of a record.
 
         Returns:
-            (T, 96, 96) uint8 at 25 Hz; None if the file has no video or no face was found.
+            The lips at 25 Hz; None if the file has no video or no face was found.
 
         Raises:
             MediaError: The file cannot be read.
@@ -101,14 +119,15 @@ class ClipReader:
         path = self.media(record)
         if path.suffix == SHARD:
             encoded = self._stored(record).mouth
-            return None if encoded is None else decode_mouth(encoded)
+            if encoded is None:
+                return None
+            mouth = decode_mouth(encoded)
+            return Lips(mouth, np.ones(len(mouth), np.bool_), np.ones(len(mouth), np.bool_))
         if self._last_lips[0] != path:
             cropped = track(path) if self.cache_dir is None else cached_track(path, self.cache_dir)
             self._last_lips = path, cropped
-        mouth, face_found = self._last_lips[1]
-        if not cut(face_found, record, FPS).any():
-            return None
-        return cut(mouth, record, FPS)
+        lips = Lips(*(cut(array, record, FPS) for array in self._last_lips[1]))
+        return lips if lips.found.any() else None
 
     def _stored(self, record: Record) -> StoredSample:
         """Find a record in its shard."""
@@ -126,36 +145,32 @@ def cut(array: np.ndarray, record: Record, rate: int) -> np.ndarray:
     return array[round(record.start * rate) : end]
 
 
-def track(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Crop the mouth in a video file.
-
-    Returns:
-        Mouth crops (T, 96, 96) uint8, and whether a face was found in each frame (T,) bool; T is 0
-        for a file without video.
-    """
+def track(path: Path) -> Lips:
+    """Crop the mouth in a video file; T is 0 for a file without video."""
     if not media.probe(path).has_video:
         return NO_LIPS
     tracked = face.track_mouth(media.read_pictures(path))
-    return tracked.mouth, tracked.found
+    return Lips(tracked.mouth, tracked.found, face.is_readable(tracked))
 
 
-def cached_track(path: Path, cache_dir: Path) -> tuple[np.ndarray, np.ndarray]:
+def cached_track(path: Path, cache_dir: Path) -> Lips:
     """Crop the mouth with ``track``, or read the crops from a folder.
 
     They are made again when the file or the code that makes them has changed.
     """
     stat = path.stat()
-    identity = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{crop_version()}"
+    parts = (path.resolve(), stat.st_size, stat.st_mtime_ns, crop_version(), LIPS_VERSION)
+    identity = "\n".join(map(str, parts))
     cached = cache_dir / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
     if cached.is_file():
         with np.load(cached) as arrays:
-            return arrays["mouth"], arrays["found"]
-    mouth, face_found = track(path)
+            return Lips(*(arrays[name] for name in Lips._fields))
+    lips = track(path)
     cache_dir.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=cache_dir, suffix=".part", delete=False) as file:
-        np.savez_compressed(file, mouth=mouth, found=face_found)
+        np.savez_compressed(file, **lips._asdict())
     os.replace(file.name, cached)
-    return mouth, face_found
+    return lips
 
 
 @cache

@@ -1,16 +1,22 @@
-"""Recognizers: what transcribes the clips of an evaluation."""
+"""Recognizers: what transcribes the clips of an evaluation.
+
+A clip that is longer than the model takes at a time is cut at pauses, as ``avsr transcribe`` does.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
+from avsr.errors import MediaError
 from avsr.evaluation.clips import Clip
+from avsr.rates import FPS, SAMPLE_RATE
 from avsr.recognition.inference import decode, encode, extract_visual_features, time_hypothesis
 from avsr.recognition.lip_sync import sync_lips
 from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.pipeline import transcribe_recording
 from avsr.recognition.recording import Recording
 
 if TYPE_CHECKING:
@@ -30,6 +36,8 @@ class Prediction:
     """Probability of each language."""
     words: tuple["Word", ...] = ()
     """Words with their times, where the recognizer gives them."""
+    failure: str | None = None
+    """Why nothing was transcribed."""
 
 
 class Recognizer(Protocol):
@@ -76,13 +84,54 @@ class ModelRecognizer:
         self.options = TranscribeOptions(**options)
 
     def extract_visual(self, mouths: Sequence[np.ndarray]) -> list[Any]:
-        """Extract the outputs (T, C) of the visual front end for each clip."""
-        return [extract_visual_features(self.model, mouth) for mouth in mouths]
+        """Extract the outputs (T, C) of the visual front end; None for a clip that will be cut."""
+        return [
+            None if self._is_long(len(mouth) / FPS) else extract_visual_features(self.model, mouth)
+            for mouth in mouths
+        ]
+
+    def _is_long(self, seconds: float) -> bool:
+        return seconds > self.model.config.segment_seconds
 
     def transcribe(
         self, clips: Sequence[Clip], languages: Sequence[Sequence[str]]
     ) -> list[list[Prediction]]:
         """Transcribe clips of one modality in one or several language modes; see Recognizer."""
+        is_long = [self._is_long(_seconds(clip)) for clip in clips]
+        whole = [clip for clip, long in zip(clips, is_long, strict=True) if not long]
+        answers = []
+        short_modes = [
+            [code for code, long in zip(mode, is_long, strict=True) if not long]
+            for mode in languages
+        ]
+        for mode, short in zip(languages, self._transcribe_whole(whole, short_modes), strict=True):
+            in_order = iter(short)
+            answers.append(
+                [
+                    self._transcribe_long(clip, code) if long else next(in_order)
+                    for clip, code, long in zip(clips, mode, is_long, strict=True)
+                ]
+            )
+        return answers
+
+    def _transcribe_long(self, clip: Clip, language: str) -> Prediction:
+        """Transcribe one clip in segments."""
+        recording = Recording(name=clip.name, waveform=clip.waveform, mouth=clip.mouth)
+        options = replace(self.options, language=language)
+        try:
+            transcript = transcribe_recording(
+                self.model, recording, options, heard=clip.heard, readable=clip.readable
+            )
+        except MediaError as error:
+            return Prediction("", {}, failure=str(error))
+        return Prediction(transcript.text, transcript.language_probs, transcript.words)
+
+    def _transcribe_whole(
+        self, clips: Sequence[Clip], languages: Sequence[Sequence[str]]
+    ) -> list[list[Prediction]]:
+        """Transcribe clips that the model takes in one piece, in one batch."""
+        if not clips:
+            return [[] for _ in languages]
         codes = self.model.config.languages
         recordings = [
             Recording(name=c.name, waveform=c.waveform, mouth=c.mouth, visual=c.visual)
@@ -119,3 +168,10 @@ class ModelRecognizer:
                 )
             ]
         return [predictions[mode] for mode in indices]
+
+
+def _seconds(clip: Clip) -> float:
+    """Length of the longer one of sound and lips."""
+    sound = 0 if clip.waveform is None else len(clip.waveform)
+    frames = 0 if clip.mouth is None else len(clip.mouth)
+    return max(sound / SAMPLE_RATE, frames / FPS)

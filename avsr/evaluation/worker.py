@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from avsr.augmentation.corruption import Corruption
 from avsr.corpus import Record, read_manifest
 from avsr.errors import CorpusError, MediaError
-from avsr.evaluation.clips import Clip, ClipReader
+from avsr.evaluation.clips import Clip, ClipReader, Lips
 from avsr.evaluation.config import Condition, EvaluationConfig
 from avsr.evaluation.noise import NoiseLibrary, hashed_rng
 from avsr.evaluation.predictor import Prediction, Recognizer
@@ -22,6 +22,8 @@ from avsr.evaluation.scores import UtteranceResult
 from avsr.evaluation.word_timing import boundary_errors
 from avsr.face import is_covered
 from avsr.rates import FPS, SAMPLE_RATE
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +131,9 @@ class _ClipBatch:
         conditions: Sequence[Condition],
     ) -> None:
         self.worker, self.records = worker, records
-        use_audio = any(condition.modality != "video" for condition in conditions)
         use_video = any(condition.modality != "audio" for condition in conditions)
-        self.sounds = [_try(worker.reader.sound, r) if use_audio else None for r in records]
+        # Lips alone need the sound too: its pauses are where a long clip is cut.
+        self.sounds = [_try(worker.reader.sound, r) for r in records]
         self.lips = [_try(worker.reader.lips, r) if use_video else None for r in records]
         self.noisy: dict[tuple[int, str], tuple[np.ndarray, list[dict[str, Any]]]] = {}
         self.corrupted: dict[str | None, list[tuple[np.ndarray, Any] | None]] = {
@@ -143,7 +145,7 @@ class _ClipBatch:
 
     def _corrupt(self, video_corruption: str | None) -> list[tuple[np.ndarray, Any] | None]:
         """Corrupt the crops of each record and extract features; None for records without lips."""
-        mouths = {i: lips for i, lips in enumerate(self.lips) if isinstance(lips, np.ndarray)}
+        mouths = {i: lips.mouth for i, lips in enumerate(self.lips) if isinstance(lips, Lips)}
         if video_corruption is not None:
             corruption, seed = Corruption.parse(video_corruption), self.worker.config.seed
             for i, mouth in mouths.items():
@@ -172,8 +174,15 @@ class _ClipBatch:
         mouth, visual = (None, None) if video is None else video
         if sound is not None and mouth is not None and is_covered(mouth):
             mouth = visual = None  # as in any transcription
-        name = self.records[i].utterance_id
-        return Clip(name=name, waveform=sound, mouth=mouth, visual=visual)  # type: ignore[arg-type]
+        heard = self.sounds[i] if condition.modality == "video" else None
+        return Clip(
+            name=self.records[i].utterance_id,
+            waveform=sound,  # type: ignore[arg-type]
+            mouth=mouth,
+            visual=visual,
+            readable=lips.readable if isinstance(lips, Lips) and mouth is not None else None,
+            heard=heard if isinstance(heard, np.ndarray) else None,
+        )
 
     def noise_pieces(self, i: int, condition: Condition) -> list[dict[str, Any]]:
         """List the pieces of noise in the sound of record ``i`` under a condition."""
@@ -190,9 +199,7 @@ class _ClipBatch:
         return self.noisy[key]
 
 
-def _try(
-    read: Callable[[Record], np.ndarray | None], record: Record
-) -> np.ndarray | MediaError | None:
+def _try(read: Callable[[Record], T], record: Record) -> T | MediaError:
     try:
         return read(record)
     except MediaError as error:
@@ -215,6 +222,8 @@ def _make_result(
     )
     if clip is None or prediction is None:
         return empty
+    if prediction.failure is not None:
+        return replace(empty, failure=prediction.failure)
     video_seconds = 0 if clip.mouth is None else len(clip.mouth) / FPS
     seconds = video_seconds if clip.waveform is None else len(clip.waveform) / SAMPLE_RATE
     probs = {code: round(prob, 6) for code, prob in prediction.language_probs.items()}

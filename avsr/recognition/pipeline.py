@@ -10,6 +10,8 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from avsr import face, media
 from avsr.errors import MediaError
 from avsr.language import smooth_languages
@@ -20,8 +22,13 @@ from avsr.recognition.inference import encode, recognize_encoded
 from avsr.recognition.language_change import language_change
 from avsr.recognition.lip_sync import Synchronizer
 from avsr.recognition.options import TranscribeOptions
-from avsr.recognition.recording import split_recording
-from avsr.recognition.segmentation import MediaSegment, is_one_segment, read_segments
+from avsr.recognition.recording import Recording, split_recording
+from avsr.recognition.segmentation import (
+    MediaSegment,
+    cut_segments,
+    is_one_segment,
+    read_segments,
+)
 from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import WRITING, report
 from avsr.transcript import Segment, Transcript, Word
@@ -29,6 +36,7 @@ from avsr.transcript.result import Interrupted
 
 PREFETCHED_SEGMENTS = 4  # read while the model works on the ones before
 BATCH_SEGMENTS = 4  # of one modality, that the model takes at a time
+NOTHING = "nothing to transcribe: no speech and no face was found"
 
 
 def transcribe_file(
@@ -72,7 +80,7 @@ def transcribe_file(
         end = segments[-1].end
         warnings.append(f"stopped at {end:.1f} of {duration:.1f} s; the rest is not transcribed")
     if not segments:
-        raise MediaError(f"{path}: nothing to transcribe: no speech and no face was found")
+        raise MediaError(f"{path}: {NOTHING}")
     transcript = assemble_transcript(
         os.fspath(path),
         segments,
@@ -86,6 +94,50 @@ def transcribe_file(
     if is_interrupted:
         raise Interrupted(transcript)
     return transcript
+
+
+def transcribe_recording(
+    model: AVSRModel,
+    recording: Recording,
+    options: TranscribeOptions,
+    *,
+    heard: np.ndarray | None = None,
+    readable: np.ndarray | None = None,
+) -> Transcript:
+    """Transcribe a long recording in memory in segments, as ``transcribe_file`` does a file.
+
+    Args:
+        model: The network.
+        recording: Sound, lips or both; modality and face of ``options`` do not count.
+        options: Language, search and synchronization are used here.
+        heard: As for ``cut_segments``.
+        readable: As for ``cut_segments``.
+
+    Raises:
+        LanguageError: The model does not know ``options.language``.
+        MediaError: There is nothing to transcribe.
+    """
+    options = options.for_languages(model.config.languages)
+    parts, warnings = cut_segments(
+        recording, model.config.segment_seconds, heard=heard, readable=readable
+    )
+    if not parts:
+        raise MediaError(f"{recording.name or 'recording'}: {NOTHING}")
+    synchronizer = Synchronizer(model) if options.sync else None
+    segments: list[Segment] = []
+    language_history: list[dict[str, float]] = []
+    for batch in _batches(_synchronize(synchronizer, parts)):
+        segments += transcribe_batch(model, batch, options, language_history)
+    return assemble_transcript(
+        recording.name,
+        segments,
+        is_whole=False,
+        duration=recording.duration,
+        warnings=(*recording.warnings, *warnings),
+        sync_warnings=synchronizer.warnings if synchronizer else [],
+        options=options,
+        mouth=None,
+    )
 
 
 def _synchronize(

@@ -12,7 +12,7 @@ from avsr.model.quantization import Precision
 from avsr.recognition.inference import recognize
 from avsr.recognition.language_id import language_probabilities
 from avsr.recognition.options import TranscribeOptions
-from avsr.recognition.pipeline import transcribe_file
+from avsr.recognition.pipeline import transcribe_file, transcribe_recording
 from avsr.recognition.reading import read_recording
 from avsr.recognition.recording import COVERED, Recording
 from avsr.runtime.progress import Progress, listen_progress
@@ -81,17 +81,22 @@ class Recognizer:
             options: Fields of ``TranscribeOptions``.
 
         Returns:
-            The transcript.
+            The transcript; of arrays that are longer than the network takes at a time in segments,
+            as of a file.
 
         Raises:
             LanguageError: ``language`` is not one that the network knows.
+            MediaError: Long arrays hold nothing to transcribe.
             ConfigError: An option is out of bounds.
         """
         notes: tuple[str, ...] = ()
         if waveform is not None and mouth is not None and is_covered(mouth):
             mouth, notes = None, (COVERED, "the sound is transcribed without lips")
         recording = Recording(name="", waveform=waveform, mouth=mouth, warnings=notes)
-        return recognize(self.network, [recording], TranscribeOptions(**options))[0]
+        chosen = TranscribeOptions(**options)
+        if recording.duration > self.network.config.segment_seconds:
+            return transcribe_recording(self.network, recording, chosen)
+        return recognize(self.network, [recording], chosen)[0]
 
     def detect_language(
         self, path: str | os.PathLike[str], *, modality: Modality = "av"

@@ -20,6 +20,7 @@ from avsr.rates import FPS, MAX_SEGMENT_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recognition.av_agreement import choose_speaker, lips_agreement
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import (
+    MIN_FACE_SHARE,
     PREFETCHED_FRAMES,
     check_face_number,
     check_lips,
@@ -32,6 +33,7 @@ from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import report_frames
 
 EVEN_SECONDS = 10.0  # length of the segments of a recording without speech in its sound
+EVEN_WARNING = "no speech was found in the sound, so it is cut into even parts"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def read_segments(
     problems: list[str] = []  # why parts are left out
     for evenly in (False, True):
         if evenly:
-            warnings.append("no speech was found in the sound, so it is cut into even parts")
+            warnings.append(EVEN_WARNING)
         is_empty = True
         for segment in _read_stream(model, path, info, options, warnings, evenly, problems):
             is_empty = False
@@ -159,6 +161,66 @@ def _cut_evenly(
                 return
             span = following
     yield span, buffer if rms(buffer) >= SILENCE_RMS else None
+
+
+def cut_segments(
+    recording: Recording,
+    longest: float,
+    *,
+    heard: np.ndarray | None = None,
+    readable: np.ndarray | None = None,
+) -> tuple[list[MediaSegment], list[str]]:
+    """Cut a recording in memory, as ``read_segments`` cuts a file.
+
+    Args:
+        recording: Its sound tells where somebody speaks.
+        longest: Seconds of the longest segment.
+        heard: (S,) sound that tells it instead, of a recording with lips alone.
+        readable: (T,) bool, in which frames the lips can be read; None: in all of them.
+
+    Returns:
+        The segments in order of time, and warnings. What is not spoken is in no segment.
+    """
+    sound = recording.waveform if heard is None else heard
+    warnings = []
+    spans: list[tuple[Span, np.ndarray | None]]
+    if sound is None:
+        spans = [(span, None) for span in even_spans(recording.duration, longest)]
+    else:
+        spans = [*SpokenParts([sound], longest)]
+        if not spans:
+            warnings.append(EVEN_WARNING)
+            parts = even_spans(len(sound) / SAMPLE_RATE, longest)
+            spans = [*_cut_evenly([sound], parts)]
+    segments = []
+    for span, samples in spans:
+        start, end = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
+        waveform = None if recording.waveform is None else samples
+        mouth = _cut_mouth(recording, round(start * FPS), round(end * FPS), readable, waveform)
+        if waveform is not None or mouth is not None:
+            part = Recording(name=recording.name, waveform=waveform, mouth=mouth)
+            segments.append(MediaSegment(start, end, part))
+    return segments, warnings
+
+
+def _cut_mouth(
+    recording: Recording,
+    first: int,
+    last: int,
+    readable: np.ndarray | None,
+    waveform: np.ndarray | None,
+) -> np.ndarray | None:
+    """The lips of a segment; None where ``check_lips`` would forbid them."""
+    if recording.mouth is None:
+        return None
+    mouth = recording.mouth[first:last]
+    if not len(mouth):
+        return None
+    if readable is not None and readable[first:last].mean() < MIN_FACE_SHARE:
+        return None
+    if waveform is not None and face.is_covered(mouth):
+        return None
+    return np.pad(mouth, ((0, last - first - len(mouth)), (0, 0), (0, 0)), mode="edge")
 
 
 def even_spans(duration: float, longest: float = MAX_SEGMENT_SECONDS) -> Iterator[Span]:

@@ -43,7 +43,8 @@ def lips(monkeypatch):
     def track(path):
         calls.append(path.name)
         crops = np.arange(25, dtype=np.uint8)[:, None, None] * np.ones((1, 96, 96), np.uint8)
-        return crops, np.full(25, face_found[0])
+        found = np.full(25, face_found[0])
+        return clips.Lips(crops, found, found)
 
     face_found = [True]
     monkeypatch.setattr(clips, "track", track)

@@ -114,8 +114,9 @@ def test_evaluation_and_preparation_read_them(mouths, tmp_path) -> None:
         mouth=True,
     )
     crops = [frame[..., 0] for frame in media.read_frames(mouths["de"])][10:30]
-    read = ClipReader(mouths["de"].parent).lips(record)
-    np.testing.assert_allclose(read, crops, atol=1)
+    lips = ClipReader(mouths["de"].parent).lips(record)
+    np.testing.assert_allclose(lips.mouth, crops, atol=1)
+    assert lips.readable.all()
     prepared = prepare([record], mouths["de"].parent, tmp_path / "out", "train")
     assert prepared.failures == []
     (sample,) = read_shards(tmp_path / "out", "train")

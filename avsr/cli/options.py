@@ -71,6 +71,14 @@ FaceOption = Annotated[
         "the number of a face, as 'avsr crop' shows it.",
     ),
 ]
+MouthOption = Annotated[
+    bool,
+    typer.Option(
+        "--mouth",
+        help="The videos are ready-made mouth videos, square with sides of 88 to 128 px: no face "
+        "is searched.",
+    ),
+]
 LmOption = Annotated[
     float,
     typer.Option(

@@ -20,6 +20,7 @@ from avsr.cli.options import (
     LmOption,
     ModalityOption,
     ModelOption,
+    MouthOption,
     OutputOption,
     OverwriteOption,
     PrecisionOption,
@@ -27,7 +28,7 @@ from avsr.cli.options import (
     VideosArgument,
 )
 from avsr.cli.outputs import plan_outputs
-from avsr.errors import AvsrError
+from avsr.errors import AvsrError, MediaError
 from avsr.recognition.options import TranscribeOptions, check_face
 from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LM_WEIGHT
 
@@ -70,6 +71,7 @@ def transcribe(
             help="Transcribe every face in segments of its own, with a label.",
         ),
     ] = False,
+    mouth: MouthOption = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     json: Annotated[
@@ -109,9 +111,11 @@ def transcribe(
         relative_paths=relative_paths,
         overwrite=overwrite,
     )
-    check_face(face, modality)
+    check_face(face, modality, mouth=mouth)
     videos = [video for video in files if video not in outputs.done]
     skipped = len(files) - len(videos)
+    if mouth:
+        _check_mouth_videos(videos)
     if not videos:
         return print_summary(0, skipped, 0)
     job = TranscribeJob(
@@ -128,6 +132,7 @@ def transcribe(
             "lm_weight": lm_weight,
             "sync": sync,
             "face": face,
+            "mouth": mouth,
         },
         outputs=outputs,
     )
@@ -149,6 +154,20 @@ def transcribe(
     done = sum(result.error is None and not result.stopped for result in results)
     status = print_summary(done, skipped, failed)
     return 130 if is_stopped else status
+
+
+def _check_mouth_videos(videos: Sequence[str]) -> None:
+    """Raise MediaError for the first video that is no mouth video, before any work is done."""
+    from avsr import media
+    from avsr.face import check_mouth_size
+
+    for video in videos:
+        try:
+            info = media.probe(video)
+        except MediaError:  # it is named when its turn comes
+            continue
+        if info.has_video:
+            check_mouth_size(video, info.width, info.height)
 
 
 def _print_result(result: FileResult, *, as_json: bool, is_detected: bool) -> None:

@@ -46,10 +46,16 @@ class Record:
     """Description of the video."""
     location: str | None = None
     """Where the video was recorded."""
+    mouth: bool = False
+    """Whether the video is a ready-made mouth video, as ``avsr transcribe --mouth`` reads it."""
 
     def to_json(self) -> str:
         """Return one line of JSON; fields without a value are omitted."""
-        values = {k: v for k, v in asdict(self).items() if v is not None and v != math.inf}
+        values = {
+            k: v
+            for k, v in asdict(self).items()
+            if v is not None and v is not False and v != math.inf
+        }
         return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
     def problems(self) -> list[str]:
@@ -59,6 +65,8 @@ class Record:
             value = getattr(self, name)
             if not isinstance(value, str) and (name in _REQUIRED or value is not None):
                 problems.append(f"has a {name} that is not text")
+        if not isinstance(self.mouth, bool):
+            problems.append("has a mouth that is not true or false")
         if isinstance(self.utterance_id, str) and not is_file_stem(self.utterance_id):
             problems.append("has an id that is empty or holds a dot, a slash or a space")
         if not is_number(self.start) or not is_number(self.end):
@@ -80,7 +88,7 @@ _FIELDS = {field.name for field in fields(Record)}
 _REQUIRED = {field.name for field in fields(Record) if field.default is MISSING}
 _SPANS = ("words", "phones")
 _WITHOUT_ID = "without id"
-_TEXTS = [field.name for field in fields(Record) if field.name not in ("start", "end", *_SPANS)]
+_TEXTS = [f.name for f in fields(Record) if f.name not in ("start", "end", "mouth", *_SPANS)]
 
 
 def is_file_stem(name: str) -> bool:
@@ -227,9 +235,9 @@ def _from_cell(name: str, cell: str) -> Any:
             return float(cell)
         except ValueError:
             return cell
-    if name in _SPANS:
+    if name in (*_SPANS, "mouth"):
         try:
-            return json.loads(cell)
+            return json.loads(cell.lower() if name == "mouth" else cell)
         except json.JSONDecodeError:
             return cell
     return cell
@@ -257,12 +265,16 @@ def write_manifest(path: str | os.PathLike[str], records: Iterable[Record]) -> N
     if Path(path).suffix.lower() != ".csv":
         replace_text(path, "".join(record.to_json() + "\n" for record in records))
         return
+    records = list(records)
+    names = [field.name for field in fields(Record)]
+    if not any(record.mouth for record in records):
+        names.remove("mouth")
     table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, [field.name for field in fields(Record)], lineterminator="\n")
+    writer = csv.DictWriter(table, names, lineterminator="\n")
     writer.writeheader()
     for record in records:
         values = json.loads(record.to_json())
-        for name in set(values).intersection(_SPANS):
+        for name in set(values).intersection((*_SPANS, "mouth")):
             values[name] = json.dumps(values[name], ensure_ascii=False)
         writer.writerow(values)
     replace_text(path, table.getvalue())

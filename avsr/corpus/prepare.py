@@ -12,7 +12,6 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from avsr import face, media
@@ -21,7 +20,7 @@ from avsr.corpus.muavic import sound_of
 from avsr.corpus.resumable import ResumableSplit, claim_output
 from avsr.corpus.shards import EncodedSample, ShardFile, encode_sample
 from avsr.errors import CorpusError, MediaError
-from avsr.rates import FPS, MOUTH_SIZE, SAMPLES_PER_FRAME
+from avsr.rates import FPS, SAMPLES_PER_FRAME
 from avsr.runtime.atomic_files import replace_text
 from avsr.runtime.progress import ItemProgress
 from avsr.runtime.workers import cluster_map, process_map
@@ -206,6 +205,25 @@ class MediaReader:
             raise MediaError(f"{self.path}: a face in {share:.0%} of the frames only")
         return track.mouth
 
+    def mouth_video(self, first: int, last: float) -> np.ndarray:
+        """Read a span of a mouth video.
+
+        Args:
+            first: First video frame.
+            last: Video frame after the last one; infinity for the end of the video.
+
+        Returns:
+            Mouth crops (T, 96, 96) uint8.
+
+        Raises:
+            MediaError: The span has no video, or it is no mouth video.
+        """
+        pictures = map(media.as_picture, self.frames(first, last))
+        mouth = face.track_mouth_video(self.path, pictures).mouth
+        if len(mouth) == 0:
+            raise MediaError(f"{self.path}: has no video at {first / FPS} s")
+        return mouth
+
     def frames(self, first: int, last: float) -> Iterator[np.ndarray]:
         """Yield frames (H, W, 3) of a span; exhaust the iterator before the next call."""
         if self._position < 0 or first < self._position:
@@ -228,14 +246,8 @@ class CropReader(MediaReader):
         self.sound = sound_of(path)
 
     def mouth(self, first: int, last: float, min_found: float) -> np.ndarray:
-        """Read the mouth crops of a span (T, 96, 96) uint8, grey; raise MediaError for others."""
-        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in self.frames(first, last)]
-        if not grey:
-            raise MediaError(f"{self.path}: has no video")
-        if grey[0].shape != (MOUTH_SIZE, MOUTH_SIZE):
-            height, width = grey[0].shape
-            raise MediaError(f"{self.path}: is {width}x{height}, mouth crops are 96x96")
-        return np.stack(grey)
+        """Read the mouth crops of a span, as ``mouth_video``."""
+        return self.mouth_video(first, last)
 
 
 def _refuse(warning: str) -> None:
@@ -284,7 +296,10 @@ def _prepare(record: Record, reader: MediaReader, video: bool, min_found: float)
     mouth = None
     num_frames = -(-len(waveform) // SAMPLES_PER_FRAME)
     if video:
-        mouth = reader.mouth(first, last, min_found)
+        if record.mouth:
+            mouth = reader.mouth_video(first, last)
+        else:
+            mouth = reader.mouth(first, last, min_found)
         num_frames = len(mouth)
     waveform = waveform[: num_frames * SAMPLES_PER_FRAME]
     waveform = np.pad(waveform, (0, num_frames * SAMPLES_PER_FRAME - len(waveform)))
@@ -295,6 +310,7 @@ def _prepare(record: Record, reader: MediaReader, video: bool, min_found: float)
         end=num_frames / FPS,
         words=_shift(record.words, shift),
         phones=_shift(record.phones, shift),
+        mouth=False,  # a shard holds crops whatever they were made from
     )
     return encode_sample(prepared, waveform, mouth)
 

@@ -78,7 +78,7 @@ class ClipReader:
         self._shards: dict[Path, dict[str, StoredSample]] = {}
         # Records of one file follow each other in most manifests.
         self._last_sound: tuple[Path | None, np.ndarray] = (None, np.zeros(0, np.float32))
-        self._last_lips: tuple[Path | None, Lips] = (None, NO_LIPS)
+        self._last_lips: tuple[tuple[Path, bool] | None, Lips] = (None, NO_LIPS)
 
     def media(self, record: Record) -> Path:
         """Path of a record's media file."""
@@ -123,11 +123,16 @@ class ClipReader:
                 return None
             mouth = decode_mouth(encoded)
             return Lips(mouth, np.ones(len(mouth), np.bool_), np.ones(len(mouth), np.bool_))
-        if self._last_lips[0] != path:
-            cropped = track(path) if self.cache_dir is None else cached_track(path, self.cache_dir)
-            self._last_lips = path, cropped
+        if self._last_lips[0] != (path, record.mouth):
+            self._last_lips = (path, record.mouth), self._crop(path, record.mouth)
         lips = Lips(*(cut(array, record, FPS) for array in self._last_lips[1]))
         return lips if lips.found.any() else None
+
+    def _crop(self, path: Path, is_mouth: bool) -> Lips:
+        """Crop the mouth in a file; the frames of a mouth video are the crops."""
+        if is_mouth:
+            return read_mouth_video(path)
+        return track(path) if self.cache_dir is None else cached_track(path, self.cache_dir)
 
     def _stored(self, record: Record) -> StoredSample:
         """Find a record in its shard."""
@@ -153,6 +158,14 @@ def track(path: Path) -> Lips:
     return Lips(tracked.mouth, tracked.found, face.is_readable(tracked))
 
 
+def read_mouth_video(path: Path) -> Lips:
+    """Read a mouth video; T is 0 for a file without video. Raises MediaError for another size."""
+    if not media.probe(path).has_video:
+        return NO_LIPS
+    tracked = face.track_mouth_video(path, media.read_pictures(path))
+    return Lips(tracked.mouth, tracked.found, face.is_readable(tracked))
+
+
 def cached_track(path: Path, cache_dir: Path) -> Lips:
     """Crop the mouth with ``track``, or read the crops from a folder.
 
@@ -175,10 +188,10 @@ def cached_track(path: Path, cache_dir: Path) -> Lips:
 
 @cache
 def crop_version() -> str:
-    """Digest of all that decides a crop: the code of two stages and the version of mediapipe."""
+    """Digest of all that decides a crop: two stages, their weights, the version of mediapipe."""
     digest = hashlib.sha256(metadata.version("mediapipe").encode())
-    for stage in ("media", "face"):
-        for source in sorted((Path(__file__).parents[1] / stage).glob("*.py")):
+    for files in ("media/*.py", "face/*.py", "assets/mouth/*"):
+        for source in sorted(Path(__file__).parents[1].glob(files)):
             digest.update(source.read_bytes())
     return digest.hexdigest()
 

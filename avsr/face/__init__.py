@@ -3,19 +3,14 @@
 Importing it loads no mediapipe: the models start with the first ``MediapipeDetector``.
 """
 
-from avsr.face.active_speaker import Agree, is_covered, is_still
+from avsr.face.active_speaker import Agree, is_still
 from avsr.face.detector import Face, FaceDetector
 from avsr.face.geometry import crop_matrices, crop_mouth
 from avsr.face.landmarks import MediapipeDetector
+from avsr.face.mouth_video import check_mouth_size, is_mouth_size, track_mouth_video
+from avsr.face.readability import is_covered, is_readable, why_unreadable
 from avsr.face.reidentification import FaceRegistry
-from avsr.face.selection import (
-    MIN_HEIGHT,
-    Turn,
-    choose_face,
-    find_turns,
-    is_readable,
-    is_small,
-)
+from avsr.face.selection import MIN_HEIGHT, Turn, choose_face, find_turns, is_small
 from avsr.face.track import FaceTrack, FaceTracks, MouthTrack, join_parts
 from avsr.face.tracking import default_detector, track_faces, track_mouth
 
@@ -30,16 +25,20 @@ __all__ = [
     "MediapipeDetector",
     "MouthTrack",
     "Turn",
+    "check_mouth_size",
     "choose_face",
     "crop_matrices",
     "crop_mouth",
     "default_detector",
     "find_turns",
     "is_covered",
+    "is_mouth_size",
     "is_readable",
     "is_small",
     "is_still",
     "join_parts",
     "track_faces",
     "track_mouth",
+    "track_mouth_video",
+    "why_unreadable",
 ]

@@ -33,7 +33,6 @@ LAG_COST = 0.04  # evidence per frame, for each frame of lag
 SIZE_BONUS = 0.02  # evidence per frame for the largest face, less for smaller ones: breaks ties
 STILL = 0.005  # eye distances; printed faces stay below 0.004, talking ones (GRID) above 0.0087
 TALKING = 0.008  # eye distances; a mouth that is not heard is read from here on
-UNCHANGED = 0.5  # grey levels; of talking mouths 5 and more, very blurred 2 (synthetic heads, GRID)
 CLEAR = 0.25  # evidence per frame; in 1 % of 6,400 pairs a wrong face was ahead by more than 0.19
 JUDGED = FPS  # frames; a shorter track is too short to tell a still picture from a pause
 
@@ -67,22 +66,6 @@ def is_still(track: FaceTrack) -> bool:
         True if its movement is below ``STILL``; False for tracks of less than a second.
     """
     return len(track.found) >= JUDGED and measure_movement(track.landmarks) < STILL
-
-
-def is_covered(mouth: NDArray[np.uint8]) -> bool:
-    """Whether something that moves with the face, such as a mask or a sticker, hides the mouth.
-
-    Args:
-        mouth: Crops (T, 96, 96) uint8.
-
-    Returns:
-        True if the middle of the crops stays the same; False for less than half a second.
-    """
-    if len(mouth) < JUDGED // 2:
-        return False
-    height, width = mouth.shape[1:]
-    middle = mouth[:, height // 3 : -(height // 3), width // 3 : -(width // 3)]
-    return float(middle.std(0, dtype=np.float32).mean()) < UNCHANGED
 
 
 def choose_speaking(

@@ -8,11 +8,8 @@ its number is read however small or still it is. Numbers are those of ``reidenti
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
-import numpy as np
-from numpy.typing import NDArray
-
 from avsr.face.active_speaker import JUDGED, TALKING, Agree, choose_speaking, measure_movement
-from avsr.face.geometry import MAX_TURN, FloatArray, measure_turns
+from avsr.face.geometry import FloatArray
 from avsr.face.track import (
     FaceTrack,
     FaceTracks,
@@ -35,22 +32,6 @@ def is_small(track: FaceTrack) -> bool:
         True if its median height is less than ``MIN_HEIGHT``.
     """
     return track.height < MIN_HEIGHT
-
-
-def is_readable(track: MouthTrack) -> NDArray[np.bool_]:
-    """Whether the lips can be read in each frame.
-
-    Args:
-        track: The mouth of a recording.
-
-    Returns:
-        (T,), True where the face was detected and is not turned to a side by more than
-        ``MAX_TURN``.
-    """
-    readable = track.found.copy()
-    turns = measure_turns(track.landmarks[readable])
-    readable[readable] = turns < MAX_TURN
-    return readable
 
 
 def choose_face(

@@ -49,6 +49,7 @@ PATCH_SIZE = 200  # canvas px around the mouth: the crop (96) tilted, and room f
 MAX_HALF_MOVE = 1.0  # canvas px in two frames; up to it the frame between is interpolated
 EYES_APART = float(np.hypot(*(MEAN_FACE[4] - MEAN_FACE[1])))  # canvas px, the outer corners
 CUT_LEVEL = 24.0  # grey levels; at a cut thumbnails differ by more on average
+BLANK_RANGE = 8.0  # grey levels; a frame with less in its whole thumbnail shows nothing
 
 
 @dataclass(frozen=True)
@@ -202,8 +203,12 @@ class FaceTracker:
         """Follow the tracked faces into the next frame; now and then search for others."""
         index, active = self.num_frames, self.active
         self.num_frames += 1
-        previous, self._thumbnail = self._thumbnail, _thumbnail(frame)
-        cut = previous is not None and np.abs(self._thumbnail - previous).mean() > CUT_LEVEL
+        thumbnail = _thumbnail(frame)
+        if np.ptp(thumbnail) < BLANK_RANGE:  # black or of one colour: neither a face nor a cut
+            self._add_blank(frame)
+            return
+        previous, self._thumbnail = self._thumbnail, thumbnail
+        cut = previous is not None and np.abs(thumbnail - previous).mean() > CUT_LEVEL
         if not cut and self._may_hold(index):
             self._held = frame
             return
@@ -224,6 +229,14 @@ class FaceTracker:
         for track, face in zip(active, faces, strict=True):
             track.add(frame, face)
         self.ended += _end_gone(active)
+
+    def _add_blank(self, frame: Picture) -> None:
+        """Add a frame that shows nothing: all faces are lost in it."""
+        if self._held is not None:
+            self._add_held(None)
+        for track in self.active:
+            track.add(frame, None)
+        self.ended += _end_gone(self.active)
 
     def finish(self) -> FaceTracks:
         """Return the tracks through the frames that were added."""

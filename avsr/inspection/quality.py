@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsr.face.geometry import MAX_TURN, FloatArray, measure_turns
+from avsr.face.readability import find_covered
 from avsr.face.track import MouthTrack
 
 MAX_SCALE = 2.0  # above it the 96 px of a crop are enlarged from less than 48 px of the frame
@@ -35,7 +36,9 @@ class Diagnosis:
     blur: float | None
     """Blur of the crop, 0 (sharp) to 1; None also if all its pixels are equal."""
     turn: float | None = None
-    """How far the face is turned to a side, from 0 (looks ahead), as ``measure_turns``."""
+    """Degrees by which the face is turned to a side, as ``measure_turns``."""
+    covered: bool = False
+    """Whether the face was detected, but its crop shows no mouth: something covers it."""
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -47,20 +50,22 @@ class Diagnosis:
             "small": self.scale is not None and self.scale > MAX_SCALE,
             "tilted": self.angle is not None and abs(self.angle) > MAX_ANGLE,
             "turned": self.turn is not None and self.turn >= MAX_TURN,
+            "covered": self.covered,
             "blurred": self.blur is not None and self.blur > MAX_BLUR,
         }
         return tuple(name for name, holds in tests.items() if holds)
 
 
-PROBLEMS = ("no face", "not seen", "small", "tilted", "turned", "blurred")
+PROBLEMS = ("no face", "not seen", "small", "tilted", "turned", "covered", "blurred")
 
 
 def diagnose(track: MouthTrack) -> list[Diagnosis]:
     """Diagnose each of the T frames of a mouth track."""
-    return [_diagnose_frame(track, i) for i in range(len(track.mouth))]
+    covered = find_covered(track.mouth)
+    return [_diagnose_frame(track, i, bool(covered[i])) for i in range(len(track.mouth))]
 
 
-def _diagnose_frame(track: MouthTrack, i: int) -> Diagnosis:
+def _diagnose_frame(track: MouthTrack, i: int, covered: bool) -> Diagnosis:
     detected, number = bool(track.found[i]), int(track.tracks[i])
     if number < 0:
         return Diagnosis(found=False, track=None, box=None, scale=None, angle=None, blur=None)
@@ -74,6 +79,7 @@ def _diagnose_frame(track: MouthTrack, i: int) -> Diagnosis:
         angle=float(-np.degrees(np.arctan2(b, a))),
         blur=measure_blur(track.mouth[i]),
         turn=float(measure_turns(track.landmarks[i : i + 1])[0]),
+        covered=detected and covered,
     )
 
 

@@ -35,11 +35,14 @@ class TranscribeOptions:
     face: str = "auto"
     """Whose lips are read: ``auto`` for the face that speaks; ``largest``, ``left`` or ``right`` in
     the picture; the number of a face; or ``all`` for separate segments of each face."""
+    mouth: bool = False
+    """Whether the video is a ready-made mouth video, square with sides of 88 to 128 px, whose
+    frames are the mouth crops: no face is searched."""
 
     def __post_init__(self) -> None:
         if self.modality not in MODALITIES:
             raise ConfigError(f"modality '{self.modality}' must be av, audio or video")
-        check_face(self.face, self.modality)
+        check_face(self.face, self.modality, mouth=self.mouth)
         self.search()
 
     @property
@@ -67,10 +70,15 @@ class TranscribeOptions:
         )
 
 
-def check_face(choice: str, modality: Modality = "av") -> None:
-    """Raise ConfigError if ``choice`` is neither one of FACE_CHOICES nor a face number."""
+def check_face(choice: str, modality: Modality = "av", *, mouth: bool = False) -> None:
+    """Raise ConfigError if ``choice`` is neither one of FACE_CHOICES nor a face number.
+
+    Only ``auto`` goes with the modality ``audio`` and with a ``mouth`` video, which has one mouth.
+    """
     if choice not in FACE_CHOICES and not (choice.isdecimal() and int(choice) > 0):
         known = ", ".join(FACE_CHOICES)
         raise ConfigError(f"face '{choice}' must be one of {known}, or a number from 1 on")
     if choice != "auto" and modality == "audio":
         raise ConfigError("a face cannot be chosen where only the sound is transcribed")
+    if choice != "auto" and mouth:
+        raise ConfigError("a face cannot be chosen in a mouth video, which has one mouth")

@@ -79,8 +79,6 @@ def transcribe_file(
         is_interrupted = True
         end = segments[-1].end
         warnings.append(f"stopped at {end:.1f} of {duration:.1f} s; the rest is not transcribed")
-    if not segments:
-        raise MediaError(f"{path}: {NOTHING}")
     transcript = assemble_transcript(
         os.fspath(path),
         segments,

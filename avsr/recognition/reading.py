@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from avsr.model.network import AVSRModel
 
 PREFETCHED_FRAMES = 4  # decoded while the frames before them are searched for faces
-MIN_FACE_SHARE = 0.5  # share of a segment's frames with a face below which its lips are not read
+MIN_FACE_SHARE = 0.5  # share of a segment's frames with readable lips; below it none are read
 WARN_FACE_SHARE = 0.8  # share below which the transcript warns
+TURNED = "the face is turned away"
 
 
 def read_recording(
@@ -31,6 +32,7 @@ def read_recording(
     model: "AVSRModel | None" = None,
     *,
     info: media.MediaInfo | None = None,
+    mouth: bool = False,
 ) -> Recording:
     """Read sound and lips of a media file, falling back to the one that it has.
 
@@ -40,10 +42,11 @@ def read_recording(
         choice: Whose lips, as ``TranscribeOptions.face``.
         model: Tells who speaks where several mouths move with the sound.
         info: What ``media.probe`` says of the file, if it was asked already.
+        mouth: Whether the video is a ready-made mouth video, as ``TranscribeOptions.mouth``.
 
     Raises:
-        MediaError: The file cannot be read, has neither sound nor lips, or lacks the face that is
-            asked for by its number.
+        MediaError: The file cannot be read, has neither sound nor lips, lacks the face that is
+            asked for by its number, or is no mouth video.
     """
     path = Path(path)
     info = media.probe(path) if info is None else info
@@ -53,11 +56,15 @@ def read_recording(
     if modality != "video":
         waveform = _read_sound(path, info.has_audio, warnings)
     if modality != "audio" or (waveform is None and info.has_video):
-        track = _read_lips(path, info, waveform, choice, warnings, model)
-        if track is None and waveform is None and modality == "video":
+        if mouth:
+            track = _read_mouth(path, info, waveform is not None, warnings)
+        else:
+            track = _read_lips(path, info, waveform, choice, warnings, model)
+        if track is None and waveform is None and modality == "video" and info.has_audio:
             waveform = _read_sound(path, info.has_audio, warnings)
     if waveform is None and track is None:
-        raise MediaError(f"{path}: nothing to transcribe: {'; '.join(dict.fromkeys(warnings))}")
+        reasons = dict.fromkeys(warning.partition(", so ")[0] for warning in warnings)
+        raise MediaError(f"{path}: nothing to transcribe: {'; '.join(reasons)}")
     if waveform is None and modality != "video":
         warnings.append("the lips are read without sound")
     if track is None and modality != "audio":
@@ -72,11 +79,14 @@ def read_recording(
 
 
 def usable_modality(info: media.MediaInfo, modality: Modality, warnings: list[str]) -> Modality:
-    """Return ``modality``, or the one that the file has instead, with a warning."""
-    if modality == "video" and not info.has_video:
+    """Return ``modality``, or the one that the file has instead, with a warning.
+
+    One rule for short and long recordings.
+    """
+    if modality != "audio" and not info.has_video:
         warnings.append("there is no picture, so the sound is transcribed")
         return "audio"
-    if modality == "audio" and not info.has_audio:
+    if modality != "video" and not info.has_audio:
         warnings.append("there is no sound track, so the lips are read")
         return "video"
     if info.sound_tracks > 1 and modality != "video":
@@ -95,6 +105,20 @@ def _read_sound(path: Path, has_audio: bool, warnings: list[str]) -> np.ndarray 
     return waveform
 
 
+def _read_mouth(
+    path: Path, info: media.MediaInfo, has_sound: bool, warnings: list[str]
+) -> "MouthTrack | None":
+    """Read a mouth video; None, with a warning, where its lips cannot be read."""
+    face.check_mouth_size(path, info.width, info.height)
+    frames = prefetch(media.read_pictures(path, warn=warnings.append), PREFETCHED_FRAMES)
+    with closing(frames):
+        track = face.track_mouth_video(path, report_frames(frames, info.duration))
+    usable, problem = check_lips(track, None, "auto", has_sound=has_sound, whole=True)
+    if problem is not None:
+        warnings.append(problem)
+    return track if usable else None
+
+
 def _read_lips(
     path: Path,
     info: media.MediaInfo,
@@ -103,9 +127,6 @@ def _read_lips(
     warnings: list[str],
     model: "AVSRModel | None",
 ) -> "MouthTrack | None":
-    if not info.has_video:
-        warnings.append("there is no picture")
-        return None
     registry = face.FaceRegistry()
     frames = prefetch(media.read_pictures(path, warn=warnings.append), PREFETCHED_FRAMES)
     with closing(frames):
@@ -117,7 +138,7 @@ def _read_lips(
     track = choose_speaker(model, faces, choice, waveform)
     usable, problem = check_lips(track, faces, choice, has_sound=has_sound, whole=True)
     if problem is not None:
-        warnings.append(problem)
+        warnings.append(problem + ("" if usable else mouth_hint(info, faces)))
     if not usable:
         return None
     count = len({face_track.number for face_track in faces.tracks})
@@ -131,18 +152,31 @@ def _read_lips(
     return track
 
 
+def mouth_hint(info: media.MediaInfo, faces: "FaceTracks | None") -> str:
+    """What to add to the reason why no lips are read, if the video may be a mouth video."""
+    is_faceless = faces is not None and not faces.tracks
+    may_be = is_faceless and face.is_mouth_size(info.width, info.height)
+    return " (a ready-made mouth video? --mouth reads it)" if may_be else ""
+
+
 def check_lips(
-    track: "MouthTrack", faces: "FaceTracks", choice: str, *, has_sound: bool, whole: bool
+    track: "MouthTrack",
+    faces: "FaceTracks | None",
+    choice: str,
+    *,
+    has_sound: bool,
+    whole: bool,
 ) -> tuple[bool, str | None]:
     """Whether the lips of a segment are read, and the reason against it or a warning.
 
-    The rules for every segment, of short and long recordings: a face in at least half of the
-    frames, with a warning below 80 %; a covered mouth is read only where there is no sound. Of a
-    ``whole`` recording the share is named; segments share one wording, so that it is said once.
+    The rules for every segment, of short and long recordings: readable lips in at least half of
+    the frames, with a warning below 80 %; a mouth that stays the same is read only where there is
+    no sound. Of a ``whole`` recording the share is named; segments share one wording, so that it
+    is said once. A mouth video has no ``faces``.
     """
-    share = float(face.is_readable(track).mean()) if faces.num_frames else 0.0
-    if share == 0.0:
-        return False, why_no_lips(faces, choice)
+    share = float(face.is_readable(track).mean()) if len(track.found) else 0.0
+    if share == 0.0 and not track.found.any():
+        return False, "no frame can be read" if faces is None else why_no_lips(faces, choice)
     if has_sound and face.is_covered(track.mouth):
         return False, COVERED
     if share >= WARN_FACE_SHARE:
@@ -153,20 +187,22 @@ def check_lips(
         if whole
         else f"less than {WARN_FACE_SHARE if usable else MIN_FACE_SHARE:.0%}"
     )
-    return usable, f"a face was found in {amount} of the frames only"
+    reason = face.why_unreadable(track)
+    if reason == "lost":
+        return usable, f"a face was found in {amount} of the frames only"
+    cause = {"turned": TURNED, "covered": COVERED}[reason]
+    return usable, cause if share == 0.0 else f"{cause}: {amount} of the frames can be read"
 
 
 def why_no_lips(faces: "FaceTracks", choice: str) -> str:
-    """Why a recording has no face whose lips can be read."""
+    """Why no face of a recording was chosen."""
     if not faces.tracks:
         return "no face was found in any frame"
     if choice.isdecimal():
         return f"face {choice} is not in the picture"
     if all(face.is_small(track) for track in faces.tracks):
         return f"the face is too small to read its lips (under {face.MIN_HEIGHT:.0f} px tall)"
-    if any(face.is_still(track) for track in faces.tracks):
-        return "no mouth moves: the face is a still picture, or it does not speak"
-    return "the face is turned away"
+    return "no mouth moves: the face is a still picture, or it does not speak"
 
 
 def check_face_number(path: Path, choice: str, registry: "FaceRegistry") -> None:

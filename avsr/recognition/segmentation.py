@@ -14,6 +14,7 @@ import numpy as np
 
 from avsr import face, media
 from avsr.audio import Span, SpokenParts, rms, vowel_level
+from avsr.errors import MediaError
 from avsr.model.network import AVSRModel
 from avsr.rates import FPS, MAX_SEGMENT_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recognition.av_agreement import choose_speaker, lips_agreement
@@ -23,6 +24,7 @@ from avsr.recognition.reading import (
     PREFETCHED_FRAMES,
     check_face_number,
     check_lips,
+    mouth_hint,
     read_recording,
     usable_modality,
 )
@@ -69,21 +71,32 @@ def read_segments(
         warnings: What went otherwise than asked for is appended.
 
     Raises:
-        MediaError: The file cannot be read, or lacks the face that is asked for by its number.
+        MediaError: The file cannot be read, lacks the face that is asked for by its number, or
+            holds nothing to transcribe.
     """
     if is_one_segment(model, info, options):
-        recording = read_recording(path, options.modality, options.face, model, info=info)
+        recording = read_recording(
+            path, options.modality, options.face, model, info=info, mouth=options.mouth
+        )
         yield MediaSegment(0.0, recording.duration, recording, whole=True)
         return
+    problems: list[str] = []  # why parts are left out
     for evenly in (False, True):
         if evenly:
             warnings.append(EVEN_WARNING)
         is_empty = True
-        for segment in _read_stream(model, path, info, options, warnings, evenly):
+        for segment in _read_stream(model, path, info, options, warnings, evenly, problems):
             is_empty = False
             yield segment
-        if not is_empty or not info.has_audio:
+        if not is_empty:
             return
+        if problems or not info.has_audio:
+            break
+    reason = "; ".join(dict.fromkeys(problems))
+    silence = "no speech and " if evenly else ""
+    raise MediaError(
+        f"{path}: nothing to transcribe: {silence + reason if reason else 'no speech was found'}"
+    )
 
 
 def _read_stream(
@@ -93,16 +106,18 @@ def _read_stream(
     options: TranscribeOptions,
     warnings: list[str],
     evenly: bool,
+    problems: list[str],
 ) -> Iterator[MediaSegment]:
     """Sound and lips of every stretch that is spoken, or of even parts of the whole.
 
-    Sound and picture are decoded side by side.
+    Sound and picture are decoded side by side. Of parts that are left out, having neither, the
+    reason is appended to ``problems``.
     """
     modality = usable_modality(info, options.modality, warnings)
     longest = model.config.segment_seconds
     use_sound = info.has_audio and modality != "video"
     use_lips = info.has_video and modality != "audio"
-    faces = _FaceStream(model, path, info.duration, options.face, warnings) if use_lips else None
+    faces = _FaceStream(model, path, info, options, warnings) if use_lips else None
     spans: Iterable[tuple[Span, np.ndarray | None]]
     if not info.has_audio:
         spans = ((span, None) for span in even_spans(info.duration, longest))
@@ -121,9 +136,11 @@ def _read_stream(
         for segment in segments:
             if segment.recording.waveform is not None or segment.recording.mouth is not None:
                 yield segment
-            elif faces is not None and options.modality == "video" and info.has_audio:
-                warnings.append("in parts no lips can be read; they are left out")
-    if faces is not None:
+            elif faces is not None:
+                problems.append(faces.problem)
+                if options.modality == "video" and info.has_audio:
+                    warnings.append(f"parts without lips are left out: {faces.problem}")
+    if faces is not None and not options.mouth:
         check_face_number(path, options.face, faces.registry)
 
 
@@ -215,16 +232,28 @@ def even_spans(duration: float, longest: float = MAX_SEGMENT_SECONDS) -> Iterato
 
 
 class _FaceStream:
-    """The frames of a file, decoded once from the first to the last, and the faces in them."""
+    """The frames of a file, decoded once from the first to the last, and the faces in them.
+
+    ``problem`` is why the lips of the last segment that lacks them are not read.
+    """
 
     def __init__(
-        self, model: AVSRModel, path: Path, duration: float, choice: str, warnings: list[str]
+        self,
+        model: AVSRModel,
+        path: Path,
+        info: media.MediaInfo,
+        options: TranscribeOptions,
+        warnings: list[str],
     ) -> None:
-        self.model, self.choice, self.warnings = model, choice, warnings
+        self.model, self.choice, self.warnings = model, options.face, warnings
+        self.path, self.info, self.is_mouth = path, info, options.mouth
+        if self.is_mouth:
+            face.check_mouth_size(path, info.width, info.height)
         pictures = prefetch(media.read_pictures(path, warn=warnings.append), PREFETCHED_FRAMES)
-        self.frames = report_frames(pictures, duration)
+        self.frames = report_frames(pictures, info.duration)
         self.position = 0
         self.registry = face.FaceRegistry()
+        self.problem = ""
 
     def read_segments(
         self, start: float, end: float, waveform: np.ndarray | None, sound: np.ndarray | None
@@ -236,9 +265,13 @@ class _FaceStream:
         first, last = round(start * FPS), round(end * FPS)
         for _ in islice(self.frames, max(0, first - self.position)):
             self.position += 1
-        faces = self.registry.number(
-            face.track_faces(islice(self.frames, max(0, last - self.position)))
-        )
+        frames = islice(self.frames, max(0, last - self.position))
+        if self.is_mouth:
+            track = face.track_mouth_video(self.path, frames)
+            self.position += len(track.mouth)
+            recording = self._recording(None, track, sound, last - first, self.warnings)
+            return [MediaSegment(start, end, recording)]
+        faces = self.registry.number(face.track_faces(frames))
         self.position += faces.num_frames
         turns = self._find_turns(faces, waveform) if self.choice == "all" else []
         if not turns:
@@ -264,7 +297,7 @@ class _FaceStream:
 
     def _recording(
         self,
-        faces: face.FaceTracks,
+        faces: face.FaceTracks | None,
         track: face.MouthTrack,
         sound: np.ndarray | None,
         num_frames: int,
@@ -280,6 +313,8 @@ class _FaceStream:
             mouth = np.pad(track.mouth, ((0, missing), (0, 0), (0, 0)), mode="edge")
             if problem is not None:
                 warnings.append(f"in parts {problem}")
-        elif sound is not None:
-            warnings.append(f"parts are without lips: {problem}")
+        else:
+            self.problem = f"{problem}{mouth_hint(self.info, faces)}"
+            if sound is not None:
+                warnings.append(f"parts are without lips: {self.problem}")
         return Recording(name="", waveform=sound, mouth=mouth, track=track)

@@ -3,10 +3,9 @@
 import numpy as np
 
 from avsr.face import FaceTrack
-from avsr.face.geometry import NUM_POINTS, STABLE
+from avsr.face.geometry import HEAD
 
 EYES = 60.0  # px between the outer corners, of a face 100 px tall
-FRONTAL = [(0, 0.45), (-0.5, 0), (-0.2, 0), (0.2, 0), (0.5, 0)]  # nose and eyes, eye distances
 
 
 def plant(
@@ -21,17 +20,15 @@ def plant(
 ) -> FaceTrack:
     """A face at ``x`` whose mouth is open by ``opening`` (N,), in eye distances.
 
-    ``look`` seeds what its crops look like; ``yaw`` (degrees) turns the head: the base of the nose
-    lies 0.45 eye distances before the eyes.
+    ``look`` seeds what its crops look like; ``yaw`` (degrees) turns the head.
     """
     count = len(opening)
-    points = np.zeros((count, NUM_POINTS, 2))
-    points[:, STABLE] = FRONTAL
+    head = HEAD.copy()
+    head[24:21:-1] = head[18:21]  # the inner lips touch
     turn = np.deg2rad(yaw)
-    points[:, STABLE, 0] *= np.cos(turn)
-    points[:, 0, 0] += 0.45 * np.sin(turn)
-    points[:, 18:21, 1] = 0.8
-    points[:, 22:25, 1] = 0.8 + np.asarray(opening)[:, None]
+    across = head[:, 0] * np.cos(turn) + head[:, 2] * np.sin(turn)
+    points = np.tile(np.stack([across, head[:, 1]], axis=1), (count, 1, 1))
+    points[:, 22:25, 1] += np.asarray(opening)[:, None]
     points = points * EYES * height / 100 + (x, 150.0)
     box = np.array([x - height / 2, 150 - height / 2, height, height], np.float32)
     crop = np.random.default_rng(look).integers(0, 255, (12, 12), np.uint8)

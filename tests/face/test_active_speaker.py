@@ -26,9 +26,9 @@ def test_opening_and_turn_are_those_planted() -> None:
     for height in (50.0, 200.0):
         track = plant(opening, height=height)
         np.testing.assert_allclose(measure_opening(track.landmarks), opening, atol=1e-4)
-    for yaw, expected in [(0, 0.0), (30, 0.26), (45, 0.45), (60, 0.78), (-60, 0.78)]:
+    for yaw in (0, 30, 45, 60, -60):
         turns = measure_turns(plant(opening, yaw=yaw).landmarks)
-        np.testing.assert_allclose(turns, expected, atol=0.01)
+        np.testing.assert_allclose(turns, abs(yaw), atol=1.5)  # an open mouth differs from HEAD
 
 
 @pytest.mark.parametrize("speaker", [0, 1])

@@ -109,6 +109,7 @@ def test_json_has_a_row_per_frame_and_a_summary(run: Run, talk: Path, tmp_path: 
             "small": 0,
             "tilted": 0,
             "turned": 0,
+            "covered": 0,
             "blurred": 0,
         },
     }

@@ -66,7 +66,8 @@ def test_a_ramp_is_as_blurred_as_can_be_and_one_level_is_nothing() -> None:
         ({"scale": 2.1}, "small"),
         ({"angle": -31.0}, "tilted"),
         ({"angle": 31.0}, "tilted"),
-        ({"turn": 0.5}, "turned"),
+        ({"turn": 36.0}, "turned"),
+        ({"covered": True}, "covered"),
         ({"blur": 0.71}, "blurred"),
         ({"track": None, "found": False}, "no face"),
     ],
@@ -78,5 +79,5 @@ def test_each_problem_is_named(changes: dict[str, object], problem: str) -> None
 
 
 def test_what_is_within_the_limits_is_no_problem() -> None:
-    assert diagnosis(scale=2.0, angle=-30.0, blur=0.7, turn=0.49).problems == ()
+    assert diagnosis(scale=2.0, angle=-30.0, blur=0.7, turn=35.9).problems == ()
     assert diagnosis(blur=None).problems == ()

@@ -57,6 +57,12 @@ def grid_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def voices_dir() -> Path:
+    """Folder of real voices."""
+    return _folder_from_environment("AVSR_VOICES", "real voices of many languages")
+
+
+@pytest.fixture(scope="session")
 def reference_dir() -> Path:
     """Folder of reference numbers."""
     return _folder_from_environment("AVSR_REFERENCE", "numbers of the reference implementation")

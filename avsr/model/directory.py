@@ -26,7 +26,7 @@ from avsr.model.meta_init import gc_paused
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision, use_bf16_kernels
 from avsr.model.reliability import FILE as RELIABILITY
-from avsr.model.reliability import Reliability, read_reliability
+from avsr.model.reliability import PARTS, Reliability, read_reliability
 from avsr.model.weights import check_weights, load_weights, take_scales
 from avsr.runtime.atomic_files import atomic_write, replace_bytes, replace_text
 from avsr.search import NgramModel, load_ngrams, pack_ngrams
@@ -84,6 +84,10 @@ def load_outline(path: Path, required_file: str) -> AVSRModel:
             )
     model = AVSRModel.on_meta(config, tokenizer)
     model.reliability = read_reliability(path)
+    needed = model.reliability.statistics if model.reliability is not None else ()
+    missing = [PARTS[name] for name in needed if not model.has(PARTS[name])]
+    if missing:
+        raise ModelError(f"{path / RELIABILITY} does not fit the model, which has no {missing[0]}")
     if (path / "lm.safetensors").exists():
         model.language_models = load_ngrams(path / "lm.safetensors", BOS)
         misfits = [

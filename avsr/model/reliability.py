@@ -24,11 +24,18 @@ NO_WORDS = 10.0  # doubt, in spreads, about a recording in which no words were f
 
 STATISTICS = {
     "word_confidence": (-1, "the words are not sure"),
-    "token_score": (-1, "the words do not follow from what was said"),
-    "ctc_entropy": (+1, "the sounds are not clear"),
+    "token_score": (-1, "the text is a guess"),
+    "ctc_entropy": (+1, "what was said is not clear"),
     "language_certainty": (-1, "no language is clear"),
 }
 """Statistic -> the direction in which it is bad, and what it says then."""
+PARTS = {
+    "word_confidence": "ctc",
+    "token_score": "decoder",
+    "ctc_entropy": "ctc",
+    "language_certainty": "classifier",
+}
+"""Statistic -> the part of the network that it comes from."""
 
 
 @dataclass(frozen=True)

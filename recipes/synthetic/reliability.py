@@ -1,6 +1,7 @@
 """How often the bundled model marks its own kind of clips as not reliable, and real voices.
 
     python recipes/synthetic/reliability.py VOICES MANIFEST... [--split SPLIT] [--limit 40]
+        [--modalities av audio video]
 
 VOICES is a folder of real voices with a ``manifest.jsonl`` of ``file, source, language``; of each
 source and language ``--limit`` random clips are read, and every pair counts the same. MANIFEST are
@@ -55,7 +56,7 @@ def read_pairs(folder: Path, limit: int) -> dict[tuple[str, str], list[Path]]:
 
 
 def doubts(transcripts: Sequence[Transcript]) -> list[float]:
-    """The doubt about each transcript; None where the model is not calibrated would be a fault."""
+    """The doubt about each transcript of a calibrated model."""
     return [transcript.doubt for transcript in transcripts if transcript.doubt is not None]
 
 
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("manifests", type=Path, nargs="+")
     parser.add_argument("--split")
     parser.add_argument("--limit", type=int, default=40)
+    parser.add_argument("--modalities", nargs="+", choices=MODALITIES, default=MODALITIES)
     arguments = parser.parse_args()
     sets = {"examples": sorted(EXAMPLES.glob("*.mp4"))}
     for manifest in arguments.manifests:
@@ -77,13 +79,13 @@ def main() -> None:
             for record in records
             if chosen is None or record.split == chosen
         ]
-    home: list[float] = []
+    home: dict[Modality, list[float]] = {modality: [] for modality in arguments.modalities}
     for name, paths in sets.items():
-        for modality in MODALITIES:
+        for modality in home:
             results = [*transcribe(paths, modality)]
             found = doubts(results)
-            if modality == "audio" and name != "examples":
-                home += found
+            if name != "examples":
+                home[modality] += found
             share = np.mean(np.array(found) > 0)
             print(f"{name}  {modality}  {len(found)} clips, {share:.1%} not reliable", flush=True)
     away: list[float] = []
@@ -103,9 +105,11 @@ def main() -> None:
         )
     print(
         f"mean of {len(flagged)} sources and languages: {np.mean(flagged):.1%} not reliable, "
-        f"{np.mean(wrong):.1%} of a wrong language by name; AUROC of the sound against the own "
-        f"clips {auroc(away, home, weights):.4f}"
+        f"{np.mean(wrong):.1%} of a wrong language by name"
     )
+    for modality, found in home.items():
+        print(f"AUROC of the voices against the manifests, {modality}: ", end="")
+        print(f"{auroc(away, found, weights):.4f}")
 
 
 if __name__ == "__main__":

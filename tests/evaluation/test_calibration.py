@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from avsr.cli.app import main
-from avsr.errors import CorpusError
+from avsr.errors import CorpusError, ModelError
 from avsr.evaluation import calibration
 from avsr.evaluation.calibration import calibrate
 from avsr.hub import load_network
@@ -67,3 +67,12 @@ def test_only_a_directory_can_be_calibrated(model, manifest, capsys):
     error = capsys.readouterr().err
     assert f"{model} is no model directory that can be written into" in error
     assert error.count("\n") == 1
+
+
+def test_statistics_of_a_part_that_the_model_lacks_are_refused(folder, manifest, lips):
+    assert run("calibrate", folder, manifest) == 0
+    settings = json.loads((folder / "config.json").read_text())
+    settings["parts"].remove("ctc")
+    (folder / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match="does not fit the model, which has no ctc"):
+        load_directory(folder)

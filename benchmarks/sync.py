@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,7 @@ def move(recording: "Recording", frames: int) -> "Recording":
     )
 
 
+@cache
 def make_synthetic(clips: int) -> "list[Recording]":
     """Crops of synthetic heads with their own sound."""
     from avsr.languages import MUAVIC_LANGUAGES
@@ -118,6 +120,7 @@ def render(trajectory: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return render_mouth(draw_identity("test", rng), trajectory, rng)
 
 
+@cache
 def make_grid(clips: int) -> "list[Recording]":
     """Validation clips of GRID."""
     from avsr.recognition.reading import read_recording

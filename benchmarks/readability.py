@@ -23,6 +23,7 @@ Paint = Callable[[Image, "Place", np.random.Generator], Image]
 
 IDENTITIES = 400
 FRAMES_OF_EACH = 10
+COVERS_OF_EACH = 3
 RIDGE = 1e-3  # of the squared weights
 GRID_CLIPS = 20
 
@@ -169,9 +170,13 @@ def fit() -> np.ndarray:
     rng = np.random.default_rng(0)
     mouths = _synthetic_mouths()
     good = np.concatenate([mouths, _vary(mouths, rng)])
-    kinds = rng.choice(list(COVERS), len(mouths))
-    places = zip(_vary(mouths, rng), rng.normal(47.5, 6, (len(mouths), 2)), kinds, strict=True)
-    covered = [cover_mouth(m, x, y, rng.uniform(21, 32), k, rng) for m, (x, y), k in places]
+    behind = np.concatenate([_vary(mouths, rng) for _ in range(COVERS_OF_EACH)])
+    places = rng.normal(47.5, 4, (len(behind), 2))
+    kinds = rng.choice(list(COVERS), len(behind))
+    covered = [
+        cover_mouth(mouth, x, y, rng.uniform(21, 32), kind, rng)
+        for mouth, (x, y), kind in zip(behind, places, kinds, strict=True)
+    ]
     return _regress(describe_looks(good), describe_looks(np.stack(covered)))
 
 
@@ -192,18 +197,43 @@ def _synthetic_mouths() -> Image:
 
 
 def _vary(mouths: Image, rng: np.random.Generator) -> Image:
-    """Turn, scale, move, mirror, blur, darken and add noise, as real crops vary."""
+    """Vary mouths as real crops do: position, size, sharpness, light, shadow, beard and noise."""
     varied = []
     for mouth in mouths:
         matrix = cv2.getRotationMatrix2D((47.5, 47.5), rng.normal(0, 5), rng.uniform(0.85, 1.18))
-        matrix[:, 2] = matrix[:, 2] + rng.normal(0, 3, 2)
+        matrix[0] = matrix[0] * rng.uniform(0.75, 1.05)  # narrower, as of a head that is turned
+        matrix[:, 2] = 47.5 - matrix[:, :2] @ (47.5, 47.5) + rng.normal(0, 3, 2)
         crop = cv2.warpAffine(mouth, matrix, (96, 96), borderMode=cv2.BORDER_REPLICATE)
         crop = crop[:, ::-1] if rng.random() < 0.5 else crop
+        shade = _beard(rng) * _shadow(rng) * rng.uniform(0.4, 1.2)
+        crop = np.asarray(crop, np.float32) * shade + rng.normal(0, 10)
         if rng.random() < 0.4:
             crop = cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.5, 2.5))
-        noise = rng.standard_normal(crop.shape) * rng.uniform(0, 4)
-        varied.append((crop * rng.uniform(0.4, 1.2) + rng.normal(0, 10) + noise).clip(0, 255))
+        varied.append((crop + rng.standard_normal(crop.shape) * rng.uniform(0, 4)).clip(0, 255))
     return np.array(varied, np.uint8)
+
+
+def _shadow(rng: np.random.Generator) -> Image:
+    """Light (96, 96) from one side: a third of the faces are half in shadow."""
+    place = Place(np.zeros((96, 96)), 47.5, 47.5, 24, rng.uniform(-np.pi, np.pi))
+    if rng.random() < 0.67:
+        return 1 + rng.uniform(0, 0.15) * place.u
+    edge = np.tanh((place.u - rng.uniform(-1, 1)) / rng.uniform(0.1, 1.0))
+    return np.asarray(1 - rng.uniform(0.3, 0.9) * (1 - edge) / 2)
+
+
+def _beard(rng: np.random.Generator) -> Image:
+    """Darken (96, 96) the upper lip, or all around the mouth, of a quarter of the faces."""
+    if rng.random() < 0.75:
+        return np.ones((96, 96))
+    place = Place(np.zeros((96, 96)), 47.5, 47.5, 24)
+    hair = np.exp(-((place.u / 1.2) ** 4) - ((place.v + 0.55) / 0.3) ** 4)
+    if rng.random() < 0.5:
+        chin = 1 / (1 + np.exp(8 * (np.hypot(place.u / 2.2, (place.v - 0.3) / 1.9) - 1)))
+        lips = 1 / (1 + np.exp(8 * (np.hypot(place.u / 1.1, place.v / 0.5) - 1)))
+        hair = np.maximum(hair, chin * (1 - lips))
+    grain = cv2.GaussianBlur(rng.standard_normal((96, 96)), (0, 0), rng.uniform(0.5, 1.2))
+    return np.asarray(1 - hair * (rng.uniform(0.1, 0.6) + 0.06 * grain / grain.std()))
 
 
 def _regress(good: Image, covered: Image) -> np.ndarray:

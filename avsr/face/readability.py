@@ -14,7 +14,9 @@ from avsr.face.track import MouthTrack
 
 LOOK = slice(12, 84)  # rows and columns of a crop in which a mouth is recognized
 LOOK_SIDE = 32  # px, to which they are reduced
-MIN_LIKENESS = 0.0  # of measure_likeness; below it a crop shows no mouth
+MIN_LIKENESS = (
+    -0.3
+)  # of measure_likeness; of 11 people in photographs one, half in the dark, is below
 MIN_CONTRAST = 8  # grey levels; with less between its darkest and brightest pixel a crop is blank
 UNCHANGED = 0.5  # grey levels; of talking mouths 5 and more, very blurred 2 (synthetic heads, GRID)
 WEIGHTS = Path(__file__).parents[1] / "assets/mouth/likeness.npy"

@@ -202,6 +202,8 @@ def why_no_lips(faces: "FaceTracks", choice: str) -> str:
         return f"face {choice} is not in the picture"
     if all(face.is_small(track) for track in faces.tracks):
         return f"the face is too small to read its lips (under {face.MIN_HEIGHT:.0f} px tall)"
+    if any(face.find_covered(track.mouth).mean() > MIN_FACE_SHARE for track in faces.tracks):
+        return COVERED
     return "no mouth moves: the face is a still picture, or it does not speak"
 
 

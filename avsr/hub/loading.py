@@ -12,8 +12,8 @@ from avsr.hub.names import (
     ASSETS,
     BUNDLED,
     DEFAULT_MODEL,
-    SCHEME,
     explain_unknown,
+    find_address,
     find_public,
 )
 from avsr.hub.repository import fetch
@@ -41,9 +41,8 @@ def find_model(name: str | os.PathLike[str] | None = None) -> Path:
         ModelError: There is no such model, or it cannot be downloaded.
     """
     name = DEFAULT_MODEL if name is None else os.fspath(name)
-    public = find_public(name)
-    if name.startswith(SCHEME) or public is not None:
-        return fetch(name if public is None else f"{SCHEME}{public.repository}")
+    if find_address(name) is not None:
+        return fetch(name)
     path = ASSETS / BUNDLED[name] if name in BUNDLED else Path(name)
     if not path.is_dir():
         raise ModelError(explain_unknown(name))

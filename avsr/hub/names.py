@@ -29,6 +29,13 @@ def find_public(name: str | os.PathLike[str]) -> PublicModel | None:
     )
 
 
+def find_address(name: str) -> str | None:
+    """Return the address of a model on the hub, by its short name or its address; else None."""
+    if name.startswith(SCHEME):
+        return name
+    return f"{SCHEME}{BY_NAME[name].repository}" if name in BY_NAME else None
+
+
 def parse_address(address: str) -> tuple[str, str | None]:
     """Split ``hf://owner/name@revision`` into repository and revision, which may be missing.
 

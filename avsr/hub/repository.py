@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from avsr.errors import AvsrError, ModelError
-from avsr.hub.names import find_public, parse_address
+from avsr.hub.names import find_address, find_public, parse_address
 from avsr.hub.public_models import PublicModel
 from avsr.hub.transfer import (
     RemoteFile,
@@ -50,7 +50,7 @@ def fetch(address: str, progress: DownloadProgress | None = None) -> Path:
     broken off goes on where it stopped.
 
     Args:
-        address: ``hf://owner/name`` or ``hf://owner/name@revision``.
+        address: ``hf://owner/name`` or ``hf://owner/name@revision``, or a short name.
         progress: Called with (bytes done, bytes in all, name of the model), often; small files do
             not count. What it raises cancels the download. Default: the listener of
             ``listen_downloads``, or else lines in the log.
@@ -63,7 +63,7 @@ def fetch(address: str, progress: DownloadProgress | None = None) -> Path:
             neither a model directory, nor of AV-HuBERT's Hugging Face port, nor a language-ID
             model of VoxLingua107's kind.
     """
-    repository = Repository(address)
+    repository = Repository(find_address(address) or address)
     if (found := repository.find_on_hub()) is None:
         return repository.convert(repository.cached_commit())
     commit, names = found
@@ -145,6 +145,8 @@ class Repository:
         with explain_errors(self.address):
             try:
                 info = HfApi().model_info(self.name, revision=self.revision, timeout=10)
+                if not COMMIT.fullmatch(info.sha or ""):  # it becomes the name of a folder
+                    raise ModelError(f"{self.address}: the hub does not say its commit")
                 return str(info.sha), {file.rfilename for file in info.siblings or ()}
             except RevisionNotFoundError:
                 raise

@@ -27,6 +27,7 @@ TIMEOUT = 20.0  # s, without a byte
 HEADER_GUESS = 1 << 17  # bytes; the header of a Large model has about 100,000
 MAX_HEADER = 100_000_000  # bytes, the limit of safetensors
 SHA256 = re.compile(r"[0-9a-f]{64}")
+ETAG = re.compile(r"[\w-][\w.-]*")  # it becomes the name of a file
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -83,7 +84,7 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, GatedRepoError):
         return "log in with 'hf auth login' and accept the terms of its owner first"
     if isinstance(error, RepositoryNotFoundError):
-        return "there is no such repository, or it is private: log in with 'hf auth login' then"
+        return "there is no such repository; or it is private: then log in with 'hf auth login'"
     if isinstance(error, RevisionNotFoundError):
         return "the repository has no such revision"
     if isinstance(error, OfflineModeIsEnabled):
@@ -105,9 +106,9 @@ def find_file(repository: str, commit: str, name: str) -> RemoteFile:
 
     url = hf_hub_url(repository, name, revision=commit)
     metadata = get_hf_file_metadata(url)
-    if metadata.size is None or metadata.etag is None:
+    if metadata.size is None or not ETAG.fullmatch(metadata.etag or ""):
         raise ModelError(f"{url}: the hub says neither size nor digest of the file")
-    return RemoteFile(name=name, url=url, size=metadata.size, etag=metadata.etag)
+    return RemoteFile(name=name, url=url, size=metadata.size, etag=str(metadata.etag))
 
 
 def read_header(file: RemoteFile) -> dict[str, Tensor]:

@@ -168,8 +168,8 @@ def _plan(
         folder = source if source.is_dir() else source.parent
         dictionary = dictionary or _beside(folder, DICTIONARY_NAMES, checkpoint.symbols is None)
         tokenizer = tokenizer or _beside(folder, TOKENIZER_NAMES, checkpoint.pieces is None)
-        text_tokenizer = _make_tokenizer(source, checkpoint, dictionary, tokenizer)
         decoder = _decoder_config(source, checkpoint, weights)
+        text_tokenizer = _make_tokenizer(source, checkpoint, dictionary, tokenizer)
     codes = languages or checkpoint.languages or _guess_languages(source, dictionary)
     config = ModelConfig(
         encoder=encoder,
@@ -224,7 +224,7 @@ def _encoder_config(
             position_groups=dim // position.shape[1],
             prompts=0,
         )
-    except (ConfigError, TypeError, IndexError) as error:
+    except (ConfigError, TypeError, LookupError, ZeroDivisionError) as error:
         raise ModelError(f"{source} is of another architecture: {error}") from error
 
 
@@ -258,9 +258,9 @@ def _weight(
     module: str,
     ending: str = ".weight",
 ) -> Tensor:
-    """Return a weight from which a size is inferred; raise ModelError if it is missing."""
+    """Return a weight with sizes in it; raise ModelError if it is missing or a number."""
     name = module + (".parametrizations.weight" + ending if ending != ".weight" else ending)
-    if name not in weights:
+    if name not in weights or not weights[name].dim():
         raise ModelError(
             f"{source} is of another architecture: it has no {checkpoint.called(name)}"
         )

@@ -66,6 +66,7 @@ class Hub:
         self.servers = [ThreadingHTTPServer(("127.0.0.1", 0), self._handler()) for _ in range(2)]
         for server in self.servers:
             server.daemon_threads = True
+            server.handle_error = lambda *connection: None  # clients that go away are meant
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         self.endpoint, self.cdn = (f"http://127.0.0.1:{s.server_port}" for s in self.servers)
 

@@ -1,5 +1,8 @@
 """Short names of public models, and the list of all models."""
 
+import subprocess
+import sys
+
 import pytest
 
 from avsr.cli import app as cli
@@ -38,6 +41,9 @@ def test_names_are_told_from_paths():
 
 def test_a_short_name_is_downloaded(hub):
     hub.add_port("nguyenvulebinh/AV-HuBERT-MuAViC-es")
+    reports = []
+    fetch("muavic-es", lambda *report: reports.append(report))
+    assert reports[-1][2] == "muavic-es"
     model = load_network("muavic-es", "cpu")
     assert model.config.languages == ("es",)
     rows = {model.name: model for model in list_models()}
@@ -55,6 +61,12 @@ def test_an_unknown_name_is_one_line(name, hint, capsys):
     assert cli.main(["export", name, "out"]) == 2
     error = capsys.readouterr().err
     assert error == f"avsr: {caught.value}\n"
+
+
+def test_the_bundled_model_needs_no_hub():
+    code = "import sys; from avsr.hub import load_network; load_network(); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"huggingface_hub", "avsr.interop"} & set(run.stdout.split())
 
 
 def test_a_model_that_names_languages_only_writes_no_text(hub):

@@ -20,7 +20,7 @@ from avsr.cli import app as cli
 from avsr.decoder import EOS, Tokenizer
 from avsr.errors import LanguageError, ModelError
 from avsr.hub import load_network
-from avsr.interop import export_fairseq, import_model
+from avsr.interop import check_port, export_fairseq, import_model
 from avsr.interop.key_table import foreign_name, is_dropped, own_name
 from avsr.interop.vocabulary import SPECIAL, arrange_pieces, read_dictionary
 from avsr.model.config import PARTS, PRESETS
@@ -293,6 +293,16 @@ def test_names_that_the_port_does_not_have_are_named_as_its_file_does(foreign, t
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(ModelError, match=r"it has no model\.decoder\.embed_tokens\.weight"):
         import_model(folder, tmp_path / "out")
+
+
+def test_weights_of_impossible_shapes_are_one_line(foreign, tmp_path):
+    folder = foreign.hugging_face()
+    weights = load_file(folder / "model.safetensors")
+    position = "model.encoder.encoder.pos_conv_embed.conv.parametrizations.weight.original1"
+    for name in (position, "model.decoder.embed_tokens.weight"):
+        for shape in ([], [0], [5, 0, 3], [1, 2]):
+            with pytest.raises(ModelError):
+                check_port(folder, {**weights, name: torch.empty(shape)})
 
 
 def test_an_output_that_cannot_be_written_is_one_line(foreign, tmp_path):

@@ -132,7 +132,7 @@ def transcribe(
             "lm_weight": lm_weight,
             "sync": sync,
             "face": face,
-            "mouth": mouth,
+            **({"mouth": True} if mouth else {}),
         },
         outputs=outputs,
     )

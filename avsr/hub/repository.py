@@ -92,6 +92,7 @@ class Repository:
         self.title = address if public is None else public.name
         self._licence = None if public is None else public.licence
         self._published = {} if public is None else public.sha256  # digests by name of file
+        self._others: list[str] = []  # files that were downloaded and have another digest
         folder = repo_folder_name(repo_id=self.name, repo_type="model")
         cache = Path(HF_HUB_CACHE).expanduser()
         self.folder = cache / folder
@@ -183,6 +184,9 @@ class Repository:
                 report.finish(file)
             with explain_errors(self.address):
                 hf_hub_download(self.name, file.name, revision=commit)  # links it
+        if self._others:
+            others = ", ".join(self._others)
+            logger.warning("%s: not the published %s (by its SHA-256)", self.title, others)
 
     def _choose(self, names: set[str]) -> list[str]:
         """Return the files that a model needs, in the order of the download."""
@@ -242,9 +246,7 @@ class Repository:
                 return
             digest = download_file(file, blob, self.title, report)
         if self._published.get(file.name, digest) != digest:
-            logger.warning(
-                "%s: %s is not the published file (its SHA-256 is another)", self.title, file.name
-            )
+            self._others.append(file.name)
 
     @contextlib.contextmanager
     def _lock(self, name: str) -> Iterator[None]:

@@ -22,6 +22,7 @@ from benchmarks import (
     network,
     page,
     prepare,
+    sync,
     training,
     transcribe,
 )
@@ -36,6 +37,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "long": long.measure,
     "evaluation": evaluation.measure,
     "faces": faces.measure,
+    "sync": sync.measure,
     "grid": joined.grid,
     "switch": joined.switch,
     "demo": demo.measure,

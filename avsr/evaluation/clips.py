@@ -1,11 +1,13 @@
 """Input of an evaluation: sound and lips of the records of a manifest."""
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+from itertools import islice, pairwise
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
@@ -15,7 +17,8 @@ import numpy as np
 from avsr import face, media
 from avsr.corpus import Record, StoredSample, decode_audio, decode_mouth, open_shard
 from avsr.errors import MediaError
-from avsr.rates import FPS, SAMPLE_RATE
+from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.recognition.segmentation import list_spans
 
 SHARD = ".tar"
 LIPS_VERSION = 2  # of what is kept of a file; 1 did not say which frames can be read
@@ -66,14 +69,17 @@ class ClipReader:
     Args:
         folder: Folder of the manifest, to which media paths are relative.
         cache_dir: Folder in which mouth crops are kept; None: they are made anew each time.
+        longest: Seconds that the recognizer takes at a time; longer clips will be cut.
     """
 
     def __init__(
         self,
         folder: str | os.PathLike[str],
         cache_dir: str | os.PathLike[str] | None = None,
+        longest: float = math.inf,
     ) -> None:
         self.folder = Path(folder)
+        self.longest = longest
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._shards: dict[Path, dict[str, StoredSample]] = {}
         # Records of one file follow each other in most manifests.
@@ -124,7 +130,11 @@ class ClipReader:
             mouth = decode_mouth(encoded)
             return Lips(mouth, np.ones(len(mouth), np.bool_), np.ones(len(mouth), np.bool_))
         if self._last_lips[0] != path:
-            cropped = track(path) if self.cache_dir is None else cached_track(path, self.cache_dir)
+            edges = list_edges(path, self.longest)
+            if self.cache_dir is None:
+                cropped = track(path, edges)
+            else:
+                cropped = cached_track(path, self.cache_dir, edges)
             self._last_lips = path, cropped
         lips = Lips(*(cut(array, record, FPS) for array in self._last_lips[1]))
         return lips if lips.found.any() else None
@@ -145,27 +155,55 @@ def cut(array: np.ndarray, record: Record, rate: int) -> np.ndarray:
     return array[round(record.start * rate) : end]
 
 
-def track(path: Path) -> Lips:
-    """Crop the mouth in a video file; T is 0 for a file without video."""
+def list_edges(path: Path, longest: float) -> list[int]:
+    """List the frames in which ``avsr transcribe`` begins and ends a segment of a file.
+
+    Faces are followed anew from each, as there, so that the crops are the same.
+
+    Args:
+        path: Media file.
+        longest: Seconds of the longest segment; a shorter file is not cut.
+    """
+    info = media.probe(path)
+    if not info.has_video or info.duration <= longest:
+        return []
+    spans = list_spans(path, info, longest)
+    return [round(edge / SAMPLES_PER_FRAME) for span in spans for edge in (span.start, span.end)]
+
+
+def track(path: Path, edges: Sequence[int] = ()) -> Lips:
+    """Crop the mouth in a video file; T is 0 for a file without video.
+
+    Args:
+        path: Media file.
+        edges: Frames, in order, from each of which faces are followed anew.
+    """
     if not media.probe(path).has_video:
         return NO_LIPS
-    tracked = face.track_mouth(media.read_pictures(path))
-    return Lips(tracked.mouth, tracked.found, face.is_readable(tracked))
+    frames = media.read_pictures(path)
+    lengths = [last - first for first, last in pairwise([0, *edges])]
+    parts = [face.track_mouth(islice(frames, length)) for length in lengths if length]
+    parts.append(face.track_mouth(frames))
+    return Lips(
+        np.concatenate([part.mouth for part in parts]),
+        np.concatenate([part.found for part in parts]),
+        np.concatenate([face.is_readable(part) for part in parts]),
+    )
 
 
-def cached_track(path: Path, cache_dir: Path) -> Lips:
+def cached_track(path: Path, cache_dir: Path, edges: Sequence[int] = ()) -> Lips:
     """Crop the mouth with ``track``, or read the crops from a folder.
 
     They are made again when the file or the code that makes them has changed.
     """
     stat = path.stat()
-    parts = (path.resolve(), stat.st_size, stat.st_mtime_ns, crop_version(), LIPS_VERSION)
+    parts = (path.resolve(), stat.st_size, stat.st_mtime_ns, crop_version(), LIPS_VERSION, *edges)
     identity = "\n".join(map(str, parts))
     cached = cache_dir / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
     if cached.is_file():
         with np.load(cached) as arrays:
             return Lips(*(arrays[name] for name in Lips._fields))
-    lips = track(path)
+    lips = track(path, edges)
     cache_dir.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=cache_dir, suffix=".part", delete=False) as file:
         np.savez_compressed(file, **lips._asdict())

@@ -48,6 +48,10 @@ class Recognizer(Protocol):
     encoded once for all language modes.
     """
 
+    @property
+    def segment_seconds(self) -> float:
+        """Longest clip that it takes in one piece."""
+
     def extract_visual(self, mouths: Sequence[np.ndarray]) -> Sequence[Any]:
         """Extract features of the lips.
 
@@ -91,8 +95,13 @@ class ModelRecognizer:
             for mouth in mouths
         ]
 
+    @property
+    def segment_seconds(self) -> float:
+        """Longest clip that the model takes in one piece; a longer one is cut."""
+        return self.model.config.segment_seconds
+
     def _is_long(self, seconds: float) -> bool:
-        return seconds > self.model.config.segment_seconds
+        return seconds > self.segment_seconds
 
     def transcribe(
         self, clips: Sequence[Clip], languages: Sequence[Sequence[str]]

@@ -49,7 +49,8 @@ class EvaluationWorker:
     @cached_property
     def reader(self) -> ClipReader:
         """Reads their sound and lips."""
-        return ClipReader(Path(self.config.manifest).parent, self.config.cache)
+        folder = Path(self.config.manifest).parent
+        return ClipReader(folder, self.config.cache, self.recognizer.segment_seconds)
 
     @cached_property
     def library(self) -> NoiseLibrary:

@@ -64,27 +64,49 @@ def lips_agreement(
         return None
     sound_letters: list[np.ndarray] = []
 
-    def letter_probs(recording: Recording) -> np.ndarray:
-        log_probs = encode(network, [recording]).ctc_log_probs
-        assert log_probs is not None
-        return log_probs[0].exp().float().cpu().numpy()
-
     def agree(track: FaceTrack) -> np.ndarray:
         if not sound_letters:
-            sound_letters.append(letter_probs(Recording(name="", waveform=waveform, mouth=None)))
+            recording = Recording(name="", waveform=waveform, mouth=None)
+            sound_letters.append(letter_probs(network, recording))
         (sound,) = sound_letters
         visual = extract_visual_features(network, track.mouth)
-        lips = letter_probs(Recording(name="", waveform=None, mouth=track.mouth, visual=visual))
-        lips /= lips.mean(axis=0) + PROBABILITY_FLOOR
-        frames = track.start + np.arange(len(lips))
-        evidence = np.zeros((2 * MOST_LAG + 1, len(lips)))
-        for row, lag in enumerate(range(-MOST_LAG, MOST_LAG + 1)):
-            inside = (frames - lag >= 0) & (frames - lag < len(sound))
-            joint = (sound[frames[inside] - lag] * lips[inside]).sum(axis=1)
-            evidence[row, inside] = np.log(joint + PROBABILITY_FLOOR)
-        return evidence
+        recording = Recording(name="", waveform=None, mouth=track.mouth, visual=visual)
+        lips = letter_probs(network, recording)
+        return lag_evidence(sound, lips, np.arange(-MOST_LAG, MOST_LAG + 1), track.start)[0]
 
     return agree
+
+
+def letter_probs(model: AVSRModel, recording: Recording) -> np.ndarray:
+    """Probability (T, V) of each letter in each frame, by the CTC head."""
+    log_probs = encode(model, [recording]).ctc_log_probs
+    assert log_probs is not None
+    return log_probs[0].exp().float().cpu().numpy()
+
+
+def lag_evidence(
+    sound: np.ndarray, lips: np.ndarray, lags: np.ndarray, start: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compare the letters of sound and lips at several lags.
+
+    Args:
+        sound: (T, V) letters of the sound.
+        lips: (N, V) letters of the lips.
+        lags: (L,) frames by which the lips come late.
+        start: Frame of the sound in which the lips begin.
+
+    Returns:
+        The evidence (L, N) of each frame of the lips, in nats, 0 where there is no sound; and
+        whether there is sound (L, N).
+    """
+    ratio = lips / (lips.mean(axis=0) + PROBABILITY_FLOOR)
+    heard = start + np.arange(len(lips)) - lags[:, None]  # frame of the sound
+    inside = (heard >= 0) & (heard < len(sound))
+    evidence = np.zeros(heard.shape)
+    for row, frames in enumerate(inside):
+        joint = (sound[heard[row, frames]] * ratio[frames]).sum(axis=1)
+        evidence[row, frames] = np.log(joint + PROBABILITY_FLOOR)
+    return evidence, inside
 
 
 def _lazy_agreement(load: Callable[[], AVSRModel], waveform: np.ndarray) -> Agree:

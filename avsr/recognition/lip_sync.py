@@ -1,42 +1,52 @@
 """Sound and lips that do not run together: estimate the delay and move the lips.
 
 Lips that come some frames early or late mislead a model more than no lips at all, and many videos
-are so. The model itself recognises best when both run together: of several shifts the one is taken
-for which its CTC head is surest, that is, whose mean entropy is lowest.
+are so. The CTC head reads the letters of the sound alone and of the lips alone; the evidence that
+both say the same (``av_agreement``) has a peak at the delay. Where there is no such peak the model
+cannot judge this recording, because of its language, its face or its noise, and the lips stay.
+
+The limits below leave alone what has no right delay: of 10,000 pairs of real voices in 42 languages
+or synthetic ones with the lips of other synthetic heads or GRID clips 0.1 % are moved, most of them
+shorter than a second. With the sound of another GRID sentence of the same speaker, which has nearly
+the same words at the same times, 14 % are.
 """
 
-import statistics
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from avsr.encoder.frontend import shift_frames
-from avsr.rates import FPS, SAMPLES_PER_FRAME
-from avsr.recognition.inference import encode, extract_visual_features
-from avsr.recognition.recording import Recording
+from avsr.rates import FPS
+from avsr.recognition.av_agreement import lag_evidence, letter_probs
+from avsr.recognition.inference import extract_visual_features
+from avsr.recognition.recording import Recording, cut_recording
 
 if TYPE_CHECKING:
     from avsr.model.network import AVSRModel
 
 MOST_FRAMES = 5  # 200 ms, early or late
-EVEN_SHIFTS = range(-MOST_FRAMES + 1, MOST_FRAMES, 2)
-ODD_SHIFTS = range(-MOST_FRAMES, MOST_FRAMES + 1, 2)
-MARGIN = 0.1  # nats by which the entropy of a shift must be lower than without one
-EXCERPT = 4 * FPS  # frames, from the middle, that are enough to tell
-MAX_ESTIMATES = 3  # segments of a recording that are judged; the delay does not change within one
+LAGS = np.arange(-MOST_FRAMES - 1, MOST_FRAMES + 2)  # one more on either side, to see a peak
+MIN_FRAMES = 1.8  # between frames too; of 100 GRID clips as published 3 come 1.7 or 1.8 early
+MIN_PEAK = 0.25  # nats a frame; lips of others reach 0.2, the right ones 0.25 to 1.4
+MIN_RISE = 0.3  # nats a frame, from no delay to the peak
+EXCERPT = 10 * FPS  # frames, from the middle of a segment, that are enough to tell
+JUDGED = 15  # frames; less says too little
+MAX_SEGMENTS = 3  # of a recording that are judged; the delay does not change within one
 
 
 class Synchronizer:
-    """Moves the lips of the segments of one recording. Without CTC head it leaves them alone."""
+    """Moves the lips of the segments of one recording. Without CTC head it leaves them alone.
+
+    The evidence of its first segments is added up, so that a segment in which nothing can be told
+    is moved like the others.
+    """
 
     def __init__(self, model: "AVSRModel") -> None:
         self.model = model
-        self.delays: list[int] = []
-
-    @property
-    def delay(self) -> int:
+        self.delay = 0
         """Frames by which the lips come late (negative: early); 0 before anything is known."""
-        return statistics.median_low(self.delays) if self.delays else 0
+        self._evidence: list[np.ndarray] = []
 
     @property
     def warnings(self) -> list[str]:
@@ -54,8 +64,9 @@ class Synchronizer:
         visual = recording.visual
         if visual is None:
             visual = extract_visual_features(self.model, recording.mouth)
-        if len(self.delays) < MAX_ESTIMATES:
-            self.delays.append(estimate_lip_delay(self.model, replace(recording, visual=visual)))
+        if len(self._evidence) < MAX_SEGMENTS:
+            self._evidence.append(measure_delays(self.model, replace(recording, visual=visual)))
+            self.delay = find_delay(np.sum(self._evidence, axis=0))
         if self.delay:
             visual = shift_frames(visual, self.delay)
         return replace(recording, visual=visual)
@@ -68,42 +79,40 @@ def sync_lips(model: "AVSRModel", recording: Recording) -> Recording:
     return replace(aligned, warnings=(*aligned.warnings, *synchronizer.warnings))
 
 
-def estimate_lip_delay(model: "AVSRModel", recording: Recording) -> int:
-    """Frames by which the lips of a recording, whose ``visual`` is set, come late.
+def measure_delays(model: "AVSRModel", recording: Recording) -> np.ndarray:
+    """Measure how well sound and lips agree at each delay of the lips.
 
-    Five at most; negative: early; 0 where no shift is clearly better. Odd shifts are tried where an
-    even one is better than none: of 517 recordings with lips moved by up to 5 frames that decides
-    otherwise for 20, and is more than a frame off for one that trying all shifts had set right.
+    Args:
+        model: A network with a CTC head.
+        recording: Sound and lips; its ``visual`` is set.
+
+    Returns:
+        (2, lags): the evidence of the frames in which both are there, summed, in nats; and the
+        number of these frames. One column for each of ``LAGS``.
     """
-    entropies = _entropies(model, recording, EVEN_SHIFTS)
-    if _best(entropies) != 0:
-        entropies |= _entropies(model, recording, ODD_SHIFTS)
-    best = _best(entropies)
-    return best if entropies[0] - entropies[best] > MARGIN else 0
+    length = recording.num_frames
+    first = max(0, (length - EXCERPT) // 2)
+    excerpt = cut_recording(recording, first, min(length, first + EXCERPT))
+    sound = letter_probs(model, replace(excerpt, mouth=None, visual=None))
+    lips = letter_probs(model, replace(excerpt, waveform=None))
+    evidence, both = lag_evidence(sound, lips, LAGS)
+    return np.stack([evidence.sum(axis=1), both.sum(axis=1)])
 
 
-def _best(entropies: dict[int, float]) -> int:
-    return min(sorted(entropies), key=entropies.__getitem__)
+def find_delay(totals: np.ndarray) -> int:
+    """Find the delay of the lips in frames, negative if they are early; 0 if it is not certain.
 
-
-def _entropies(model: "AVSRModel", recording: Recording, shifts: Sequence[int]) -> dict[int, float]:
-    """Mean entropy, nats, of the CTC head for each shift of the lips."""
-    log_probs = encode(model, [_excerpt(recording, shift) for shift in shifts]).ctc_log_probs
-    assert log_probs is not None
-    means = -(log_probs.exp() * log_probs).sum(-1).mean(-1)
-    return dict(zip(shifts, means.tolist(), strict=True))
-
-
-def _excerpt(recording: Recording, shift: int) -> Recording:
-    """The middle of a recording, with its lips moved by ``shift`` frames."""
-    visual, sound = recording.visual, recording.waveform
-    assert visual is not None
-    assert sound is not None
-    first = max(0, (len(visual) - EXCERPT) // 2)
-    last = min(len(visual), first + EXCERPT)
-    return replace(
-        recording,
-        waveform=sound[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME],
-        mouth=None if recording.mouth is None else recording.mouth[first:last],
-        visual=shift_frames(visual, shift)[first:last],
-    )
+    Args:
+        totals: (2, lags) as ``measure_delays`` returns it, or the sum of several.
+    """
+    evidence, frames = totals
+    mean = evidence / np.maximum(frames, 1)
+    in_step = MOST_FRAMES + 1
+    peak = 1 + int(mean[1:-1].argmax())
+    before, top, after = mean[peak - 1 : peak + 2]
+    if frames[in_step] < JUDGED or top < MIN_PEAK or top - mean[in_step] < MIN_RISE:
+        return 0
+    if max(before, after) > top:  # it rises beyond the range
+        return 0
+    vertex = LAGS[peak] + 0.5 * (before - after) / (before - 2 * top + after)  # of a parabola
+    return int(LAGS[peak]) if abs(vertex) >= MIN_FRAMES else 0

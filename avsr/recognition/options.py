@@ -31,7 +31,7 @@ class TranscribeOptions:
     lm_weight: float = LM_WEIGHT
     """Weight of the model's language model, if it has one, on top of the others."""
     sync: bool = True
-    """Whether lips that run up to 200 ms before or behind the sound are moved to it."""
+    """Whether lips that run 80 to 200 ms before or behind the sound are moved to it."""
     face: str = "auto"
     """Whose lips are read: ``auto`` for the face that speaks; ``largest``, ``left`` or ``right`` in
     the picture; the number of a face; or ``all`` for separate segments of each face."""

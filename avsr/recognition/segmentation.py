@@ -146,6 +146,15 @@ def _cut_evenly(
     yield span, buffer if rms(buffer) >= SILENCE_RMS else None
 
 
+def list_spans(path: Path, info: media.MediaInfo, longest: float) -> list[Span]:
+    """List the spans into which ``read_segments`` cuts a long file, without reading its lips."""
+    if info.has_audio:
+        spans = [span for span, _ in SpokenParts(media.stream_waveform(path), longest)]
+        if spans:
+            return spans
+    return list(even_spans(info.duration, longest))
+
+
 def cut_segments(
     recording: Recording,
     longest: float,

@@ -14,6 +14,8 @@ def tone(number: int) -> np.ndarray:
 class FakeRecognizer:
     """Knows all texts, except those of ``wrong``, which it takes for French; records its input."""
 
+    segment_seconds = 20.0
+
     def __init__(self, wrong: tuple[str, ...] = ()) -> None:
         self.wrong = wrong
         self.clips = {}

@@ -22,7 +22,7 @@ from avsr.recognition.recording import Recording
 from avsr.recognition.segmentation import cut_segments
 
 EXAMPLES = Path(__file__).parents[2] / "demo/examples"
-JOINED = ("de", "es", "it", "ru")
+JOINED = ("de", "es", "ru")
 PAUSE = FPS  # frames
 
 
@@ -33,7 +33,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory):
-    """Four examples with pauses between them, longer than the model takes at a time."""
+    """Three examples with pauses between them, longer than the model takes at a time."""
     path = tmp_path_factory.mktemp("talk") / "talk.mp4"
     frames, sound = [], []
     for code in JOINED:
@@ -61,7 +61,7 @@ def manifest(talk):
 
 
 def run(manifest, out, **changes):
-    options = {"modalities": ("av", "audio", "video"), "snr_db": ("clean",), "beam_size": 5}
+    options = {"modalities": ("av", "audio", "video"), "snr_db": ("clean",), "beam_size": 2}
     config = EvaluationConfig(manifest=str(manifest), out=str(out), **(options | changes))
     return evaluate(config, device="cpu")
 
@@ -69,15 +69,11 @@ def run(manifest, out, **changes):
 def test_evaluate_gives_the_words_of_transcribe(model, talk, manifest, tmp_path):
     conditions = read_run(run(manifest, tmp_path)).conditions
     for modality in ("av", "audio", "video"):
-        transcript = model.transcribe(talk, modality=modality, beam_size=5)
+        transcript = model.transcribe(talk, modality=modality, beam_size=2)
         assert len(transcript.segments) >= len(JOINED)
         assert transcript.duration > model.network.config.segment_seconds
         results = {u.utterance_id: u for u in conditions[f"{modality}-clean-auto"]}
-        expected, hypothesis = transcript.text, results["talk"].hypothesis
-        if modality == "video":  # crops differ a little: faces are followed in each segment alone
-            assert word_errors(expected, hypothesis).rate < 0.15
-        else:
-            assert hypothesis == expected, modality
+        assert results["talk"].hypothesis == transcript.text, modality
         assert results["talk"].modality == modality
         if modality == "audio":
             probs = results["talk"].language_probs

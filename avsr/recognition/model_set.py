@@ -109,7 +109,7 @@ class ModelSet:
             raise ConfigError(
                 "every face is transcribed by one model only: --model, not --model-set"
             )
-        recording = read_recording(path, options.modality, options.face)
+        recording = read_recording(path, options.modality, options.face, mouth=options.mouth)
         if recording.duration > MAX_SEGMENT_SECONDS:
             warning = f"the recording is longer than {MAX_SEGMENT_SECONDS:.0f} s"
             warning += "; accuracy falls with length"

@@ -14,9 +14,7 @@ from avsr.face.track import MouthTrack
 
 LOOK = slice(12, 84)  # rows and columns of a crop in which a mouth is recognized
 LOOK_SIDE = 32  # px, to which they are reduced
-MIN_LIKENESS = (
-    -0.3
-)  # of measure_likeness; of 11 people in photographs one, half in the dark, is below
+MIN_LIKENESS = 0.0  # of 11 people in photographs one, half in the dark, is less like a mouth
 MIN_CONTRAST = 8  # grey levels; with less between its darkest and brightest pixel a crop is blank
 UNCHANGED = 0.5  # grey levels; of talking mouths 5 and more, very blurred 2 (synthetic heads, GRID)
 WEIGHTS = Path(__file__).parents[1] / "assets/mouth/likeness.npy"
@@ -24,7 +22,7 @@ WEIGHTS = Path(__file__).parents[1] / "assets/mouth/likeness.npy"
 
 @cache
 def _hog() -> cv2.HOGDescriptor:
-    """Histograms of 9 directions in 4x4 cells of 8 px, normalized in blocks of 2x2 (Dalal 2005)."""
+    """Histograms of 9 directions in 4x4 cells, normalized in blocks of 2x2 (Dalal, Triggs 2005)."""
     return cv2.HOGDescriptor((LOOK_SIDE, LOOK_SIDE), (16, 16), (8, 8), (8, 8), 9)
 
 

@@ -161,7 +161,9 @@ class ModelSet:
         info = media.probe(path)
         recording = None
         if info.duration <= MAX_SEGMENT_SECONDS:  # longer ones are read as a stream
-            recording = read_recording(path, options.modality, options.face, info=info)
+            recording = read_recording(
+                path, options.modality, options.face, info=info, mouth=options.mouth
+            )
         if self.settings.language_id is None:
             return self._transcribe_surest(path, recording, info, options)
         probs = self._identify(path, recording, options)

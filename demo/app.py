@@ -44,6 +44,8 @@ PAGE_STYLE: dict[str, Any] = {
     ).set(body_text_color_subdued="*neutral_500"),  # gradio's grey is too faint on white
 }
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# The button is at the end of the page, what to know about the result at its beginning.
+SHOW_RESULT = "() => { document.querySelector('#result')?.scrollIntoView(); }"
 DAY = 86_400  # s, after which gradio removes uploads and mouth videos
 
 
@@ -97,9 +99,11 @@ def connect_events(page: gr.Blocks, layout: Layout, handlers: Handlers) -> None:
         "outputs": [*layout.panels, layout.status, *result, layout.model, layout.details],
         **quick,
     }
-    layout.begin.click(**transcribe)
+    done = [layout.begin.click(**transcribe)]
     if layout.examples is not None:
-        layout.examples.load_input_event.then(**transcribe)
+        done.append(layout.examples.load_input_event.then(**transcribe))
+    for event in done:
+        event.then(fn=None, js=SHOW_RESULT, **quick)
     layout.player.edit(handlers.correct_word, [layout.view], result, **quick)
     layout.player.select(
         handlers.show_closeup,

@@ -57,15 +57,17 @@ class Handlers:
             result = job.result()
         except AvsrError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        probabilities = {language_name(code): p for code, p in result.language_probs.items()}
+        named = language_name(result.language)
+        likely = {language_name(code): p for code, p in result.language_probs.items()}
         text = gr.Textbox(
             value=result.text,
             rtl=reads_right_to_left(result.text, result.language),
-            label=f"Text ({language_name(result.language)})",
+            label=f"Text ({named})",
         )
         files = [str(file) for file in text_files(result, path, self.folder).values()]
         mouth = mouth_video(mouth_read(result), self.folder)
-        return probabilities, text, mouth, _list_warnings(result), files
+        # The likeliest language is not named where it is not sure, or the text is not reliable.
+        return likely if named in likely else named, text, mouth, _list_warnings(result), files
 
     def transcribe_on_page(
         self,
@@ -240,5 +242,6 @@ def _require(video: str | None) -> str:
 
 
 def _list_warnings(result: Transcript) -> str:
-    """The warnings as a Markdown list, escaped."""
-    return "\n".join(f"- ⚠️ {html.escape(warning)}" for warning in result.warnings)
+    """What is not reliable, and the warnings, as a Markdown list, escaped."""
+    notes = [result.reliability_note] if result.reliability_note else []
+    return "\n".join(f"- ⚠️ {html.escape(note)}" for note in [*notes, *result.warnings])

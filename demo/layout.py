@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from avsr.hub import find_public
 from avsr.languages import language_name
 from avsr.search.options import BEAM_SIZE
 from avsr.transcript import FORMATS
@@ -40,6 +41,8 @@ def introduce(models: ModelRegistry, name: str, limits: Limits) -> str:
     does = "names the language and writes down the words"
     if len(codes) == 1:
         does = f"writes down the words of one language, {language_name(codes[0])}"
+    elif find_public(name) is not None:  # AV-HuBERT has no part for it
+        does = f"writes down the words of {len(codes)} languages, but does not tell which it is"
     advice = ADVICE if any(not models.is_trial(other) for other in models.names) else NO_OTHER
     template = TRIAL if models.is_trial(name) else INTRODUCTION
     text = template.format(model=display_name(name), advice=advice, does=does)

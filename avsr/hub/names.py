@@ -53,6 +53,8 @@ def parse_address(address: str) -> tuple[str, str | None]:
 def explain_unknown(name: str) -> str:
     """Describe in one line that there is no model of a name, and what there is."""
     names = [*BUNDLED, *BY_NAME]
+    if name == "muavic":
+        return "'muavic' is a set of models: --model-set muavic; one of them is --model muavic-en"
     matches = difflib.get_close_matches(name, names, n=1)
     hint = f", did you mean '{matches[0]}'?" if matches else ":"
     return (

@@ -23,10 +23,10 @@ MIN_CLIPS = 50  # with fewer, 2 % are less than one clip
 NO_WORDS = 10.0  # doubt, in spreads, about a recording in which no words were found
 
 STATISTICS = {
-    "word_confidence": (-1, "the words are not sure"),
-    "token_score": (-1, "the text is a guess"),
-    "ctc_entropy": (+1, "what was said is not clear"),
-    "language_certainty": (-1, "no language is clear"),
+    "word_confidence": (-1, "low confidence in the words"),
+    "token_score": (-1, "low confidence in the sentence"),
+    "ctc_entropy": (+1, "the sounds or lips fit no clear letters"),
+    "language_certainty": (-1, "the language is unclear"),
 }
 """Statistic -> the direction in which it is bad, and what it says then."""
 PARTS = {

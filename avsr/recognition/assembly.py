@@ -50,7 +50,9 @@ def assemble_transcript(
         if reliable is False or probs[language] < MIN_CONFIDENCE:
             language = UNKNOWN
     notes = list(warnings)
-    if not is_whole and any(
+    if options.detects and not probs and language == UNKNOWN:
+        notes.append("this model does not tell languages apart, so the language is unknown")
+    elif not is_whole and any(
         part.language == UNKNOWN and part.reliable is not False for part in marked
     ):
         notes.append("in parts the language is not sure; see the segments")

@@ -20,7 +20,7 @@ from typing import Any
 from avsr import media
 from avsr.errors import ConfigError, LanguageError, MediaError, ModelError
 from avsr.hub import is_name, load_network
-from avsr.language import MIN_CONFIDENCE
+from avsr.language import MIN_CONFIDENCE, UNKNOWN
 from avsr.languages import MUAVIC_LANGUAGES, check_languages, is_language_code, language_name
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
@@ -237,7 +237,9 @@ class ModelSet:
         transcript = scored[best][0]
         if recording is None:
             transcript = self._transcribe(path, None, options, best)
-        return dataclasses.replace(transcript, language_probs=probs)
+        transcript = dataclasses.replace(transcript, language_probs=probs)
+        is_doubtful = transcript.reliable is False
+        return dataclasses.replace(transcript, language=UNKNOWN) if is_doubtful else transcript
 
     def _score(
         self, recordings: Sequence[Recording], options: TranscribeOptions, code: str

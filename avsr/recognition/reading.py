@@ -52,7 +52,7 @@ def read_recording(
     info = media.probe(path) if info is None else info
     warnings: list[str] = []
     waveform = track = None
-    modality = usable_modality(info, modality, warnings)
+    modality = usable_modality(info, modality, warnings, mouth=mouth)
     if modality != "video":
         waveform = _read_sound(path, info.has_audio, warnings)
     if modality != "audio" or (waveform is None and info.has_video):
@@ -78,11 +78,16 @@ def read_recording(
     )
 
 
-def usable_modality(info: media.MediaInfo, modality: Modality, warnings: list[str]) -> Modality:
+def usable_modality(
+    info: media.MediaInfo, modality: Modality, warnings: list[str], *, mouth: bool = False
+) -> Modality:
     """Return ``modality``, or the one that the file has instead, with a warning.
 
-    One rule for short and long recordings.
+    One rule for short and long recordings. A video of the size of a mouth video that is not read as
+    one (``mouth``) is named, since a face may be found in it that is none.
     """
+    if not mouth and modality != "audio" and face.is_mouth_size(info.width, info.height):
+        warnings.append("the video may be a ready-made mouth video; --mouth reads it as one")
     if modality != "audio" and not info.has_video:
         warnings.append("there is no picture, so the sound is transcribed")
         return "audio"
@@ -138,7 +143,7 @@ def _read_lips(
     track = choose_speaker(model, faces, choice, waveform)
     usable, problem = check_lips(track, faces, choice, has_sound=has_sound, whole=True)
     if problem is not None:
-        warnings.append(problem + ("" if usable else mouth_hint(info, faces)))
+        warnings.append(problem)
     if not usable:
         return None
     count = len({face_track.number for face_track in faces.tracks})
@@ -150,13 +155,6 @@ def _read_lips(
             hint = "is read; --face chooses another"
         warnings.append(f"of {count} faces, {listing} {hint}")
     return track
-
-
-def mouth_hint(info: media.MediaInfo, faces: "FaceTracks | None") -> str:
-    """What to add to the reason why no lips are read, if the video may be a mouth video."""
-    is_faceless = faces is not None and not faces.tracks
-    may_be = is_faceless and face.is_mouth_size(info.width, info.height)
-    return " (a ready-made mouth video? --mouth reads it)" if may_be else ""
 
 
 def check_lips(

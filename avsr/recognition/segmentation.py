@@ -24,7 +24,6 @@ from avsr.recognition.reading import (
     PREFETCHED_FRAMES,
     check_face_number,
     check_lips,
-    mouth_hint,
     read_recording,
     usable_modality,
 )
@@ -113,7 +112,7 @@ def _read_stream(
     Sound and picture are decoded side by side. Of parts that are left out, having neither, the
     reason is appended to ``problems``.
     """
-    modality = usable_modality(info, options.modality, warnings)
+    modality = usable_modality(info, options.modality, warnings, mouth=options.mouth)
     longest = model.config.segment_seconds
     use_sound = info.has_audio and modality != "video"
     use_lips = info.has_video and modality != "audio"
@@ -255,7 +254,7 @@ class _FaceStream:
         warnings: list[str],
     ) -> None:
         self.model, self.choice, self.warnings = model, options.face, warnings
-        self.path, self.info, self.is_mouth = path, info, options.mouth
+        self.path, self.is_mouth = path, options.mouth
         if self.is_mouth:
             face.check_mouth_size(path, info.width, info.height)
         pictures = prefetch(media.read_pictures(path, warn=warnings.append), PREFETCHED_FRAMES)
@@ -323,7 +322,7 @@ class _FaceStream:
             if problem is not None:
                 warnings.append(f"in parts {problem}")
         else:
-            self.problem = f"{problem}{mouth_hint(self.info, faces)}"
+            self.problem = problem or ""
             if sound is not None:
                 warnings.append(f"parts are without lips: {self.problem}")
         return Recording(name="", waveform=sound, mouth=mouth, track=track)

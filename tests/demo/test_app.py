@@ -1,5 +1,6 @@
 """The page through its API: answers, files and error messages."""
 
+import dataclasses
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import gradio_client
 import numpy as np
 import pytest
 
-from avsr import AvsrError
+from avsr import AvsrError, Transcript
 from avsr.media import probe, read_frames
 from demo.intake import example_label
 
@@ -70,6 +71,22 @@ def test_the_answer_of_the_model_is_returned(
     assert frames.shape == (30, 288, 288, 3)
     across = frames[15, 100].mean(axis=-1)  # the ramp of the crop, three times as wide
     assert across == pytest.approx(np.linspace(0, 255, 96).repeat(3), abs=12)
+
+
+def test_no_language_is_named_for_a_text_that_is_not_reliable(
+    ask: Callable[..., Any], clip: Path, recognizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transcribe = type(recognizer).transcribe
+
+    def transcribe_doubtfully(*args: Any, **options: Any) -> Transcript:
+        doubt = {"reliable": False, "reliability_reasons": ("the language is unclear",)}
+        return dataclasses.replace(transcribe(*args, **options), language="unknown", **doubt)
+
+    monkeypatch.setattr(type(recognizer), "transcribe", transcribe_doubtfully)
+    label, text, _, notes, _ = ask(clip, "av", "auto")
+    assert label["label"] == "unknown"
+    assert text["label"] == "Text (unknown)"
+    assert notes.startswith("- ⚠️ not reliable: the language is unclear")
 
 
 def test_arabic_runs_from_right_to_left(ask: Callable[..., Any], clip: Path) -> None:

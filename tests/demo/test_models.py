@@ -138,6 +138,7 @@ def test_the_first_sentence_promises_what_the_model_can_do() -> None:
     models = ModelRegistry(FakeRecognizer(), None, True)  # type: ignore[arg-type]
     assert "choose another model" in introduce(models, "tiny", Limits())
     assert "no real talks" not in introduce(models, "muavic-es", Limits())
+    assert "does not tell which it is" in introduce(models, "muavic-multilingual", Limits())
 
 
 def test_a_text_that_is_not_reliable_has_a_banner() -> None:

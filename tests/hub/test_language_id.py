@@ -1,7 +1,5 @@
 """A language-ID model of the hub, by its short name, in a set of models."""
 
-
-
 RUN = """
 import sys, avsr
 print(next(iter(avsr.detect_language(sys.argv[1], model="voxlingua107"))))

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from avsr import face, media
+from avsr.audio import rms
 from avsr.corpus import Record, StoredSample, decode_audio, decode_mouth, open_shard
 from avsr.errors import MediaError
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.recognition.recording import SILENCE_RMS
 from avsr.recognition.segmentation import list_spans
 
 SHARD = ".tar"
@@ -94,7 +96,7 @@ class ClipReader:
         """Read the sound of a record.
 
         Returns:
-            (S,) float32 at 16 kHz; None if the file has no sound.
+            (S,) float32 at 16 kHz; None if the file has no sound, or silence.
 
         Raises:
             MediaError: The file cannot be read.
@@ -111,7 +113,8 @@ class ClipReader:
             samples = np.round(span * 32768).clip(-32768, 32767).astype(np.int16)
         else:
             return None
-        return samples.astype(np.float32) / 32768
+        waveform = samples.astype(np.float32) / 32768
+        return None if rms(waveform) < SILENCE_RMS else waveform
 
     def lips(self, record: Record) -> Lips | None:
         """Read or make the mouth crops of a record.

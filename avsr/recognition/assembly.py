@@ -78,7 +78,7 @@ def assemble_transcript(
         mouth=mouth,
         reliable=reliable,
         reliability_reasons=reasons,
-        advice=advice if reliable is False else "",
+        advice=advice if any(segment.reliable is False for segment in segments) else "",
         doubt=doubt,
         evidence=segments[0].evidence if is_whole else {},
     )
@@ -88,12 +88,14 @@ def mark_uncertain_segments(segments: Sequence[Segment]) -> list[Segment]:
     """Call the language unknown where nothing vouches for it.
 
     That is in segments that are not reliable, and in a run of segments of one language whose mean
-    probability, weighted by their length, is below ``MIN_CONFIDENCE``.
+    probability, weighted by their length, is below ``MIN_CONFIDENCE``. Segments that are not
+    reliable do not count in that mean.
     """
     marked: list[Segment] = []
     for code, group in groupby(segments, lambda segment: segment.language):
         run = list(group)
-        is_sure = _mean_probs(run).get(code, 1.0) >= MIN_CONFIDENCE
+        voices = [segment for segment in run if segment.reliable is not False]
+        is_sure = not voices or _mean_probs(voices).get(code, 1.0) >= MIN_CONFIDENCE
         marked += [
             seg if is_sure and seg.reliable is not False else replace(seg, language=UNKNOWN)
             for seg in run

@@ -16,7 +16,7 @@ def collect_evidence(
     hypothesis: Hypothesis,
     words: tuple[Word, ...],
     ctc_log_probs: Tensor | None,
-    language_probs: Tensor | None,
+    language_prob: float | None,
 ) -> dict[str, float]:
     """Compute the statistics of one recording.
 
@@ -24,7 +24,8 @@ def collect_evidence(
         hypothesis: Its best hypothesis.
         words: The hypothesis as words with their confidence; empty for a model without CTC head.
         ctc_log_probs: (T, V) of its frames; None for a model without CTC head.
-        language_probs: (languages,); None for a model without classifier.
+        language_prob: Probability of the likeliest language, or of the one that the caller named;
+            None for a model without classifier.
 
     Returns:
         Value by name of the statistic; empty if the hypothesis has no tokens.
@@ -36,9 +37,9 @@ def collect_evidence(
         confidences = [word.confidence for word in words] or [0.0]  # CTC has no path for them
         evidence["word_confidence"] = sum(confidences) / len(confidences)
         evidence["ctc_entropy"] = _ctc_entropy(ctc_log_probs)
-    if language_probs is not None:
+    if language_prob is not None:
         # In nats: nearly all validation clips have a probability near 1.
-        evidence["language_certainty"] = -math.log(max(1 - float(language_probs.max()), MIN_DOUBT))
+        evidence["language_certainty"] = -math.log(max(1 - language_prob, MIN_DOUBT))
     return evidence
 
 

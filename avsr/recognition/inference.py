@@ -35,6 +35,8 @@ class Encoded:
     """(B, languages), on the CPU; uniform for a model without classifier."""
     lengths: torch.Tensor
     """(B,) frames."""
+    unrestricted_probs: torch.Tensor
+    """(B, languages), as ``language_probs`` but of all languages where the caller named some."""
 
 
 @in_few_threads
@@ -45,11 +47,13 @@ def encode(model: AVSRModel, recordings: Sequence[Recording], language: str = "a
         raise ValueError("a batch must be of one modality")
     fbank, mouth, visual, padding_mask = _batch(recordings, model.device)
     output = model.encode(fbank, mouth, padding_mask, visual=visual)
+    probs, unrestricted = _language_probs(model, output, language)
     return Encoded(
         output=output,
         ctc_log_probs=model.ctc_log_probs(output) if model.has("ctc") else None,
-        language_probs=_language_probs(model, output, language),
+        language_probs=probs,
         lengths=torch.tensor([r.num_frames for r in recordings], device=model.device),
+        unrestricted_probs=unrestricted,
     )
 
 
@@ -130,11 +134,16 @@ def recognize_encoded(
         row = encoded.language_probs[i]
         length = recording.num_frames
         words = time_hypothesis(model, best, encoded.ctc_log_probs, i, length)
+        certainty = None
+        if model.has("classifier"):
+            # A language that the caller named must also be likely among all.
+            is_free = options.language == "auto"
+            certainty = float(row.max() if is_free else encoded.unrestricted_probs[i, indices[i]])
         evidence = collect_evidence(
             best,
             words,
             None if encoded.ctc_log_probs is None else encoded.ctc_log_probs[i, :length],
-            row if model.has("classifier") else None,
+            certainty,
         )
         transcript = _transcript(
             model,
@@ -149,16 +158,24 @@ def recognize_encoded(
     return results
 
 
-def _language_probs(model: AVSRModel, encoded: EncoderOutput, language: str) -> torch.Tensor:
-    """(B, languages) on the CPU; uniform for a model without classifier."""
+def _language_probs(
+    model: AVSRModel, encoded: EncoderOutput, language: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, languages) on the CPU, among those that ``language`` names and among all.
+
+    Uniform for a model without classifier.
+    """
     known = model.config.languages
     if not model.has("classifier"):
-        return torch.full((len(encoded.features), len(known)), 1 / len(known))
-    allowed = (
-        [known.index(c) for c in check_languages(language, known)] if "," in language else None
-    )
+        uniform = torch.full((len(encoded.features), len(known)), 1 / len(known))
+        return uniform, uniform
     logits = model.language_logits(encoded)
-    return probabilities(logits, model.config.language_temperature, allowed).cpu()
+    temperature = model.config.language_temperature
+    unrestricted = probabilities(logits, temperature).cpu()
+    if "," not in language:
+        return unrestricted, unrestricted
+    allowed = [known.index(code) for code in check_languages(language, known)]
+    return probabilities(logits, temperature, allowed).cpu(), unrestricted
 
 
 def _batch(

@@ -30,7 +30,7 @@ from avsr.rates import SAMPLE_RATE
 from avsr.recognition.inference import encode
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.recording import Recording
-from avsr.recognition.segmentation import MediaSegment, read_segments
+from avsr.recognition.segmentation import MediaSegment, cut_segments, read_segments
 from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import report
 
@@ -102,7 +102,10 @@ def identify_file(
 def identify_recording(model: LanguageModel, recording: Recording) -> dict[str, float]:
     """As ``identify_file``, for a recording in memory."""
     if not isinstance(model, Ecapa):
-        return combine_votes(_network_votes(model, [recording]))
+        if recording.duration <= model.config.segment_seconds:
+            return combine_votes(_network_votes(model, [recording]))
+        segments, _ = cut_segments(recording, model.config.segment_seconds)
+        return combine_votes(_network_votes(model, _without_silence(segments)))
     if recording.waveform is None:
         return {}
     pieces = speech_pieces([recording.waveform])

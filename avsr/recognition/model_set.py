@@ -169,7 +169,8 @@ class ModelSet:
         probs = self._identify(path, recording, options)
         code = max(probs, key=lambda code: probs[code])
         transcript = self._transcribe(path, recording, options, code)
-        return mark_uncertain(dataclasses.replace(transcript, language_probs=probs), options)
+        transcript = dataclasses.replace(transcript, language_probs=probs)
+        return mark_uncertain(mark_doubtful(transcript), options)
 
     def _identify(
         self, path: Path, recording: Recording | None, options: TranscribeOptions
@@ -237,9 +238,7 @@ class ModelSet:
         transcript = scored[best][0]
         if recording is None:
             transcript = self._transcribe(path, None, options, best)
-        transcript = dataclasses.replace(transcript, language_probs=probs)
-        is_doubtful = transcript.reliable is False
-        return dataclasses.replace(transcript, language=UNKNOWN) if is_doubtful else transcript
+        return mark_doubtful(dataclasses.replace(transcript, language_probs=probs))
 
     def _score(
         self, recordings: Sequence[Recording], options: TranscribeOptions, code: str
@@ -254,6 +253,16 @@ class ModelSet:
         pairs = zip(recordings, results, strict=True)
         score = sum(recording.duration * score for recording, (_, score) in pairs) / total
         return results[0][0], score
+
+
+def mark_doubtful(transcript: Transcript) -> Transcript:
+    """Call the language unknown where the text is not reliable, in its segments as well."""
+    segments = tuple(
+        dataclasses.replace(part, language=UNKNOWN) if part.reliable is False else part
+        for part in transcript.segments
+    )
+    language = UNKNOWN if transcript.reliable is False else transcript.language
+    return dataclasses.replace(transcript, language=language, segments=segments)
 
 
 def check_spoken(probs: Mapping[str, float], languages: Sequence[str]) -> None:

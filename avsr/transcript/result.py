@@ -152,7 +152,7 @@ class Transcript:
     reliability_reasons: tuple[str, ...] = ()
     """Why it is not reliable, one clause each; empty otherwise."""
     advice: str = ""
-    """What the model's makers advise to do about it; empty if it is reliable."""
+    """What the model's makers advise to do about it; empty if all of it is reliable."""
     doubt: float | None = field(default=None, repr=False, compare=False)
     """How far from the validation data it is: above 0 is not reliable. Not part of ``to_dict``."""
     evidence: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
@@ -183,7 +183,10 @@ class Transcript:
             else:
                 spans.append([segment.start, segment.end])
         listing = ", ".join(f"{start:.1f} to {end:.1f} s" for start, end in spans)
-        return f"not reliable: {listing}" if spans else ""
+        if not spans:
+            return ""
+        text = f"not reliable: {listing}"
+        return f"{text}. {self.advice}" if self.advice else text
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain values for JSON: times to 1 ms, probabilities to four decimals."""

@@ -85,7 +85,7 @@ def test_a_recording_is_not_reliable_if_half_of_its_seconds_are_not():
     assert talk.language_probs == {"de": 0.5, "en": 0.5, "fr": 0.0}
     assert talk.warnings == ()
     talk = join(good, good, bad)
-    assert (talk.reliable, talk.reliability_reasons, talk.advice) == (True, (), "")
+    assert (talk.reliable, talk.reliability_reasons, talk.advice) == (True, (), "Do this.")
     assert talk.language == "de"
     assert [s.reliable for s in talk.segments] == [True, True, False]
 
@@ -99,3 +99,11 @@ def test_a_model_without_statistics_is_not_judged():
 def test_the_line_of_what_is_not_reliable_names_no_language():
     talk = join(segment("en", (0.0, 1.0, 0.0), doubt=1.0))
     assert transcribe._as_line(talk) == "talk.wav  unknown  a"
+
+
+def test_segments_that_are_not_reliable_do_not_count_for_their_neighbours():
+    talk = join(
+        segment("en", (0.9, 0.1, 0.0), seconds=9, doubt=1.0),
+        segment("en", (0.0, 1.0, 0.0), doubt=-1.0),
+    )
+    assert [part.language for part in talk.segments] == ["unknown", "en"]

@@ -213,4 +213,6 @@ def test_a_model_that_names_no_language_says_so_of_its_segments():
         options=TranscribeOptions(),
         mouth=None,
     )
-    assert transcript.warnings == ("in parts the language is not sure; see the segments",)
+    assert transcript.warnings == (
+        "this model does not tell languages apart, so the language is unknown",
+    )

@@ -18,8 +18,8 @@ from avsr.runtime.extras import explain_missing
 
 app = typer.Typer(
     name="avsr",
-    help="From a video of a person talking to text, from sound and lips together.",
-    epilog="Exit status: 0 all good, 1 some files failed, 2 wrong use.",
+    help="Write down what a person in a video says, from the sound and the lips.",
+    epilog="Exit status: 0 all good, 1 some files failed, 2 wrong use, 130 stopped by Ctrl-C.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )

@@ -25,8 +25,8 @@ def calibrate(
         list[Path],
         typer.Argument(
             metavar="MANIFEST...",
-            help="Manifests (JSON lines or CSV) of clips that the model should do well, but was "
-            "not trained on.",
+            help="Manifests (JSON lines or CSV) of at least 50 clips in all, which the model "
+            "should do well, but was not trained on.",
         ),
     ],
     split: Annotated[
@@ -41,8 +41,8 @@ def calibrate(
     advice: Annotated[
         str | None,
         typer.Option(
-            help="Sentence for those whose recording is not reliable. Default: the one that is "
-            "there already, if any."
+            help="Sentence shown with every recording that is not reliable. Default: the one that "
+            "is there already, if any."
         ),
     ] = None,
     cache: Annotated[
@@ -51,9 +51,10 @@ def calibrate(
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Learn what a model's reliable transcripts look like, so that it marks the others.
+    """Measure a model on clips that it does well, to mark recordings unlike them as not reliable.
 
-    At most 2 % of the clips of each manifest will be marked as not reliable.
+    At most 2 % of the clips of each manifest will be marked.
+
     Example: avsr calibrate models/mine valid.jsonl
     """
     check_extra()

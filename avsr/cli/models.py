@@ -73,10 +73,11 @@ def import_model(
 
 
 def list_models() -> None:
-    """List models: bundled, public ones with a short name, others in the cache, and to import.
+    """List the models that you can use and where they are.
 
-    Every name but those to import is a --model of the other commands. A model that names languages
-    only is for 'language_id' in the file of --model-set.
+    The last rows are files to import; all other names work with --model.
+    Exception: a model that only names languages, which is for
+    'language_id' in the file of --model-set.
 
     Example: avsr transcribe --model muavic-es talk.mp4
     """

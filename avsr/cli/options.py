@@ -60,7 +60,7 @@ CtcOption = Annotated[
 ]
 SyncOption = Annotated[
     bool,
-    typer.Option(help="Move lips that run up to 200 ms before or behind the sound to where it is."),
+    typer.Option(help="Correct lips that are up to 200 ms ahead of or behind the sound."),
 ]
 FaceOption = Annotated[
     str,
@@ -100,7 +100,7 @@ OverwriteOption = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Do videos again whose files are in the folder already. Default: skip them.",
+        help="Transcribe again videos that already have a file in the folder. Default: skip them.",
     ),
 ]
 FormatOption = Annotated[

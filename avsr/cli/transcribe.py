@@ -56,7 +56,7 @@ def transcribe(
         str,
         typer.Option(
             help="Code of the spoken language, for example 'de'; 'auto' to detect it; or codes "
-            "with commas, 'de,fr', to detect which of these it is."
+            "with commas, 'de,fr', to detect which of these it is: they share the probability."
         ),
     ] = "auto",
     beam_size: BeamOption = BEAM_SIZE,

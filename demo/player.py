@@ -18,6 +18,7 @@ import numpy as np
 
 from avsr import Transcript
 from avsr.face import MouthTrack
+from avsr.language import UNKNOWN
 from avsr.languages import language_name
 from avsr.media import MediaInfo, write_video
 from avsr.transcript import FORMATS, Segment, Word, reads_right_to_left, render, write_transcript
@@ -299,7 +300,8 @@ def _languages(result: Transcript) -> str:
         f'value="{probability:.4f}"></meter><span>{probability:.0%}</span></li>'
         for code, probability in likely[:MAX_BARS]
     )
-    return f'<section class="languages"><h3>Language</h3><ol>{rows}</ol></section>'
+    title = "Language: unknown; most like" if result.language == UNKNOWN else "Language"
+    return f'<section class="languages"><h3>{title}</h3><ol>{rows}</ol></section>'
 
 
 def _banner(result: Transcript) -> str:

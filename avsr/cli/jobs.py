@@ -79,6 +79,8 @@ def transcribe_files(
             job.model, job.model_set, job.max_loaded, job.device, job.precision
         )
     resolve_language_option(job.options["language"], network.languages)
+    if job.model_set is not None:
+        _prepare_set(network, job.options["language"])
     workers = min(workers, len(videos))
     if cluster is None and workers == 1:
         yield from _transcribe_here(job, network, videos)
@@ -93,6 +95,15 @@ def transcribe_files(
         cores, work, processes = 1, _work, cluster_map(cluster)
     with processes as run:
         yield from run(functools.partial(work, job, os.getcwd(), cores), videos)
+
+
+def _prepare_set(models: "Recognizer | ModelSet", language: str) -> None:
+    """Let a set of models find what it needs before any file is read."""
+    from avsr.recognition.model_set import ModelSet
+
+    if isinstance(models, ModelSet):
+        with show_status("finding the models"):
+            models.prepare(language)
 
 
 def _transcribe_here(

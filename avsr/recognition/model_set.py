@@ -19,9 +19,15 @@ from typing import Any
 
 from avsr import media
 from avsr.errors import ConfigError, LanguageError, MediaError, ModelError
-from avsr.hub import is_name, load_network
+from avsr.hub import find_model, is_name, load_network
 from avsr.language import MIN_CONFIDENCE, UNKNOWN
-from avsr.languages import MUAVIC_LANGUAGES, check_languages, is_language_code, language_name
+from avsr.languages import (
+    MUAVIC_LANGUAGES,
+    check_languages,
+    is_language_code,
+    language_name,
+    resolve_language_option,
+)
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
 from avsr.rates import MAX_SEGMENT_SECONDS
@@ -104,6 +110,21 @@ class ModelSet:
         self.precision = precision
         self.max_loaded = max_loaded
         self._loaded: OrderedDict[str, LanguageModel] = OrderedDict()  # last used at the end
+
+    def prepare(self, language: str = "auto") -> None:
+        """Find what the first recording needs, so that it is known before any work what is missing.
+
+        That is every model directory, and the language-ID model or the model of ``language``, which
+        is downloaded if need be.
+
+        Raises:
+            ModelError: There is no such model, or it cannot be downloaded.
+        """
+        language = resolve_language_option(language, self.languages)
+        first = self.settings.models.get(language, self.settings.language_id)
+        for name in (*self.settings.models.values(), self.settings.language_id):
+            if name is not None and (name == first or not is_name(name)):
+                find_model(self._locate(name))
 
     def model(self, name: str) -> LanguageModel:
         """Return a model by its name in the file; load it if need be, in place of the oldest."""

@@ -292,3 +292,17 @@ def test_names_in_the_file_are_folders_beside_it_or_names_of_models(folder):
     assert models._locate("models/none") == folder / "models/none"
     for name in ("tiny", "hf://me/model", "muavic-es"):
         assert models._locate(name) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [("models: {es: nowhere}", "auto"), ("models: {de: models/de}\nlanguage_id: nowhere", "auto")],
+)
+def test_a_missing_model_is_known_before_any_file_is_read(folder, capsys, text, language):
+    (folder / "wrong.yaml").write_text(text)
+    arguments = ["--model-set", str(folder / "wrong.yaml"), "--language", language]
+    assert cli.main(["transcribe", str(VIDEO), str(VIDEO), *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "nowhere" in err

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from avsr.decoder import DecoderConfig, Tokenizer
@@ -117,12 +116,8 @@ def import_model(
         dropped=plan.dropped,
         licence=checkpoint.licence or NON_COMMERCIAL,
     )
-    try:
-        card = _card(out.name, source, result)
-        write_directory(out, plan.config, plan.weights, plan.tokenizer, card)
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ModelError(f"cannot write {out}: {reason}") from error
+    card = _card(out.name, source, result)
+    write_directory(out, plan.config, plan.weights, plan.tokenizer, card)
     return result
 
 

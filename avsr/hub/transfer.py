@@ -33,10 +33,16 @@ DTYPES = {
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
     "I64": torch.int64,
     "I32": torch.int32,
+    "I16": torch.int16,
     "I8": torch.int8,
-}
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+    "C64": torch.complex64,
+}  # others are refused
 
 
 class _ConnectionLostError(Exception):
@@ -134,7 +140,7 @@ def read_header(file: RemoteFile) -> dict[str, Tensor]:
         entries.pop("__metadata__", None)
         end = max(entry["data_offsets"][1] for entry in entries.values())
         weights = {
-            name: torch.empty(entry["shape"], dtype=DTYPES.get(entry["dtype"]), device="meta")
+            name: torch.empty(entry["shape"], dtype=DTYPES[entry["dtype"]], device="meta")
             for name, entry in entries.items()
         }
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:

@@ -131,10 +131,10 @@ def read_labels(path: Path) -> tuple[str, ...]:
         for line in lines[:end]:
             text, _, index = line.rpartition(" => ")
             label = ast.literal_eval(text)
-            if not isinstance(label, str) or int(index) in labels:
+            if not isinstance(label, str) or not label.strip() or int(index) in labels:
                 raise ValueError(f"'{line}' is no label, or its index is taken")
             labels[int(index)] = label
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise ModelError(f"{path} is no file of labels: {' '.join(str(error).split())}") from error
     if sorted(labels) != list(range(len(labels))):
         raise ModelError(f"{path} is no file of labels: its indices are not 0, 1, 2, ...")

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from avsr.decoder import BOS, Tokenizer
-from avsr.errors import ModelError
+from avsr.errors import ConfigError, ModelError, UnknownKeyError
 from avsr.layers.chunked_frontend import use_channels_last
 from avsr.layers.plain import plain
 from avsr.model.config import ModelConfig
@@ -47,7 +47,11 @@ ECAPA = "ecapa"  # `architecture` in the config.json of a language-ID model; oth
 
 @gc_paused()
 def load_directory(
-    directory: str | os.PathLike[str], precision: Precision = "fp32", *, packed: bool = False
+    directory: str | os.PathLike[str],
+    precision: Precision = "fp32",
+    *,
+    packed: bool = False,
+    calibrated: bool = True,
 ) -> AVSRModel:
     """Read a model directory, in evaluation mode, on the CPU.
 
@@ -55,6 +59,7 @@ def load_directory(
         directory: Folder that ``save_directory`` or ``write_directory`` wrote.
         precision: Number format for matrix products; ``auto`` is the one that is stored.
         packed: Lay the weights out for this CPU. The model is faster then and cannot be trained.
+        calibrated: Read ``reliability.json``, if there is one.
 
     Returns:
         The network with its tokenizer and language models.
@@ -63,7 +68,7 @@ def load_directory(
         ModelError: The directory is incomplete, broken, or does not fit its configuration.
     """
     path = Path(directory)
-    model = load_outline(path, WEIGHTS)
+    model = load_outline(path, WEIGHTS, calibrated=calibrated)
     model.precision = load_weights(model, path / WEIGHTS, precision, packed=packed)
     model.encoder.frontend.is_channels_last = False  # loading assigned other tensors
     if not plain() and not (packed and model.precision == "fp32"):
@@ -73,8 +78,8 @@ def load_directory(
     return model.eval()
 
 
-def load_outline(path: Path, required_file: str) -> AVSRModel:
-    """Read everything of a directory but the weights.
+def load_outline(path: Path, required_file: str, *, calibrated: bool = True) -> AVSRModel:
+    """Read everything of a directory but the weights, without ``reliability.json`` if not asked.
 
     Raises:
         ModelError: The directory lacks ``config.json`` or ``required_file``, or one is broken.
@@ -92,7 +97,7 @@ def load_outline(path: Path, required_file: str) -> AVSRModel:
                 f"config.json says {config.vocabulary_size}"
             )
     model = AVSRModel.on_meta(config, tokenizer)
-    model.reliability = read_reliability(path)
+    model.reliability = read_reliability(path) if calibrated else None
     needed = model.reliability.statistics if model.reliability is not None else ()
     missing = [PARTS[name] for name in needed if not model.has(PARTS[name])]
     if missing:
@@ -122,8 +127,8 @@ def check_directory(path: Path, weights: Mapping[str, Tensor]) -> None:
         ModelError: As ``load_directory`` would.
     """
     weights = dict(weights)
-    take_scales(weights, path / WEIGHTS)
-    check_weights(load_outline(path, "config.json"), weights, str(path / WEIGHTS))
+    scales = take_scales(weights, path / WEIGHTS)
+    check_weights(load_outline(path, CONFIG), weights, str(path / WEIGHTS), scaled=scales)
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -140,7 +145,9 @@ def read_config(path: Path) -> ModelConfig:
         )
     try:
         return ModelConfig.from_dict(settings)
-    except (ValueError, TypeError) as error:
+    except (ConfigError, ValueError, TypeError) as error:
+        if isinstance(error, UnknownKeyError):
+            raise
         raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
 
 
@@ -156,7 +163,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read the ``config.json`` of a model directory of any kind; ModelError if it is broken."""
     try:
         settings = json.loads((path / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
     if not isinstance(settings, dict):
         raise ModelError(f"{path / 'config.json'} is broken: it is not a mapping of settings")

@@ -82,13 +82,29 @@ def load_network(
             "--model-set"
         )
     path, target = find_model(name), resolve_device(device)
+    try:
+        return _load(name, path, target, device, precision, calibrated)
+    except ModelError as error:
+        if find_address(name) is None or str(path) not in str(error):
+            raise
+        cached = path.parents[1] if path.parent.name == "snapshots" else path
+        raise ModelError(f"{error}; to download it again, delete {cached}") from error
+
+
+def _load(
+    name: str,
+    path: Path,
+    target: torch.device,
+    device: str,
+    precision: Precision,
+    calibrated: bool,
+) -> AVSRModel:
+    """Load the network of a directory; see ``load_network``."""
     if (path / ONNX).is_file():
         from avsr.interop.onnx_model import load_onnx
 
-        model, target = (
-            load_onnx(path, device, precision, calibrated=calibrated),
-            torch.device("cpu"),
-        )
+        model = load_onnx(path, device, precision, calibrated=calibrated)
+        target = torch.device("cpu")
     else:
         precision = choose_precision(precision, path / WEIGHTS, target)
         packed = target.type == "cpu"

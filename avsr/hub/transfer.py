@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
@@ -63,8 +64,11 @@ class RemoteFile:
 
 
 @contextlib.contextmanager
-def explain_errors(address: str) -> Iterator[None]:
+def explain_errors(title: str) -> Iterator[None]:
     """Turn an error of huggingface_hub, its HTTP client or the system into one line.
+
+    Args:
+        title: What the line calls the model.
 
     Raises:
         ModelError: In place of any other exception; these have no common base.
@@ -74,11 +78,12 @@ def explain_errors(address: str) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"cannot download {address}: {describe_error(error)}") from error
+        raise ModelError(f"cannot download {title}: {describe_error(error)}") from error
 
 
 def describe_error(error: Exception) -> str:
     """Describe in one line why a request failed, and what to do."""
+    from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -94,7 +99,7 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, RevisionNotFoundError):
         return "the repository has no such revision"
     if isinstance(error, OfflineModeIsEnabled):
-        return "it is not in the cache, and the hub cannot be reached: HF_HUB_OFFLINE is set"
+        return "it is not in the cache, and HF_HUB_OFFLINE is set"
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
@@ -103,7 +108,10 @@ def describe_error(error: Exception) -> str:
         return f"the hub answers with an error ({status}): try again later"
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return f"it is not in the cache, and the hub cannot be reached ({reason})"
+    host = urlsplit(ENDPOINT).hostname or ENDPOINT
+    if isinstance(error, ValueError) and not isinstance(error, OSError):
+        return f"{host} answers, but not as a hub does ({reason})"
+    return f"it is not in the cache, and there is no connection to {host} ({reason})"
 
 
 def find_file(repository: str, commit: str, name: str) -> RemoteFile:
@@ -136,9 +144,7 @@ def read_header(file: RemoteFile) -> dict[str, Tensor]:
     if 8 + length > len(content):
         content = _read_start(file, 8 + length)
     try:
-        entries = json.loads(content[8 : 8 + length])
-        entries.pop("__metadata__", None)
-        end = max(entry["data_offsets"][1] for entry in entries.values())
+        entries, end = parse_header(content[8 : 8 + length])
         weights = {
             name: torch.empty(entry["shape"], dtype=DTYPES[entry["dtype"]], device="meta")
             for name, entry in entries.items()
@@ -151,6 +157,16 @@ def read_header(file: RemoteFile) -> dict[str, Tensor]:
             f"{file.size}"
         )
     return weights
+
+
+def parse_header(content: bytes) -> tuple[dict[str, Any], int]:
+    """Return the entries of the header of a safetensors file, and the bytes that follow it.
+
+    Content that is none ends in one of several errors of Python.
+    """
+    entries = json.loads(content)
+    entries.pop("__metadata__", None)
+    return entries, max((entry["data_offsets"][1] for entry in entries.values()), default=0)
 
 
 def _read_start(file: RemoteFile, count: int) -> bytes:
@@ -203,6 +219,9 @@ def download_file(file: RemoteFile, path: Path, title: str, report: Callable[[in
             try:
                 with contextlib.closing(_read_from(file.url, done)) as chunks:
                     for chunk in chunks:
+                        if len(chunk) > file.size - done:
+                            done = file.size + 1  # it is another file
+                            break
                         _write(output, chunk, part, title)
                         digest.update(chunk)
                         done += len(chunk)

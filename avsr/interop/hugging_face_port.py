@@ -23,11 +23,9 @@ from avsr.interop.checkpoint_readers import (
 )
 from avsr.interop.key_table import PORT_DROPPED, from_port, is_dropped, to_port
 from avsr.model.config import ModelConfig
+from avsr.model.directory import CONFIG, IN_SHARDS, SHARDS, WEIGHTS
 from avsr.rates import FBANK_DIM
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-SHARDS = "model.safetensors.index.json"
-IN_SHARDS = "its weights are in several parts, which avsr does not read"
 # Keys that the weights do not reveal -> values with which the port computes what this network does.
 SETTINGS: dict[str, tuple[Any, ...]] = {
     "modality_fuse": ("concat",),

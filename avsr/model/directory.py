@@ -36,6 +36,8 @@ from avsr.search import NgramModel, load_ngrams, pack_ngrams
 WEIGHTS = "model.safetensors"
 ONNX = "encoder.onnx"  # with other graphs, in place of WEIGHTS
 CONFIG = "config.json"
+SHARDS = "model.safetensors.index.json"  # of other programs, in place of WEIGHTS
+IN_SHARDS = "its weights are in several parts, which avsr does not read"
 TOKENIZER = "tokenizer.model"
 LANGUAGE_MODELS = "lm.safetensors"
 CARD = "README.md"

@@ -50,6 +50,10 @@ class _ConnectionLostError(Exception):
     """The connection broke; the message says how."""
 
 
+class _RefusedError(Exception):
+    """The hub refuses; the message says why."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
     """A file on the hub."""
@@ -109,7 +113,8 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     host = urlsplit(ENDPOINT).hostname or ENDPOINT
-    if isinstance(error, ValueError) and not isinstance(error, OSError):
+    wrong_answer = isinstance(error, (ValueError, TypeError, LookupError, AttributeError))
+    if wrong_answer and not isinstance(error, OSError):
         return f"{host} answers, but not as a hub does ({reason})"
     return f"it is not in the cache, and there is no connection to {host} ({reason})"
 
@@ -140,7 +145,7 @@ def read_header(file: RemoteFile) -> dict[str, Tensor]:
     content = _read_start(file, HEADER_GUESS)
     length = int.from_bytes(content[:8], "little")
     if 8 + length > min(file.size, MAX_HEADER):
-        raise ModelError(f"{file.url} is not a safetensors file")
+        raise ModelError(f"{file.name} is not a safetensors file")
     if 8 + length > len(content):
         content = _read_start(file, 8 + length)
     try:
@@ -150,10 +155,10 @@ def read_header(file: RemoteFile) -> dict[str, Tensor]:
             for name, entry in entries.items()
         }
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
-        raise ModelError(f"{file.url} is not a safetensors file") from error
+        raise ModelError(f"{file.name} is not a safetensors file") from error
     if 8 + length + end != file.size:
         raise ModelError(
-            f"{file.url} is broken: its header is of a file of {8 + length + end} bytes, it has "
+            f"{file.name} is broken: its header is of a file of {8 + length + end} bytes, it has "
             f"{file.size}"
         )
     return weights
@@ -179,10 +184,10 @@ def _read_start(file: RemoteFile, count: int) -> bytes:
                 content += chunk
                 if len(content) >= count:
                     break
-    except _ConnectionLostError as error:
-        raise ModelError(f"{file.url} cannot be read: {error}") from error
+    except (_ConnectionLostError, _RefusedError) as error:
+        raise ModelError(f"{file.name} cannot be read: {error}") from error
     if len(content) < count:
-        raise ModelError(f"{file.url} cannot be read: the connection broke")
+        raise ModelError(f"{file.name} cannot be read: the connection broke")
     return bytes(content[:count])
 
 
@@ -226,6 +231,8 @@ def download_file(file: RemoteFile, path: Path, title: str, report: Callable[[in
                         digest.update(chunk)
                         done += len(chunk)
                         report(done)
+            except _RefusedError as error:
+                raise ModelError(f"cannot download {title}: {file.name}: {error}") from error
             except _ConnectionLostError as error:
                 reason = str(error)
             failures = 0 if done > before else failures + 1
@@ -290,7 +297,7 @@ def _read_from(url: str, first: int, count: int | None = None) -> Generator[byte
     What a server without ranges sends before ``first`` is passed over.
 
     Raises:
-        ModelError: The hub refuses.
+        _RefusedError: The hub refuses.
         _ConnectionLostError: Anything else that a retry may mend.
     """
     from huggingface_hub.errors import HfHubHTTPError
@@ -310,6 +317,6 @@ def _read_from(url: str, first: int, count: int | None = None) -> Generator[byte
     except HfHubHTTPError as error:
         if error.response.status_code >= 500 or error.response.status_code in (408, 429):
             raise _ConnectionLostError(describe_error(error)) from error
-        raise ModelError(f"cannot download {url}: {describe_error(error)}") from error
+        raise _RefusedError(describe_error(error)) from error
     except Exception as error:  # of httpx or httpx2, by the version of huggingface_hub
         raise _ConnectionLostError(" ".join(f"{type(error).__name__}: {error}".split())) from error

@@ -61,6 +61,10 @@ class Hub:
         self.stalls = False
         """Whether an answer that is cut stays open."""
         self.has_ranges = True
+        self.refused = None
+        """Status with which whole large files are refused, but not their headers."""
+        self.portal = None
+        """The answer to every question, in place of the hub's."""
         self.too_much = b""
         """What comes after the end of a large file."""
         self.false_digest = False
@@ -173,6 +177,10 @@ class Hub:
                 path = self.path.split("?")[0].strip("/").removeprefix("api/models/").split("/")
                 if hub.is_down:
                     self.reply(503)
+                elif hub.portal is not None:
+                    self.reply(200, hub.portal)
+                elif path[0] == "cdn" and hub.refused and asked.endswith("-"):
+                    self.reply(hub.refused)
                 elif path[0] == "cdn":
                     self.send_file(hub.folder / "served" / "/".join(path[1:]), asked)
                 else:

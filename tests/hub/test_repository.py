@@ -248,6 +248,26 @@ def test_a_part_of_another_file_is_found_out(hub):
     assert bias(fetch("hf://me/own")) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"), [(403, "the hub refuses it (403)"), (404, "answers with an error (404)")]
+)
+def test_a_file_that_is_refused_in_the_end_is_named(hub, status, reason):
+    hub.add_port("nguyenvulebinh/AV-HuBERT-MuAViC-es")
+    hub.refused = status
+    message = refusal("muavic-es")
+    assert message.startswith("cannot download muavic-es: model.safetensors: ")
+    assert reason in message
+
+
+@pytest.mark.parametrize("answer", [b"<html>log in</html>", b"[1, 2]"])
+def test_an_answer_of_somebody_else_is_one_line(hub, answer):
+    hub.portal = answer
+    message = refusal("hf://me/own")
+    assert message.startswith(
+        "cannot download hf://me/own: 127.0.0.1 answers, but not as a hub does ("
+    )
+
+
 def test_a_server_that_sends_more_than_it_stated_is_not_listened_to(hub):
     folder = hub.add_own()
     size = (folder / "model.safetensors").stat().st_size

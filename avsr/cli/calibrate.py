@@ -1,5 +1,6 @@
 """The command ``calibrate``: what a model's validation data looks like to it."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Annotated
@@ -60,7 +61,7 @@ def calibrate(
     check_extra()
     from avsr.evaluation.calibration import calibrate as fit
     from avsr.hub import ASSETS, BUNDLED, load_network
-    from avsr.model.reliability import FILE
+    from avsr.model.reliability import FILE, read_reliability
 
     folder = Path(model).resolve()
     if not os.access(folder, os.W_OK) or not folder.is_dir():
@@ -69,9 +70,12 @@ def calibrate(
             f"{model} is no model directory that can be written into: "
             f"copy that of the model{source} and calibrate the copy"
         )
-    network = load_network(folder, device)
     if advice is None:
-        advice = "" if network.reliability is None else network.reliability.advice
+        advice = ""
+        with contextlib.suppress(ModelError):  # one that is broken is replaced
+            old = read_reliability(folder)
+            advice = "" if old is None else old.advice
+    network = load_network(folder, device, calibrated=False)
 
     with show_progress() as progress:
         reliability = fit(

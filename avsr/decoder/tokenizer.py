@@ -39,7 +39,10 @@ class Tokenizer:
         """Read ``tokenizer.model``; raise ModelError if it is missing or broken."""
         if not path.is_file():
             raise ModelError(f"no tokenizer at {path}; a model directory needs tokenizer.model")
-        return cls(path.read_bytes())
+        try:
+            return cls(path.read_bytes())
+        except (ModelError, OSError) as error:
+            raise ModelError(f"{path} is broken: {' '.join(str(error).split())}") from error
 
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary_size: int) -> "Tokenizer":

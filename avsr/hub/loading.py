@@ -53,6 +53,8 @@ def load_network(
     name: str | os.PathLike[str] | None = None,
     device: str = "auto",
     precision: Precision = "auto",
+    *,
+    calibrated: bool = True,
 ) -> AVSRModel:
     """Load a network for inference.
 
@@ -62,6 +64,7 @@ def load_network(
         device: ``cpu``, ``cuda`` or ``auto`` (a GPU if there is one).
         precision: Number format for matrix products. ``bf16`` and ``int8`` (CPU only) are faster
             and smaller and change results a little; ``auto`` is the format of the stored weights.
+        calibrated: Read ``reliability.json``, if there is one.
 
     Returns:
         The network in evaluation mode. It cannot be trained: its weights may be laid out for this
@@ -79,13 +82,33 @@ def load_network(
             "--model-set"
         )
     path, target = find_model(name), resolve_device(device)
+    try:
+        return _load(name, path, target, device, precision, calibrated)
+    except ModelError as error:
+        if find_address(name) is None or str(path) not in str(error):
+            raise
+        cached = path.parents[1] if path.parent.name == "snapshots" else path
+        raise ModelError(f"{error}; to download it again, delete {cached}") from error
+
+
+def _load(
+    name: str,
+    path: Path,
+    target: torch.device,
+    device: str,
+    precision: Precision,
+    calibrated: bool,
+) -> AVSRModel:
+    """Load the network of a directory; see ``load_network``."""
     if (path / ONNX).is_file():
         from avsr.interop.onnx_model import load_onnx
 
-        model, target = load_onnx(path, device, precision), torch.device("cpu")
+        model = load_onnx(path, device, precision, calibrated=calibrated)
+        target = torch.device("cpu")
     else:
         precision = choose_precision(precision, path / WEIGHTS, target)
-        model = load_directory(path, precision, packed=target.type == "cpu")
+        packed = target.type == "cpu"
+        model = load_directory(path, precision, packed=packed, calibrated=calibrated)
     if not model.has("decoder"):
         raise ModelError(
             f"{name} is a pre-trained encoder, which writes no text: train it first, with "

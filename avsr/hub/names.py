@@ -12,7 +12,12 @@ BUNDLED = {"tiny": "tiny"}  # public name -> folder in avsr/assets
 DEFAULT_MODEL = "tiny"
 ASSETS = Path(__file__).parents[1] / "assets"
 SCHEME = "hf://"
-ADDRESS = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+# As the hub has them: a name begins and ends with a letter or digit, without "--" or "..".
+_NAME = r"\w([.-]?\w)*"
+ADDRESS = re.compile(
+    rf"hf://(?P<repository>{_NAME}/{_NAME}(?<!\.git))(@(?P<revision>\w+([./-]+\w+)*))?"
+)
+MAX_NAME = 96
 
 
 def is_name(name: str) -> bool:
@@ -43,7 +48,7 @@ def parse_address(address: str) -> tuple[str, str | None]:
         ModelError: It has another form.
     """
     match = ADDRESS.fullmatch(address)
-    if match is None:
+    if match is None or len(match[1]) > MAX_NAME or ".." in (match["revision"] or ""):
         raise ModelError(
             f"'{address}' is not a valid address: use hf://owner/name or hf://owner/name@revision"
         )

@@ -8,8 +8,9 @@ once, into ``HF_HOME/avsr``.
 import contextlib
 import json
 import logging
+import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,23 @@ from avsr.hub.transfer import (
     download_file,
     explain_errors,
     find_file,
+    parse_header,
     read_header,
 )
-from avsr.model.directory import WEIGHTS, check_directory, read_licence
+from avsr.model.directory import (
+    CONFIG,
+    IN_SHARDS,
+    SHARDS,
+    TOKENIZER,
+    WEIGHTS,
+    check_directory,
+    read_licence,
+)
 from avsr.runtime.atomic_files import replace_text
 from avsr.runtime.progress import DownloadProgress, download_listener, format_bytes
 
 logger = logging.getLogger("avsr.hub")
 
-CONFIG = "config.json"
 # In the order of the download. What stands before the weights is needed to check them; they come
 # last, so that a repository that has them in the cache is whole.
 SMALL_FILES = (
@@ -63,12 +72,12 @@ def fetch(address: str, progress: DownloadProgress | None = None) -> Path:
             neither a model directory, nor of AV-HuBERT's Hugging Face port, nor a language-ID
             model of VoxLingua107's kind.
     """
-    repository = Repository(find_address(address) or address)
+    repository = Repository(find_address(address) or address, address)
     if (found := repository.find_on_hub()) is None:
         return repository.convert(repository.cached_commit())
-    commit, names = found
+    commit, sizes = found
     if not repository.is_imported(commit):
-        repository.download(commit, names, progress)
+        repository.download(commit, sizes, progress)
     repository.write_reference(commit)
     return repository.convert(commit)
 
@@ -76,8 +85,12 @@ def fetch(address: str, progress: DownloadProgress | None = None) -> Path:
 class Repository:
     """A repository of the hub, and its place in the cache."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, title: str | None = None) -> None:
         """Find its folders; nothing is read.
+
+        Args:
+            address: ``hf://owner/name`` or ``hf://owner/name@revision``.
+            title: What messages call it. Default: its address.
 
         Raises:
             ModelError: The address is none.
@@ -85,11 +98,10 @@ class Repository:
         from huggingface_hub.constants import HF_HOME, HF_HUB_CACHE
         from huggingface_hub.file_download import repo_folder_name
 
-        self.address = address
+        self.title = title or address
         self.name, revision = parse_address(address)
         self.revision = revision or "main"
         public: PublicModel | None = find_public(address)
-        self.title = address if public is None else public.name
         self._licence = None if public is None else public.licence
         self._published = {} if public is None else public.sha256  # digests by name of file
         self._others: list[str] = []  # files that were downloaded and have another digest
@@ -108,8 +120,11 @@ class Repository:
         return self._imports / commit
 
     def is_imported(self, commit: str) -> bool:
-        """Whether a commit was imported."""
-        return (self.imported(commit) / WEIGHTS).is_file()
+        """Whether a commit was imported, and no file of it is lost or cut since."""
+        folder = self.imported(commit)
+        settings = read_settings(folder)
+        has_tokenizer = (folder / TOKENIZER).is_file() or "decoder" not in settings.get("parts", ())
+        return bool(settings) and has_tokenizer and _is_whole(folder / WEIGHTS)
 
     def is_here(self) -> bool:
         """Whether the revision can be used without a network."""
@@ -132,10 +147,10 @@ class Repository:
         weights = (self.snapshot(commit) / name for name in (WEIGHTS, LANGUAGE_FILES[-1]))
         if self.is_imported(commit) or any(path.is_file() for path in weights):
             return commit
-        raise ModelError(f"cannot download {self.address}: it is not in the cache")
+        raise ModelError(f"cannot download {self.title}: it is not in the cache")
 
-    def find_on_hub(self) -> tuple[str, set[str]] | None:
-        """Ask the hub for the revision's commit and the names of its files.
+    def find_on_hub(self) -> tuple[str, dict[str, int | None]] | None:
+        """Ask the hub for the revision's commit and the sizes of its files by name, where it says.
 
         Returns:
             None if it does not answer with them and the model is in the cache.
@@ -143,12 +158,14 @@ class Repository:
         from huggingface_hub import HfApi
         from huggingface_hub.errors import RevisionNotFoundError
 
-        with explain_errors(self.address):
+        with explain_errors(self.title):
             try:
-                info = HfApi().model_info(self.name, revision=self.revision, timeout=10)
+                info = HfApi().model_info(
+                    self.name, revision=self.revision, timeout=10, files_metadata=True
+                )
                 if not COMMIT.fullmatch(info.sha or ""):  # it becomes the name of a folder
-                    raise ModelError(f"{self.address}: the hub does not say its commit")
-                return str(info.sha), {file.rfilename for file in info.siblings or ()}
+                    raise ModelError(f"{self.title}: the hub does not say its commit")
+                return str(info.sha), {file.rfilename: file.size for file in info.siblings or ()}
             except RevisionNotFoundError:
                 raise
             except Exception:  # of the hub, the network, or offline mode
@@ -156,22 +173,24 @@ class Repository:
                     return None
                 raise
 
-    def download(self, commit: str, names: set[str], progress: DownloadProgress | None) -> None:
-        """Download the files of a commit that are not in the cache.
+    def download(
+        self, commit: str, sizes: Mapping[str, int | None], progress: DownloadProgress | None
+    ) -> None:
+        """Download the files of a commit that are not in the cache, or not whole.
 
         Args:
             commit: The commit.
-            names: All files of the repository.
+            sizes: Bytes of all files of the repository by name; None: not known.
             progress: As for ``fetch``.
         """
         from huggingface_hub import hf_hub_download
 
         snapshot = self.snapshot(commit)
-        wanted = self._choose(names)
-        missing = [name for name in wanted if not (snapshot / name).is_file()]
+        wanted = self._choose(sizes.keys())
+        missing = [name for name in wanted if not _has_size(snapshot / name, sizes[name])]
         if not missing:
             return
-        with explain_errors(self.address):
+        with explain_errors(self.title):
             files = [find_file(self.name, commit, name) for name in missing]
         large = [file for file in files if file.name not in SMALL_FILES]
         report = _Report(self.title, sum(file.size for file in large), progress)
@@ -182,20 +201,24 @@ class Repository:
             self._download_file(file, report if is_large else lambda done: None)
             if is_large:
                 report.finish(file)
-            with explain_errors(self.address):
+            with explain_errors(self.title):
+                if not _has_size(snapshot / file.name, file.size):
+                    (snapshot / file.name).unlink(missing_ok=True)
                 hf_hub_download(self.name, file.name, revision=commit)  # links it
         if self._others:
             others = ", ".join(self._others)
             logger.warning("%s: not the published %s (by its SHA-256)", self.title, others)
 
-    def _choose(self, names: set[str]) -> list[str]:
+    def _choose(self, names: Collection[str]) -> list[str]:
         """Return the files that a model needs, in the order of the download."""
         if LANGUAGE_FILES[-1] in names:
             return [name for name in LANGUAGE_FILES if name in names]
+        if WEIGHTS not in names and SHARDS in names:
+            raise ModelError(f"{self.title}: {IN_SHARDS}")
         for name in (CONFIG, WEIGHTS):
             if name not in names:
                 raise ModelError(
-                    f"{self.address} is neither a model directory nor a language-ID model, and it "
+                    f"{self.title} is neither a model directory nor a language-ID model, and it "
                     f"is not a model of the Hugging Face port: it has no {name}"
                 )
         return [name for name in (*SMALL_FILES, *MODEL_FILES) if name in names]
@@ -207,7 +230,7 @@ class Repository:
             if file.name == WEIGHTS:
                 self._check(snapshot, file, is_foreign)
         size = sum(file.size for file in files)
-        with explain_errors(self.address):
+        with explain_errors(self.title):
             self.folder.mkdir(parents=True, exist_ok=True)
             parts = [self._blob(f).with_name(f.etag + ".incomplete") for f in files]
             present = sum(part.stat().st_size for part in parts if part.is_file())
@@ -231,7 +254,7 @@ class Repository:
                 check_directory(snapshot, weights)
         except AvsrError as error:
             message = str(error).replace(f"{snapshot}/", "").replace(str(snapshot), "it")
-            raise ModelError(f"{self.address} was not downloaded: {message}") from error
+            raise ModelError(f"{self.title} was not downloaded: {message}") from error
 
     def _blob(self, file: RemoteFile) -> Path:
         return self.folder / "blobs" / file.etag
@@ -239,11 +262,13 @@ class Repository:
     def _download_file(self, file: RemoteFile, report: Callable[[int], None]) -> None:
         """Bring a file into the cache."""
         blob = self._blob(file)
-        with explain_errors(self.address):
+        with explain_errors(self.title):
             blob.parent.mkdir(parents=True, exist_ok=True)
         with self._lock(file.etag):
-            if blob.exists():  # another process was faster, or another revision has it
+            if _has_size(blob, file.size):  # another process was faster, or another revision has it
                 return
+            with explain_errors(self.title):
+                blob.unlink(missing_ok=True)  # it was cut
             digest = download_file(file, blob, self.title, report)
         if self._published.get(file.name, digest) != digest:
             self._others.append(file.name)
@@ -254,7 +279,7 @@ class Repository:
         from huggingface_hub.utils import WeakFileLock
 
         with contextlib.ExitStack() as stack:
-            with explain_errors(self.address):
+            with explain_errors(self.title):
                 self.locks.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(WeakFileLock(self.locks / f"avsr-{name}.lock"))
             yield
@@ -264,7 +289,7 @@ class Repository:
         path = self.folder / "refs" / self.revision
         if COMMIT.fullmatch(self.revision) or (path.is_file() and path.read_text() == commit):
             return
-        with explain_errors(self.address):
+        with explain_errors(self.title):
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_text(path, commit)
 
@@ -276,10 +301,18 @@ class Repository:
         if not self.is_imported(commit):
             with self._lock("import"):
                 if not self.is_imported(commit):
-                    from avsr.interop import import_model
-
-                    import_model(snapshot, self.imported(commit))
+                    self._import(snapshot, self.imported(commit))
         return self.imported(commit)
+
+    def _import(self, snapshot: Path, out: Path) -> None:
+        from avsr.interop import import_model
+
+        try:
+            import_model(snapshot, out)
+        except ModelError as error:
+            if isinstance(error.__cause__, OSError):  # a full disk, not a damaged cache
+                raise
+            raise ModelError(f"{error}; to download it again, delete {self.folder}") from error
 
 
 class _Report:
@@ -307,6 +340,22 @@ class _Report:
             logger.info("%s: %s of %s", title, format_bytes(done), format_bytes(total))
 
 
+def _has_size(path: Path, size: int | None) -> bool:
+    """Whether there is a file of a size, or of any if None."""
+    return path.is_file() and size in (None, path.stat().st_size)
+
+
+def _is_whole(weights: Path) -> bool:
+    """Whether there is a safetensors file as long as its header says."""
+    try:
+        with weights.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+            return 8 + length <= size == 8 + length + parse_header(file.read(length))[1]
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return False
+
+
 def is_model_directory(folder: Path) -> bool:
     """Return whether a folder is a model directory of avsr, and of no other format."""
     settings = read_settings(folder)
@@ -317,6 +366,6 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """Read the ``config.json`` of a folder; empty if there is none that is a mapping."""
     try:
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return settings if isinstance(settings, dict) else {}

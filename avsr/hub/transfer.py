@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
@@ -33,14 +34,24 @@ DTYPES = {
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
     "I64": torch.int64,
     "I32": torch.int32,
+    "I16": torch.int16,
     "I8": torch.int8,
-}
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+    "C64": torch.complex64,
+}  # others are refused
 
 
 class _ConnectionLostError(Exception):
     """The connection broke; the message says how."""
+
+
+class _RefusedError(Exception):
+    """The hub refuses; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +68,11 @@ class RemoteFile:
 
 
 @contextlib.contextmanager
-def explain_errors(address: str) -> Iterator[None]:
+def explain_errors(title: str) -> Iterator[None]:
     """Turn an error of huggingface_hub, its HTTP client or the system into one line.
+
+    Args:
+        title: What the line calls the model.
 
     Raises:
         ModelError: In place of any other exception; these have no common base.
@@ -68,11 +82,12 @@ def explain_errors(address: str) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"cannot download {address}: {describe_error(error)}") from error
+        raise ModelError(f"cannot download {title}: {describe_error(error)}") from error
 
 
 def describe_error(error: Exception) -> str:
     """Describe in one line why a request failed, and what to do."""
+    from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -88,7 +103,7 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, RevisionNotFoundError):
         return "the repository has no such revision"
     if isinstance(error, OfflineModeIsEnabled):
-        return "it is not in the cache, and the hub cannot be reached: HF_HUB_OFFLINE is set"
+        return "it is not in the cache, and HF_HUB_OFFLINE is set"
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
@@ -97,7 +112,11 @@ def describe_error(error: Exception) -> str:
         return f"the hub answers with an error ({status}): try again later"
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return f"it is not in the cache, and the hub cannot be reached ({reason})"
+    host = urlsplit(ENDPOINT).hostname or ENDPOINT
+    wrong_answer = isinstance(error, (ValueError, TypeError, LookupError, AttributeError))
+    if wrong_answer and not isinstance(error, OSError):
+        return f"{host} answers, but not as a hub does ({reason})"
+    return f"it is not in the cache, and there is no connection to {host} ({reason})"
 
 
 def find_file(repository: str, commit: str, name: str) -> RemoteFile:
@@ -126,25 +145,33 @@ def read_header(file: RemoteFile) -> dict[str, Tensor]:
     content = _read_start(file, HEADER_GUESS)
     length = int.from_bytes(content[:8], "little")
     if 8 + length > min(file.size, MAX_HEADER):
-        raise ModelError(f"{file.url} is not a safetensors file")
+        raise ModelError(f"{file.name} is not a safetensors file")
     if 8 + length > len(content):
         content = _read_start(file, 8 + length)
     try:
-        entries = json.loads(content[8 : 8 + length])
-        entries.pop("__metadata__", None)
-        end = max(entry["data_offsets"][1] for entry in entries.values())
+        entries, end = parse_header(content[8 : 8 + length])
         weights = {
-            name: torch.empty(entry["shape"], dtype=DTYPES.get(entry["dtype"]), device="meta")
+            name: torch.empty(entry["shape"], dtype=DTYPES[entry["dtype"]], device="meta")
             for name, entry in entries.items()
         }
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
-        raise ModelError(f"{file.url} is not a safetensors file") from error
+        raise ModelError(f"{file.name} is not a safetensors file") from error
     if 8 + length + end != file.size:
         raise ModelError(
-            f"{file.url} is broken: its header is of a file of {8 + length + end} bytes, it has "
+            f"{file.name} is broken: its header is of a file of {8 + length + end} bytes, it has "
             f"{file.size}"
         )
     return weights
+
+
+def parse_header(content: bytes) -> tuple[dict[str, Any], int]:
+    """Return the entries of the header of a safetensors file, and the bytes that follow it.
+
+    Content that is none ends in one of several errors of Python.
+    """
+    entries = json.loads(content)
+    entries.pop("__metadata__", None)
+    return entries, max((entry["data_offsets"][1] for entry in entries.values()), default=0)
 
 
 def _read_start(file: RemoteFile, count: int) -> bytes:
@@ -157,10 +184,10 @@ def _read_start(file: RemoteFile, count: int) -> bytes:
                 content += chunk
                 if len(content) >= count:
                     break
-    except _ConnectionLostError as error:
-        raise ModelError(f"{file.url} cannot be read: {error}") from error
+    except (_ConnectionLostError, _RefusedError) as error:
+        raise ModelError(f"{file.name} cannot be read: {error}") from error
     if len(content) < count:
-        raise ModelError(f"{file.url} cannot be read: the connection broke")
+        raise ModelError(f"{file.name} cannot be read: the connection broke")
     return bytes(content[:count])
 
 
@@ -197,10 +224,15 @@ def download_file(file: RemoteFile, path: Path, title: str, report: Callable[[in
             try:
                 with contextlib.closing(_read_from(file.url, done)) as chunks:
                     for chunk in chunks:
+                        if len(chunk) > file.size - done:
+                            done = file.size + 1  # it is another file
+                            break
                         _write(output, chunk, part, title)
                         digest.update(chunk)
                         done += len(chunk)
                         report(done)
+            except _RefusedError as error:
+                raise ModelError(f"cannot download {title}: {file.name}: {error}") from error
             except _ConnectionLostError as error:
                 reason = str(error)
             failures = 0 if done > before else failures + 1
@@ -265,7 +297,7 @@ def _read_from(url: str, first: int, count: int | None = None) -> Generator[byte
     What a server without ranges sends before ``first`` is passed over.
 
     Raises:
-        ModelError: The hub refuses.
+        _RefusedError: The hub refuses.
         _ConnectionLostError: Anything else that a retry may mend.
     """
     from huggingface_hub.errors import HfHubHTTPError
@@ -285,6 +317,6 @@ def _read_from(url: str, first: int, count: int | None = None) -> Generator[byte
     except HfHubHTTPError as error:
         if error.response.status_code >= 500 or error.response.status_code in (408, 429):
             raise _ConnectionLostError(describe_error(error)) from error
-        raise ModelError(f"cannot download {url}: {describe_error(error)}") from error
+        raise _RefusedError(describe_error(error)) from error
     except Exception as error:  # of httpx or httpx2, by the version of huggingface_hub
         raise _ConnectionLostError(" ".join(f"{type(error).__name__}: {error}".split())) from error

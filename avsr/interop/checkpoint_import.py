@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from avsr.decoder import DecoderConfig, Tokenizer
@@ -18,6 +17,7 @@ from avsr.interop.checkpoint_readers import (
     DECODER_HEADS,
     ENCODER_HEADS,
     Source,
+    check_heads,
     read_fairseq,
 )
 from avsr.interop.ecapa_import import import_ecapa, is_speechbrain_folder
@@ -117,12 +117,8 @@ def import_model(
         dropped=plan.dropped,
         licence=checkpoint.licence or NON_COMMERCIAL,
     )
-    try:
-        card = _card(out.name, source, result)
-        write_directory(out, plan.config, plan.weights, plan.tokenizer, card)
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ModelError(f"cannot write {out}: {reason}") from error
+    card = _card(out.name, source, result)
+    write_directory(out, plan.config, plan.weights, plan.tokenizer, card)
     return result
 
 
@@ -204,6 +200,7 @@ def _encoder_config(
     dim = position.shape[0]
     if checkpoint.encoder:
         _check_settings(source, checkpoint.encoder, ENCODER_SETTINGS)
+        check_heads(source, checkpoint.encoder, ["encoder_attention_heads"])
         heads = heads or checkpoint.encoder.get("encoder_attention_heads", ENCODER_HEADS[768])
     heads = heads or ENCODER_HEADS.get(dim)
     if heads is None:
@@ -239,6 +236,7 @@ def _decoder_config(
     heads = DECODER_HEADS.get(dim, 4)
     if checkpoint.decoder:
         _check_settings(source, checkpoint.decoder, DECODER_SETTINGS)
+        check_heads(source, checkpoint.decoder, ["decoder_attention_heads"])
         heads = checkpoint.decoder.get("decoder_attention_heads", 4)
     try:
         return DecoderConfig(

@@ -134,3 +134,19 @@ def check_anchor(path: Path, names: Collection[str], anchor: str) -> None:
             f"{path} is not an AV-HuBERT: it has no {anchor}; its {len(names)} weights begin "
             f"with {first or 'nothing'}"
         )
+
+
+def check_heads(path: Path, settings: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise ModelError for numbers of attention heads that are no whole numbers above 0.
+
+    Args:
+        path: What the error calls the file.
+        settings: Its settings.
+        names: The settings to check, where they are there.
+    """
+    for name in names:
+        heads = settings.get(name, 1)
+        if type(heads) is not int or heads < 1:
+            raise ModelError(
+                f"{path} is broken: {name} is {str(heads)[:20]}, not a whole number above 0"
+            )

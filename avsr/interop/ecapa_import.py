@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
 from torch import Tensor
 
 from avsr.errors import ConfigError, ModelError
@@ -93,11 +92,7 @@ def import_ecapa(source: Path, out: Path) -> tuple[str, EcapaConfig, str]:
     kind = "ECAPA language identification, speechbrain folder"
     kind += ", the published VoxLingua107 weights" if is_published else ""
     licence = "Apache-2.0" if is_published else read_licence(source)
-    try:
-        write_ecapa(out, config, weights, _card(out.name, source, kind, config, licence))
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ModelError(f"cannot write {out}: {reason}") from error
+    write_ecapa(out, config, weights, _card(out.name, source, kind, config, licence))
     return kind, config, licence
 
 
@@ -136,10 +131,10 @@ def read_labels(path: Path) -> tuple[str, ...]:
         for line in lines[:end]:
             text, _, index = line.rpartition(" => ")
             label = ast.literal_eval(text)
-            if not isinstance(label, str) or int(index) in labels:
+            if not isinstance(label, str) or not label.strip() or int(index) in labels:
                 raise ValueError(f"'{line}' is no label, or its index is taken")
             labels[int(index)] = label
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise ModelError(f"{path} is no file of labels: {' '.join(str(error).split())}") from error
     if sorted(labels) != list(range(len(labels))):
         raise ModelError(f"{path} is no file of labels: its indices are not 0, 1, 2, ...")

@@ -13,10 +13,10 @@ from avsr.errors import ModelError
 from avsr.interop.checkpoint_import import CHECKPOINT
 from avsr.interop.key_table import PREFIX, foreign_name
 from avsr.interop.vocabulary import SPECIAL
-from avsr.model.directory import WEIGHTS, load_directory, read_licence
+from avsr.model.directory import TOKENIZER, WEIGHTS, load_directory, read_licence
 from avsr.model.network import AVSRModel
 from avsr.model.weights import stored_precision
-from avsr.runtime.atomic_files import atomic_write, replace_bytes, replace_text
+from avsr.runtime.atomic_files import replace_files
 
 LEFT_OUT = {
     "classifier": "language classifier",
@@ -78,8 +78,9 @@ def export_fairseq(model_directory: Path, out: Path) -> Exported:
     }
     try:
         files = _write(out, content, model.tokenizer, config.languages)
-    except OSError as error:
-        raise ModelError(f"cannot write {out}: {error.strerror}") from error
+    except (OSError, RuntimeError) as error:  # PyTorch's own for a full disk
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ModelError(f"cannot write {out}: {reason}") from error
     dropped = [name for name, foreign in names.items() if not foreign and stored[name].numel()]
     left_out = dict.fromkeys(LEFT_OUT[name.split(".")[0]] for name in dropped)
     return Exported(files=files, left_out=tuple(left_out))
@@ -115,14 +116,12 @@ def _settings(model: AVSRModel) -> dict[str, Any]:
 def _write(
     out: Path, content: dict[str, Any], tokenizer: Tokenizer | None, languages: tuple[str, ...]
 ) -> tuple[Path, ...]:
-    out.mkdir(parents=True, exist_ok=True)
-    files = [out / CHECKPOINT]
-    with atomic_write(files[0]) as temporary:
-        torch.save(content, temporary)
-    if tokenizer is not None:
-        files += [out / f"dict.{languages[0] if len(languages) == 1 else 'x'}.txt"]
-        pieces = tokenizer.pieces(range(len(SPECIAL), len(tokenizer)))
-        replace_text(files[-1], "".join(f"{piece} 1\n" for piece in pieces))
-        files += [out / "tokenizer.model"]
-        replace_bytes(files[-1], tokenizer.model)
-    return tuple(files)
+    names = [CHECKPOINT]
+    with replace_files(out, [CHECKPOINT]) as folder:
+        torch.save(content, folder / CHECKPOINT)
+        if tokenizer is not None:
+            names += [f"dict.{languages[0] if len(languages) == 1 else 'x'}.txt", TOKENIZER]
+            pieces = tokenizer.pieces(range(len(SPECIAL), len(tokenizer)))
+            (folder / names[1]).write_text("".join(f"{piece} 1\n" for piece in pieces), "utf-8")
+            (folder / TOKENIZER).write_bytes(tokenizer.model)
+    return tuple(out / name for name in names)

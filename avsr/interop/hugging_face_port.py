@@ -14,12 +14,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from avsr.errors import ModelError
-from avsr.interop.checkpoint_readers import ANCHOR, DECODER_ANCHOR, Source, check_anchor
+from avsr.interop.checkpoint_readers import (
+    ANCHOR,
+    DECODER_ANCHOR,
+    Source,
+    check_anchor,
+    check_heads,
+)
 from avsr.interop.key_table import PORT_DROPPED, from_port, is_dropped, to_port
 from avsr.model.config import ModelConfig
+from avsr.model.directory import CONFIG, IN_SHARDS, SHARDS, WEIGHTS
 from avsr.rates import FBANK_DIM
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 # Keys that the weights do not reveal -> values with which the port computes what this network does.
 SETTINGS: dict[str, tuple[Any, ...]] = {
     "modality_fuse": ("concat",),
@@ -64,6 +70,8 @@ def read_port(folder: Path, weights: Mapping[str, Tensor] | None = None) -> Sour
     Raises:
         ModelError: It is any other directory, or of a network that computes something else.
     """
+    if weights is None and not (folder / WEIGHTS).is_file() and (folder / SHARDS).is_file():
+        raise ModelError(f"{folder}: {IN_SHARDS}")
     for name in (CONFIG, *([WEIGHTS] if weights is None else [])):
         if not (folder / name).is_file():
             raise ModelError(f"{folder} is not a model of the Hugging Face port: it has no {name}")
@@ -72,7 +80,7 @@ def read_port(folder: Path, weights: Mapping[str, Tensor] | None = None) -> Sour
         weights = load_file(folder / WEIGHTS) if weights is None else weights
     except SafetensorError as error:
         raise ModelError(f"{folder / WEIGHTS} is broken: {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{folder / CONFIG} is broken: {error}") from error
     if not isinstance(settings, dict):
         raise ModelError(f"{folder / CONFIG} is broken: it must be a mapping of settings")
@@ -93,6 +101,7 @@ def read_port(folder: Path, weights: Mapping[str, Tensor] | None = None) -> Sour
 
 def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Raise ModelError for settings with which the port would compute something else."""
+    check_heads(folder / CONFIG, settings, HEADS)
     problems = [f"it has no {key}" for key in HEADS if key not in settings]
     problems += [
         f"{key} is {settings[key]}, not {' or '.join(map(str, values))}"

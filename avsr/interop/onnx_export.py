@@ -20,10 +20,9 @@ from torch.nn.utils import parametrize
 from avsr.decoder.transformer import FIRST_POSITION
 from avsr.errors import ModelError
 from avsr.interop.onnx_model import Graph
-from avsr.model.directory import ONNX, WEIGHTS, load_directory, write_directory
+from avsr.model.directory import WEIGHTS, load_directory, replace_model, write_contents
 from avsr.model.network import AVSRModel
 from avsr.rates import CROP_SIZE, FBANK_DIM
-from avsr.runtime.atomic_files import atomic_write
 
 TOLERANCE = 1e-3  # largest absolute difference to torch; outputs are about 1 to 10
 OPSET = 18
@@ -247,10 +246,7 @@ def _dynamic_axes(num_layers: int) -> dict[str, tuple[Any, ...]]:
 
 
 def _make_graphs(model: AVSRModel) -> dict[str, nn.Module]:
-    """Return the graphs of the parts that a model has, by name.
-
-    The encoder is last: its file marks the directory as complete.
-    """
+    """Return the graphs of the parts that a model has, by name."""
     graphs: dict[str, nn.Module] = {"frontend": FrontendGraph(model)}
     if model.has("classifier"):
         graphs["classifier"] = ClassifierGraph(model)
@@ -288,9 +284,9 @@ def export_onnx(model_directory: Path, out: Path) -> dict[str, float]:
             parametrize.remove_parametrizations(module, "weight")
     card = model_directory / "README.md"
     text = card.read_text("utf-8") if card.is_file() else ""
-    try:
-        write_directory(
-            out,
+    with replace_model(out) as folder:
+        write_contents(
+            folder,
             model.config,
             None,
             model.tokenizer,
@@ -298,9 +294,7 @@ def export_onnx(model_directory: Path, out: Path) -> dict[str, float]:
             model.language_models,
             model.reliability,
         )
-        return _write_graphs(model, out)
-    except OSError as error:
-        raise ModelError(f"cannot write {out}: {error.strerror}") from error
+        return _write_graphs(model, folder)
 
 
 def _write_graphs(model: AVSRModel, out: Path) -> dict[str, float]:
@@ -314,9 +308,8 @@ def _write_graphs(model: AVSRModel, out: Path) -> dict[str, float]:
             _difference(graph, make_inputs(shape), path) for shape in TESTED_SHAPES
         )
         if not differences[name] <= TOLERANCE:
-            (out / ONNX).unlink(missing_ok=True)
             raise ModelError(
-                f"{path} differs from torch by {differences[name]:.1e}, more than {TOLERANCE}"
+                f"{path.name} differs from torch by {differences[name]:.1e}, more than {TOLERANCE}"
             )
     return differences
 
@@ -327,12 +320,9 @@ def _write(graph: nn.Module, inputs: tuple[Any, ...], axes: tuple[Any, ...], pat
             graph, inputs, dynamo=True, dynamic_shapes=axes, opset_version=OPSET, verbose=False
         )
     assert program is not None
-    with atomic_write(path) as temporary:
-        program.save(temporary)
-        beside = temporary.with_name(f"{temporary.name}.data")
-        if beside.exists():  # torch writes one from 1.5 GB on
-            beside.unlink()
-            raise ModelError(f"{path} would be too large for a single file")
+    program.save(path)
+    if path.with_name(f"{path.name}.data").exists():  # torch writes one from 1.5 GB on
+        raise ModelError(f"{path.name} would be too large for a single file")
 
 
 @torch.inference_mode()

@@ -215,13 +215,16 @@ def _padding(memory: Tensor, padding_mask: Tensor | None) -> Tensor:
     return padding_mask
 
 
-def load_onnx(path: Path, device: str = "auto", precision: Precision = "auto") -> AVSRModel:
+def load_onnx(
+    path: Path, device: str = "auto", precision: Precision = "auto", *, calibrated: bool = True
+) -> AVSRModel:
     """Load a directory of ONNX files as a model.
 
     Args:
         path: Directory that ``avsr export --format onnx`` wrote.
         device: ``cpu`` or ``auto``; ONNX runs on the CPU only.
         precision: ``fp32`` or ``auto``.
+        calibrated: Read ``reliability.json``, if there is one.
 
     Returns:
         A model in evaluation mode whose parts run in onnxruntime.
@@ -232,7 +235,7 @@ def load_onnx(path: Path, device: str = "auto", precision: Precision = "auto") -
     """
     if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
         raise ModelError(f"{path} is in ONNX: it runs on the CPU only, in no other precision")
-    model = load_outline(path, ONNX)
+    model = load_outline(path, ONNX, calibrated=calibrated)
     config = model.config
     parts: dict[str, Any] = {"encoder": OnnxEncoder(path, 8 * config.encoder.frontend_width)}
     if model.has("classifier"):

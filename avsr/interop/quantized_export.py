@@ -46,15 +46,12 @@ def convert_model(model_directory: Path, out: Path, precision: Literal["bf16", "
     card = model_directory / "README.md"
     text = f"{card.read_text('utf-8').rstrip()}\n\n" if card.is_file() else ""
     text += f"The matrices of this directory are stored in {KINDS[precision]}.\n"
-    try:
-        write_directory(
-            out,
-            model.config,
-            weights,
-            model.tokenizer,
-            text,
-            model.language_models,
-            model.reliability,
-        )
-    except OSError as error:
-        raise ModelError(f"cannot write {out}: {error.strerror}") from error
+    write_directory(
+        out,
+        model.config,
+        weights,
+        model.tokenizer,
+        text,
+        model.language_models,
+        model.reliability,
+    )

@@ -37,7 +37,7 @@ def read_dictionary(path: Path) -> list[str]:
         if not rows or not all(re.fullmatch(r".+ -?\d+", row) for row in rows):
             raise ValueError("a line must be a piece, a space and a count")
         return [*SPECIAL, *(row.rsplit(" ", 1)[0] for row in rows)]
-    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise ModelError(f"{path} is not a dictionary: {error}") from error
 
 

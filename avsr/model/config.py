@@ -1,7 +1,7 @@
 """Configuration of a model, and presets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from avsr.decoder import DecoderConfig
@@ -47,6 +47,7 @@ class ModelConfig:
         Raises:
             UnknownKeyError: It has a key that this version does not know.
             ModelError: Its format is newer.
+            ConfigError: A value is out of bounds or of another kind.
         """
         values = dict(values)
         version = values.pop("format_version", FORMAT_VERSION)
@@ -57,9 +58,19 @@ class ModelConfig:
             values["decoder"] = build_settings(DecoderConfig, values.get("decoder", {}), "decoder")
             values["languages"] = tuple(values.get("languages", MUAVIC_LANGUAGES))
             values["parts"] = tuple(values.get("parts", PARTS))
-            return build_settings(cls, values, "model")
+            config = build_settings(cls, values, "model")
         except UnknownKeyError as error:
             raise UnknownKeyError(f"config.json, {error}: if it is no slip, {NEWER}") from error
+        for section, part in (
+            ("model", config),
+            ("encoder", config.encoder),
+            ("decoder", config.decoder),
+        ):
+            for entry in fields(part):
+                value = getattr(part, entry.name)
+                if entry.type in (int, "int") and type(value) is not int:
+                    raise ConfigError(f"{section}: {entry.name} is {value}, not a whole number")
+        return config
 
     def __post_init__(self) -> None:
         unknown = [part for part in self.parts if part not in PARTS]

@@ -1,4 +1,4 @@
-"""A model directory on disk: each file is written whole or not at all, and nothing is unpickled.
+"""A model directory on disk: it is written whole or not at all, and nothing is unpickled.
 
 It holds ``config.json``, ``model.safetensors`` (fp16 or fp32; bf16 or int8 as ``avsr export``
 writes it), ``tokenizer.model``, ``README.md`` (the model card), with language models
@@ -6,19 +6,21 @@ writes it), ``tokenizer.model``, ``README.md`` (the model card), with language m
 format in which they are computed with (fp32 or bf16) are mapped into memory instead of read.
 """
 
+import contextlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from avsr.decoder import BOS, Tokenizer
-from avsr.errors import ModelError
+from avsr.errors import ConfigError, ModelError, UnknownKeyError
 from avsr.layers.chunked_frontend import use_channels_last
 from avsr.layers.plain import plain
 from avsr.model.config import ModelConfig
@@ -28,17 +30,30 @@ from avsr.model.quantization import Precision, use_bf16_kernels
 from avsr.model.reliability import FILE as RELIABILITY
 from avsr.model.reliability import PARTS, Reliability, read_reliability
 from avsr.model.weights import check_weights, load_weights, take_scales
-from avsr.runtime.atomic_files import atomic_write, replace_bytes, replace_text
+from avsr.runtime.atomic_files import replace_files
 from avsr.search import NgramModel, load_ngrams, pack_ngrams
 
 WEIGHTS = "model.safetensors"
 ONNX = "encoder.onnx"  # with other graphs, in place of WEIGHTS
+CONFIG = "config.json"
+SHARDS = "model.safetensors.index.json"  # of other programs, in place of WEIGHTS
+IN_SHARDS = "its weights are in several parts, which avsr does not read"
+TOKENIZER = "tokenizer.model"
+LANGUAGE_MODELS = "lm.safetensors"
+CARD = "README.md"
+# What a model directory of any kind may hold.
+FILES = (CONFIG, WEIGHTS, TOKENIZER, LANGUAGE_MODELS, CARD, RELIABILITY, "training.json")
+GRAPHS = ("*.onnx", "*.onnx.data")
 ECAPA = "ecapa"  # `architecture` in the config.json of a language-ID model; others name none
 
 
 @gc_paused()
 def load_directory(
-    directory: str | os.PathLike[str], precision: Precision = "fp32", *, packed: bool = False
+    directory: str | os.PathLike[str],
+    precision: Precision = "fp32",
+    *,
+    packed: bool = False,
+    calibrated: bool = True,
 ) -> AVSRModel:
     """Read a model directory, in evaluation mode, on the CPU.
 
@@ -46,6 +61,7 @@ def load_directory(
         directory: Folder that ``save_directory`` or ``write_directory`` wrote.
         precision: Number format for matrix products; ``auto`` is the one that is stored.
         packed: Lay the weights out for this CPU. The model is faster then and cannot be trained.
+        calibrated: Read ``reliability.json``, if there is one.
 
     Returns:
         The network with its tokenizer and language models.
@@ -54,7 +70,7 @@ def load_directory(
         ModelError: The directory is incomplete, broken, or does not fit its configuration.
     """
     path = Path(directory)
-    model = load_outline(path, WEIGHTS)
+    model = load_outline(path, WEIGHTS, calibrated=calibrated)
     model.precision = load_weights(model, path / WEIGHTS, precision, packed=packed)
     model.encoder.frontend.is_channels_last = False  # loading assigned other tensors
     if not plain() and not (packed and model.precision == "fp32"):
@@ -64,8 +80,8 @@ def load_directory(
     return model.eval()
 
 
-def load_outline(path: Path, required_file: str) -> AVSRModel:
-    """Read everything of a directory but the weights.
+def load_outline(path: Path, required_file: str, *, calibrated: bool = True) -> AVSRModel:
+    """Read everything of a directory but the weights, without ``reliability.json`` if not asked.
 
     Raises:
         ModelError: The directory lacks ``config.json`` or ``required_file``, or one is broken.
@@ -83,7 +99,7 @@ def load_outline(path: Path, required_file: str) -> AVSRModel:
                 f"config.json says {config.vocabulary_size}"
             )
     model = AVSRModel.on_meta(config, tokenizer)
-    model.reliability = read_reliability(path)
+    model.reliability = read_reliability(path) if calibrated else None
     needed = model.reliability.statistics if model.reliability is not None else ()
     missing = [PARTS[name] for name in needed if not model.has(PARTS[name])]
     if missing:
@@ -113,8 +129,8 @@ def check_directory(path: Path, weights: Mapping[str, Tensor]) -> None:
         ModelError: As ``load_directory`` would.
     """
     weights = dict(weights)
-    take_scales(weights, path / WEIGHTS)
-    check_weights(load_outline(path, "config.json"), weights, str(path / WEIGHTS))
+    scales = take_scales(weights, path / WEIGHTS)
+    check_weights(load_outline(path, CONFIG), weights, str(path / WEIGHTS), scaled=scales)
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -131,7 +147,9 @@ def read_config(path: Path) -> ModelConfig:
         )
     try:
         return ModelConfig.from_dict(settings)
-    except (ValueError, TypeError) as error:
+    except (ConfigError, ValueError, TypeError) as error:
+        if isinstance(error, UnknownKeyError):
+            raise
         raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
 
 
@@ -147,7 +165,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read the ``config.json`` of a model directory of any kind; ModelError if it is broken."""
     try:
         settings = json.loads((path / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
     if not isinstance(settings, dict):
         raise ModelError(f"{path / 'config.json'} is broken: it is not a mapping of settings")
@@ -166,7 +184,8 @@ def save_directory(
         half: Store the weights in fp16.
 
     Raises:
-        ModelError: The model has a decoder and no tokenizer, or was loaded in bf16 or int8.
+        ModelError: The model has a decoder and no tokenizer, or was loaded in bf16 or int8, or the
+            directory cannot be written.
     """
     if model.precision != "fp32":
         raise ModelError(f"a model in {model.precision} cannot be saved: load it in fp32")
@@ -206,28 +225,66 @@ def write_directory(
         reliability: Content of ``reliability.json``.
 
     Raises:
+        ModelError: The model has a decoder and no tokenizer, or a file cannot be written; a model
+            that was there is as it was.
+    """
+    with replace_model(directory) as folder:
+        write_contents(folder, config, weights, tokenizer, card, language_models, reliability)
+
+
+@contextlib.contextmanager
+def replace_model(directory: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty folder for the files of a model, which replaces the one in ``directory``.
+
+    The model that is there stays whole until all files of the new one are written. Then those that
+    the new one does not have are deleted, since they would be taken for its own.
+
+    Args:
+        directory: Folder to write into; made if it does not exist.
+
+    Raises:
+        ModelError: A file cannot be written; an existing model is as it was.
+    """
+    try:
+        with replace_files(directory, (CONFIG, WEIGHTS, ONNX), (*FILES, *GRAPHS)) as folder:
+            yield folder
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ModelError(f"cannot write {directory}: {reason}") from error
+
+
+def write_contents(
+    folder: Path,
+    config: ModelConfig,
+    weights: Mapping[str, Tensor] | None,
+    tokenizer: Tokenizer | None,
+    card: str,
+    language_models: Mapping[str, NgramModel] | None = None,
+    reliability: Reliability | None = None,
+) -> None:
+    """Write the files of a model into an empty folder; the arguments are ``write_directory``'s.
+
+    Raises:
         ModelError: The model has a decoder and no tokenizer.
+        OSError: A file cannot be written; for the weights it is a SafetensorError.
     """
     if tokenizer is None and "decoder" in config.parts:
         raise ModelError("a model without tokenizer cannot be saved as a model directory")
-    path = Path(directory)
-    path.mkdir(parents=True, exist_ok=True)
-    replace_bytes(path / "config.json", (json.dumps(asdict(config), indent=2) + "\n").encode())
+    (folder / CONFIG).write_text(json.dumps(asdict(config), indent=2) + "\n", "utf-8")
     if tokenizer is not None:
-        replace_bytes(path / "tokenizer.model", tokenizer.model)
-    replace_bytes(path / "README.md", card.encode())
+        (folder / TOKENIZER).write_bytes(tokenizer.model)
+    (folder / CARD).write_text(card, "utf-8")
     if language_models:
-        replace_bytes(path / "lm.safetensors", pack_ngrams(language_models))
-    else:
-        (path / "lm.safetensors").unlink(missing_ok=True)  # of a model that was here before
+        (folder / LANGUAGE_MODELS).write_bytes(pack_ngrams(language_models))
     if reliability is not None:
-        replace_text(path / RELIABILITY, reliability.to_json())
-    else:
-        (path / RELIABILITY).unlink(missing_ok=True)
-    if weights is None:
-        return
-    with atomic_write(path / WEIGHTS) as temporary:
-        save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
+        (folder / RELIABILITY).write_text(reliability.to_json(), "utf-8")
+    if weights is not None:
+        save_weights(folder, weights)
+
+
+def save_weights(folder: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write weights as they are."""
+    save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)
 
 
 def read_licence(directory: str | os.PathLike[str]) -> str:

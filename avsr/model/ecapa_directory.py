@@ -5,15 +5,21 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from avsr.errors import ConfigError, ModelError
 from avsr.language.ecapa import Ecapa, EcapaConfig
-from avsr.model.directory import ECAPA, WEIGHTS, read_json
+from avsr.model.directory import (
+    CARD,
+    CONFIG,
+    ECAPA,
+    WEIGHTS,
+    read_json,
+    replace_model,
+    save_weights,
+)
 from avsr.model.meta_init import gc_paused, init_on_meta
 from avsr.model.weights import load_weights
-from avsr.runtime.atomic_files import atomic_write, replace_bytes
 
 
 @gc_paused()
@@ -43,18 +49,20 @@ def load_ecapa(path: Path, *, packed: bool = False) -> Ecapa:
 
 
 def write_ecapa(path: Path, config: EcapaConfig, weights: Mapping[str, Tensor], card: str) -> None:
-    """Write a directory; the weights, which come last, make it complete.
+    """Write a directory, all of it or nothing.
 
     Args:
         path: Folder to write into; made if it does not exist.
         config: Content of ``config.json``.
         weights: Stored as they are.
         card: Text of ``README.md``.
+
+    Raises:
+        ModelError: A file cannot be written; a model that was there is as it was.
     """
-    path.mkdir(parents=True, exist_ok=True)
     settings = {"architecture": ECAPA, **asdict(config)}
     text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
-    replace_bytes(path / "config.json", text.encode())
-    replace_bytes(path / "README.md", card.encode())
-    with atomic_write(path / WEIGHTS) as temporary:
-        save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
+    with replace_model(path) as folder:
+        (folder / CONFIG).write_text(text, "utf-8")
+        (folder / CARD).write_text(card, "utf-8")
+        save_weights(folder, weights)

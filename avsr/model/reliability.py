@@ -7,6 +7,7 @@ calls nothing reliable or unreliable.
 """
 
 import json
+import sys
 from collections.abc import ItemsView, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -129,22 +130,49 @@ def read_reliability(folder: Path) -> Reliability | None:
         values = json.loads(path.read_text("utf-8"))
         if values["format"] != FORMAT:
             raise ModelError(f"{path} has format {values['format']}; this avsr reads {FORMAT}")
-        statistics = {
-            name: Norm(**{key: float(value) for key, value in norm.items()})
-            for name, norm in values["statistics"].items()
-        }
-        unknown = sorted(set(statistics) - set(STATISTICS))
-        if unknown or not statistics:
-            raise ValueError(f"unknown statistic '{unknown[0]}'" if unknown else "no statistics")
-        return Reliability(
-            clips=int(values["clips"]),
-            statistics=statistics,
-            threshold=float(values["threshold"]),
-            advice=str(values["advice"]),
-            data=tuple(values["data"]),
+        return _parse(values)
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise ModelError(
+            f"{path} is broken: {' '.join(reason.split())}; delete it or run 'avsr calibrate'"
+        ) from error
+
+
+def _parse(values: Mapping[str, Any]) -> Reliability:
+    """Build from the content of the file; an error tells what is wrong with it."""
+    statistics = {
+        str(name): Norm(
+            median=_number(norm, "median"),
+            spread=_number(norm, "spread"),
+            limit=_number(norm, "limit"),
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(f"{path} is broken: {error}") from error
+        for name, norm in values["statistics"].items()
+    }
+    unknown = sorted(set(statistics) - set(STATISTICS))
+    if unknown or not statistics:
+        raise ValueError(f"unknown statistic '{unknown[0]}'" if unknown else "no statistics")
+    if not all(norm.spread > 0 for norm in statistics.values()):
+        raise ValueError("a spread is not above 0")
+    advice, data = values["advice"], values["data"]
+    if not isinstance(advice, str) or len(advice.splitlines()) > 1:
+        raise ValueError("the advice is not one line of text")
+    if not isinstance(data, list):
+        raise ValueError("data is not a list of manifests")
+    return Reliability(
+        clips=int(_number(values, "clips")),
+        statistics=statistics,
+        threshold=_number(values, "threshold"),
+        advice=advice,
+        data=tuple(data),
+    )
+
+
+def _number(values: Mapping[str, Any], name: str) -> float:
+    """Return a finite number of a mapping; ValueError if it is none."""
+    value = values[name]
+    if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
+        raise ValueError(f"{name} is {str(value)[:20]}, not a finite number")
+    return float(value)
 
 
 def fit_reliability(
@@ -174,7 +202,11 @@ def fit_reliability(
             limit=round(sign * float(np.quantile(sign * values, 1 - FLAGGED)), 5),
         )
     fitted = Reliability(
-        clips=len(rows), statistics=statistics, threshold=0.0, advice=advice, data=data
+        clips=len(rows),
+        statistics=statistics,
+        threshold=0.0,
+        advice=" ".join(advice.split()),
+        data=data,
     )
     bounds = [_bound([fitted.distance(row) for row in manifest]) for manifest in clips]
     return replace(fitted, threshold=max(bounds))

@@ -1,7 +1,7 @@
 """Read a file of weights into a network, check that they fit, convert their number format."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -28,18 +28,22 @@ def check_weights(
     weights: Mapping[str, Tensor],
     where: str,
     called: Callable[[str], str] = str,
+    scaled: Collection[str] = (),
 ) -> None:
-    """Check that weights have the names and shapes of a network's.
+    """Check that weights have the names and shapes of a network's, and are finite floats.
+
+    Finite are the small ones, among them those of all norms; others would have to be read.
 
     Args:
         model: The network; it may be on ``meta``.
         weights: Weights by their names in the network.
         where: What the error calls the weights, such as a path.
         called: Gives the name that the error uses for a weight, such as the one in the file.
+        scaled: Names of weights in int8 that have scales.
 
     Raises:
-        ModelError: Names missing, unexpected and misshapen weights together; of each kind the first
-            MAX_NAMED, the others are counted.
+        ModelError: Names missing, unexpected and misshapen weights together, and those that are no
+            floats or not finite; of each kind the first MAX_NAMED, the others are counted.
     """
     expected = model.state_dict()
     kinds = [
@@ -50,6 +54,19 @@ def check_weights(
             for name, value in expected.items()
             if name in weights and weights[name].shape != value.shape
         ],
+        [
+            f"{called(name)} is in {str(weights[name].dtype).removeprefix('torch.')}, no floats"
+            for name, value in expected.items()
+            if name in weights
+            and value.is_floating_point()
+            and not weights[name].is_floating_point()
+            and name not in scaled
+        ],
+        [
+            f"{called(name)} is not finite"
+            for name, weight in weights.items()
+            if name in expected and not _is_finite(weight)
+        ],
     ]
     problems = []
     for kind in kinds:
@@ -58,6 +75,13 @@ def check_weights(
             problems.append(f"and {len(kind) - MAX_NAMED} more like this")
     if problems:
         raise ModelError(f"{where} does not fit its config: " + "; ".join(problems))
+
+
+def _is_finite(weight: Tensor) -> bool:
+    """Whether a weight is finite, if it is small and has values."""
+    if weight.is_meta or weight.numel() >= MIN_MAPPED or not weight.is_floating_point():
+        return True
+    return bool(weight.float().isfinite().all())
 
 
 def converted(
@@ -153,7 +177,7 @@ def load_weights(
     except SafetensorError as error:
         raise ModelError(f"{path} is broken: {error}") from error
     scales = take_scales(weights, path)
-    check_weights(model, weights, str(path))
+    check_weights(model, weights, str(path), scaled=scales)
     _replace_linear_layers(model, path, precision, packed, weights, scales)
     # Small ones are copied, or they would keep the pages of large ones that are let go.
     small = {name: w for name, w in weights.items() if w.numel() < MIN_MAPPED}

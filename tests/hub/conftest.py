@@ -61,6 +61,12 @@ class Hub:
         self.stalls = False
         """Whether an answer that is cut stays open."""
         self.has_ranges = True
+        self.refused = None
+        """Status with which whole large files are refused, but not their headers."""
+        self.portal = None
+        """The answer to every question, in place of the hub's."""
+        self.too_much = b""
+        """What comes after the end of a large file."""
         self.false_digest = False
         self.is_down = False
         self.servers = [ThreadingHTTPServer(("127.0.0.1", 0), self._handler()) for _ in range(2)]
@@ -171,6 +177,10 @@ class Hub:
                 path = self.path.split("?")[0].strip("/").removeprefix("api/models/").split("/")
                 if hub.is_down:
                     self.reply(503)
+                elif hub.portal is not None:
+                    self.reply(200, hub.portal)
+                elif path[0] == "cdn" and hub.refused and asked.endswith("-"):
+                    self.reply(hub.refused)
                 elif path[0] == "cdn":
                     self.send_file(hub.folder / "served" / "/".join(path[1:]), asked)
                 else:
@@ -189,7 +199,10 @@ class Hub:
                 if kind == "resolve":
                     self.resolve(name, folder / "/".join(rest[2:]), commit, asked)
                 else:
-                    files = [{"rfilename": file.name} for file in folder.iterdir()]
+                    files = [
+                        {"rfilename": file.name, "size": file.stat().st_size}
+                        for file in folder.iterdir()
+                    ]
                     info = {"id": name, "modelId": name, "sha": commit, "siblings": files}
                     self.reply(200, json.dumps(info).encode(), Content_Type="application/json")
 
@@ -220,6 +233,7 @@ class Hub:
                     headers["Content_Range"] = f"bytes {first}-{last}/{len(content)}"
                 part = content[first : last + 1]
                 is_large = self.path.startswith("/cdn") and self.command == "GET"
+                part += hub.too_much if is_large and asked.endswith("-") else b""
                 is_whole = is_large and asked.endswith("-")  # not only the header
                 cut = hub.cuts.pop(0) if hub.cuts and is_whole else None
                 self.reply(206 if "Content_Range" in headers else 200, part, cut, **headers)

@@ -9,11 +9,14 @@ import sys
 import time
 from types import SimpleNamespace
 
+import huggingface_hub.constants
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from avsr.errors import AvsrError, ModelError
-from avsr.hub import fetch, find_model
+from avsr.hub import fetch, find_model, load_network
+from avsr.hub.names import find_address
 from avsr.hub.repository import Repository
 from avsr.interop import import_model
 from avsr.model.directory import WEIGHTS, load_directory
@@ -42,7 +45,7 @@ def refusal(address, **options):
     with pytest.raises(ModelError) as caught:
         fetch(address, **options)
     assert "\n" not in str(caught.value)
-    assert not Repository(address).is_here()
+    assert not Repository(find_address(address)).is_here()
     return str(caught.value)
 
 
@@ -187,12 +190,14 @@ def test_a_failed_download_is_one_line(hub, offline):
     hub.is_down = True
     assert "the hub answers with an error (503): try again later" in refusal("hf://me/gated")
     hub.close()
-    assert "it is not in the cache, and the hub cannot be reached (" in refusal("hf://me/gated")
+    message = refusal("hf://me/gated")
+    assert "it is not in the cache, and there is no connection to 127.0.0.1 (" in message
+    message = refusal("muavic-es")
+    assert message.startswith("cannot download muavic-es: it is not in the cache, and there is no")
     offline()
     message = refusal("hf://me/gated")
     assert message == (
-        "cannot download hf://me/gated: it is not in the cache, and the hub cannot be reached: "
-        "HF_HUB_OFFLINE is set"
+        "cannot download hf://me/gated: it is not in the cache, and HF_HUB_OFFLINE is set"
     )
 
 
@@ -241,6 +246,96 @@ def test_a_part_of_another_file_is_found_out(hub):
     hub.cuts.clear()
     assert "is not the file that the hub states" in refusal("hf://me/own")
     assert bias(fetch("hf://me/own")) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(403, "the hub refuses it (403)"), (404, "answers with an error (404)")]
+)
+def test_a_file_that_is_refused_in_the_end_is_named(hub, status, reason):
+    hub.add_port("nguyenvulebinh/AV-HuBERT-MuAViC-es")
+    hub.refused = status
+    message = refusal("muavic-es")
+    assert message.startswith("cannot download muavic-es: model.safetensors: ")
+    assert reason in message
+
+
+@pytest.mark.parametrize("answer", [b"<html>log in</html>", b"[1, 2]"])
+def test_an_answer_of_somebody_else_is_one_line(hub, answer):
+    hub.portal = answer
+    message = refusal("hf://me/own")
+    assert message.startswith(
+        "cannot download hf://me/own: 127.0.0.1 answers, but not as a hub does ("
+    )
+
+
+def test_a_server_that_sends_more_than_it_stated_is_not_listened_to(hub):
+    folder = hub.add_own()
+    size = (folder / "model.safetensors").stat().st_size
+    hub.too_much = b"x" * 3_000_000
+    reports = []
+    message = refusal("hf://me/own", progress=lambda *report: reports.append(report))
+    assert "model.safetensors is not the file that the hub states" in message
+    assert max(done for done, _, _ in reports) <= size
+    assert hub.find_in_cache("blobs/*.incomplete") == []
+    hub.too_much = b""
+    assert bias(fetch("hf://me/own")) == 1.0
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.model", "config.json"])
+def test_a_file_that_was_cut_in_the_cache_is_downloaded_again(hub, offline, name):
+    hub.add_own()
+    fetch("hf://me/own")
+    (path,) = hub.find_in_cache(f"snapshots/*/{name}")
+    content = path.read_bytes()
+    path.resolve().write_bytes(content[: len(content) // 2])
+    if name != "config.json":
+        before = huggingface_hub.constants.HF_HUB_OFFLINE
+        offline()
+        with pytest.raises(ModelError) as caught:
+            load_network("hf://me/own", "cpu")
+        assert str(caught.value).endswith(
+            f"; to download it again, delete {hub.home / 'hub/models--me--own'}"
+        )
+        huggingface_hub.constants.HF_HUB_OFFLINE = before
+    assert bias(fetch("hf://me/own")) == 1.0
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.model", "config.json"])
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_an_import_that_is_not_whole_is_made_again(hub, offline, name, is_lost):
+    hub.add_port()
+    folder = fetch("hf://me/AV-HuBERT-MuAViC-es")
+    content = (folder / name).read_bytes()
+    if is_lost or name == "tokenizer.model":
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content[: len(content) // 2])
+    offline()
+    assert fetch("hf://me/AV-HuBERT-MuAViC-es") == folder
+    assert (folder / name).read_bytes() == content
+
+
+def test_a_repository_in_parts_is_named(hub):
+    folder = hub.add_own()
+    (folder / "model.safetensors").rename(folder / "model.safetensors.index.json")
+    message = refusal("hf://me/own")
+    assert message == "hf://me/own: its weights are in several parts, which avsr does not read"
+
+
+def test_deep_settings_are_refused(hub):
+    (hub.add_own() / "config.json").write_text("[" * 100_000)
+    assert "config.json is broken: " in refusal("hf://me/own")
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64, torch.uint8])
+def test_weights_that_are_no_floats_do_not_come(hub, dtype):
+    for folder in (hub.add_own(), hub.add_port()):
+        weights = load_file(folder / "model.safetensors")
+        save_file({n: w.to(dtype) for n, w in weights.items()}, folder / "model.safetensors")
+    assert ", no floats" in refusal("hf://me/own")
+    assert ", no floats" in refusal("hf://me/AV-HuBERT-MuAViC-es")
+    assert hub.ranges() == []
 
 
 def test_progress_counts_bytes_and_may_cancel(hub):
@@ -345,7 +440,7 @@ def test_a_language_model_is_downloaded_and_converted(hub, monkeypatch, caplog):
         }
         out.mkdir(parents=True)
         (out / "config.json").write_text('{"architecture": "other"}')
-        (out / "model.safetensors").write_bytes(b"")
+        (out / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
 
     monkeypatch.setattr("avsr.interop.import_model", convert)
     folder = find_model("voxlingua107")
@@ -358,7 +453,11 @@ def test_a_language_model_is_downloaded_and_converted(hub, monkeypatch, caplog):
 
 
 def test_an_address_is_checked_without_the_network():
-    for address in ("hf://", "hf://a", "hf://a/b/c", "hf://a/b@", "hf://a b/c"):
+    for address in (
+        *("hf://", "hf://a", "hf://a/b/c", "hf://a/b@", "hf://a b/c"),
+        *("hf://../..", "hf://me/-own-", "hf://.me/own", "hf://me/o--n", "hf://me/o..n"),
+        *("hf://me/own.git", f"hf://me/{96 * 'o'}", "hf://me/own@../../x", "hf://me/own@/x"),
+    ):
         with pytest.raises(AvsrError, match="is not a valid address"):
             fetch(address)
 

@@ -5,6 +5,8 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from avsr.corpus import Record, read_manifest
 from avsr.errors import CorpusError
 from avsr.evaluation.clips import ClipReader, check_media
@@ -59,7 +61,8 @@ def calibrate(
     clips: list[list[Evidence]] = []
     for path in manifests:
         clips.append([])
-        for number, evidence in _collect(model, ClipReader(path.parent, cache), records[path]):
+        reader = ClipReader(path.parent, cache, model.config.segment_seconds)
+        for number, evidence in _collect(model, reader, records[path]):
             clips[-1] += evidence
             done += number
             if progress is not None:
@@ -103,13 +106,13 @@ def _collect(
         segments: list[MediaSegment] = []
         evidence: list[Evidence] = []
         for record in batch:
-            recording = _read(reader, record)
+            recording, readable = _read(reader, record)
             if recording is None:
                 continue
             if recording.duration <= model.config.segment_seconds:
                 segments.append(MediaSegment(0.0, recording.duration, recording, whole=True))
             else:
-                transcript = transcribe_recording(model, recording, options)
+                transcript = transcribe_recording(model, recording, options, readable=readable)
                 evidence += [segment.evidence for segment in transcript.segments]
 
         def modality(segment: MediaSegment) -> Modality:
@@ -121,12 +124,13 @@ def _collect(
         yield len(batch), [entry for entry in evidence if entry]
 
 
-def _read(reader: ClipReader, record: Record) -> Recording | None:
-    """Read sound and lips of a clip; None if it has neither."""
+def _read(reader: ClipReader, record: Record) -> tuple[Recording | None, np.ndarray | None]:
+    """Read sound and lips of a clip, None if it has neither; and which frames (T,) are readable."""
     waveform, lips = reader.sound(record), reader.lips(record)
     if waveform is None and lips is None:
-        return None
+        return None, None
     mouth = None if lips is None else lips.mouth
     if waveform is not None and mouth is not None and is_covered(mouth):
         mouth = None  # as in any transcription
-    return Recording(name=record.utterance_id, waveform=waveform, mouth=mouth)
+    recording = Recording(name=record.utterance_id, waveform=waveform, mouth=mouth)
+    return recording, None if lips is None else lips.readable

@@ -80,8 +80,8 @@ def identify_file(
         options: Modality and face are used here.
 
     Returns:
-        Probability of each language code, the most likely first; empty if nobody is heard to speak
-        (nor seen, where the model reads lips).
+        Probability of each language code, the most likely first; empty if there is no speech (nor
+        lips, where the model reads them).
 
     Raises:
         MediaError: The file cannot be read.

@@ -63,6 +63,12 @@ def voices_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def faults_dir() -> Path:
+    """Folder of small files that people's programs failed on."""
+    return _folder_from_environment("AVSR_FAULTS", "files that failed")
+
+
+@pytest.fixture(scope="session")
 def reference_dir() -> Path:
     """Folder of reference numbers."""
     return _folder_from_environment("AVSR_REFERENCE", "numbers of the reference implementation")

@@ -21,7 +21,7 @@ from avsr.corpus.resumable import ResumableSplit, claim_output
 from avsr.corpus.shards import EncodedSample, ShardFile, encode_sample
 from avsr.errors import CorpusError, MediaError
 from avsr.rates import FPS, SAMPLES_PER_FRAME
-from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.atomic_files import make_folder, replace_text
 from avsr.runtime.progress import ItemProgress
 from avsr.runtime.workers import cluster_map, process_map
 
@@ -144,7 +144,7 @@ def _claim(shards: ResumableSplit, records: Sequence[Record], options: dict[str,
         raise CorpusError(
             f"{shards.out} holds another '{shards.name}' corpus; choose another folder"
         )
-    shards.out.mkdir(parents=True, exist_ok=True)
+    make_folder(shards.out)
     lines = "".join(record.to_json() + "\n" for record in records)
     digest = sha256(lines.encode()).hexdigest()
     claim_output(path, {"records": len(records), "records_sha256": digest, **options})

@@ -15,7 +15,7 @@ from typing import Any
 
 from avsr.corpus.manifest import Record, read_manifest, write_manifest
 from avsr.errors import CorpusError
-from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.atomic_files import make_folder, replace_text
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -115,7 +115,7 @@ class ResumableSplit:
             records: The utterances in it.
             lists: Further lists of the shard, by their suffix; written before.
         """
-        self.part(shard).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.part(shard).parent)
         for suffix, text in (lists or {}).items():
             replace_text(self.part(shard, suffix), text)
         write_manifest(self.part(shard), records)

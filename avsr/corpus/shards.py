@@ -9,6 +9,7 @@ and the byte ranges of its ``flac`` and ``mp4`` in the shard as [first byte, num
 it a corpus opens fast, and audio and video are read from disk only when they are needed.
 """
 
+import contextlib
 import io
 import json
 import math
@@ -25,7 +26,12 @@ import numpy as np
 from avsr.corpus.codecs import decode_audio, decode_mouth, encode_audio, encode_mouth
 from avsr.corpus.manifest import Record, is_file_stem, parse_record, write_manifest
 from avsr.errors import CorpusError
-from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.atomic_files import (
+    explain_write,
+    make_folder,
+    replace_text,
+    temporary_beside,
+)
 
 
 @dataclass(frozen=True)
@@ -97,8 +103,9 @@ class ShardFile:
         self.path = Path(path)
         self.records: list[Record] = []
         self._index: list[str] = []
-        self._part = self.path.with_suffix(".part")
-        self._part.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
+        with explain_write(self.path):
+            self._part = temporary_beside(self.path)
         self._tar = tarfile.open(self._part, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
 
     def __enter__(self) -> Self:
@@ -134,19 +141,26 @@ class ShardFile:
     def _add(self, name: str, content: bytes) -> tuple[int, int]:
         info = tarfile.TarInfo(name)  # time, owner and mode are constants
         info.size = len(content)
-        self._tar.addfile(info, io.BytesIO(content))
+        with explain_write(self.path, self._part):
+            self._tar.addfile(info, io.BytesIO(content))
         padded = -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
         return self._tar.offset - padded, len(content)
 
     def close(self) -> None:
         """Complete the shard and give it its name."""
-        self._tar.close()
-        replace_text(index_path(self.path), "".join(self._index))
-        os.replace(self._part, self.path)
+        try:
+            with explain_write(self.path, self._part):
+                self._tar.close()
+            replace_text(index_path(self.path), "".join(self._index))
+            with explain_write(self.path):
+                os.replace(self._part, self.path)
+        finally:
+            self._part.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Delete the incomplete shard."""
-        self._tar.close()
+        with contextlib.suppress(OSError):  # the disk may be full
+            self._tar.close()
         self._part.unlink(missing_ok=True)
 
 
@@ -186,7 +200,7 @@ class ShardWriter:
             CorpusError: There are shards already and ``resume`` is not set.
         """
         self.folder = Path(out) / split
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         self.shard_size = shard_size
         existing = shard_paths(out, split)
         if existing and not resume:

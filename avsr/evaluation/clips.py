@@ -9,7 +9,6 @@ from functools import cache
 from importlib import metadata
 from itertools import islice, pairwise
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from avsr.errors import MediaError
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recognition.recording import SILENCE_RMS
 from avsr.recognition.segmentation import list_spans
+from avsr.runtime.atomic_files import atomic_write, make_folder
 
 SHARD = ".tar"
 LIPS_VERSION = 2  # of what is kept of a file; 1 did not say which frames can be read
@@ -219,10 +219,9 @@ def cached_track(path: Path, cache_dir: Path, edges: Sequence[int] = ()) -> Lips
         with np.load(cached) as arrays:
             return Lips(*(arrays[name] for name in Lips._fields))
     lips = track(path, edges)
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=cache_dir, suffix=".part", delete=False) as file:
+    make_folder(cache_dir)
+    with atomic_write(cached) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **lips._asdict())
-    os.replace(file.name, cached)
     return lips
 
 

@@ -33,7 +33,7 @@ from avsr.evaluation.scores import UtteranceResult
 from avsr.evaluation.text import NORMALIZATION_VERSION
 from avsr.evaluation.worker import EvaluationWorker, Task, open_library, select_records
 from avsr.hub import load_network
-from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.atomic_files import make_folder, replace_text
 from avsr.runtime.cores import usable_cores
 from avsr.runtime.progress import ItemProgress
 from avsr.runtime.workers import process_map
@@ -149,7 +149,7 @@ def _prepare_folder(
         CONDITIONS: all_conditions,
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
     }
-    (folder / CONDITIONS).mkdir(parents=True, exist_ok=True)
+    make_folder(folder / CONDITIONS)
     replace_text(folder / "noise.json", to_json(library.manifest))
     replace_text(folder / "run.json", to_json(run))
     return folder

@@ -19,7 +19,7 @@ from typing import Any
 
 from avsr.errors import ConfigError
 from avsr.evaluation.scores import UtteranceResult
-from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.atomic_files import explain_write, replace_text
 
 CONDITIONS = "conditions"  # subfolder, and key of run.json and results.json
 
@@ -96,7 +96,8 @@ def repair_condition(folder: Path, name: str) -> dict[str, UtteranceResult]:
 
 def append_condition(folder: Path, name: str, results: Iterable[UtteranceResult]) -> None:
     """Add results to those of a condition."""
-    with condition_path(folder, name).open("a", encoding="utf-8") as file:
+    path = condition_path(folder, name)
+    with explain_write(path), path.open("a", encoding="utf-8") as file:
         file.write(_lines(results))
 
 

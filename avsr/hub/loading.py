@@ -18,7 +18,7 @@ from avsr.hub.names import (
 )
 from avsr.hub.repository import fetch
 from avsr.model.device import resolve_device
-from avsr.model.directory import ONNX, WEIGHTS, load_directory, read_licence
+from avsr.model.directory import ONNX, WEIGHTS, load_directory, read_licence, settle
 from avsr.model.hooks import add_cancel_hooks
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
@@ -46,6 +46,7 @@ def find_model(name: str | os.PathLike[str] | None = None) -> Path:
     path = ASSETS / BUNDLED[name] if name in BUNDLED else Path(name)
     if not path.is_dir():
         raise ModelError(explain_unknown(name))
+    settle(path)
     return path
 
 

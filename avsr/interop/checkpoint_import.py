@@ -27,7 +27,7 @@ from avsr.interop.vocabulary import arrange_pieces, read_dictionary
 from avsr.language.ecapa import EcapaConfig
 from avsr.languages import MUAVIC_LANGUAGES, check_language
 from avsr.model.config import ModelConfig
-from avsr.model.directory import write_directory
+from avsr.model.directory import settle, write_directory
 from avsr.model.network import AVSRModel
 from avsr.model.weights import check_weights
 
@@ -99,6 +99,7 @@ def import_model(
             dictionary and tokenizer do not belong together.
         LanguageError: For an unknown language.
     """
+    settle(source)
     if source.is_dir() and (source / CHECKPOINT).is_file():
         source = source / CHECKPOINT
     if is_speechbrain_folder(source):

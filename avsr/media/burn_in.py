@@ -3,7 +3,6 @@
 import heapq
 import os
 import struct
-import uuid
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -26,6 +25,7 @@ from avsr.media.container import Source, Warn, logger, open_source, timed_frames
 from avsr.media.orientation import Orientation, orientation_of
 from avsr.media.sound import aligned_audio
 from avsr.rates import FPS
+from avsr.runtime.atomic_files import atomic_write
 
 # Options of x264: hardly distinguishable from the original; without mbtree it is deterministic.
 QUALITY = {"crf": "20", "preset": "fast", "x264-params": "mbtree=0"}
@@ -79,19 +79,19 @@ def burn_captions(
             messages.add(message)
             warn(message)
 
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
         # Opened twice: video and audio may lie far apart in a file, and neither may pile up.
-        with open_source(source) as video, open_source(source) as audio:
+        with (
+            open_source(source) as video,
+            open_source(source) as audio,
+            atomic_write(target) as part,
+        ):
             if video.video is None:
                 raise MediaError(f"{source}: has no picture to write subtitles into")
             with av.open(str(part), "w", "mp4", options={"movflags": "+faststart"}) as container:
                 _write(container, video, audio, ordered, warn_once)
-        part.replace(target)
     except (av.FFmpegError, OSError) as error:
         raise MediaError(f"{target}: cannot be written ({error.strerror or error})") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write(

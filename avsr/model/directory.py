@@ -30,7 +30,7 @@ from avsr.model.quantization import Precision, use_bf16_kernels
 from avsr.model.reliability import FILE as RELIABILITY
 from avsr.model.reliability import PARTS, Reliability, read_reliability
 from avsr.model.weights import check_weights, load_weights, take_scales
-from avsr.runtime.atomic_files import replace_files
+from avsr.runtime.atomic_files import finish_replacing, replace_files
 from avsr.search import NgramModel, load_ngrams, pack_ngrams
 
 WEIGHTS = "model.safetensors"
@@ -41,8 +41,9 @@ IN_SHARDS = "its weights are in several parts, which avsr does not read"
 TOKENIZER = "tokenizer.model"
 LANGUAGE_MODELS = "lm.safetensors"
 CARD = "README.md"
+TRAINING = "training.json"
 # What a model directory of any kind may hold.
-FILES = (CONFIG, WEIGHTS, TOKENIZER, LANGUAGE_MODELS, CARD, RELIABILITY, "training.json")
+FILES = (CONFIG, WEIGHTS, TOKENIZER, LANGUAGE_MODELS, CARD, RELIABILITY, TRAINING)
 GRAPHS = ("*.onnx", "*.onnx.data")
 ECAPA = "ecapa"  # `architecture` in the config.json of a language-ID model; others name none
 
@@ -86,6 +87,7 @@ def load_outline(path: Path, required_file: str, *, calibrated: bool = True) -> 
     Raises:
         ModelError: The directory lacks ``config.json`` or ``required_file``, or one is broken.
     """
+    settle(path)
     for name in ("config.json", required_file):
         if not (path / name).is_file():
             raise ModelError(f"{path} is not a model directory: it has no {name}")
@@ -153,6 +155,21 @@ def read_config(path: Path) -> ModelConfig:
         raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
 
 
+def settle(path: Path) -> None:
+    """Finish the move of new files that was interrupted, before a file of a model is read.
+
+    Raises:
+        ModelError: The directory cannot be written into.
+    """
+    try:
+        finish_replacing(path)
+    except OSError as error:
+        raise ModelError(
+            f"{path}: writing this model was interrupted, and it cannot be finished here "
+            f"({error.strerror}): load it once where the directory can be written into"
+        ) from error
+
+
 def is_language_id(path: Path) -> bool:
     """Return whether a directory says that it holds a language-ID model; it may still be broken."""
     try:
@@ -163,6 +180,7 @@ def is_language_id(path: Path) -> bool:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read the ``config.json`` of a model directory of any kind; ModelError if it is broken."""
+    settle(path)
     try:
         settings = json.loads((path / "config.json").read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -173,7 +191,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def save_directory(
-    model: AVSRModel, directory: str | os.PathLike[str], *, card: str, half: bool = True
+    model: AVSRModel,
+    directory: str | os.PathLike[str],
+    *,
+    card: str,
+    half: bool = True,
+    training: str | None = None,
 ) -> None:
     """Write a network as a model directory.
 
@@ -182,6 +205,7 @@ def save_directory(
         directory: Folder to write into; made if it does not exist.
         card: Text of its ``README.md``.
         half: Store the weights in fp16.
+        training: Content of ``training.json``, where it comes from.
 
     Raises:
         ModelError: The model has a decoder and no tokenizer, or was loaded in bf16 or int8, or the
@@ -201,6 +225,7 @@ def save_directory(
         card,
         model.language_models,
         model.reliability,
+        training,
     )
 
 
@@ -212,6 +237,7 @@ def write_directory(
     card: str,
     language_models: Mapping[str, NgramModel] | None = None,
     reliability: Reliability | None = None,
+    training: str | None = None,
 ) -> None:
     """Write a model directory from its contents.
 
@@ -223,6 +249,7 @@ def write_directory(
         card: Text of ``README.md``.
         language_models: N-gram models by language code, for ``lm.safetensors``.
         reliability: Content of ``reliability.json``.
+        training: Content of ``training.json``.
 
     Raises:
         ModelError: The model has a decoder and no tokenizer, or a file cannot be written; a model
@@ -230,14 +257,17 @@ def write_directory(
     """
     with replace_model(directory) as folder:
         write_contents(folder, config, weights, tokenizer, card, language_models, reliability)
+        if training is not None:
+            (folder / TRAINING).write_text(training, "utf-8")
 
 
 @contextlib.contextmanager
 def replace_model(directory: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty folder for the files of a model, which replaces the one in ``directory``.
 
-    The model that is there stays whole until all files of the new one are written. Then those that
-    the new one does not have are deleted, since they would be taken for its own.
+    The model that is there stays whole until all files of the new one are written. Those that the
+    new one does not have are deleted, since they would be taken for its own. Whoever is interrupted
+    after that leaves the new one: the first to load it finishes the move.
 
     Args:
         directory: Folder to write into; made if it does not exist.
@@ -246,7 +276,7 @@ def replace_model(directory: str | os.PathLike[str]) -> Iterator[Path]:
         ModelError: A file cannot be written; an existing model is as it was.
     """
     try:
-        with replace_files(directory, (CONFIG, WEIGHTS, ONNX), (*FILES, *GRAPHS)) as folder:
+        with replace_files(directory, (*FILES, *GRAPHS)) as folder:
             yield folder
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

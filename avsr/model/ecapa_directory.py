@@ -17,6 +17,7 @@ from avsr.model.directory import (
     read_json,
     replace_model,
     save_weights,
+    settle,
 )
 from avsr.model.meta_init import gc_paused, init_on_meta
 from avsr.model.weights import load_weights
@@ -33,6 +34,7 @@ def load_ecapa(path: Path, *, packed: bool = False) -> Ecapa:
     Raises:
         ModelError: The directory is incomplete, broken, or does not fit its configuration.
     """
+    settle(path)
     if not (path / WEIGHTS).is_file():
         raise ModelError(f"{path} is not a model directory: it has no {WEIGHTS}")
     settings = read_json(path)

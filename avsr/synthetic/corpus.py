@@ -6,7 +6,7 @@ of workers changes a byte, and an interrupted run can be continued.
 
 import functools
 import importlib.metadata
-import os
+import io
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +23,7 @@ from avsr.errors import CorpusError
 from avsr.languages import MUAVIC_LANGUAGES, check_language
 from avsr.media import write_video
 from avsr.rates import SAMPLE_RATE
+from avsr.runtime.atomic_files import make_folder, replace_bytes
 from avsr.runtime.progress import ItemProgress
 from avsr.runtime.workers import process_map
 from avsr.synthetic.faces import draw_identity, render_frames, render_mouth
@@ -159,7 +160,7 @@ def synthesize(
     )
     _check(plan, workers)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     # Earlier versions did not write these options.
     defaults = {"word_exponent": 1.0, "words": VOCABULARY, "shares": None}
     claim_output(out / PLAN, _describe(plan), section="options", defaults=defaults)
@@ -260,7 +261,7 @@ def _write_clips(
     manifest = out / f"{part}.jsonl"
     if manifest.exists():
         return read_manifest(manifest)
-    (out / "clips").mkdir(exist_ok=True)
+    make_folder(out / "clips")
     total = plan.count(part)
     records: list[Record] = []
     for record in run(functools.partial(_write_clip, out, plan, part), range(total)):
@@ -281,9 +282,9 @@ def _write_clip(out: Path, plan: _Plan, part: str, number: int) -> Record:
             rng = utterance_rng(plan.seed, part, language, index, "picture")
             write_video(path, _frames(utterance, rng), waveform=utterance.waveform)
         else:
-            temporary = path.with_suffix(".part")
-            soundfile.write(temporary, utterance.waveform, SAMPLE_RATE, "PCM_16", format="FLAC")
-            os.replace(temporary, path)
+            sound = io.BytesIO()
+            soundfile.write(sound, utterance.waveform, SAMPLE_RATE, "PCM_16", format="FLAC")
+            replace_bytes(path, sound.getbuffer())
     return _record(utterance, f"clips/{path.name}")
 
 

@@ -114,10 +114,11 @@ _HANDLER = _StderrHandler()
 
 
 def show_log() -> None:
-    """Show on stderr what ``avsr.hub`` logs: the licence of every model that is loaded."""
-    logger = logging.getLogger("avsr.hub")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(_HANDLER)  # adding it again changes nothing
+    """Show on stderr what these log: licences, and what is made anew in a damaged folder."""
+    for part in ("hub", "training", "evaluation", "corpus", "synthetic"):
+        logger = logging.getLogger(f"avsr.{part}")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(_HANDLER)  # adding it again changes nothing
 
 
 def format_error(video: str, error: Exception) -> str:

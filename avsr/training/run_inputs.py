@@ -13,6 +13,7 @@ from avsr.training.config import TrainConfig
 from avsr.training.dataset import Utterances, read_utterances
 from avsr.training.initialization import copy_pretrained, initial_model
 from avsr.training.noise_clips import make_noises
+from avsr.training.run_record import claim_run
 from avsr.training.text_data import check_coverage
 
 
@@ -31,23 +32,27 @@ class RunInputs:
 
 
 def prepare_run(config: TrainConfig, out: Path) -> RunInputs:
-    """Open the corpora, print their balance, and build the network.
+    """Open the corpora, claim the folder, print the balance, and build the network.
 
     Args:
         config: Settings of the run.
-        out: Folder of the run, for a new tokenizer.
+        out: Folder of the run, for its record and a new tokenizer.
 
     Returns:
         Data, noise, and the network that the first stage starts with.
 
     Raises:
-        ConfigError: The recipe does not fit the data or the models that it names.
+        ConfigError: The recipe does not fit the data or the models that it names, or ``out`` holds
+            another run.
         CorpusError: A corpus cannot be read.
     """
     train_data, pool = read_utterances(config.corpora, config.languages)
     valid_data = None
     if config.validation:
         valid_data, _ = read_utterances(config.validation, config.languages)
+    kinds = [k for stage in config.stages if stage.noise_probability for k in stage.noises]
+    noises = make_noises(train_data, kinds, config.seed)
+    claim_run(config, out, train_data, valid_data, noises)
     balance = language_balance(sample.record for sample in train_data.samples)
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
         print(balance_table(balance), end="", flush=True)
@@ -55,12 +60,11 @@ def prepare_run(config: TrainConfig, out: Path) -> RunInputs:
     assert model.tokenizer is not None
     check_coverage(model.tokenizer, train_data)
     copy_pretrained(model, config)
-    kinds = [k for stage in config.stages if stage.noise_probability for k in stage.noises]
     return RunInputs(
         train_data=train_data,
         pool=pool,
         balance=balance,
         valid_data=valid_data,
-        noises=make_noises(train_data, kinds, config.seed),
+        noises=noises,
         model=model,
     )

@@ -13,7 +13,15 @@ from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from torch.utils.data import DataLoader
 
 from avsr.decoder import Tokenizer
+from avsr.errors import ConfigError
 from avsr.training.batches import BatchPlan, length_batches, plan_batches
+from avsr.training.checkpoints import (
+    BrokenFileError,
+    WholeCheckpoints,
+    find_checkpoint,
+    load_tensors,
+    step_checkpoints,
+)
 from avsr.training.collate import Batch, BatchMaker, TrainingBatches
 from avsr.training.config import StageConfig, TrainConfig
 from avsr.training.dataset import Utterances
@@ -41,9 +49,7 @@ def run_stage(
         KeyboardInterrupt: Training was interrupted.
     """
     stage, model = config.stages[number], inputs.model
-    last = folder / "last.ckpt"
-    checkpoint = last if last.exists() else None
-    first = torch.load(checkpoint, weights_only=True)["global_step"] if checkpoint else 0
+    checkpoint, first = find_checkpoint(folder)
     trainer = make_trainer(config, stage, inputs, folder)
     loader = training_loader(config, number, inputs, trainer, first, workers)
     # FSDP cannot be undone: shard a copy, so that the next stage has an unsharded network.
@@ -57,7 +63,8 @@ def run_stage(
     if config.select_best:
         model.load_state_dict(average_checkpoints([folder / "best.ckpt"]))
     elif config.average_checkpoints > 1:
-        model.load_state_dict(average_checkpoints(sorted(folder.glob("step=*.ckpt"))))
+        newest = step_checkpoints(folder)[-config.average_checkpoints :]
+        model.load_state_dict(average_checkpoints(sorted(newest)))
 
 
 def make_trainer(
@@ -95,6 +102,7 @@ def make_trainer(
         precision=config.precision,  # type: ignore[arg-type]
         gradient_clip_val=1.0,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         logger=make_loggers(folder),
         val_check_interval=val_check_interval,
         check_val_every_n_epoch=None,
@@ -223,7 +231,12 @@ def average_checkpoints(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
     """Return the mean of the network's weights and batch statistics over Lightning checkpoints."""
     sums: dict[str, torch.Tensor] = {}
     for path in paths:
-        state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+        try:
+            state = load_tensors(path)["state_dict"]
+        except (BrokenFileError, LookupError) as error:
+            raise ConfigError(
+                f"{path} is broken: delete {path.parent}, to train this stage anew"
+            ) from error
         for name, value in state.items():
             if name.startswith("model."):
                 key = name.removeprefix("model.")

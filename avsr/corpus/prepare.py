@@ -100,6 +100,7 @@ def prepare(
     shards = ResumableSplit(Path(out), split, len(selected), shard_size)
     _claim(shards, selected, {"video": video, "min_found": min_found, "shard_size": shard_size})
     failed = shards.out / f"{split}{FAILED}"
+    shards.repair(FAILED)
     if not shards.is_finished:
         work = partial(
             prepare_media,

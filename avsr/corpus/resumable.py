@@ -7,6 +7,7 @@ written last and marks the whole split as finished.
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from avsr.corpus.manifest import Record, read_manifest, write_manifest
+from avsr.corpus.shards import open_shard
 from avsr.errors import CorpusError
 from avsr.runtime.atomic_files import make_folder, replace_text
+
+logger = logging.getLogger(__name__)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -104,6 +108,36 @@ class ResumableSplit:
     def has_shard(self, shard: int) -> bool:
         """Return whether a shard is finished."""
         return self.part(shard).exists()
+
+    def repair(self, *suffixes: str) -> None:
+        """Make damaged shards count as unfinished; one line is logged for each.
+
+        Args:
+            suffixes: Of the further lists of a shard, which with its records name all utterances.
+        """
+        if self.is_finished:
+            missing = [path for path in map(self.shard_path, self.shards) if not path.is_file()]
+            if missing or self.manifest.stat().st_size == 0:
+                what = f"{missing[0]} is missing" if missing else f"{self.manifest} is empty"
+                logger.warning("%s: the split is made anew", what)
+                self.manifest.unlink()
+        for shard in () if self.is_finished else filter(self.has_shard, self.shards):
+            try:
+                self._check_shard(shard, suffixes)
+            except (CorpusError, OSError, ValueError) as error:
+                logger.warning("%s: the shard is made anew", error)
+                self.part(shard).unlink()
+
+    def _check_shard(self, shard: int, suffixes: Sequence[str]) -> None:
+        """Raise CorpusError, OSError or ValueError unless the lists of a shard are those of it."""
+        listed = [record.utterance_id for record in read_manifest(self.part(shard))]
+        stored = [sample.record.utterance_id for sample in open_shard(self.shard_path(shard))]
+        others = 0
+        for suffix in suffixes:
+            for line in self.part(shard, suffix).read_text("utf-8").split("\n"):
+                others += bool(line) and bool(json.loads(line))
+        if listed != stored or len(listed) + others != len(self.indices(shard)):
+            raise CorpusError(f"{self.part(shard)} does not list what is in the shard")
 
     def finish_shard(
         self, shard: int, records: Sequence[Record], lists: Mapping[str, str] | None = None

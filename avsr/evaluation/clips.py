@@ -1,8 +1,10 @@
 """Input of an evaluation: sound and lips of the records of a manifest."""
 
 import hashlib
+import logging
 import math
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +12,7 @@ from importlib import metadata
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -21,6 +24,8 @@ from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recognition.recording import SILENCE_RMS
 from avsr.recognition.segmentation import list_spans
 from avsr.runtime.atomic_files import atomic_write, make_folder
+
+logger = logging.getLogger(__name__)
 
 SHARD = ".tar"
 LIPS_VERSION = 2  # of what is kept of a file; 1 did not say which frames can be read
@@ -212,16 +217,32 @@ def cached_track(path: Path, cache_dir: Path, edges: Sequence[int] = ()) -> Lips
     They are made again when the file or the code that makes them has changed.
     """
     stat = path.stat()
-    parts = (path.resolve(), stat.st_size, stat.st_mtime_ns, crop_version(), LIPS_VERSION, *edges)
+    state = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    parts = (path.resolve(), *state, crop_version(), LIPS_VERSION, *edges)
     identity = "\n".join(map(str, parts))
-    cached = cache_dir / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
-    if cached.is_file():
-        with np.load(cached) as arrays:
-            return Lips(*(arrays[name] for name in Lips._fields))
+    name = hashlib.sha256(os.fsencode(identity)).hexdigest()[:32]
+    cached = cache_dir / f"{name}.npz"
+    if (stored := _read_cached(cached)) is not None:
+        return stored
     lips = track(path, edges)
     make_folder(cache_dir)
     with atomic_write(cached) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **lips._asdict())
+    return lips
+
+
+def _read_cached(path: Path) -> Lips | None:
+    """Read kept lips; None if there are none, or if the file is damaged, which is logged."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path) as arrays:
+            lips = Lips(*(arrays[name] for name in Lips._fields))
+        if lips.mouth.ndim != 3 or not len(lips.mouth) == len(lips.found) == len(lips.readable):
+            raise ValueError("its parts do not fit together")
+    except (OSError, ValueError, LookupError, EOFError, TypeError, BadZipFile, zlib.error) as error:
+        logger.warning("%s is broken (%s): it is made anew", path, " ".join(str(error).split()))
+        return None
     return lips
 
 

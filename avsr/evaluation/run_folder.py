@@ -4,6 +4,7 @@ The folder's name holds digests of model, manifest and noise, so that nothing is
 
 - ``run.json``: conditions, model, data and versions
 - ``noise.json``: sources of the noise, with digests
+- ``media.json``: digests of the media files
 - ``conditions/<name>.jsonl``: every utterance under one condition
 - ``results.json``, ``report.md``, ``report.html``: the scores
 - ``timing.json``: seconds of work, for each condition and for what they share
@@ -92,6 +93,20 @@ def repair_condition(folder: Path, name: str) -> dict[str, UtteranceResult]:
             results[result.utterance_id] = result
         write_condition(folder, name, results.values())
     return results
+
+
+def drop_utterances(folder: Path, names: Iterable[str]) -> int:
+    """Delete the results of utterances under every condition; return how many had any."""
+    wanted, dropped = set(names), set[str]()
+    if not wanted or not (folder / "run.json").exists():
+        return 0
+    for condition in read_about(folder)[CONDITIONS]:
+        results = repair_condition(folder, condition)
+        if found := results.keys() & wanted:
+            kept = [result for name, result in results.items() if name not in found]
+            write_condition(folder, condition, kept)
+            dropped |= found
+    return len(dropped)
 
 
 def append_condition(folder: Path, name: str, results: Iterable[UtteranceResult]) -> None:

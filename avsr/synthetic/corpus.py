@@ -7,6 +7,7 @@ of workers changes a byte, and an interrupted run can be continued.
 import functools
 import importlib.metadata
 import io
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,9 +20,9 @@ import soundfile
 from avsr.corpus import Record, read_manifest, write_manifest
 from avsr.corpus.resumable import ResumableSplit, claim_output, write_json
 from avsr.corpus.shards import ShardFile, encode_sample
-from avsr.errors import CorpusError
+from avsr.errors import CorpusError, MediaError
 from avsr.languages import MUAVIC_LANGUAGES, check_language
-from avsr.media import write_video
+from avsr.media import probe, read_frames, read_waveform, write_video
 from avsr.rates import SAMPLE_RATE
 from avsr.runtime.atomic_files import make_folder, replace_bytes
 from avsr.runtime.progress import ItemProgress
@@ -34,6 +35,9 @@ from avsr.synthetic.visemes import mouth_trajectory
 MIN_VOCABULARY = 50  # words; with fewer, a split could run out of texts
 MEAN_DURATION = 1.66  # s of an utterance, measured over 9 languages; converts hours to utterances
 PLAN = "synthesize.json"
+TOLERANCE = 0.1  # s by which a codec may shorten the sound of a clip
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +230,7 @@ def _write_shards(
 ) -> list[Record]:
     """Write the missing shards of a part in parallel and return the records of all."""
     shards = ResumableSplit(out, part, plan.count(part), plan.shard_size)
+    shards.repair()
     if shards.is_finished:
         return read_manifest(shards.manifest)
     missing = [shard for shard in shards.shards if not shards.has_shard(shard)]
@@ -277,7 +282,7 @@ def _write_clip(out: Path, plan: _Plan, part: str, number: int) -> Record:
     utterance = make_utterance(plan.seed, part, language, index, words=plan.words)
     suffix = ".mp4" if plan.video_fraction > 0 else ".flac"
     path = out / "clips" / (utterance.utterance_id + suffix)
-    if not path.exists():
+    if not _is_whole(path, utterance):
         if suffix == ".mp4":
             rng = utterance_rng(plan.seed, part, language, index, "picture")
             write_video(path, _frames(utterance, rng), waveform=utterance.waveform)
@@ -286,6 +291,27 @@ def _write_clip(out: Path, plan: _Plan, part: str, number: int) -> Record:
             soundfile.write(sound, utterance.waveform, SAMPLE_RATE, "PCM_16", format="FLAC")
             replace_bytes(path, sound.getbuffer())
     return _record(utterance, f"clips/{path.name}")
+
+
+def _is_whole(path: Path, utterance: Utterance) -> bool:
+    """Whether a clip is there and can be read to its end; a damaged one is logged."""
+    if not path.exists():
+        return False
+    problems: list[str] = []
+    try:
+        missing = len(utterance.waveform) - len(read_waveform(path, warn=problems.append))
+        if missing > TOLERANCE * SAMPLE_RATE:
+            problems.append("its sound is too short")
+        if probe(path).has_video:
+            frames = sum(1 for _ in read_frames(path, warn=problems.append))
+            if frames < utterance.num_frames:
+                problems.append("its video is too short")
+    except MediaError as error:
+        problems.append(str(error))
+    if problems:
+        reason = problems[0].removeprefix(f"{path}: ")
+        logger.warning("%s is broken (%s): it is made anew", path, reason)
+    return not problems
 
 
 def _check(plan: _Plan, workers: int) -> None:

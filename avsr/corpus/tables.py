@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 SUFFIXES = (".csv", ".tsv")  # of files that are tables
 SEPARATORS = ",;\t|"
-NAMED_SEPARATOR = re.compile(r'"?sep=(.)"?\r?')  # first line of some spreadsheets
+NAMED_SEPARATOR = re.compile(r'"?sep=(.)"?(?=\r?\n)')  # first line of some spreadsheets
 
 
 class Row(NamedTuple):
@@ -25,10 +25,9 @@ class Row(NamedTuple):
 
 def find_separator(text: str, columns: Collection[str]) -> str:
     """Find what separates the cells: the character that finds most ``columns`` in the first row."""
-    first = next((line for line in text.split("\n") if line.strip()), "")
-    named = NAMED_SEPARATOR.fullmatch(first)
-    if named:
+    if named := NAMED_SEPARATOR.match(text):
         return named[1]
+    first = next((line for line in text.split("\n") if line.strip()), "")
 
     def found(separator: str) -> int:
         return len({_column(cell) for cell in first.split(separator)}.intersection(columns))
@@ -50,6 +49,8 @@ def table_rows(
     Yields:
         The rows. If the first row is not usable, it is the only one, with the problem.
     """
+    if named := NAMED_SEPARATOR.match(text):
+        text = text[named.end() :]
     # Blanks after a separator are no part of the cell, nor do they hide a quote.
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
@@ -58,7 +59,7 @@ def table_rows(
     try:
         for cells in reader:
             cells = [cell.strip(" \t") for cell in cells]
-            if not any(cells) or (reader.line_num == 1 and NAMED_SEPARATOR.fullmatch(cells[0])):
+            if not any(cells):
                 continue
             if names:
                 yield _row(reader.line_num, names, cells)

@@ -2,15 +2,18 @@
 
 import math
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from avsr.corpus.manifest import Entry, Record, resolve_media, scan_manifest
-from avsr.errors import MediaError
+from avsr.errors import CorpusError, MediaError
 from avsr.languages import is_language_code
 from avsr.media.container import probe
+from avsr.runtime.safe_names import show_name
 
 SPLITS = ("train", "valid", "test")
+WORD_CHARACTERS = ("Lu", "Ll", "Lt", "Lo", "Nd", "Nl", "No")
 SLACK = 0.1  # s; an end may exceed the duration by it: containers round their durations
 
 
@@ -22,8 +25,8 @@ def validate_manifest(
 ) -> tuple[int, list[Entry]]:
     """Find the broken records of a manifest.
 
-    A record is broken if its line cannot be parsed, its id is not unique, its text is empty, its
-    language or split is unknown, its speaker is in two splits, its media file is missing or
+    A record is broken if its line cannot be parsed, its id is not unique, its text has no words,
+    its language or split is unknown, its speaker is in two splits, its media file is missing or
     unreadable, or its times are outside of the media file.
 
     Args:
@@ -35,9 +38,11 @@ def validate_manifest(
         Number of records, and the broken ones in order, with their problems.
 
     Raises:
-        CorpusError: The manifest cannot be read.
+        CorpusError: The manifest cannot be read or has no records.
     """
     entries = list(scan_manifest(path))
+    if not entries:
+        raise CorpusError(f"{path} has no records")
     splits_of: dict[str, str] = {}
     durations: dict[Path, float | str] = {}
     broken = []
@@ -59,6 +64,8 @@ def _content_problems(
     problems = []
     if not record.text.strip():
         problems.append("has an empty text")
+    elif not has_words(record.text):
+        problems.append(f"has a text without words ('{show_name(record.text)}')")
     if not is_language_code(record.language):
         problems.append(f"has the language '{record.language}', which is not an ISO 639-1 code")
     elif languages is not None and record.language not in languages:
@@ -69,6 +76,11 @@ def _content_problems(
     if first != record.split:
         problems.append(f"is {record.split}, but speaker '{record.speaker}' is already in {first}")
     return problems
+
+
+def has_words(text: str) -> bool:
+    """Whether a text has a letter or a digit; without any, nothing of it is scored."""
+    return any(unicodedata.category(char) in WORD_CHARACTERS for char in text)
 
 
 def _media_problems(record: Record, media: Path, durations: dict[Path, float | str]) -> list[str]:

@@ -15,6 +15,7 @@ from avsr.errors import CorpusError
 from avsr.runtime.safe_names import show_name
 from avsr.runtime.text_lines import json_lines, parse_object
 
+SUFFIX = ".tar"  # of a shard
 KINDS = ("flac", "mp4")  # files of an utterance besides its record
 MAX_RECORD_BYTES = 2**24  # of one utterance; an hour of words and phones has 2 MB
 # What tarfile raises for damaged headers, besides errors of reading.

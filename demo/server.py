@@ -21,6 +21,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from avsr.errors import AvsrError, ConfigError
+from avsr.runtime.text_lines import split_lines
 from demo.guard import Guard
 from demo.limits import Limits
 from demo.store import Store
@@ -111,7 +112,7 @@ def read_users(path: Path) -> dict[str, str]:
         ConfigError: The file cannot be read or a line is wrong. It shows no password.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = split_lines(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"cannot read the users in {path}: {reason}") from error

@@ -7,6 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from avsr.errors import ConfigError
+from avsr.runtime.text_lines import split_lines
 
 _VIDEO_NAMES = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
 _AUDIO_NAMES = "aac flac m4a mka mp3 oga ogg opus wav wma"
@@ -68,7 +69,7 @@ def _read_list(name: str, endings: Collection[str]) -> Iterator[tuple[str, Path]
     """Yield (file, relative path) for the names in a list."""
     path = Path(name)
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = split_lines(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"@{name}: the list cannot be read ({reason})") from error

@@ -19,10 +19,12 @@ from avsr.corpus.manifest import Record, read_manifest
 from avsr.corpus.muavic import sound_of
 from avsr.corpus.resumable import ResumableSplit, claim_output
 from avsr.corpus.shards import EncodedSample, ShardFile, encode_sample
+from avsr.corpus.text_files import read_bytes
 from avsr.errors import CorpusError, MediaError
 from avsr.rates import FPS, SAMPLES_PER_FRAME
 from avsr.runtime.atomic_files import make_folder, replace_text
 from avsr.runtime.progress import ItemProgress
+from avsr.runtime.text_lines import json_lines
 from avsr.runtime.workers import cluster_map, process_map
 
 MIN_FOUND = 0.5  # share of frames with a face below which an utterance fails
@@ -122,9 +124,14 @@ def prepare(
 
 
 def read_failures(path: str | os.PathLike[str]) -> list[Failure]:
-    """Read a list of failures, ``OUT/<split>.failed.jsonl``."""
-    lines = Path(path).read_text(encoding="utf-8").split("\n")
-    return [Failure(**json.loads(line)) for line in lines if line]
+    """Read a list of failures, ``OUT/<split>.failed.jsonl``; raise CorpusError if it is broken."""
+    path = Path(path)
+    failures = []
+    for line in json_lines(read_bytes(path)):
+        if set(line.values) != {field.name for field in dataclasses.fields(Failure)}:
+            raise CorpusError(f"{path}:{line.number} is no failure: delete {path}")
+        failures.append(Failure(**line.values))
+    return failures
 
 
 def _select_records(records: Sequence[Record], split: str) -> list[Record]:

@@ -6,20 +6,25 @@ written after the shard, so its presence marks the shard as finished. ``OUT/<spl
 written last and marks the whole split as finished.
 """
 
+import contextlib
 import json
 import logging
-import shutil
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from avsr.corpus.manifest import Record, read_manifest, write_manifest
-from avsr.corpus.shards import open_shard
+from avsr.corpus.shard_index import open_shard
 from avsr.errors import CorpusError
 from avsr.runtime.atomic_files import make_folder, replace_text
+from avsr.runtime.safe_names import check_name
 
 logger = logging.getLogger(__name__)
+
+PARTS = ".parts"  # folder of what is deleted when a split is finished
+PART = re.compile(r"\.?\d{6,}\.\w*\.?jsonl.*")  # a list of a shard, also under a temporary name
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -73,6 +78,9 @@ class ResumableSplit:
     shard_size: int
     """Utterances per shard."""
 
+    def __post_init__(self) -> None:
+        check_name(self.name, "the split")
+
     @property
     def manifest(self) -> Path:
         """Manifest of the split; it exists once the split is finished."""
@@ -103,7 +111,7 @@ class ResumableSplit:
 
     def part(self, shard: int, suffix: str = ".jsonl") -> Path:
         """Return the path of a temporary list of a shard."""
-        return self.out / ".parts" / self.name / f"{shard:06d}{suffix}"
+        return self.out / PARTS / self.name / f"{shard:06d}{suffix}"
 
     def has_shard(self, shard: int) -> bool:
         """Return whether a shard is finished."""
@@ -163,5 +171,15 @@ class ResumableSplit:
         """Merge the lists of all shards into the manifest, delete them and return the records."""
         records = [record for shard in self.shards for record in read_manifest(self.part(shard))]
         write_manifest(self.manifest, records)
-        shutil.rmtree(self.out / ".parts" / self.name)
+        self._delete_parts()
         return records
+
+    def _delete_parts(self) -> None:
+        """Delete the lists of the shards, and no other file that somebody put beside them."""
+        folder = self.out / PARTS / self.name
+        for path in list(folder.iterdir()):
+            if PART.fullmatch(path.name) and not path.is_dir():
+                path.unlink()
+        with contextlib.suppress(OSError):  # another split, or a file of somebody else, is there
+            folder.rmdir()
+            folder.parent.rmdir()

@@ -19,12 +19,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from avsr.corpus.codecs import decode_audio, decode_mouth, encode_audio, encode_mouth
-from avsr.corpus.manifest import Record, is_file_stem, parse_record, write_manifest
+from avsr.corpus.manifest import Record, write_manifest
+from avsr.corpus.shard_index import StoredSample, index_path, open_shard
 from avsr.errors import CorpusError
 from avsr.runtime.atomic_files import (
     explain_write,
@@ -32,6 +33,7 @@ from avsr.runtime.atomic_files import (
     replace_text,
     temporary_beside,
 )
+from avsr.runtime.safe_names import MAX_MEMBER_BYTES, check_name, name_problem, show_name
 
 
 @dataclass(frozen=True)
@@ -43,40 +45,6 @@ class EncodedSample:
     """FLAC."""
     mouth: bytes | None
     """MP4 of the mouth crops; None if there are none."""
-
-
-@dataclass(frozen=True)
-class StoredSample:
-    """An utterance in a shard. Audio and video are read from disk at every access."""
-
-    record: Record
-    shard: Path
-    places: dict[str, tuple[int, int]]
-    """First byte and number of bytes of ``flac`` and, if there are mouth crops, of ``mp4``."""
-
-    @property
-    def audio(self) -> bytes:
-        """The audio as FLAC."""
-        return self._read("flac")
-
-    @property
-    def mouth(self) -> bytes | None:
-        """The mouth crops as MP4; None if there are none."""
-        return self._read("mp4") if self.has_mouth else None
-
-    @property
-    def has_mouth(self) -> bool:
-        """Whether there are mouth crops."""
-        return "mp4" in self.places
-
-    def _read(self, kind: str) -> bytes:
-        first, size = self.places[kind]
-        try:
-            with open(self.shard, "rb") as file:
-                file.seek(first)
-                return file.read(size)
-        except OSError as error:
-            raise CorpusError(f"cannot read {self.shard}: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -125,8 +93,11 @@ class ShardFile:
     def write(self, sample: EncodedSample) -> None:
         """Add an utterance; raise CorpusError for an unusable id or a record without end."""
         name = sample.record.utterance_id
-        if not is_file_stem(name):
-            raise CorpusError(f"utterance id '{name}' must not hold dots, slashes or spaces")
+        if name_problem(name, MAX_MEMBER_BYTES):
+            raise CorpusError(
+                f"utterance id '{show_name(name)}' must not hold dots, slashes, spaces or control "
+                f"characters, nor be longer than {MAX_MEMBER_BYTES} bytes"
+            )
         if not math.isfinite(sample.record.end):
             raise CorpusError(f"record {name} has no end, which a shard needs")
         record = sample.record.to_json()
@@ -199,6 +170,7 @@ class ShardWriter:
         Raises:
             CorpusError: There are shards already and ``resume`` is not set.
         """
+        check_name(split, "the split")
         self.folder = Path(out) / split
         make_folder(self.folder)
         self.shard_size = shard_size
@@ -254,13 +226,9 @@ class ShardWriter:
 
 
 def shard_paths(corpus: str | os.PathLike[str], split: str) -> list[Path]:
-    """Return the shards of a split in order."""
+    """Return the shards of a split in order; raise CorpusError if its name leads elsewhere."""
+    check_name(split, "the split")
     return sorted((Path(corpus) / split).glob("*.tar"))
-
-
-def index_path(shard: Path) -> Path:
-    """Return the path of the index of a shard."""
-    return shard.with_suffix(".jsonl")
 
 
 def open_shards(corpus: str | os.PathLike[str], split: str) -> Iterator[StoredSample]:
@@ -281,69 +249,6 @@ def open_shards(corpus: str | os.PathLike[str], split: str) -> Iterator[StoredSa
         raise CorpusError(f"no shards in {Path(corpus) / split}; prepare the corpus first")
     for path in paths:
         yield from open_shard(path)
-
-
-def open_shard(path: Path) -> list[StoredSample]:
-    """List the utterances of one shard, without decoding them.
-
-    Args:
-        path: The tar file. Its index is used if there is one.
-
-    Returns:
-        The utterances, in order.
-
-    Raises:
-        CorpusError: The shard or its index is broken.
-    """
-    try:
-        index = index_path(path)
-        samples = _read_index(index, path) if index.exists() else _scan(path)
-        size = path.stat().st_size
-    except (tarfile.TarError, OSError) as error:
-        raise CorpusError(f"{path} is broken ({error}); delete it and prepare again") from error
-    if any(sum(span) > size for sample in samples for span in sample.places.values()):
-        raise CorpusError(f"{path} is broken (it is too short); delete it and prepare again")
-    return samples
-
-
-def _read_index(index: Path, shard: Path) -> list[StoredSample]:
-    samples = []
-    for number, line in enumerate(index.read_text(encoding="utf-8").splitlines(), 1):
-        where = f"{index}:{number}"
-        try:
-            entry = json.loads(line)
-            ranges = {k: (int(v[0]), int(v[1])) for k, v in entry.items() if k != "record"}
-            record = json.dumps(entry["record"])
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise CorpusError(f"{where} is not an entry of an index; delete {index}") from error
-        samples.append(_stored(record, shard, ranges, where))
-    return samples
-
-
-def _scan(path: Path) -> list[StoredSample]:
-    """List the utterances of a shard without an index."""
-    utterances: dict[str, dict[str, Any]] = {}
-    with tarfile.open(path) as tar:
-        for member in tar:
-            name, _, kind = member.name.partition(".")
-            parts = utterances.setdefault(name, {})
-            if kind == "json":
-                file = tar.extractfile(member)
-                parts[kind] = b"" if file is None else file.read()
-            else:
-                parts[kind] = (member.offset_data, member.size)
-    return [
-        _stored(parts.pop("json", b"").decode(), path, parts, f"{path}: {name}")
-        for name, parts in utterances.items()
-    ]
-
-
-def _stored(
-    record: str, shard: Path, ranges: dict[str, tuple[int, int]], where: str
-) -> StoredSample:
-    if not record or "flac" not in ranges:
-        raise CorpusError(f"{where}: the utterance has no json or flac")
-    return StoredSample(parse_record(record, where), shard, ranges)
 
 
 def decode_sample(encoded: StoredSample) -> Sample:

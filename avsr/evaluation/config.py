@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,12 +10,14 @@ from avsr.augmentation.corruption import Corruption
 from avsr.corpus.manifest import is_number
 from avsr.errors import ConfigError
 from avsr.evaluation.noise import Noise
+from avsr.runtime.safe_names import cut_name
 from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LM_WEIGHT
 from avsr.settings import build_settings, read_settings
 from avsr.transcript import MODALITIES
 
 CLEAN = "clean"
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
+MAX_KIND = 120  # bytes of a kind of noise in the name of a condition
 LISTS = ("languages", "modalities", "language_modes", "noises", "snr_db", "video_corruptions")
 RENAMED = {"pictures": "video_corruptions"}  # old key -> its present name
 
@@ -39,6 +42,9 @@ class Condition:
         sound = CLEAN
         if self.noise is not None:
             kind = "".join(c if c.isalnum() or c in "._" else "_" for c in self.noise.kind)
+            if len(kind.encode()) > MAX_KIND:  # a long path: the rest tells it from others
+                digest = sha256(self.noise.kind.encode(errors="replace")).hexdigest()[:8]
+                kind = f"{cut_name(kind, MAX_KIND - 9)}-{digest}"
             sound = f"{kind}{self.noise.snr_db:+g}dB"
         parts = [self.modality, sound]
         if self.video_corruption is not None:

@@ -42,10 +42,12 @@ from avsr.hub import load_network
 from avsr.runtime.atomic_files import make_folder, replace_text
 from avsr.runtime.cores import usable_cores
 from avsr.runtime.progress import ItemProgress
+from avsr.runtime.safe_names import cut_name
 from avsr.runtime.workers import process_map
 
 logger = logging.getLogger(__name__)
 
+MAX_PART = 100  # bytes of the model's and of the manifest's name in the name of a folder
 PACKAGES = ("avsr", "torch", "numpy", "mediapipe", "av")
 
 
@@ -143,8 +145,8 @@ def _prepare_folder(
     }
     folder = Path(config.out) / "_".join(
         (
-            f"{about['model']['name']}-{digest(about['model'])[:8]}",
-            f"{Path(config.manifest).stem}-{digest(about['manifest'])[:8]}",
+            f"{cut_name(about['model']['name'], MAX_PART)}-{digest(about['model'])[:8]}",
+            f"{cut_name(Path(config.manifest).stem, MAX_PART)}-{digest(about['manifest'])[:8]}",
             f"noise-{about['noise'][:8]}",
         )
     )

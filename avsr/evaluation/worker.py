@@ -205,6 +205,8 @@ def _try(read: Callable[[Record], T], record: Record) -> T | MediaError:
         return read(record)
     except MediaError as error:
         return error
+    except CorpusError as error:  # of a shard: the utterance fails, the others do not
+        return MediaError(f"{record.media}: {error}")
 
 
 def _make_result(

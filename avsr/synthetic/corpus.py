@@ -8,7 +8,6 @@ import functools
 import importlib.metadata
 import io
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -178,7 +177,6 @@ def synthesize(
             records = write(out, plan, part, run, progress or _ignore)
             counts[part] = len(records)
             seconds[part] = round(sum(record.end - record.start for record in records), 3)
-    shutil.rmtree(out / ".parts", ignore_errors=True)
     summary = {**_describe(plan), "utterances": counts, "seconds": seconds}
     write_json(out / PLAN, summary)
     return summary

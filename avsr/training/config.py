@@ -8,6 +8,7 @@ from typing import Any
 from avsr.errors import ConfigError
 from avsr.languages import MUAVIC_LANGUAGES, is_language_code
 from avsr.model.config import PRESETS
+from avsr.runtime.safe_names import name_problem, show_name
 from avsr.settings import build_settings, read_settings
 from avsr.transcript import MODALITIES
 
@@ -227,6 +228,8 @@ def _best_problems(config: TrainConfig) -> Iterator[str]:
 
 def _corpus_problems(config: TrainConfig) -> Iterator[str]:
     for corpus in (*config.corpora, *config.validation):
+        if problem := name_problem(corpus.split):
+            yield f"corpus {corpus.path}: the split '{show_name(corpus.split)}' {problem}"
         if corpus.repeat < 1:
             yield f"corpus {corpus.path}: repeat must be 1 or more"
     for corpus in config.validation:
@@ -235,6 +238,9 @@ def _corpus_problems(config: TrainConfig) -> Iterator[str]:
 
 
 def _stage_problems(stage: StageConfig) -> Iterator[str]:
+    # Its folder is "0-NAME", in which dots and spaces do no harm.
+    if problem := name_problem(str(stage.name).replace(".", "_").replace(" ", "_")):
+        yield f"the name '{show_name(stage.name)}' {problem}"
     choices = {"train": TRAIN_CHOICES, "optimizer": OPTIMIZERS}
     for name, values in choices.items():
         if getattr(stage, name) not in values:

@@ -68,6 +68,7 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1, fresh: bool = Fal
 def _train(config: TrainConfig, recipe: Path, out: Path, workers: int) -> None:
     lightning.seed_everything(config.seed, verbose=False)
     inputs = prepare_run(config, out)
+    config = inputs.config
     finals = [out / f"{i}-{stage.name}" / FINAL for i, stage in enumerate(config.stages)]
     if all(path.exists() for path in finals) and has_model(out):
         logger.info("%s is trained already", out)

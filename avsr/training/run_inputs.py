@@ -1,13 +1,17 @@
 """What a training run works on: data, noise, and the network that the first stage starts with."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from avsr.corpus import LanguageBalance, balance_table, language_balance
+from avsr.hub import find_model
+from avsr.model.config import PARTS
+from avsr.model.directory import read_config
 from avsr.model.network import AVSRModel
 from avsr.training.config import TrainConfig
 from avsr.training.dataset import Utterances, read_utterances
@@ -16,11 +20,15 @@ from avsr.training.noise_clips import make_noises
 from avsr.training.run_record import claim_run
 from avsr.training.text_data import check_coverage
 
+logger = logging.getLogger("avsr.training")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunInputs:
     """Data and network of a run."""
 
+    config: TrainConfig
+    """Settings of the run, without the languages that have no training samples."""
     train_data: Utterances
     pool: np.ndarray
     """Indices into ``train_data`` that an epoch visits."""
@@ -47,6 +55,9 @@ def prepare_run(config: TrainConfig, out: Path) -> RunInputs:
         CorpusError: A corpus cannot be read.
     """
     train_data, pool = read_utterances(config.corpora, config.languages)
+    heard = leave_out_unheard(config, train_data)
+    if heard != config:
+        config, train_data = heard, Utterances(train_data.samples, heard.languages)
     valid_data = None
     if config.validation:
         valid_data, _ = read_utterances(config.validation, config.languages)
@@ -61,6 +72,7 @@ def prepare_run(config: TrainConfig, out: Path) -> RunInputs:
     check_coverage(model.tokenizer, train_data)
     copy_pretrained(model, config)
     return RunInputs(
+        config=config,
         train_data=train_data,
         pool=pool,
         balance=balance,
@@ -68,3 +80,24 @@ def prepare_run(config: TrainConfig, out: Path) -> RunInputs:
         noises=noises,
         model=model,
     )
+
+
+def leave_out_unheard(config: TrainConfig, data: Utterances) -> TrainConfig:
+    """Leave out the languages that no training sample speaks, with a warning.
+
+    The model would offer them without ever having heard them. A whole model in ``init`` keeps its
+    languages, which it knows from its own training.
+    """
+    heard = {sample.record.language for sample in data.samples}
+    unheard = [code for code in config.languages if code not in heard]
+    if not unheard:
+        return config
+    keeps = config.init is not None and set(read_config(find_model(config.init)).parts) == set(
+        PARTS
+    )
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        outcome = "stay as they are in 'init'" if keeps else "are left out of the model"
+        logger.warning("languages without training samples %s: %s", outcome, ", ".join(unheard))
+    if keeps:
+        return config
+    return replace(config, languages=tuple(code for code in config.languages if code in heard))

@@ -660,8 +660,8 @@ def test_two_servers_have_two_ports() -> None:
 
 def test_users_come_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "users"
-    path.write_text("ann:a:b\n\nbob: c\n")
-    assert read_users(path) == {"ann": "a:b", "bob": " c"}
+    path.write_text("ann:a:b\n\nbob: c\u2028d\n")  # a line separator is no end of a line
+    assert read_users(path) == {"ann": "a:b", "bob": " c\u2028d"}
     for content, message in [("", "names no user"), ("ann:x\nsecret\n", "line 2: must be name:")]:
         path.write_text(content)
         with pytest.raises(ConfigError, match=message) as caught:

@@ -166,6 +166,7 @@ class Tally:
         if outcome.name in PROBLEMS:
             command = shlex.join(arguments)
             line = f"{case}: {outcome.name}: {command}: {outcome.detail[:300]}"
+            line = line.encode("utf-8", "backslashreplace").decode()
             print(line, flush=True)
             self.problems.append(line)
 
@@ -219,7 +220,7 @@ def run_fuzz(
             outcome = child.run(folder, arguments)
             tally.add(kind, name, arguments, outcome)
             if outcome.name in PROBLEMS and keep:
-                (folder / "command").write_text(shlex.join(arguments) + "\n")
+                (folder / "command").write_bytes(os.fsencode(shlex.join(arguments) + "\n"))
             else:
                 remove_case(folder)
             number += 1

@@ -3,6 +3,7 @@
 import torch
 
 from avsr.errors import ModelError
+from avsr.settings import show
 
 
 def resolve_device(device: str) -> torch.device:
@@ -19,8 +20,11 @@ def resolve_device(device: str) -> torch.device:
     try:
         resolved = torch.device(device)
         torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f"device '{device}' is not available here; use 'cpu', 'cuda' or 'auto'"
-        ) from error
-    return resolved
+        if resolved.type != "meta":  # which computes nothing
+            return resolved
+        reason = None
+    except (RuntimeError, AssertionError, TypeError, ValueError, OverflowError) as error:
+        reason = error
+    raise ModelError(
+        f"device {show(device)} is not available here; use 'cpu', 'cuda' or 'auto'"
+    ) from reason

@@ -66,7 +66,7 @@ class Recognizer:
             Interrupted: Ctrl-C within a long recording; it carries the finished segments.
         """
         with listen_progress(progress):
-            return transcribe_file(self.network, path, TranscribeOptions(**options))
+            return transcribe_file(self.network, path, TranscribeOptions.from_dict(options))
 
     def transcribe_arrays(
         self, waveform: "ndarray | None", mouth: "ndarray | None", **options: Any
@@ -92,7 +92,7 @@ class Recognizer:
         if waveform is not None and mouth is not None and is_covered(mouth):
             mouth, notes = None, (COVERED, "the sound is transcribed without lips")
         recording = Recording(name="", waveform=waveform, mouth=mouth, warnings=notes)
-        chosen = TranscribeOptions(**options)
+        chosen = TranscribeOptions.from_dict(options)
         if recording.duration > self.network.config.segment_seconds:
             return transcribe_recording(self.network, recording, chosen)
         return recognize(self.network, [recording], chosen)[0]

@@ -1,8 +1,10 @@
 """Cases: a changed input in a folder of its own, and the command that reads it."""
 
+import io
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -129,6 +131,8 @@ def _model(folder: Path, random: Random) -> Case:
     data = _unlink(path)
     if path.suffix == ".json":
         path.write_bytes(change_json(json.loads(data), random))
+    elif zipfile.is_zipfile(io.BytesIO(data)) and random.random() < 0.8:
+        path.write_bytes(_change_archive(data, random))
     elif path.suffix == ".safetensors" and random.random() < 0.7:
         path.write_bytes(_change_tensors(data, random))
     else:
@@ -157,6 +161,21 @@ def _change_tensors(data: bytes, random: Random) -> bytes:
     size = int.from_bytes(data[:8], "little")
     header = change_json(json.loads(data[8 : 8 + size]), random)
     return len(header).to_bytes(8, "little") + header + data[8 + size :]
+
+
+def _change_archive(data: bytes, random: Random) -> bytes:
+    """Change a file in a zip archive, of which the checksums stay true."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(target, "w") as archive:
+        names = source.namelist()
+        pickles = [name for name in names if name.endswith(".pkl")]
+        changed = random.choice((*pickles, *pickles, random.choice(names)))
+        kind = random.choice((zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+        for name in names:
+            content = source.read(name)
+            content = change_bytes(content, random) if name == changed else content
+            archive.writestr(name, content, kind)
+    return target.getvalue()
 
 
 def _shards(folder: Path, random: Random) -> Case:

@@ -133,7 +133,7 @@ def _sort(status: int, folder: Path, seconds: float, memory: int) -> Outcome:
     """Sort a command that ended by its exit status and output."""
     output = [
         line
-        for name in ("stderr", "stdout")
+        for name in ("stdout", "stderr")
         if (folder / name).exists()
         for line in (folder / name).read_text("utf-8", "replace").splitlines()
     ]

@@ -222,7 +222,9 @@ def change_yaml(tree: Any, random: Random) -> bytes:
             lines[at] = f"{lines[at].split(':')[0]}: {value}\n"
         elif kind < 0.85:
             key = random.choice(list(tree)) if isinstance(tree, dict) and tree else "x"
-            lines.insert(0, random.choice(YAML_INSERTS).replace("x:", f"{key}:"))
+            rest = {name: value for name, value in tree.items() if name != key}
+            text = yaml.safe_dump(rest, sort_keys=False) if rest else ""
+            lines = [random.choice(YAML_INSERTS).replace("x:", f"{key}:"), text]
         elif kind < 0.9:
             lines.insert(random.randrange(len(lines)), lines[at])
         elif kind < 0.95:

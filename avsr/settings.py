@@ -364,6 +364,6 @@ _SHORT.maxlevel = 2
 def show(value: Any) -> str:
     """Show any value in one short line, as Python writes it."""
     try:
-        return _SHORT.repr(value)
+        return " ".join(_SHORT.repr(value).split())
     except ValueError:  # a number of thousands of digits
         return f"a {type(value).__name__}"

@@ -77,10 +77,11 @@ def sinusoids(num_positions: int, dim: int) -> Tensor:
     """
     half = dim // 2
     # On the CPU even in a network that is built on ``meta``, since no file holds this table.
-    steps = torch.arange(half, device="cpu")
+    # In fp32 whatever the caller's default is.
+    steps = torch.arange(half, dtype=torch.float32, device="cpu")
     rates = torch.exp(steps * -(math.log(10_000.0) / max(half - 1, 1)))
     angles = torch.arange(num_positions, device="cpu")[:, None] * rates
-    table = torch.empty(num_positions, 2 * half, device="cpu")
+    table = torch.empty(num_positions, 2 * half, dtype=torch.float32, device="cpu")
     torch.sin(angles, out=table[:, :half])
     torch.cos(angles, out=table[:, half:])
     table[PAD] = 0.0

@@ -1,9 +1,14 @@
 """Choice of the device that a network computes on."""
 
+from typing import Any
+
 import torch
 
 from avsr.errors import ModelError
 from avsr.settings import show
+
+FP32: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+"""For new tensors: without it they have the defaults that the caller's program has set."""
 
 
 def resolve_device(device: str) -> torch.device:

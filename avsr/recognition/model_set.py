@@ -28,6 +28,7 @@ from avsr.languages import (
     language_name,
     resolve_language_option,
 )
+from avsr.media.paths import media_path
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
 from avsr.rates import MAX_SEGMENT_SECONDS
@@ -172,7 +173,7 @@ class ModelSet:
                 no speech, or no language is likely enough. Nothing is written then.
         """
         with listen_progress(progress):
-            return self._transcribe_file(Path(path), TranscribeOptions.from_dict(options))
+            return self._transcribe_file(media_path(path), TranscribeOptions.from_dict(options))
 
     def _transcribe_file(self, path: Path, options: TranscribeOptions) -> Transcript:
         options = options.for_languages(self.languages)

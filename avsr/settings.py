@@ -18,7 +18,8 @@ from avsr.errors import ConfigError, UnknownKeyError
 
 T = TypeVar("T")
 
-MAX_BYTES = 16 << 20  # of a file of settings; a vocabulary or a list of labels is far below
+MAX_YAML = 1 << 20  # bytes; PyYAML reads the worst megabyte in seconds
+MAX_JSON = 16 << 20  # bytes
 MAX_TEXT = 4096  # characters: the longest path on Linux
 MAX_KEYS = 10_000  # of one mapping in YAML
 MAX_SHOWN = 1e5  # larger bounds are told to those who exceed them only
@@ -55,7 +56,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     """
     import yaml  # only for files: models are built from dictionaries
 
-    text = _read_text(path)
+    text = _read_text(path, MAX_YAML)
     try:
         values = yaml.load(text, _yaml_loader())
     except yaml.YAMLError as error:
@@ -105,7 +106,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: The file cannot be read, is no JSON object, or has a key twice.
     """
-    text = _read_text(path)
+    text = _read_text(path, MAX_JSON)
     try:
         values = json.loads(text, object_pairs_hook=_unique)
     except ValueError as error:
@@ -126,15 +127,15 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, max_bytes: int) -> str:
     """Read a small UTF-8 file; raise ConfigError if it cannot be read."""
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(max_bytes + 1)
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"cannot read {path}: {reason}") from error
-    if len(content) > MAX_BYTES:
+    if len(content) > max_bytes:
         raise ConfigError(f"cannot read {path}: it is too large for a file of settings")
     try:
         return content.decode()

@@ -136,7 +136,7 @@ def transcribe(
         },
         outputs=outputs,
     )
-    is_detected = TranscribeOptions(language=language).detects
+    is_detected = TranscribeOptions.from_dict(job.options).detects
     results: list[FileResult] = []
     is_stopped = False
     try:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from avsr import settings
 from avsr.decoder import BOS, Tokenizer
 from avsr.errors import ConfigError, ModelError, UnknownKeyError
 from avsr.layers.chunked_frontend import use_channels_last
@@ -29,7 +30,13 @@ from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision, use_bf16_kernels
 from avsr.model.reliability import FILE as RELIABILITY
 from avsr.model.reliability import PARTS, Reliability, read_reliability
-from avsr.model.weights import check_weights, load_weights, take_scales
+from avsr.model.weights import (
+    check_sizes,
+    check_weights,
+    load_weights,
+    stored_shapes,
+    take_scales,
+)
 from avsr.runtime.atomic_files import finish_replacing, replace_files
 from avsr.search import NgramModel, load_ngrams, pack_ngrams
 
@@ -81,17 +88,36 @@ def load_directory(
     return model.eval()
 
 
-def load_outline(path: Path, required_file: str, *, calibrated: bool = True) -> AVSRModel:
-    """Read everything of a directory but the weights, without ``reliability.json`` if not asked.
+def load_outline(
+    path: Path,
+    required_file: str,
+    *,
+    calibrated: bool = True,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> AVSRModel:
+    """Read everything of a directory but the weights.
+
+    Args:
+        path: The directory.
+        required_file: File of weights or graphs that must be there.
+        calibrated: Read ``reliability.json``, if there is one.
+        shapes: Of the weights, by name. None: read them from the file, if there is one.
 
     Raises:
-        ModelError: The directory lacks ``config.json`` or ``required_file``, or one is broken.
+        ModelError: The directory lacks ``config.json`` or ``required_file``, or one is broken, or
+            sizes are larger than those of the weights.
     """
     settle(path)
     for name in ("config.json", required_file):
         if not (path / name).is_file():
             raise ModelError(f"{path} is not a model directory: it has no {name}")
     config = read_config(path)
+    if shapes is None and required_file == WEIGHTS:
+        shapes = stored_shapes(path / WEIGHTS)
+    if shapes is not None:
+        check_sizes(config.encoder, shapes, f"{path / CONFIG} does not fit: encoder")
+        if "decoder" in config.parts:
+            check_sizes(config.decoder, shapes, f"{path / CONFIG} does not fit: decoder")
     tokenizer = None
     if "decoder" in config.parts:
         tokenizer = Tokenizer.load(path / "tokenizer.model")
@@ -132,7 +158,8 @@ def check_directory(path: Path, weights: Mapping[str, Tensor]) -> None:
     """
     weights = dict(weights)
     scales = take_scales(weights, path / WEIGHTS)
-    check_weights(load_outline(path, CONFIG), weights, str(path / WEIGHTS), scaled=scales)
+    outline = load_outline(path, CONFIG, shapes={n: w.shape for n, w in weights.items()})
+    check_weights(outline, weights, str(path / WEIGHTS), scaled=scales)
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -141,15 +168,15 @@ def read_config(path: Path) -> ModelConfig:
     Raises:
         ModelError: It is broken, or that of a language-ID model.
     """
-    settings = read_json(path)
-    if settings.get("architecture") == ECAPA:
+    values = read_json(path)
+    if values.get("architecture") == ECAPA:
         raise ModelError(
             f"{path} is a language-ID model, which writes no text: name it as 'language_id' in the "
             "file of --model-set"
         )
     try:
-        return ModelConfig.from_dict(settings)
-    except (ConfigError, ValueError, TypeError) as error:
+        return ModelConfig.from_dict(values)
+    except ConfigError as error:
         if isinstance(error, UnknownKeyError):
             raise
         raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
@@ -182,12 +209,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read the ``config.json`` of a model directory of any kind; ModelError if it is broken."""
     settle(path)
     try:
-        settings = json.loads((path / "config.json").read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
-    if not isinstance(settings, dict):
-        raise ModelError(f"{path / 'config.json'} is broken: it is not a mapping of settings")
-    return settings
+        return settings.read_json(path / CONFIG)
+    except ConfigError as error:
+        reason = str(error).replace(str(path / CONFIG), "it")
+        raise ModelError(f"{path / CONFIG} is broken: {reason}") from error
 
 
 def save_directory(

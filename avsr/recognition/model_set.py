@@ -28,6 +28,7 @@ from avsr.languages import (
     language_name,
     resolve_language_option,
 )
+from avsr.media.paths import media_path
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
 from avsr.rates import MAX_SEGMENT_SECONDS
@@ -46,7 +47,7 @@ from avsr.recognition.reading import read_recording
 from avsr.recognition.recording import Recording
 from avsr.recognition.segmentation import MediaSegment, read_segments
 from avsr.runtime.progress import Progress, listen_progress
-from avsr.settings import build_settings, read_settings
+from avsr.settings import build_settings, read_settings, show, text_problem
 from avsr.transcript import Transcript
 
 VOXLINGUA107 = "voxlingua107"
@@ -60,20 +61,23 @@ FORCE = "--language forces one"
 class ModelSetConfig:
     """Content of the YAML file."""
 
-    models: Mapping[str, str]
-    """Language code -> model."""
-    language_id: str | None = None
+    models: Any
+    """Language code -> name of its model, both text."""
+    language_id: Any = None
     """Model that names the language; without it the scores of all candidates decide."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.models, Mapping) or not self.models:
             raise ConfigError("models must name a model for each language, 'es: DIRECTORY'")
-        unknown = [code for code in self.models if not is_language_code(str(code))]
+        unknown = [str(code)[:20] for code in self.models if not is_language_code(str(code))]
         if unknown:  # YAML reads an unquoted no as false
             raise ConfigError(f"models: '{unknown[0]}' is no ISO 639-1 code (in quotes?)")
         names = [*self.models.values(), *([] if self.language_id is None else [self.language_id])]
-        if not all(isinstance(name, str) for name in names):
-            raise ConfigError("the name of a model must be a text")
+        for name in names:
+            if problem := text_problem(name):
+                raise ConfigError(
+                    f"the name of a model must be a text, it is {show(name)}, {problem}"
+                )
 
 
 MODEL_SETS = {
@@ -169,7 +173,7 @@ class ModelSet:
                 no speech, or no language is likely enough. Nothing is written then.
         """
         with listen_progress(progress):
-            return self._transcribe_file(Path(path), TranscribeOptions(**options))
+            return self._transcribe_file(media_path(path), TranscribeOptions.from_dict(options))
 
     def _transcribe_file(self, path: Path, options: TranscribeOptions) -> Transcript:
         options = options.for_languages(self.languages)

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch  # noqa: F401  (before OpenCV and FFmpeg: the other way round takes 0.1 s longer)
 
+from avsr.errors import MediaError
 from avsr.face import is_covered
 from avsr.hub import load_network
+from avsr.media.paths import media_path
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
+from avsr.recognition.arrays import check_mouth, check_waveform
 from avsr.recognition.inference import recognize
 from avsr.recognition.language_id import identify_file, load_language_model
 from avsr.recognition.options import TranscribeOptions
@@ -66,7 +69,8 @@ class Recognizer:
             Interrupted: Ctrl-C within a long recording; it carries the finished segments.
         """
         with listen_progress(progress):
-            return transcribe_file(self.network, path, TranscribeOptions(**options))
+            chosen = TranscribeOptions.from_dict(options)
+            return transcribe_file(self.network, media_path(path), chosen)
 
     def transcribe_arrays(
         self, waveform: "ndarray | None", mouth: "ndarray | None", **options: Any
@@ -85,14 +89,19 @@ class Recognizer:
 
         Raises:
             LanguageError: ``language`` is not one that the network knows.
-            MediaError: Long arrays hold nothing to transcribe.
+            MediaError: An array has another shape or type, or long arrays hold nothing to
+                transcribe.
             ConfigError: An option is out of bounds.
         """
+        if waveform is None and mouth is None:
+            raise MediaError("give a waveform, a mouth, or both")
+        waveform = None if waveform is None else check_waveform(waveform)
+        mouth = None if mouth is None else check_mouth(mouth)
         notes: tuple[str, ...] = ()
         if waveform is not None and mouth is not None and is_covered(mouth):
             mouth, notes = None, (COVERED, "the sound is transcribed without lips")
         recording = Recording(name="", waveform=waveform, mouth=mouth, warnings=notes)
-        chosen = TranscribeOptions(**options)
+        chosen = TranscribeOptions.from_dict(options)
         if recording.duration > self.network.config.segment_seconds:
             return transcribe_recording(self.network, recording, chosen)
         return recognize(self.network, [recording], chosen)[0]
@@ -108,7 +117,8 @@ class Recognizer:
             MediaError: The file cannot be read or holds nothing to judge by.
             ModelError: The network has no language classifier.
         """
-        return identify_file(self.network, path, TranscribeOptions(modality=modality))
+        options = TranscribeOptions(modality=modality)
+        return identify_file(self.network, media_path(path), options)
 
 
 def load_model(
@@ -201,4 +211,4 @@ def detect_language(
     if isinstance(model, Recognizer):
         return model.detect_language(path, modality=modality)
     options = TranscribeOptions(modality=modality)
-    return identify_file(load_language_model(model), path, options)
+    return identify_file(load_language_model(model), media_path(path), options)

@@ -99,7 +99,7 @@ def make_trainer(
         strategy=strategy(config),
         accumulate_grad_batches=config.gradient_accumulation_steps,
         default_root_dir=folder,
-        precision=config.precision,  # type: ignore[arg-type]
+        precision=config.precision,
         gradient_clip_val=1.0,
         callbacks=callbacks,
         plugins=[WholeCheckpoints()],

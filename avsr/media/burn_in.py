@@ -23,7 +23,7 @@ from PIL import Image
 from avsr.errors import MediaError
 from avsr.media.captions import Caption, check_captions, draw_caption
 from avsr.media.container import Source, Warn, logger, open_source, timed_frames
-from avsr.media.orientation import Orientation, orientation_of
+from avsr.media.orientation import Orientation, orientation_of, read_pixel_aspect
 from avsr.media.sound import aligned_audio
 from avsr.rates import FPS
 
@@ -164,7 +164,7 @@ class _Painter:
         context.color_primaries = first.color_primaries
         context.color_trc = first.color_trc
         if source.sample_aspect_ratio:
-            context.sample_aspect_ratio = source.sample_aspect_ratio
+            context.sample_aspect_ratio = read_pixel_aspect(source)
         matrix: Any = first.side_data.get("DISPLAYMATRIX")
         if matrix is not None:
             self.stream.set_display_matrix(struct.unpack("=9i", bytes(matrix)[:36]))

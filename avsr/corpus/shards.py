@@ -14,7 +14,7 @@ import json
 import math
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -62,6 +62,22 @@ class StoredSample:
     def has_mouth(self) -> bool:
         """Whether there are mouth crops."""
         return "mp4" in self.places
+
+    def decode_audio(self) -> np.ndarray:
+        """Decode the waveform (S,) int16; raise CorpusError, with shard and id, if it is broken."""
+        return self._decode(decode_audio, self.audio)
+
+    def decode_mouth(self) -> np.ndarray | None:
+        """Decode the mouth crops (T, 96, 96) uint8 like the audio; None if there are none."""
+        encoded = self.mouth
+        return None if encoded is None else self._decode(decode_mouth, encoded)
+
+    def _decode(self, decode: Callable[[bytes], np.ndarray], encoded: bytes) -> np.ndarray:
+        try:
+            return decode(encoded)
+        except CorpusError as error:
+            name = self.record.utterance_id
+            raise CorpusError(f"{self.shard}: utterance {name}: {error}") from error
 
     def _read(self, kind: str) -> bytes:
         first, size = self.places[kind]
@@ -342,14 +358,9 @@ def decode_sample(encoded: StoredSample) -> Sample:
         The decoded utterance.
 
     Raises:
-        CorpusError: It cannot be decoded; the message names the utterance.
+        CorpusError: It cannot be decoded; the message names shard and utterance.
     """
-    try:
-        waveform = decode_audio(encoded.audio)
-        mouth = None if encoded.mouth is None else decode_mouth(encoded.mouth)
-    except CorpusError as error:
-        raise CorpusError(f"utterance {encoded.record.utterance_id}: {error}") from error
-    return Sample(encoded.record, waveform, mouth)
+    return Sample(encoded.record, encoded.decode_audio(), encoded.decode_mouth())
 
 
 def read_shards(corpus: str | os.PathLike[str], split: str) -> Iterator[Sample]:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from avsr.decoder import Tokenizer
 from avsr.training.batches import BatchPlan, length_batches, plan_batches
-from avsr.training.collate import Batch, BatchMaker, TrainingBatches
+from avsr.training.collate import Batch, BatchLoader, BatchMaker, TrainingBatches
 from avsr.training.config import StageConfig, TrainConfig
 from avsr.training.dataset import Utterances
 from avsr.training.distributed import full_tensor
@@ -162,7 +162,7 @@ def training_loader(
         processes=trainer.world_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
     )
-    return DataLoader(
+    return BatchLoader(
         batches,
         batch_size=None,
         num_workers=workers,

@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from avsr.errors import MediaError
+from avsr.media.frame_size import largest_size
 from avsr.media.orientation import UPRIGHT, orientation_of
 from avsr.media.safe_open import open_container
 from avsr.rates import FPS
@@ -52,7 +53,8 @@ class MediaInfo:
         has_video: Whether at least one video frame can be decoded.
         has_audio: Whether any audio can be decoded.
         fps: Average frames per second as stored, before the conversion to 25; None without video.
-        width: Width of the upright video in square pixels; None without video.
+        width: Width of the upright video in square pixels; None without video. Of a video whose
+            frames change size it is the largest one.
         height: Its height.
         rotation: Degrees, counter-clockwise, by which stored frames are turned: 0, 90, 180 or 270.
         sound_tracks: Number of audio streams. The one that the file marks as default is read, else
@@ -148,7 +150,10 @@ def probe(path: str | Path) -> MediaInfo:
         if frame is None and not has_audio:
             raise MediaError(f"{path}: none of its picture or sound can be decoded")
         orientation = UPRIGHT if frame is None else orientation_of(frame, source.video)
-        width, height = (None, None) if frame is None else orientation.displayed_size(frame)
+        width = height = None
+        if frame is not None and source.video is not None:
+            size = largest_size(source.path, source.video) or (frame.width, frame.height)
+            width, height = orientation.displayed_size(size)
         sound_tracks = len(_usable(source.container, "audio"))
         rate = source.video.average_rate if source.video is not None and frame else None
     if duration is None:

@@ -33,12 +33,12 @@ class Orientation:
             return 90 if self.flip_y else 270
         return 180 if self.flip_y else 0
 
-    def stored_size(self, frame: VideoFrame, max_side: int | None) -> tuple[int, int]:
-        """(width, height) in square pixels before turning, the longer one at most ``max_side``.
+    def square_size(self, size: tuple[int, int], max_side: int | None = None) -> tuple[int, int]:
+        """Convert (width, height) as stored to square pixels, the longer one at most ``max_side``.
 
-        Never more than ``MAX_PIXELS`` in all.
+        Never more than ``MAX_PIXELS`` in all. Frames are turned afterwards.
         """
-        width, height = frame.width * self.pixel_aspect, Fraction(frame.height)
+        width, height = size[0] * self.pixel_aspect, Fraction(size[1])
         scale = Fraction(1)
         if width * height > MAX_PIXELS:
             scale = Fraction(math.sqrt(MAX_PIXELS / (width * height)))
@@ -46,9 +46,9 @@ class Orientation:
             scale = min(scale, max_side / max(width, height))
         return max(1, round(width * scale)), max(1, round(height * scale))
 
-    def displayed_size(self, frame: VideoFrame) -> tuple[int, int]:
-        """(width, height) of the upright frame in full size, square pixels."""
-        width, height = self.stored_size(frame, None)
+    def displayed_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Convert (width, height) as stored to those of the upright frame, square pixels."""
+        width, height = self.square_size(size)
         return (height, width) if self.transposed else (width, height)
 
     def apply(self, image: np.ndarray) -> np.ndarray:

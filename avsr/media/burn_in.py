@@ -22,7 +22,8 @@ from PIL import Image
 
 from avsr.errors import MediaError
 from avsr.media.captions import Caption, check_captions, draw_caption
-from avsr.media.container import Source, Warn, logger, open_source, timed_frames
+from avsr.media.clock import timed_frames
+from avsr.media.container import Source, Warn, logger, open_source
 from avsr.media.frame_size import Size, fit_size, largest_size
 from avsr.media.orientation import Orientation, orientation_of, read_pixel_aspect
 from avsr.media.sound import aligned_audio

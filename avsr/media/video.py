@@ -14,7 +14,8 @@ from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoRefo
 from av.video.stream import VideoStream
 
 from avsr.errors import MediaError
-from avsr.media.container import Source, Warn, logger, open_source, timed_frames
+from avsr.media.clock import timed_frames
+from avsr.media.container import Source, Warn, logger, open_source
 from avsr.media.frame_size import Size, fit_size, largest_size
 from avsr.media.orientation import Orientation, orientation_of
 from avsr.media.picture import PLANES, Picture, StoredPicture

@@ -1,4 +1,4 @@
-"""The first frame's size ruled all: calls begin small. Pixels 100 times as wide as high cost 46 s."""
+"""The first frame ruled the size of all: calls begin small. Wide pixels cost 46 s."""
 
 from collections.abc import Sequence
 from fractions import Fraction

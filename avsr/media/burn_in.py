@@ -22,7 +22,7 @@ from PIL import Image
 
 from avsr.errors import MediaError
 from avsr.media.captions import Caption, check_captions, draw_caption
-from avsr.media.clock import timed_frames
+from avsr.media.clock import each_once, timed_frames
 from avsr.media.container import Source, Warn, logger, open_source
 from avsr.media.frame_size import Size, fit_size, largest_size
 from avsr.media.orientation import Orientation, orientation_of, read_pixel_aspect
@@ -75,13 +75,6 @@ def burn_captions(
         raise MediaError(f"{target}: cannot be written, there is no folder {target.parent}")
     if target.exists() and source.exists() and target.samefile(source):
         raise MediaError(f"{target}: is the video itself; give another name")
-    messages: set[str] = set()
-
-    def warn_once(message: str) -> None:  # the file is opened twice
-        if message not in messages:
-            messages.add(message)
-            warn(message)
-
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
         # Opened twice: video and audio may lie far apart in a file, and neither may pile up.
@@ -89,7 +82,7 @@ def burn_captions(
             if video.video is None:
                 raise MediaError(f"{source}: has no picture to write subtitles into")
             with av.open(str(part), "w", "mp4", options={"movflags": "+faststart"}) as container:
-                _write(container, video, audio, ordered, warn_once)
+                _write(container, video, audio, ordered, each_once(warn))
         part.replace(target)
     except (av.FFmpegError, OSError) as error:
         raise MediaError(f"{target}: cannot be written ({error.strerror or error})") from error
@@ -154,7 +147,8 @@ class _Painter:
         self.reformatter = VideoReformatter()
         self.current: tuple[Caption, _Overlay] | None = None
         self.last = -1
-        rate = source.average_rate or source.guessed_rate or Fraction(FPS)
+        # The last frame lasts for one by this rate, which a broken time stamp makes endless.
+        rate = max(source.average_rate or source.guessed_rate or Fraction(FPS), Fraction(1, 10))
         self.stream = container.add_stream("libx264", rate=rate, options=QUALITY)
         self.size = size[0] + size[0] % 2, size[1] + size[1] % 2
         self.stream.width, self.stream.height = self.size

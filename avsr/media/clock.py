@@ -18,10 +18,12 @@ from avsr.media.container import Source, Warn, packet_end, to_seconds
 from avsr.rates import FPS
 
 LOST_TAIL = 1.0  # s; a file is cut short if its header promises that much more than it has
-STEP_BACK = 1.0  # s; time stamps that go back further were started anew
+STEP_BACK = 0.5  # s; decoding times that go back further were started anew
+UNORDERED = 1.0  # s; the same for frames, whose packets were in order
 STILL = 10.0  # s; a longer gap is looked at closely
 # s; longer gaps in all, in which the other stream has nothing either, are broken time stamps
 LONGEST_GAP = 600.0
+LEAST_ROOM = 1.0  # s; what a frame may last where they are used up
 BRIDGE = 60.0  # s; less between packets of the other stream, or at the edges of a gap, is no gap
 REORDERED = 60.0  # s; a frame is never shown that much later than it is decoded
 SAME_LEAP = 10.0  # s; both streams leap to about the same time
@@ -52,10 +54,10 @@ def timed_frames(
         start = expected if frame.time is None else frame.time - source.zero + shift
         if after_seek:
             last, expected, after_seek = start, start, False
-        if start < last - STEP_BACK:  # against the order of the packets
+        if start < last - UNORDERED:
             shift += expected - start
             start = expected
-        duration = min(_frame_duration(frame, stream), max(STILL, clock.room(stream)))
+        duration = min(_frame_duration(frame, stream), clock.room(stream))
         last, expected = start, start + duration
         yield start, duration, frame
     if clock.leaps:
@@ -67,6 +69,18 @@ def timed_frames(
         )
 
 
+def each_once(warn: Warn) -> Warn:
+    """Return a function that passes each line on once: sound and picture are read separately."""
+    lines: set[str] = set()
+
+    def warn_once(line: str) -> None:
+        if line not in lines:
+            lines.add(line)
+            warn(line)
+
+    return warn_once
+
+
 @dataclass(eq=False)
 class _Track:
     """What is known of the time stamps of one stream; times are s on the file's own clock."""
@@ -75,6 +89,10 @@ class _Track:
     """Where the packets so far end; None before the first one."""
     last: float | None = None
     """The last decoding time."""
+    shown: float | None = None
+    """The last time at which a frame is shown."""
+    step: float = LEAST_ROOM
+    """s; the last duration that was not too long for a frame."""
     room: float = LONGEST_GAP
     """s of gaps that may still come before stamps count as broken."""
     segment: int = -1
@@ -141,28 +159,34 @@ class _Clock:
         """Move the time stamps of the next packet, and remember them."""
         track, time = self._tracks[packet.stream.index], _decoding_time(packet)
         if time is None:
-            return packet
+            return self._moved(packet, track)
         if packet.pts is not None and abs(to_seconds(packet.pts, packet) - time) > REORDERED:
             packet.pts = packet.dts
         shown = time if packet.pts is None else to_seconds(packet.pts, packet)
         if self._leaps(packet):
             assert track.end is not None
-            gap = shown - track.end
+            gap = time - track.end
             if track.last is not None and time < track.last - STEP_BACK:
                 self._leap(track, shown, gap, self._end)  # joined: after both streams
             elif not self._is_bridged(track, time):
                 if gap > track.room:
-                    self._leap(track, shown, gap, track.end + self._shift(track))
-                    track.room = 0.0
+                    goes_on = track.end if track.shown is None else track.shown + track.step
+                    self._leap(track, shown, gap, goes_on + self._shift(track))
+                    track.room = LEAST_ROOM
                 else:
-                    track.room -= gap
-        shift = self._shift(track)
-        duration = min(STILL, to_seconds(packet.duration or 0, packet))
-        end = max(time, shown) + duration
+                    track.room = max(LEAST_ROOM, track.room - gap)
+        duration = to_seconds(packet.duration or 0, packet)
+        if 0 < duration < LEAST_ROOM:
+            track.step = duration
+        end = max(time, shown) + min(STILL, track.room, duration)
         track.last, track.end = time, end if track.end is None else max(track.end, end)
-        self._end = max(self._end, end + shift)
+        track.shown = shown if track.shown is None else max(track.shown, shown)
+        self._end = max(self._end, end + self._shift(track))
         _extend(track.spans, time)
-        if shift:
+        return self._moved(packet, track)
+
+    def _moved(self, packet: Any, track: _Track) -> Any:
+        if shift := self._shift(track):
             ticks = round(shift / packet.time_base)
             packet.pts = None if packet.pts is None else packet.pts + ticks
             packet.dts = None if packet.dts is None else packet.dts + ticks
@@ -173,7 +197,7 @@ class _Clock:
 
     def _leap(self, track: _Track, time: float, gap: float, target: float) -> None:
         """Use the shift that the other stream has for this leap, or else one to ``target``."""
-        track.end, track.spans = None, []
+        track.end, track.shown, track.spans = None, None, []
         for segment in range(track.segment + 1, len(self._shifts)):
             if abs(self._shifts[segment][0] - time) < SAME_LEAP:
                 track.segment = segment
@@ -195,8 +219,9 @@ class _Clock:
 
 
 def _decoding_time(packet: Any) -> float | None:
-    """Seconds on the file's own clock; None without a time stamp."""
-    ticks = packet.pts if packet.dts is None else packet.dts
+    """Seconds on the file's own clock; None without a time stamp that is in order."""
+    is_sound = isinstance(packet.stream, AudioStream)
+    ticks = packet.pts if packet.dts is None and is_sound else packet.dts
     return None if ticks is None else to_seconds(ticks, packet)
 
 

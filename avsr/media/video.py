@@ -21,6 +21,7 @@ from avsr.media.orientation import Orientation, orientation_of
 from avsr.media.picture import PLANES, Picture, StoredPicture
 from avsr.rates import FPS
 
+FROZEN = 3 * FPS  # frames; a picture that stays longer shows nobody who speaks: it is a gap
 STAMP_ERROR = 0.002  # s; containers round time stamps to 1 ms, some writers twice
 HDR_CURVES = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}
 _SDR = {
@@ -88,7 +89,8 @@ def read_pictures(
         warn: As in ``read_frames``.
 
     Yields:
-        The frames at 25 fps as pictures.
+        The frames at 25 fps as pictures. One that stays on screen is the same object again, and
+        after ``FROZEN`` frames another one that says so.
 
     Raises:
         MediaError: As in ``read_frames``.
@@ -97,7 +99,7 @@ def read_pictures(
     largest = largest_size(source.path, stream)
 
     def convert(counted: _Counted) -> Iterator[tuple[Picture, int]]:
-        return _pictures(counted, stream, largest)
+        return _frozen(_pictures(counted, stream, largest))
 
     return _read(source, stream, convert, warn, start)
 
@@ -218,6 +220,14 @@ def _pictures(
             yield StoredPicture(frame, orientation), count
         else:
             yield Picture(converter.convert(frame)), count
+
+
+def _frozen(counted: Iterator[tuple[Picture, int]]) -> Iterator[tuple[Picture, int]]:
+    """Mark pictures as frozen from the frame on in which they have been shown for long."""
+    for picture, count in counted:
+        yield picture, min(count, FROZEN)
+        if count > FROZEN:
+            yield picture.freeze(), count - FROZEN
 
 
 def _upright(

@@ -5,10 +5,13 @@ A shard may come from anybody: nothing in it is believed before it is checked.
 
 import math
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from avsr.corpus.codecs import decode_audio, decode_mouth
 from avsr.corpus.manifest import Record, parse_record
 from avsr.corpus.text_files import read_bytes
 from avsr.errors import CorpusError
@@ -45,6 +48,22 @@ class StoredSample:
     def has_mouth(self) -> bool:
         """Whether there are mouth crops."""
         return "mp4" in self.places
+
+    def decode_audio(self) -> np.ndarray:
+        """Decode the waveform (S,) int16; raise CorpusError, with shard and id, if it is broken."""
+        return self._decode(decode_audio, self.audio)
+
+    def decode_mouth(self) -> np.ndarray | None:
+        """Decode the mouth crops (T, 96, 96) uint8 like the audio; None if there are none."""
+        encoded = self.mouth
+        return None if encoded is None else self._decode(decode_mouth, encoded)
+
+    def _decode(self, decode: Callable[[bytes], np.ndarray], encoded: bytes) -> np.ndarray:
+        try:
+            return decode(encoded)
+        except CorpusError as error:
+            name = self.record.utterance_id
+            raise CorpusError(f"{self.shard}: utterance {name}: {error}") from error
 
     def _read(self, kind: str) -> bytes:
         first, size = self.places[kind]

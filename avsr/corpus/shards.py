@@ -23,7 +23,7 @@ from typing import Self
 
 import numpy as np
 
-from avsr.corpus.codecs import decode_audio, decode_mouth, encode_audio, encode_mouth
+from avsr.corpus.codecs import encode_audio, encode_mouth
 from avsr.corpus.manifest import Record, write_manifest
 from avsr.corpus.shard_index import StoredSample, index_path, open_shard
 from avsr.errors import CorpusError
@@ -261,14 +261,9 @@ def decode_sample(encoded: StoredSample) -> Sample:
         The decoded utterance.
 
     Raises:
-        CorpusError: It cannot be decoded; the message names the utterance.
+        CorpusError: It cannot be decoded; the message names shard and utterance.
     """
-    try:
-        waveform = decode_audio(encoded.audio)
-        mouth = None if encoded.mouth is None else decode_mouth(encoded.mouth)
-    except CorpusError as error:
-        raise CorpusError(f"utterance {encoded.record.utterance_id}: {error}") from error
-    return Sample(encoded.record, waveform, mouth)
+    return Sample(encoded.record, encoded.decode_audio(), encoded.decode_mouth())
 
 
 def read_shards(corpus: str | os.PathLike[str], split: str) -> Iterator[Sample]:

@@ -5,21 +5,21 @@ import logging
 import math
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 
 from avsr import face, media
 from avsr.audio import rms
-from avsr.corpus import Record, StoredSample, decode_audio, decode_mouth, open_shard
-from avsr.errors import MediaError
+from avsr.corpus import Record, StoredSample, open_shard
+from avsr.errors import CorpusError, MediaError
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recognition.recording import SILENCE_RMS
 from avsr.recognition.segmentation import list_spans
@@ -27,6 +27,7 @@ from avsr.runtime.atomic_files import atomic_write, make_folder
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 SHARD = ".tar"
 LIPS_VERSION = 2  # of what is kept of a file; 1 did not say which frames can be read
 
@@ -108,7 +109,7 @@ class ClipReader:
         """
         path = self.media(record)
         if path.suffix == SHARD:
-            samples = decode_audio(self._stored(record).audio)
+            samples = _decoded(self._stored(record).decode_audio)
         elif media.probe(path).has_audio:
             if self._last_sound[0] != path:
                 self._last_sound = path, media.read_waveform(path)
@@ -132,10 +133,9 @@ class ClipReader:
         """
         path = self.media(record)
         if path.suffix == SHARD:
-            encoded = self._stored(record).mouth
-            if encoded is None:
+            mouth = _decoded(self._stored(record).decode_mouth)
+            if mouth is None:
                 return None
-            mouth = decode_mouth(encoded)
             return Lips(mouth, np.ones(len(mouth), np.bool_), np.ones(len(mouth), np.bool_))
         if self._last_lips[0] != (path, record.mouth):
             self._last_lips = (path, record.mouth), self._crop(path, record.mouth)
@@ -159,6 +159,14 @@ class ClipReader:
         if record.utterance_id not in self._shards[path]:
             raise MediaError(f"{path}: does not hold {record.utterance_id}")
         return self._shards[path][record.utterance_id]
+
+
+def _decoded(decode: Callable[[], T]) -> T:
+    """Decode an utterance of a shard; a broken one fails alone, like a broken file."""
+    try:
+        return decode()
+    except CorpusError as error:
+        raise MediaError(str(error)) from error
 
 
 def cut(array: np.ndarray, record: Record, rate: int) -> np.ndarray:

@@ -40,6 +40,7 @@ from avsr.inspection.overlay import (
     draw_overlay,
 )
 from avsr.inspection.quality import PROBLEMS, Diagnosis, diagnose
+from avsr.media.clock import each_once
 from avsr.model.network import AVSRModel
 from avsr.rates import FPS, MAX_SEGMENT_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recognition.av_agreement import choose_speaker
@@ -121,7 +122,7 @@ def crop_video(
     if not info.has_video:
         raise MediaError(f"{path}: has no video")
     try:
-        return _write(path, info, stem, choice, warn, progress)
+        return _write(path, info, stem, choice, each_once(warn), progress)
     except OSError as error:
         name = error.filename2 or error.filename or stem
         raise MediaError(f"{name}: cannot be written ({error.strerror})") from error

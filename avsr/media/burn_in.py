@@ -21,8 +21,10 @@ from PIL import Image
 
 from avsr.errors import MediaError
 from avsr.media.captions import Caption, check_captions, draw_caption
-from avsr.media.container import Source, Warn, logger, open_source, timed_frames
-from avsr.media.orientation import Orientation, orientation_of
+from avsr.media.clock import each_once, timed_frames
+from avsr.media.container import Source, Warn, logger, open_source
+from avsr.media.frame_size import Size, fit_size, largest_size
+from avsr.media.orientation import Orientation, orientation_of, read_pixel_aspect
 from avsr.media.sound import aligned_audio
 from avsr.rates import FPS
 from avsr.runtime.atomic_files import atomic_write
@@ -50,7 +52,8 @@ def burn_captions(
     """Write a copy of a video, H.264 and AAC in MP4, with captions drawn into its frames.
 
     Size, frame times, rotation, pixel shape and duration stay the same. An odd width or height
-    grows by a pixel, as H.264 requires, and interlaced video is written as progressive. Both files
+    grows by a pixel, as H.264 requires, and interlaced video is written as progressive. If frames
+    change size, all get the largest one; those of another shape get black edges. Both files
     are streamed: memory does not grow with their length. ``target`` appears under its name only
     when it is complete.
 
@@ -72,13 +75,6 @@ def burn_captions(
         raise MediaError(f"{target}: cannot be written, there is no folder {target.parent}")
     if target.exists() and source.exists() and target.samefile(source):
         raise MediaError(f"{target}: is the video itself; give another name")
-    messages: set[str] = set()
-
-    def warn_once(message: str) -> None:  # the file is opened twice
-        if message not in messages:
-            messages.add(message)
-            warn(message)
-
     try:
         # Opened twice: video and audio may lie far apart in a file, and neither may pile up.
         with (
@@ -89,7 +85,7 @@ def burn_captions(
             if video.video is None:
                 raise MediaError(f"{source}: has no picture to write subtitles into")
             with av.open(str(part), "w", "mp4", options={"movflags": "+faststart"}) as container:
-                _write(container, video, audio, ordered, warn_once)
+                _write(container, video, audio, ordered, each_once(warn))
     except (av.FFmpegError, OSError) as error:
         raise MediaError(f"{target}: cannot be written ({error.strerror or error})") from error
 
@@ -107,7 +103,8 @@ def _write(
     first = next(timed, None)
     if first is None:
         raise MediaError(f"{video.path}: none of its pictures can be decoded")
-    painter = _Painter(container, video.video, first[2], captions)
+    size = largest_size(video.path, video.video) or (first[2].width, first[2].height)
+    painter = _Painter(container, video.video, first[2], size, captions)
     chunks: Iterator[tuple[float, np.ndarray]] = iter(())
     stream = None
     if audio.audio is not None:
@@ -139,20 +136,22 @@ class _Painter:
         container: OutputContainer,
         source: VideoStream,
         first: VideoFrame,
+        size: Size,
         captions: Sequence[Caption],
     ) -> None:
         self.captions = captions
         self.starts = [caption.start for caption in captions]
         self.orientation: Orientation = orientation_of(first, source)
-        self.upright = self.orientation.displayed_size(first)
+        self.upright = self.orientation.displayed_size(size)
         self.time_base = source.time_base or Fraction(1, 90_000)
         self.reformatter = VideoReformatter()
         self.current: tuple[Caption, _Overlay] | None = None
         self.last = -1
-        rate = source.average_rate or source.guessed_rate or Fraction(FPS)
+        # The last frame lasts for one by this rate, which a broken time stamp makes endless.
+        rate = max(source.average_rate or source.guessed_rate or Fraction(FPS), Fraction(1, 10))
         self.stream = container.add_stream("libx264", rate=rate, options=QUALITY)
-        self.stream.width = first.width + first.width % 2
-        self.stream.height = first.height + first.height % 2
+        self.size = size[0] + size[0] % 2, size[1] + size[1] % 2
+        self.stream.width, self.stream.height = self.size
         self.stream.pix_fmt = "yuv420p"
         context = self.stream.codec_context
         context.time_base = self.time_base
@@ -164,7 +163,7 @@ class _Painter:
         context.color_primaries = first.color_primaries
         context.color_trc = first.color_trc
         if source.sample_aspect_ratio:
-            context.sample_aspect_ratio = source.sample_aspect_ratio
+            context.sample_aspect_ratio = read_pixel_aspect(source)
         matrix: Any = first.side_data.get("DISPLAYMATRIX")
         if matrix is not None:
             self.stream.set_display_matrix(struct.unpack("=9i", bytes(matrix)[:36]))
@@ -175,14 +174,17 @@ class _Painter:
         if pts <= self.last:
             return []
         self.last = pts
+        width, height = fit_size((frame.width, frame.height), self.size)
         picture = self.reformatter.reformat(
             frame,
-            width=self.stream.width,
-            height=self.stream.height,
+            width=width + width % 2,
+            height=height + height % 2,
             format="yuv420p",
             dst_color_range=ColorRange.MPEG,
             dst_colorspace=self.colorspace if frame.format.is_rgb else None,
         )
+        if (picture.width, picture.height) != self.size:
+            picture = _with_edges(picture, self.size)
         overlay = self._overlay(start)
         if overlay is not None:
             # A copy: the decoder may still need its own frame.
@@ -198,9 +200,8 @@ class _Painter:
             return None
         caption = self.captions[index]
         if self.current is None or self.current[0] is not caption:
-            size = self.stream.width, self.stream.height
             masks = draw_caption(caption, *self.upright)
-            self.current = caption, _Overlay(*masks, self.orientation, size)
+            self.current = caption, _Overlay(*masks, self.orientation, self.size)
         return self.current[1]
 
 
@@ -214,7 +215,6 @@ class _Overlay:
         orientation: Orientation,
         size: tuple[int, int],
     ) -> None:
-        self.width, self.height = size
         cover, white = (
             np.asarray(Image.fromarray(orientation.revert(mask)).resize(size), np.float32) / 255
             for mask in (cover, white)
@@ -235,15 +235,31 @@ class _Overlay:
 
     def over(self, planes: np.ndarray) -> np.ndarray:
         """Draw the text into the planes (3/2 height, width) of a frame; they may be changed."""
-        flat = np.ascontiguousarray(planes).reshape(-1)
-        area = self.width * self.height
-        luma = flat[:area].reshape(self.height, self.width)
-        colour = flat[area:].reshape(2, self.height // 2, self.width // 2)
+        planes = np.ascontiguousarray(planes)
+        luma, *colour = _planes(planes)
         luma[self.box] = np.rint(luma[self.box] * self.keep + self.add)
         halves = tuple(slice(side.start // 2, side.stop // 2) for side in self.box)
         for plane in colour:
             plane[halves] = np.rint(plane[halves] * self.keep_colour + self.add_colour)
-        return flat.reshape(planes.shape)
+        return planes
+
+
+def _with_edges(picture: VideoFrame, size: Size) -> VideoFrame:
+    """Put a yuv420p frame into the middle of a black one of ``size``; all sides are even."""
+    inner = _planes(picture.to_ndarray())
+    whole = np.full((size[1] * 3 // 2, size[0]), GREY, np.uint8)
+    whole[: size[1]] = BLACK
+    for part, plane in zip(inner, _planes(whole), strict=True):
+        rows, columns = part.shape
+        top, left = (plane.shape[0] - rows) // 2, (plane.shape[1] - columns) // 2
+        plane[top : top + rows, left : left + columns] = part
+    return VideoFrame.from_ndarray(whole, format="yuv420p")
+
+
+def _planes(stacked: np.ndarray) -> list[np.ndarray]:
+    """Split stacked yuv420p planes (3/2 H, W) into luma (H, W) and two colours (H / 2, W / 2)."""
+    height, width = stacked.shape[0] * 2 // 3, stacked.shape[1]
+    return [stacked[:height], *stacked[height:].reshape(2, height // 2, width // 2)]
 
 
 def _split_at_edges(

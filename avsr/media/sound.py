@@ -11,7 +11,8 @@ import numpy as np
 from av.audio.frame import AudioFrame
 
 from avsr.errors import MediaError
-from avsr.media.container import Source, Warn, logger, open_source, timed_frames
+from avsr.media.clock import timed_frames
+from avsr.media.container import Source, Warn, logger, open_source
 from avsr.rates import FPS, SAMPLE_RATE
 
 # Time stamps jitter by a few ms in many files. To follow each one would tear the audio, so it is

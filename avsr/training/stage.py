@@ -22,7 +22,7 @@ from avsr.training.checkpoints import (
     load_tensors,
     step_checkpoints,
 )
-from avsr.training.collate import Batch, BatchMaker, TrainingBatches
+from avsr.training.collate import Batch, BatchLoader, BatchMaker, TrainingBatches
 from avsr.training.config import StageConfig, TrainConfig
 from avsr.training.dataset import Utterances
 from avsr.training.distributed import full_tensor
@@ -170,7 +170,7 @@ def training_loader(
         processes=trainer.world_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
     )
-    return DataLoader(
+    return BatchLoader(
         batches,
         batch_size=None,
         num_workers=workers,

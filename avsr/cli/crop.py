@@ -7,8 +7,14 @@ from typing import Annotated
 import typer
 
 from avsr.cli.display import format_error, prefix_file, print_error, print_summary, show_status
-from avsr.cli.inputs import VIDEO_ENDINGS, find_media
-from avsr.cli.options import FaceOption, OverwriteOption, VideosArgument
+from avsr.cli.inputs import VIDEO_ENDINGS, check_tracks, find_media
+from avsr.cli.options import (
+    AudioTrackOption,
+    FaceOption,
+    OverwriteOption,
+    VideosArgument,
+    VideoTrackOption,
+)
 from avsr.cli.outputs import check_target, is_done, name_files
 from avsr.errors import AvsrError
 from avsr.recognition.options import check_face
@@ -47,6 +53,8 @@ def crop(
         str, typer.Option("--output", "-o", metavar="DIR", help="Folder to write into.")
     ],
     face: FaceOption = "auto",
+    audio_track: AudioTrackOption = None,
+    video_track: VideoTrackOption = None,
     overwrite: OverwriteOption = False,
 ) -> int:
     """Show what the model sees of a video: mouth, landmarks, contact sheet, figures per frame.
@@ -54,14 +62,17 @@ def crop(
     Example: avsr crop talk.mp4 -o crops
     """
     from avsr.inspection.crops import crop_video
+    from avsr.media import Tracks
 
     failed = 0
+    tracks = Tracks(audio=audio_track, video=video_track)
     check_face(face)
     if face == "all":
         raise AvsrError("one face at a time is cropped: name it with --face")
     _, relative_paths = find_media(videos, VIDEO_ENDINGS)
     stems = plan_crops(list(relative_paths), output, relative_paths)
     videos = [video for video in relative_paths if overwrite or not is_cropped(video, stems[video])]
+    check_tracks(videos, audio_track, video_track)
     for number, video in enumerate(videos, 1):
 
         def warn(message: str, video: str = video) -> None:
@@ -69,7 +80,9 @@ def crop(
 
         try:
             with show_status(f"{video} ({number} of {len(videos)})") as at:
-                report = crop_video(video, stems[video], warn=warn, progress=at, choice=face)
+                report = crop_video(
+                    video, stems[video], warn=warn, progress=at, choice=face, tracks=tracks
+                )
         except Exception as error:  # the other files are still to be done
             failed += 1
             print_error(format_error(video, error))

@@ -108,3 +108,14 @@ def _is_recording(file: Path, folder: Path, endings: Collection[str]) -> bool:
     hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
     is_crop = file.name.lower().endswith(CROP_ENDINGS)
     return not hidden and not is_crop and file.suffix.lower() in endings and file.is_file()
+
+
+def check_tracks(videos: Sequence[str], audio_track: int | None, video_track: int | None) -> None:
+    """Raise MediaError if the only video lacks a track that is asked for, before any work is done.
+
+    Of several videos each is named when its turn comes.
+    """
+    if len(videos) == 1 and (audio_track is not None or video_track is not None):
+        from avsr.media import Tracks, probe
+
+        probe(videos[0], Tracks(audio=audio_track, video=video_track))

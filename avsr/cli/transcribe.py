@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avsr.cli.display import prefix_file, print_error, print_summary
-from avsr.cli.inputs import find_media
+from avsr.cli.inputs import check_tracks, find_media
 from avsr.cli.jobs import FileResult, TranscribeJob, transcribe_files
 from avsr.cli.options import (
+    AudioTrackOption,
     BeamOption,
     BurnInOption,
     CtcOption,
@@ -26,6 +27,7 @@ from avsr.cli.options import (
     PrecisionOption,
     SyncOption,
     VideosArgument,
+    VideoTrackOption,
 )
 from avsr.cli.outputs import plan_outputs
 from avsr.errors import AvsrError, MediaError
@@ -72,6 +74,8 @@ def transcribe(
         ),
     ] = False,
     mouth: MouthOption = False,
+    audio_track: AudioTrackOption = None,
+    video_track: VideoTrackOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     json: Annotated[
@@ -110,10 +114,13 @@ def transcribe(
         language,
         relative_paths=relative_paths,
         overwrite=overwrite,
+        audio_track=audio_track,
+        video_track=video_track,
     )
     check_face(face, modality, mouth=mouth)
     videos = [video for video in files if video not in outputs.done]
     skipped = len(files) - len(videos)
+    check_tracks(videos, audio_track, video_track)
     if mouth:
         _check_mouth_videos(videos)
     if not videos:
@@ -133,6 +140,8 @@ def transcribe(
             "sync": sync,
             "face": face,
             **({"mouth": True} if mouth else {}),
+            **({} if audio_track is None else {"audio_track": audio_track}),
+            **({} if video_track is None else {"video_track": video_track}),
         },
         outputs=outputs,
     )

@@ -1,6 +1,7 @@
 """Prepare a corpus: media files -> shards of sound and mouth crops, and a list of failures."""
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -185,7 +186,8 @@ class MediaReader:
             MediaError: If the sound cannot be read completely.
         """
         if self._waveform is None:
-            self._waveform = media.read_waveform(self.sound, warn=_refuse)
+            tracks = self._tracks if self.sound == self.path else media.ANY_TRACKS
+            self._waveform = media.read_waveform(self.sound, tracks=tracks, warn=_refuse)
         end = None if math.isinf(last) else int(last) * SAMPLES_PER_FRAME
         return self._waveform[first * SAMPLES_PER_FRAME : end]
 
@@ -232,10 +234,17 @@ class MediaReader:
             raise MediaError(f"{self.path}: has no video at {first / FPS} s")
         return mouth
 
+    @functools.cached_property
+    def _tracks(self) -> media.Tracks:
+        return face.probe_faces(self.path).tracks
+
     def frames(self, first: int, last: float) -> Iterator[np.ndarray]:
         """Yield frames (H, W, 3) of a span; exhaust the iterator before the next call."""
         if self._position < 0 or first < self._position:
-            self._frames, self._position = media.read_frames(self.path, warn=_refuse), 0
+            self._frames, self._position = (
+                media.read_frames(self.path, tracks=self._tracks, warn=_refuse),
+                0,
+            )
         skip, self._position = first - self._position, -1  # unknown until the span is read
         for _ in islice(self._frames, skip):
             pass
@@ -260,7 +269,8 @@ class CropReader(MediaReader):
 
 def _refuse(warning: str) -> None:
     """Turn a warning into an error: a file that is read only in part does not match its text."""
-    raise MediaError(warning)
+    if not isinstance(warning, media.Note):
+        raise MediaError(warning)
 
 
 def prepare_media(

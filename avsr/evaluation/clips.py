@@ -110,9 +110,9 @@ class ClipReader:
         path = self.media(record)
         if path.suffix == SHARD:
             samples = _decoded(self._stored(record).decode_audio)
-        elif media.probe(path).has_audio:
+        elif (info := face.probe_faces(path)).has_audio:
             if self._last_sound[0] != path:
-                self._last_sound = path, media.read_waveform(path)
+                self._last_sound = path, media.read_waveform(path, tracks=info.tracks)
             span = cut(self._last_sound[1], record, SAMPLE_RATE)
             if len(span) == 0:
                 return None
@@ -184,7 +184,7 @@ def list_edges(path: Path, longest: float) -> list[int]:
         path: Media file.
         longest: Seconds of the longest segment; a shorter file is not cut.
     """
-    info = media.probe(path)
+    info = face.probe_faces(path)
     if not info.has_video or info.duration <= longest:
         return []
     spans = list_spans(path, info, longest)
@@ -198,9 +198,10 @@ def track(path: Path, edges: Sequence[int] = ()) -> Lips:
         path: Media file.
         edges: Frames, in order, from each of which faces are followed anew.
     """
-    if not media.probe(path).has_video:
+    info = face.probe_faces(path)
+    if not info.has_video:
         return NO_LIPS
-    frames = media.read_pictures(path)
+    frames = media.read_pictures(path, tracks=info.tracks)
     lengths = [last - first for first, last in pairwise([0, *edges])]
     parts = [face.track_mouth(islice(frames, length)) for length in lengths if length]
     parts.append(face.track_mouth(frames))

@@ -13,6 +13,7 @@ from avsr.face.reidentification import FaceRegistry
 from avsr.face.selection import MIN_HEIGHT, Turn, choose_face, find_turns, is_small
 from avsr.face.track import FaceTrack, FaceTracks, MouthTrack, join_parts
 from avsr.face.tracking import default_detector, track_faces, track_mouth
+from avsr.face.video_track import probe_faces
 
 __all__ = [
     "MIN_HEIGHT",
@@ -38,6 +39,7 @@ __all__ = [
     "is_small",
     "is_still",
     "join_parts",
+    "probe_faces",
     "track_faces",
     "track_mouth",
     "track_mouth_video",

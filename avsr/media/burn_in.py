@@ -21,11 +21,14 @@ from PIL import Image
 
 from avsr.errors import MediaError
 from avsr.media.captions import Caption, check_captions, draw_caption
+from avsr.media.channels import ffmpeg_weights
 from avsr.media.clock import each_once, timed_frames
-from avsr.media.container import Source, Warn, logger, open_source
+from avsr.media.container import Source, open_source
 from avsr.media.frame_size import Size, fit_size, largest_size
+from avsr.media.messages import Warn, logger
 from avsr.media.orientation import Orientation, orientation_of, read_pixel_aspect
 from avsr.media.sound import aligned_audio
+from avsr.media.tracks import ANY_TRACKS, NO_TRACK, Tracks
 from avsr.rates import FPS
 from avsr.runtime.atomic_files import atomic_write
 
@@ -47,6 +50,7 @@ def burn_captions(
     target: str | os.PathLike[str],
     captions: Sequence[Caption],
     *,
+    tracks: Tracks = ANY_TRACKS,
     warn: Warn = logger.warning,
 ) -> None:
     """Write a copy of a video, H.264 and AAC in MP4, with captions drawn into its frames.
@@ -62,6 +66,7 @@ def burn_captions(
         target: The file to write, in a folder that exists.
         captions: Captions that do not overlap; their times count from time zero, like those of
             words.
+        tracks: The tracks to copy.
         warn: Called with a line if ``source`` is damaged or cut short.
 
     Raises:
@@ -78,8 +83,8 @@ def burn_captions(
     try:
         # Opened twice: video and audio may lie far apart in a file, and neither may pile up.
         with (
-            open_source(source) as video,
-            open_source(source) as audio,
+            open_source(source, tracks) as video,
+            open_source(source, tracks) as audio,
             atomic_write(target) as part,
         ):
             if video.video is None:
@@ -106,16 +111,22 @@ def _write(
     size = largest_size(video.path, video.video) or (first[2].width, first[2].height)
     painter = _Painter(container, video.video, first[2], size, captions)
     chunks: Iterator[tuple[float, np.ndarray]] = iter(())
-    stream = None
+    stream, problem = None, audio.audio_choice.problem
     if audio.audio is not None:
         rate, layout = _aac_format(audio.audio)
         chunks = _timed_audio(audio, rate, layout, warn)
-        first_chunk = next(chunks, None)
+        try:
+            first_chunk = next(chunks, None)
+        except MediaError as error:
+            problem = str(error).removeprefix(f"{audio.path}: ")
+            first_chunk = None
         if first_chunk is not None:
             chunks = chain([first_chunk], chunks)
             stream = container.add_stream("aac", rate=rate, layout=layout)
             channels = stream.codec_context.layout.nb_channels
             stream.bit_rate = min(BIT_RATE, BITS_PER_SAMPLE * rate) * channels
+    if problem and problem != NO_TRACK["audio"]:
+        warn(f"{video.path}: the subtitled video is without sound: {problem}")
     both: list[Iterator[Any]] = [_split_at_edges(chain([first], timed), captions), chunks]
     for item in heapq.merge(*both, key=lambda item: item[0]):
         if len(item) == 3:
@@ -294,7 +305,9 @@ def _with_next(
 def _aac_format(stream: AudioStream) -> tuple[int, str]:
     """Return sample rate (Hz) and layout for AAC: those of the stream if AAC has them."""
     rate = stream.rate if stream.rate in AAC_RATES else OTHER_RATE
-    return rate, LAYOUTS.get(stream.codec_context.layout.nb_channels, "stereo")
+    layout = stream.codec_context.layout
+    other = "mono" if ffmpeg_weights(layout.name, layout.nb_channels) is None else "stereo"
+    return rate, LAYOUTS.get(layout.nb_channels, other)
 
 
 def _timed_audio(

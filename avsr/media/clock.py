@@ -14,7 +14,11 @@ import av
 from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
-from avsr.media.container import Source, Warn, packet_end, to_seconds
+from avsr.errors import MediaError
+from avsr.media.container import Source, container_kind, packet_end, to_seconds
+from avsr.media.file_end import check_end
+from avsr.media.messages import Warn
+from avsr.media.tracks import NAMES, is_encrypted
 from avsr.rates import FPS
 
 LOST_TAIL = 1.0  # s; a file is cut short if its header promises that much more than it has
@@ -240,13 +244,15 @@ def _decode(
 
     ``warn`` is called at the end for broken packets and a missing tail.
     """
-    name, num_broken, end = source.path, 0, 0.0
+    name, num_broken, end, last_byte = source.path, 0, 0.0, 0
+    is_first = True
 
     def read() -> Iterator[Any]:
-        nonlocal end
+        nonlocal end, last_byte
         # Both streams are read, one is decoded: only both show whether the file is complete.
         for packet in source.container.demux(source.streams):
             end = max(end, packet_end(packet) - source.zero)
+            last_byte = max(last_byte, (packet.pos or 0) + packet.size)
             yield packet
 
     try:
@@ -254,6 +260,9 @@ def _decode(
             # Not packet.stream_index: it is 0 in the packets that flush the decoders.
             if packet.stream.index != stream.index:
                 continue
+            if is_first and is_encrypted(packet):
+                raise MediaError(f"{name}: the {NAMES[stream.type]} is encrypted")
+            is_first = False
             try:
                 frames: list[Any] = packet.decode()
             except av.FFmpegError:
@@ -270,6 +279,7 @@ def _decode(
     length = source.promised_duration
     if length is not None and end < length - LOST_TAIL:
         warn(f"{name}: is cut short: {end:.1f} of {length:.1f} s can be read")
+    check_end(name, container_kind(source.container), last_byte, warn)
 
 
 def _frame_duration(frame: Any, stream: VideoStream | AudioStream) -> float:

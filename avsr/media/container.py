@@ -5,37 +5,36 @@ half a video frame so that a whole number of frames lies between it and the firs
 frames of a 25 fps file are then returned one to one.
 """
 
-import logging
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from avsr.errors import MediaError
 from avsr.media.frame_size import largest_size
 from avsr.media.orientation import UPRIGHT, orientation_of
 from avsr.media.safe_open import open_container
+from avsr.media.tracks import (
+    ANY_TRACKS,
+    NONE,
+    Chosen,
+    Tracks,
+    choose_track,
+    first_frames,
+    list_tracks,
+)
 from avsr.rates import FPS
 from avsr.runtime.cores import usable_cores
-
-logger = logging.getLogger("avsr.media")
-
-Warn = Callable[[str], None]
-"""Called with one line for each thing that could be read only in part. The default logs it."""
 
 # Formats whose header states the duration; in other_spans it is estimated from bit rate or tail.
 _LENGTH_IN_HEADER = {"mov", "matroska", "avi", "wav", "flv", "asf"}
 _INDEXED = {"mov", "matroska", "avi"}  # key frames are found exactly
-_NO_MOVING_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +51,12 @@ class MediaInfo:
             frames change size it is the largest one.
         height: Its height.
         rotation: Degrees, counter-clockwise, by which stored frames are turned: 0, 90, 180 or 270.
-        sound_tracks: Number of audio streams. The one that the file marks as default is read, else
-            the first one.
+        tracks: The numbers of the tracks that are read.
+        sound_tracks: Number of sound tracks, also of those that cannot be decoded.
+        video_tracks: Number of video tracks, likewise.
+        silent_track: Number of the default sound track if it is silent and another is read.
+        picture_problem: Why there is no video, such as "there is no picture"; empty if there is.
+        sound_problem: Why there is no audio, such as "the sound is encrypted".
     """
 
     path: Path
@@ -65,6 +68,11 @@ class MediaInfo:
     height: int | None
     rotation: int
     sound_tracks: int
+    video_tracks: int = 0
+    tracks: Tracks = ANY_TRACKS
+    silent_track: int | None = None
+    picture_problem: str = ""
+    sound_problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,8 @@ class Source(AbstractContextManager["Source"]):
     audio: AudioStream | None
     zero: float
     """Time zero on the file's own clock, seconds."""
+    video_choice: Chosen = NONE
+    audio_choice: Chosen = NONE
 
     def __exit__(
         self,
@@ -90,6 +100,11 @@ class Source(AbstractContextManager["Source"]):
     def streams(self) -> list[VideoStream | AudioStream]:
         """The chosen streams."""
         return [stream for stream in (self.video, self.audio) if stream is not None]
+
+    @property
+    def tracks(self) -> Tracks:
+        """The numbers of the chosen streams."""
+        return Tracks(audio=self.audio_choice.number, video=self.video_choice.number)
 
     @property
     def duration(self) -> float | None:
@@ -109,7 +124,7 @@ class Source(AbstractContextManager["Source"]):
     @property
     def promised_duration(self) -> float | None:
         """The duration if the format's header states it; None if it is an estimate."""
-        in_header = _kind(self.container) in _LENGTH_IN_HEADER
+        in_header = container_kind(self.container) in _LENGTH_IN_HEADER
         return self.duration if in_header else None
 
     def seek(self, stream: VideoStream, start: float) -> bool:
@@ -118,7 +133,7 @@ class Source(AbstractContextManager["Source"]):
         Returns:
             False if the format does not allow it: then decoding begins with the first frame.
         """
-        if _kind(self.container) not in _INDEXED or stream.time_base is None:
+        if container_kind(self.container) not in _INDEXED or stream.time_base is None:
             return False
         try:
             self.container.seek(int((self.zero + start) / stream.time_base), stream=stream)
@@ -127,70 +142,88 @@ class Source(AbstractContextManager["Source"]):
         return True
 
 
-def probe(path: str | Path) -> MediaInfo:
+def probe(path: str | Path, tracks: Tracks = ANY_TRACKS) -> MediaInfo:
     """Read the properties of a file from its header and the first frame of each stream.
 
     Args:
         path: A video or audio file.
+        tracks: The tracks to read.
 
     Returns:
         Its properties. A stream of which nothing can be decoded does not count.
 
     Raises:
-        MediaError: The file cannot be opened, or neither video nor audio can be decoded.
+        MediaError: The file cannot be opened, a track that is asked for is not there, or neither
+            video nor audio can be decoded.
     """
-    with open_source(path) as source:
+    with open_source(path, tracks) as source:
         duration = source.duration
-        frame, has_audio = _first_frames(source)
-        if frame is None and not has_audio:
-            raise MediaError(f"{path}: none of its picture or sound can be decoded")
+        frame, picture_problem, sound_problem = first_frames(
+            source.container, source.video_choice, source.audio_choice
+        )
+        if frame is None and sound_problem:
+            raise MediaError(
+                f"{path}: none of its picture or sound can be decoded: "
+                f"{picture_problem}; {sound_problem}"
+            )
         orientation = UPRIGHT if frame is None else orientation_of(frame, source.video)
         width = height = None
         if frame is not None and source.video is not None:
             size = largest_size(source.path, source.video) or (frame.width, frame.height)
             width, height = orientation.displayed_size(size)
-        sound_tracks = len(_usable(source.container, "audio"))
+        sound_tracks = len(list_tracks(source.container, "audio"))
+        video_tracks = len(list_tracks(source.container, "video"))
         rate = source.video.average_rate if source.video is not None and frame else None
     if duration is None:
-        duration = _measure_duration(path)
+        duration = _measure_duration(path, source.tracks)
     return MediaInfo(
         path=Path(path),
         duration=max(0.0, duration),
         has_video=frame is not None,
-        has_audio=has_audio,
+        has_audio=not sound_problem,
         fps=float(rate) if rate else None,
         width=width,
         height=height,
         rotation=orientation.rotation,
         sound_tracks=sound_tracks,
+        video_tracks=video_tracks,
+        tracks=source.tracks,
+        silent_track=source.audio_choice.silent,
+        picture_problem=picture_problem,
+        sound_problem=sound_problem,
     )
 
 
-def open_source(path: str | Path) -> Source:
+def open_source(path: str | Path, tracks: Tracks = ANY_TRACKS) -> Source:
     """Open a file and choose its streams.
 
     Raises:
-        MediaError: The file cannot be opened, or has no stream that can be decoded.
+        MediaError: The file cannot be opened, has no stream that can be decoded, or lacks a track
+            that is asked for.
     """
     path = Path(path)
     _check_file(path)
     container = open_container(path)
     try:
-        kind = _kind(container)
+        kind = container_kind(container)
         if kind.endswith("_pipe"):
             raise MediaError(f"{path}: is a still picture; give a video or audio file")
-        video = _choose(container, "video")
-        audio = _choose(container, "audio")
-        if video is None and audio is None:
-            raise MediaError(f"{path}: holds neither picture nor sound that can be decoded")
+        video = choose_track(path, container, "video", tracks.video)
+        audio = choose_track(path, container, "audio", tracks.audio)
+        if video.stream is None and audio.stream is None:
+            raise MediaError(
+                f"{path}: holds neither picture nor sound that can be decoded: "
+                f"{video.problem}; {audio.problem}"
+            )
     except BaseException:
         container.close()
         raise
-    for stream in (video, audio):
+    for stream in (video.stream, audio.stream):
         if stream is not None:
             stream.thread_type = "AUTO"
             stream.codec_context.thread_count = usable_cores()
-    return Source(path, container, video, audio, _time_zero(video, audio))
+    zero = _time_zero(video.stream, audio.stream)
+    return Source(path, container, video.stream, audio.stream, zero, video, audio)
 
 
 def _check_file(path: Path) -> None:
@@ -208,32 +241,9 @@ def _check_file(path: Path) -> None:
         raise MediaError(f"{path!s:.200}: cannot be opened ({reason})") from error
 
 
-def _kind(container: InputContainer) -> str:
+def container_kind(container: InputContainer) -> str:
     """First of the format's names, such as mov, matroska or mpegts."""
     return container.format.name.split(",")[0]
-
-
-def _choose(container: InputContainer, kind: Literal["video", "audio"]) -> Any:
-    """Return the stream to read: FFmpeg's best of video, the default of audio; None if none."""
-    usable = _usable(container, kind)
-    if kind == "video":
-        best = container.streams.best(kind)
-        return best if best in usable else next(iter(usable), None)
-    marked = (stream for stream in usable if int(stream.disposition) & int(Disposition.default))
-    return next(marked, next(iter(usable), None))
-
-
-def _usable(container: InputContainer, kind: Literal["video", "audio"]) -> list[Any]:
-    """List the decodable streams of a kind, without cover art and empty audio streams."""
-    streams: list[Any] = list(container.streams)
-    return [
-        stream
-        for stream in streams
-        if stream.type == kind
-        and stream.codec_context is not None
-        and not int(stream.disposition) & int(_NO_MOVING_PICTURE)
-        and (kind == "video" or stream.codec_context.sample_rate)
-    ]
 
 
 def _time_zero(video: VideoStream | None, audio: AudioStream | None) -> float:
@@ -248,33 +258,10 @@ def _time_zero(video: VideoStream | None, audio: AudioStream | None) -> float:
     return starts["video"] - round(lead * FPS) / FPS
 
 
-def _first_frames(source: Source) -> tuple[VideoFrame | None, bool]:
-    """Return the first video frame that can be decoded, and whether any audio can be."""
-    missing = {stream.index for stream in source.streams}
-    first = None
-    try:
-        for packet in source.container.demux(source.streams):
-            if packet.stream.index not in missing:
-                continue
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                continue
-            if frames:
-                missing.remove(packet.stream.index)
-                first = frames[0] if isinstance(frames[0], VideoFrame) else first
-            if not missing:
-                break
-    except av.FFmpegError:
-        pass  # reading the frames will warn; here only what came before counts
-    has_audio = source.audio is not None and source.audio.index not in missing
-    return first, has_audio
-
-
-def _measure_duration(path: str | Path) -> float:
+def _measure_duration(path: str | Path, tracks: Tracks) -> float:
     """Measure seconds by the time stamps of all packets, or else by the number of video frames."""
     end, num_unstamped = 0.0, 0
-    with open_source(path) as source:
+    with open_source(path, tracks) as source:
         rate = source.video.guessed_rate if source.video is not None else None
         try:
             for packet in source.container.demux(source.streams):

@@ -15,10 +15,12 @@ from av.video.stream import VideoStream
 
 from avsr.errors import MediaError
 from avsr.media.clock import timed_frames
-from avsr.media.container import Source, Warn, logger, open_source
+from avsr.media.container import Source, open_source
 from avsr.media.frame_size import Size, fit_size, largest_size
+from avsr.media.messages import Warn, logger
 from avsr.media.orientation import Orientation, orientation_of
 from avsr.media.picture import PLANES, Picture, StoredPicture
+from avsr.media.tracks import ANY_TRACKS, Tracks
 from avsr.rates import FPS
 
 FROZEN = 3 * FPS  # frames; a picture that stays longer shows nobody who speaks: it is a gap
@@ -40,6 +42,7 @@ def read_frames(
     *,
     start: float = 0.0,
     max_side: int | None = None,
+    tracks: Tracks = ANY_TRACKS,
     warn: Warn = logger.warning,
 ) -> Iterator[np.ndarray]:
     """Read the video of a file as RGB frames at 25 fps.
@@ -55,6 +58,7 @@ def read_frames(
             key frame on.
         max_side: Scale frames down so that the longer side is at most so many px. Default: full
             size.
+        tracks: The video track to read.
         warn: Called with a line if the file is damaged or cut short; what can be decoded is
             returned.
 
@@ -69,7 +73,7 @@ def read_frames(
     """
     if max_side is not None and max_side < 1:
         raise ValueError(f"max_side must be at least 1 px, got {max_side}")
-    source, stream = _open(path)
+    source, stream = _open(path, tracks)
     largest = largest_size(source.path, stream)
 
     def convert(counted: _Counted) -> Iterator[tuple[np.ndarray, int]]:
@@ -79,13 +83,18 @@ def read_frames(
 
 
 def read_pictures(
-    path: str | Path, *, start: float = 0.0, warn: Warn = logger.warning
+    path: str | Path,
+    *,
+    start: float = 0.0,
+    tracks: Tracks = ANY_TRACKS,
+    warn: Warn = logger.warning,
 ) -> Iterator[Picture]:
     """Read the frames of ``read_frames`` in full size, converted to RGB only where it is needed.
 
     Args:
         path: A video file.
         start: As in ``read_frames``.
+        tracks: As in ``read_frames``.
         warn: As in ``read_frames``.
 
     Yields:
@@ -95,7 +104,7 @@ def read_pictures(
     Raises:
         MediaError: As in ``read_frames``.
     """
-    source, stream = _open(path)
+    source, stream = _open(path, tracks)
     largest = largest_size(source.path, stream)
 
     def convert(counted: _Counted) -> Iterator[tuple[Picture, int]]:
@@ -104,11 +113,11 @@ def read_pictures(
     return _read(source, stream, convert, warn, start)
 
 
-def _open(path: str | Path) -> tuple[Source, VideoStream]:
-    source = open_source(path)
+def _open(path: str | Path, tracks: Tracks) -> tuple[Source, VideoStream]:
+    source = open_source(path, tracks)
     if source.video is None:
         source.container.close()
-        raise MediaError(f"{path}: has no video")
+        raise MediaError(f"{path}: has no video that can be read: {source.video_choice.problem}")
     return source, source.video
 
 

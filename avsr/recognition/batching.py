@@ -6,12 +6,12 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from avsr import media
 from avsr.model.network import AVSRModel
 from avsr.recognition.assembly import assemble_transcript
 from avsr.recognition.lip_sync import Synchronizer
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.pipeline import transcribe_batch, transcribe_file
+from avsr.recognition.reading import probe_recording
 from avsr.recognition.segmentation import MediaSegment, is_one_segment, read_segments
 from avsr.runtime.prefetch import prefetch_map
 from avsr.transcript import Transcript
@@ -79,7 +79,7 @@ def _read(
     try:
         check(video)
         path = Path(video)
-        info = media.probe(path)
+        info = probe_recording(path, options)
         if not is_one_segment(model, info, options):
             return _ReadFile(video)
         (segment,) = read_segments(model, path, info, options, [])

@@ -29,6 +29,7 @@ from avsr.model.quantization import Precision
 from avsr.rates import SAMPLE_RATE
 from avsr.recognition.inference import encode
 from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.reading import probe_recording
 from avsr.recognition.recording import Recording
 from avsr.recognition.segmentation import MediaSegment, cut_segments, read_segments
 from avsr.runtime.prefetch import prefetch
@@ -88,11 +89,11 @@ def identify_file(
         ModelError: The model has no language classifier.
     """
     path = Path(path)
-    info = media.probe(path)
+    info = probe_recording(path, options)
     if isinstance(model, Ecapa):
         if options.modality == "video" or not info.has_audio:
             return {}
-        chunks = media.stream_waveform(path)
+        chunks = media.stream_waveform(path, tracks=info.tracks)
         with closing(prefetch(speech_pieces(chunks), PREFETCHED_PIECES)) as pieces:
             return combine_votes(_ecapa_votes(model, pieces, info.duration))
     with closing(read_segments(model, path, info, options, [])) as segments:

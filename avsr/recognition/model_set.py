@@ -43,7 +43,7 @@ from avsr.recognition.language_id import (
 from avsr.recognition.lip_sync import sync_lips
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.pipeline import transcribe_file
-from avsr.recognition.reading import read_recording
+from avsr.recognition.reading import asked_tracks, probe_recording, read_recording
 from avsr.recognition.recording import Recording
 from avsr.recognition.segmentation import MediaSegment, read_segments
 from avsr.runtime.progress import Progress, listen_progress
@@ -183,11 +183,16 @@ class ModelSet:
             )
         if not options.detects:
             return transcribe_file(self._network(options.language), path, options)
-        info = media.probe(path)
+        info = probe_recording(path, options)
         recording = None
         if info.duration <= MAX_SEGMENT_SECONDS:  # longer ones are read as a stream
             recording = read_recording(
-                path, options.modality, options.face, info=info, mouth=options.mouth
+                path,
+                options.modality,
+                options.face,
+                info=info,
+                mouth=options.mouth,
+                tracks=asked_tracks(options),
             )
         if self.settings.language_id is None:
             return self._transcribe_surest(path, recording, info, options)

@@ -50,6 +50,12 @@ class TranscribeOptions:
     mouth: bool = False
     """Whether the video is a ready-made mouth video, square with sides of 88 to 128 px, whose
     frames are the mouth crops: no face is searched."""
+    audio_track: int | None = None
+    """Number of the sound track to read: 1, 2, ... as the file lists them. None: the default one,
+    or another where that is silent."""
+    video_track: int | None = None
+    """Number of the video track to read. None: the main one, or another where only that shows a
+    face."""
 
     def __post_init__(self) -> None:
         if self.language is None:  # as other programs call it
@@ -60,6 +66,10 @@ class TranscribeOptions:
             raise ConfigError(f"modality {show(self.modality)} must be av, audio or video")
         check_settings(self, "options")
         check_face(self.face, self.modality, mouth=self.mouth)
+        for name in ("audio_track", "video_track"):
+            number = getattr(self, name)
+            if number is not None and (type(number) is not int or number < 1):
+                raise ConfigError(f"{name} {number!r} must be a number from 1 on, or None")
         self.search()
 
     @classmethod

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avsr import face, media
+from avsr import face
 from avsr.errors import MediaError
 from avsr.language import smooth_languages
 from avsr.model.network import AVSRModel
@@ -22,6 +22,7 @@ from avsr.recognition.inference import encode, recognize_encoded
 from avsr.recognition.language_change import language_change
 from avsr.recognition.lip_sync import Synchronizer
 from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.reading import probe_recording
 from avsr.recognition.recording import Recording, split_recording
 from avsr.recognition.segmentation import (
     MediaSegment,
@@ -51,7 +52,7 @@ def transcribe_file(
     """
     options = options.for_languages(model.config.languages)
     path = Path(path)
-    info = media.probe(path)
+    info = probe_recording(path, options)
     warnings: list[str] = []
     segments: list[Segment] = []
     mouths: list[tuple[int, face.MouthTrack]] = []

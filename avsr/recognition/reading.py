@@ -3,7 +3,7 @@
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from avsr.transcript import Modality
 if TYPE_CHECKING:
     from avsr.face import FaceRegistry, FaceTracks, MouthTrack
     from avsr.model.network import AVSRModel
+    from avsr.recognition.options import TranscribeOptions
 
 PREFETCHED_FRAMES = 4  # decoded while the frames before them are searched for faces
 MIN_FACE_SHARE = 0.5  # share of a segment's frames with readable lips; below it none are read
@@ -33,6 +34,7 @@ def read_recording(
     *,
     info: media.MediaInfo | None = None,
     mouth: bool = False,
+    tracks: media.Tracks = media.ANY_TRACKS,
 ) -> Recording:
     """Read sound and lips of a media file, falling back to the one that it has.
 
@@ -41,27 +43,28 @@ def read_recording(
         modality: What to read; the transcript warns of what the file lacks.
         choice: Whose lips, as ``TranscribeOptions.face``.
         model: Tells who speaks where several mouths move with the sound.
-        info: What ``media.probe`` says of the file, if it was asked already.
+        info: What ``media.probe`` says of the file and these tracks, if it was asked already.
         mouth: Whether the video is a ready-made mouth video, as ``TranscribeOptions.mouth``.
+        tracks: The tracks that are asked for.
 
     Raises:
-        MediaError: The file cannot be read, has neither sound nor lips, lacks the face that is
-            asked for by its number, or is no mouth video.
+        MediaError: The file cannot be read, has neither sound nor lips, lacks the face or the track
+            that is asked for by its number, or is no mouth video.
     """
     path = Path(path)
-    info = media.probe(path) if info is None else info
+    info = face.probe_faces(path, tracks) if info is None else info
     warnings: list[str] = []
     waveform = track = None
-    modality = usable_modality(info, modality, warnings, mouth=mouth)
+    modality = usable_modality(info, modality, warnings, mouth=mouth, tracks=tracks)
     if modality != "video":
-        waveform = _read_sound(path, info.has_audio, warnings)
+        waveform = _read_sound(path, info, warnings)
     if modality != "audio" or (waveform is None and info.has_video):
         if mouth:
             track = _read_mouth(path, info, waveform is not None, warnings)
         else:
             track = _read_lips(path, info, waveform, choice, warnings, model)
         if track is None and waveform is None and modality == "video" and info.has_audio:
-            waveform = _read_sound(path, info.has_audio, warnings)
+            waveform = _read_sound(path, info, warnings)
     if waveform is None and track is None:
         reasons = dict.fromkeys(warning.partition(", so ")[0] for warning in warnings)
         raise MediaError(f"{path}: nothing to transcribe: {'; '.join(reasons)}")
@@ -79,31 +82,74 @@ def read_recording(
 
 
 def usable_modality(
-    info: media.MediaInfo, modality: Modality, warnings: list[str], *, mouth: bool = False
+    info: media.MediaInfo,
+    modality: Modality,
+    warnings: list[str],
+    *,
+    mouth: bool = False,
+    tracks: media.Tracks = media.ANY_TRACKS,
 ) -> Modality:
     """Return ``modality``, or the one that the file has instead, with a warning.
 
     One rule for short and long recordings. A video of the size of a mouth video that is not read as
-    one (``mouth``) is named, since a face may be found in it that is none.
+    one (``mouth``) is named, since a face may be found in it that is none. Of several tracks the
+    one that is read is named, unless it is asked for (``tracks``).
     """
     if not mouth and modality != "audio" and face.is_mouth_size(info.width, info.height):
         warnings.append("the video may be a ready-made mouth video; --mouth reads it as one")
     if modality != "audio" and not info.has_video:
-        warnings.append("there is no picture, so the sound is transcribed")
-        return "audio"
-    if modality != "video" and not info.has_audio:
-        warnings.append("there is no sound track, so the lips are read")
-        return "video"
-    if info.sound_tracks > 1 and modality != "video":
-        warnings.append(f"of {info.sound_tracks} sound tracks the default or first one is read")
+        warnings.append(f"{info.picture_problem}, so the sound is transcribed")
+        modality = "audio"
+    elif modality != "video" and not info.has_audio:
+        warnings.append(f"{info.sound_problem}, so the lips are read")
+        modality = "video"
+    if modality != "video":
+        warnings += describe_track(info, "sound", tracks)
+    if modality != "audio":
+        warnings += describe_track(info, "video", tracks)
     return modality
 
 
-def _read_sound(path: Path, has_audio: bool, warnings: list[str]) -> np.ndarray | None:
-    if not has_audio:
-        warnings.append("there is no sound track")
+def describe_track(
+    info: media.MediaInfo, kind: Literal["sound", "video"], asked: media.Tracks
+) -> list[str]:
+    """Which of several tracks of a kind is read; nothing if it was asked for."""
+    count, number, silent = info.video_tracks, info.tracks.video, ""
+    is_asked, option = asked.video is not None, "--video-track"
+    if kind == "sound":
+        count, number = info.sound_tracks, info.tracks.audio
+        is_asked, option = asked.audio is not None, "--audio-track"
+        silent = f", as {info.silent_track} is silent" if info.silent_track else ""
+    if is_asked or count < 2:
+        return []
+    return [f"of {count} {kind} tracks, {number} is read{silent}; {option} chooses another"]
+
+
+def asked_tracks(options: "TranscribeOptions") -> media.Tracks:
+    """The tracks that the options ask for."""
+    return media.Tracks(audio=options.audio_track, video=options.video_track)
+
+
+def probe_recording(path: Path, options: "TranscribeOptions") -> media.MediaInfo:
+    """Describe a file and the tracks of it that are read.
+
+    Raises:
+        MediaError: The file cannot be read, or lacks a track that is asked for.
+    """
+    if options.modality == "audio" or options.mouth:
+        return media.probe(path, asked_tracks(options))
+    return face.probe_faces(path, asked_tracks(options))
+
+
+def _read_sound(path: Path, info: media.MediaInfo, warnings: list[str]) -> np.ndarray | None:
+    if not info.has_audio:
+        warnings.append(info.sound_problem)
         return None
-    waveform = media.read_waveform(path, warn=warnings.append)
+    try:
+        waveform = media.read_waveform(path, tracks=info.tracks, warn=warnings.append)
+    except MediaError as error:  # the lips can still be read
+        warnings.append(str(error).removeprefix(f"{path}: "))
+        return None
     if audio.rms(waveform) < SILENCE_RMS:
         warnings.append("the sound track is silent")
         return None
@@ -115,7 +161,9 @@ def _read_mouth(
 ) -> "MouthTrack | None":
     """Read a mouth video; None, with a warning, where its lips cannot be read."""
     face.check_mouth_size(path, info.width, info.height)
-    frames = prefetch(media.read_pictures(path, warn=warnings.append), PREFETCHED_FRAMES)
+    frames = prefetch(
+        media.read_pictures(path, tracks=info.tracks, warn=warnings.append), PREFETCHED_FRAMES
+    )
     with closing(frames):
         track = face.track_mouth_video(path, report_frames(frames, info.duration))
     usable, problem = check_lips(track, None, "auto", has_sound=has_sound, whole=True)
@@ -133,13 +181,15 @@ def _read_lips(
     model: "AVSRModel | None",
 ) -> "MouthTrack | None":
     registry = face.FaceRegistry()
-    frames = prefetch(media.read_pictures(path, warn=warnings.append), PREFETCHED_FRAMES)
+    frames = prefetch(
+        media.read_pictures(path, tracks=info.tracks, warn=warnings.append), PREFETCHED_FRAMES
+    )
     with closing(frames):
         faces = registry.number(face.track_faces(report_frames(frames, info.duration)))
     check_face_number(path, choice, registry)
     has_sound = waveform is not None
     if not has_sound and info.has_audio and len(faces.tracks) > 1:
-        waveform = _read_sound(path, info.has_audio, [])  # not transcribed, but tells who speaks
+        waveform = _read_sound(path, info, [])  # not transcribed, but tells who speaks
     track = choose_speaker(model, faces, choice, waveform)
     usable, problem = check_lips(track, faces, choice, has_sound=has_sound, whole=True)
     if problem is not None:

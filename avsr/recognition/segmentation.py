@@ -22,6 +22,7 @@ from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import (
     MIN_FACE_SHARE,
     PREFETCHED_FRAMES,
+    asked_tracks,
     check_face_number,
     check_lips,
     read_recording,
@@ -75,7 +76,13 @@ def read_segments(
     """
     if is_one_segment(model, info, options):
         recording = read_recording(
-            path, options.modality, options.face, model, info=info, mouth=options.mouth
+            path,
+            options.modality,
+            options.face,
+            model,
+            info=info,
+            mouth=options.mouth,
+            tracks=asked_tracks(options),
         )
         yield MediaSegment(0.0, recording.duration, recording, whole=True)
         return
@@ -112,7 +119,9 @@ def _read_stream(
     Sound and picture are decoded side by side. Of parts that are left out, having neither, the
     reason is appended to ``problems``.
     """
-    modality = usable_modality(info, options.modality, warnings, mouth=options.mouth)
+    modality = usable_modality(
+        info, options.modality, warnings, mouth=options.mouth, tracks=asked_tracks(options)
+    )
     longest = model.config.segment_seconds
     use_sound = info.has_audio and modality != "video"
     use_lips = info.has_video and modality != "audio"
@@ -121,10 +130,12 @@ def _read_stream(
     if not info.has_audio:
         spans = ((span, None) for span in even_spans(info.duration, longest))
     elif evenly:
-        chunks = media.stream_waveform(path, warn=warnings.append)
+        chunks = media.stream_waveform(path, tracks=info.tracks, warn=warnings.append)
         spans = _cut_evenly(chunks, even_spans(info.duration, longest))
     else:
-        spans = SpokenParts(media.stream_waveform(path, warn=warnings.append), longest)
+        spans = SpokenParts(
+            media.stream_waveform(path, tracks=info.tracks, warn=warnings.append), longest
+        )
     for span, waveform in spans:
         start, end = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
         sound = waveform if use_sound else None
@@ -165,7 +176,10 @@ def _cut_evenly(
 def list_spans(path: Path, info: media.MediaInfo, longest: float) -> list[Span]:
     """List the spans into which ``read_segments`` cuts a long file, without reading its lips."""
     if info.has_audio:
-        spans = [span for span, _ in SpokenParts(media.stream_waveform(path), longest)]
+        spans = [
+            span
+            for span, _ in SpokenParts(media.stream_waveform(path, tracks=info.tracks), longest)
+        ]
         if spans:
             return spans
     return list(even_spans(info.duration, longest))
@@ -257,7 +271,9 @@ class _FaceStream:
         self.path, self.is_mouth = path, options.mouth
         if self.is_mouth:
             face.check_mouth_size(path, info.width, info.height)
-        pictures = prefetch(media.read_pictures(path, warn=warnings.append), PREFETCHED_FRAMES)
+        pictures = prefetch(
+            media.read_pictures(path, tracks=info.tracks, warn=warnings.append), PREFETCHED_FRAMES
+        )
         self.frames = report_frames(pictures, info.duration)
         self.position = 0
         self.registry = face.FaceRegistry()

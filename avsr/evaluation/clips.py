@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from avsr import face, media
-from avsr.audio import rms
+from avsr.audio import is_silent
 from avsr.corpus import Record, StoredSample, decode_audio, decode_mouth, open_shard
 from avsr.errors import MediaError
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.recognition.recording import SILENCE_RMS
 from avsr.recognition.segmentation import list_spans
 
 SHARD = ".tar"
@@ -114,7 +113,7 @@ class ClipReader:
         else:
             return None
         waveform = samples.astype(np.float32) / 32768
-        return None if rms(waveform) < SILENCE_RMS else waveform
+        return None if is_silent(waveform) else waveform
 
     def lips(self, record: Record) -> Lips | None:
         """Read or make the mouth crops of a record.

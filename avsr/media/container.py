@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from avsr.errors import MediaError
+from avsr.media.length import LONGEST_GAP, LONGEST_STEP_BACK, LengthMeter
 from avsr.media.orientation import UPRIGHT, orientation_of
 from avsr.media.safe_open import open_container
 from avsr.rates import FPS
@@ -32,9 +33,7 @@ Warn = Callable[[str], None]
 """Called with one line for each thing that could be read only in part. The default logs it."""
 
 LOST_TAIL = 1.0  # s; a file is cut short if its header promises that much more than it has
-# s; a longer leap is a broken time stamp, unless the header and the other stream confirm it
-LONGEST_GAP = 600.0
-LONGEST_STEP_BACK = 1.0  # s; time stamps that go back further were started anew
+CONFIRMED = 0.2  # s; the header's duration is true if the packets end no further away from it
 
 # Formats whose header states the duration; in other_spans it is estimated from bit rate or tail.
 _LENGTH_IN_HEADER = {"mov", "matroska", "avi", "wav", "flv", "asf"}
@@ -48,7 +47,8 @@ class MediaInfo:
 
     Attributes:
         path: The file.
-        duration: Seconds from time zero to the end of the longer stream.
+        duration: Seconds from time zero to the end of the longer stream. The header's, if the
+            packets confirm it.
         has_video: Whether at least one video frame can be decoded.
         has_audio: Whether any audio can be decoded.
         fps: Average frames per second as stored, before the conversion to 25; None without video.
@@ -57,6 +57,8 @@ class MediaInfo:
         rotation: Degrees, counter-clockwise, by which stored frames are turned: 0, 90, 180 or 270.
         sound_tracks: Number of audio streams. The one that the file marks as default is read, else
             the first one.
+        video_duration: Seconds from time zero to the end of the video by its packets; 0 without.
+        audio_duration: The same of the audio.
     """
 
     path: Path
@@ -68,6 +70,8 @@ class MediaInfo:
     height: int | None
     rotation: int
     sound_tracks: int
+    video_duration: float
+    audio_duration: float
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,9 @@ class Source(AbstractContextManager["Source"]):
 
 
 def probe(path: str | Path) -> MediaInfo:
-    """Read the properties of a file from its header and the first frame of each stream.
+    """Read the properties of a file from its header, its packets and its first frames.
+
+    Only the first frame of each stream is decoded, so that it is quick for long files too.
 
     Args:
         path: A video or audio file.
@@ -143,16 +149,20 @@ def probe(path: str | Path) -> MediaInfo:
         MediaError: The file cannot be opened, or neither video nor audio can be decoded.
     """
     with open_source(path) as source:
-        duration = source.duration
-        frame, has_audio = _first_frames(source)
+        meter = LengthMeter(source.streams, source.zero, source.promised_duration or 0.0)
+        frame, has_audio = _first_frames(source, meter)
         if frame is None and not has_audio:
             raise MediaError(f"{path}: none of its picture or sound can be decoded")
         orientation = UPRIGHT if frame is None else orientation_of(frame, source.video)
         width, height = (None, None) if frame is None else orientation.displayed_size(frame)
         sound_tracks = len(_usable(source.container, "audio"))
         rate = source.video.average_rate if source.video is not None and frame else None
-    if duration is None:
-        duration = _measure_duration(path)
+        video_end = 0.0 if frame is None else meter.seconds("video")
+        audio_end = meter.seconds("audio") if has_audio else 0.0
+        duration = max(video_end, audio_end)
+        promised = source.duration
+        if promised is not None and (abs(promised - duration) <= CONFIRMED or duration == 0.0):
+            duration = promised
     return MediaInfo(
         path=Path(path),
         duration=max(0.0, duration),
@@ -163,6 +173,8 @@ def probe(path: str | Path) -> MediaInfo:
         height=height,
         rotation=orientation.rotation,
         sound_tracks=sound_tracks,
+        video_duration=video_end,
+        audio_duration=audio_end,
     )
 
 
@@ -337,12 +349,16 @@ def _decode(
         warn(f"{name}: is cut short: {end:.1f} of {length:.1f} s can be read")
 
 
-def _first_frames(source: Source) -> tuple[VideoFrame | None, bool]:
-    """Return the first video frame that can be decoded, and whether any audio can be."""
+def _first_frames(source: Source, meter: LengthMeter) -> tuple[VideoFrame | None, bool]:
+    """Return the first video frame that can be decoded, and whether any audio can be.
+
+    All packets of the file are counted by ``meter``.
+    """
     missing = {stream.index for stream in source.streams}
     first = None
     try:
         for packet in source.container.demux(source.streams):
+            meter.add(packet)
             if packet.stream.index not in missing:
                 continue
             try:
@@ -352,26 +368,10 @@ def _first_frames(source: Source) -> tuple[VideoFrame | None, bool]:
             if frames:
                 missing.remove(packet.stream.index)
                 first = frames[0] if isinstance(frames[0], VideoFrame) else first
-            if not missing:
-                break
     except av.FFmpegError:
         pass  # reading the frames will warn; here only what came before counts
     has_audio = source.audio is not None and source.audio.index not in missing
     return first, has_audio
-
-
-def _measure_duration(path: str | Path) -> float:
-    """Measure seconds by the time stamps of all packets, or else by the number of video frames."""
-    end, num_unstamped = 0.0, 0
-    with open_source(path) as source:
-        rate = source.video.guessed_rate if source.video is not None else None
-        try:
-            for packet in source.container.demux(source.streams):
-                end = max(end, _packet_end(packet) - source.zero)
-                num_unstamped += packet.pts is None and packet.size > 0
-        except av.FFmpegError:
-            pass  # as far as it can be read
-    return end or (num_unstamped / float(rate) if rate else 0.0)
 
 
 def _packet_start(packet: Any) -> float:

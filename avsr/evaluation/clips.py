@@ -56,6 +56,10 @@ class Clip:
     """(S,) sound of a clip that is transcribed from its lips alone. It tells where somebody speaks;
     None: there is none, or it is ``waveform``."""
 
+    spoken: bool = True
+    """Whether there is speech in its sound before noise is mixed in, or its lips move. Otherwise it
+    has no words."""
+
     @property
     def modality(self) -> str:
         """``av``, ``audio`` or ``video``: what the clip has."""
@@ -103,7 +107,7 @@ class ClipReader:
         path = self.media(record)
         if path.suffix == SHARD:
             samples = decode_audio(self._stored(record).audio)
-        elif media.probe(path).has_audio:
+        elif self._last_sound[0] == path or media.probe(path).has_audio:
             if self._last_sound[0] != path:
                 self._last_sound = path, media.read_waveform(path)
             span = cut(self._last_sound[1], record, SAMPLE_RATE)

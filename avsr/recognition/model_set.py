@@ -196,6 +196,8 @@ class ModelSet:
         if self.settings.language_id is None:
             return self._transcribe_surest(path, recording, info, options)
         probs = self._identify(path, recording, options)
+        if not probs:  # of a long recording; by the sound of its parts nobody speaks
+            return self._transcribe(path, None, info, options, self.languages[0])
         code = max(probs, key=lambda code: probs[code])
         transcript = self._transcribe(path, recording, info, options, code)
         transcript = dataclasses.replace(transcript, language_probs=probs)
@@ -215,6 +217,8 @@ class ModelSet:
             probs = identify_file(model, path, options)
         else:
             probs = identify_recording(model, recording)
+        if not probs and recording is None and options.modality == "audio":
+            return {}
         if not probs:
             raise LanguageError(f"nobody is heard to speak, so the language is unknown; {FORCE}")
         among = self.languages

@@ -10,7 +10,7 @@ from avsr.corpus import shard_index
 from avsr.corpus.manifest import Entry, Record, resolve_media, scan_manifest
 from avsr.errors import CorpusError, MediaError
 from avsr.languages import is_language_code
-from avsr.media.container import probe
+from avsr.media.media_info import probe
 from avsr.runtime.safe_names import show_name
 
 SPLITS = ("train", "valid", "test")

@@ -17,11 +17,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from avsr import face, media
-from avsr.audio import rms
+from avsr.audio import is_silent
 from avsr.corpus import Record, StoredSample, open_shard
 from avsr.errors import CorpusError, MediaError
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.recognition.recording import SILENCE_RMS
 from avsr.recognition.segmentation import list_spans
 from avsr.runtime.atomic_files import atomic_write, make_folder
 
@@ -62,6 +61,10 @@ class Clip:
     heard: np.ndarray | None = None
     """(S,) sound of a clip that is transcribed from its lips alone. It tells where somebody speaks;
     None: there is none, or it is ``waveform``."""
+
+    spoken: bool = True
+    """Whether there is speech in its sound before noise is mixed in, or its lips move. Otherwise it
+    has no words."""
 
     @property
     def modality(self) -> str:
@@ -110,7 +113,7 @@ class ClipReader:
         path = self.media(record)
         if path.suffix == SHARD:
             samples = _decoded(self._stored(record).decode_audio)
-        elif (info := face.probe_faces(path)).has_audio:
+        elif self._last_sound[0] == path or (info := face.probe_faces(path)).has_audio:
             if self._last_sound[0] != path:
                 self._last_sound = path, media.read_waveform(path, tracks=info.tracks)
             span = cut(self._last_sound[1], record, SAMPLE_RATE)
@@ -120,7 +123,7 @@ class ClipReader:
         else:
             return None
         waveform = samples.astype(np.float32) / 32768
-        return None if rms(waveform) < SILENCE_RMS else waveform
+        return None if is_silent(waveform) else waveform
 
     def lips(self, record: Record) -> Lips | None:
         """Read or make the mouth crops of a record.

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsr import media
-from avsr.audio import Span, rms, speech_probs, speech_spans
+from avsr.audio import Span, is_silent, speech_probs, speech_spans
 from avsr.errors import MediaError
 from avsr.face import (
     FaceRegistry,
@@ -46,7 +46,6 @@ from avsr.model.network import AVSRModel
 from avsr.rates import FPS, MAX_SEGMENT_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recognition.av_agreement import choose_speaker
 from avsr.recognition.reading import check_face_number, describe_track
-from avsr.recognition.recording import SILENCE_RMS
 from avsr.recognition.segmentation import even_spans
 from avsr.runtime.atomic_files import atomic_write
 
@@ -281,7 +280,7 @@ def _track_parts(
         )
         position += faces.num_frames
         waveform = reader.take(span.start, span.end)
-        if waveform is not None and rms(waveform) < SILENCE_RMS:
+        if waveform is not None and is_silent(waveform):
             waveform = None
         # As in a transcription; the bundled model is loaded only if the choice needs it.
         track = choose_speaker(_bundled, faces, choice, waveform)

@@ -6,7 +6,7 @@ screen at k/25 s, ``waveform[i]`` is the sample at i/16000 s.
 
 from avsr.media.burn_in import burn_captions
 from avsr.media.captions import Caption, check_captions
-from avsr.media.container import MediaInfo, probe
+from avsr.media.media_info import MediaInfo, probe
 from avsr.media.messages import Note, Warn
 from avsr.media.picture import Picture, as_picture
 from avsr.media.sound import read_waveform, stream_waveform

@@ -52,7 +52,7 @@ def timed_frames(
     Yields:
         (start, duration, frame), seconds after time zero.
     """
-    clock = _Clock(source, after_seek)
+    clock = Clock(source, after_seek)
     shift = last = expected = 0.0
     for frame in _decode(source, stream, clock, warn):
         start = expected if frame.time is None else frame.time - source.zero + shift
@@ -99,30 +99,36 @@ class _Track:
     """s; the last duration that was not too long for a frame."""
     room: float = LONGEST_GAP
     """s of gaps that may still come before stamps count as broken."""
+    until: float = 0.0
+    """Where the packets so far end on the mended clock."""
     segment: int = -1
     """Index of the shift in use; -1: none."""
     spans: list[list[float]] = field(default_factory=list)
     """[first, last] of the packets without a gap of more than ``BRIDGE``."""
 
 
-class _Clock:
+class Clock:
     """Moves the time stamps of packets so that they do not leap.
 
     Attributes:
         leaps: (by how many s, where in s after time zero) of each leap.
     """
 
-    def __init__(self, source: Source, after_seek: bool) -> None:
+    def __init__(self, source: Source, after_seek: bool = False) -> None:
         start = None if after_seek else source.zero
         self.leaps: list[tuple[float, float]] = []
         self._zero = source.zero
-        self._tracks = {stream.index: _Track(start) for stream in source.streams}
+        self._tracks = {stream.index: _Track(start, until=source.zero) for stream in source.streams}
         self._shifts: list[tuple[float, float]] = []  # (first stamp after the leap, s to add)
         self._end = source.zero  # of both streams, on the mended clock
 
     def room(self, stream: VideoStream | AudioStream) -> float:
         """Seconds that a frame of a stream may last without any confirmation."""
         return self._tracks[stream.index].room
+
+    def seconds(self, stream: VideoStream | AudioStream | None) -> float:
+        """Seconds from time zero to the end of the packets of a stream so far; 0.0 without one."""
+        return 0.0 if stream is None else max(0.0, self._tracks[stream.index].until - self._zero)
 
     def mend(self, packets: Iterator[Any]) -> Iterator[Any]:
         """Yield the packets of both streams with mended time stamps.
@@ -163,6 +169,8 @@ class _Clock:
         """Move the time stamps of the next packet, and remember them."""
         track, time = self._tracks[packet.stream.index], _decoding_time(packet)
         if time is None:
+            if packet.size and not packet.is_discard:
+                track.until += min(track.room, _packet_duration(packet))
             return self._moved(packet, track)
         if packet.pts is not None and abs(to_seconds(packet.pts, packet) - time) > REORDERED:
             packet.pts = packet.dts
@@ -186,6 +194,9 @@ class _Clock:
         track.last, track.end = time, end if track.end is None else max(track.end, end)
         track.shown = shown if track.shown is None else max(track.shown, shown)
         self._end = max(self._end, end + self._shift(track))
+        if packet.size and not packet.is_discard:
+            lasts = min(track.room, _packet_duration(packet))
+            track.until = max(track.until, shown + self._shift(track) + lasts)
         _extend(track.spans, time)
         return self._moved(packet, track)
 
@@ -222,6 +233,15 @@ class _Clock:
         )
 
 
+def _packet_duration(packet: Any) -> float:
+    """Seconds that a packet lasts: of a picture that does not say it, one by the frame rate."""
+    if packet.duration:
+        return to_seconds(packet.duration, packet)
+    stream = packet.stream
+    rate = stream.average_rate or stream.guessed_rate if stream.type == "video" else None
+    return 1 / float(rate) if rate else 0.0
+
+
 def _decoding_time(packet: Any) -> float | None:
     """Seconds on the file's own clock; None without a time stamp that is in order."""
     is_sound = isinstance(packet.stream, AudioStream)
@@ -238,7 +258,7 @@ def _extend(spans: list[list[float]], time: float) -> None:
 
 
 def _decode(
-    source: Source, stream: VideoStream | AudioStream, clock: _Clock, warn: Warn
+    source: Source, stream: VideoStream | AudioStream, clock: Clock, warn: Warn
 ) -> Iterator[Any]:
     """Decode the frames of one stream; broken packets are left out or patched by the decoder.
 

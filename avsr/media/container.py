@@ -17,8 +17,6 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from avsr.errors import MediaError
-from avsr.media.frame_size import largest_size
-from avsr.media.orientation import UPRIGHT, orientation_of
 from avsr.media.safe_open import open_container
 from avsr.media.tracks import (
     ANY_TRACKS,
@@ -26,8 +24,6 @@ from avsr.media.tracks import (
     Chosen,
     Tracks,
     choose_track,
-    first_frames,
-    list_tracks,
 )
 from avsr.rates import FPS
 from avsr.runtime.cores import usable_cores
@@ -35,44 +31,6 @@ from avsr.runtime.cores import usable_cores
 # Formats whose header states the duration; in other_spans it is estimated from bit rate or tail.
 _LENGTH_IN_HEADER = {"mov", "matroska", "avi", "wav", "flv", "asf"}
 _INDEXED = {"mov", "matroska", "avi"}  # key frames are found exactly
-
-
-@dataclass(frozen=True, kw_only=True)
-class MediaInfo:
-    """Properties of a media file.
-
-    Attributes:
-        path: The file.
-        duration: Seconds from time zero to the end of the longer stream.
-        has_video: Whether at least one video frame can be decoded.
-        has_audio: Whether any audio can be decoded.
-        fps: Average frames per second as stored, before the conversion to 25; None without video.
-        width: Width of the upright video in square pixels; None without video. Of a video whose
-            frames change size it is the largest one.
-        height: Its height.
-        rotation: Degrees, counter-clockwise, by which stored frames are turned: 0, 90, 180 or 270.
-        tracks: The numbers of the tracks that are read.
-        sound_tracks: Number of sound tracks, also of those that cannot be decoded.
-        video_tracks: Number of video tracks, likewise.
-        silent_track: Number of the default sound track if it is silent and another is read.
-        picture_problem: Why there is no video, such as "there is no picture"; empty if there is.
-        sound_problem: Why there is no audio, such as "the sound is encrypted".
-    """
-
-    path: Path
-    duration: float
-    has_video: bool
-    has_audio: bool
-    fps: float | None
-    width: int | None
-    height: int | None
-    rotation: int
-    sound_tracks: int
-    video_tracks: int = 0
-    tracks: Tracks = ANY_TRACKS
-    silent_track: int | None = None
-    picture_problem: str = ""
-    sound_problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,58 +100,6 @@ class Source(AbstractContextManager["Source"]):
         return True
 
 
-def probe(path: str | Path, tracks: Tracks = ANY_TRACKS) -> MediaInfo:
-    """Read the properties of a file from its header and the first frame of each stream.
-
-    Args:
-        path: A video or audio file.
-        tracks: The tracks to read.
-
-    Returns:
-        Its properties. A stream of which nothing can be decoded does not count.
-
-    Raises:
-        MediaError: The file cannot be opened, a track that is asked for is not there, or neither
-            video nor audio can be decoded.
-    """
-    with open_source(path, tracks) as source:
-        duration = source.duration
-        frame, picture_problem, sound_problem = first_frames(
-            source.container, source.video_choice, source.audio_choice
-        )
-        if frame is None and sound_problem:
-            raise MediaError(
-                f"{path}: none of its picture or sound can be decoded: "
-                f"{picture_problem}; {sound_problem}"
-            )
-        orientation = UPRIGHT if frame is None else orientation_of(frame, source.video)
-        width = height = None
-        if frame is not None and source.video is not None:
-            size = largest_size(source.path, source.video) or (frame.width, frame.height)
-            width, height = orientation.displayed_size(size)
-        sound_tracks = len(list_tracks(source.container, "audio"))
-        video_tracks = len(list_tracks(source.container, "video"))
-        rate = source.video.average_rate if source.video is not None and frame else None
-    if duration is None:
-        duration = _measure_duration(path, source.tracks)
-    return MediaInfo(
-        path=Path(path),
-        duration=max(0.0, duration),
-        has_video=frame is not None,
-        has_audio=not sound_problem,
-        fps=float(rate) if rate else None,
-        width=width,
-        height=height,
-        rotation=orientation.rotation,
-        sound_tracks=sound_tracks,
-        video_tracks=video_tracks,
-        tracks=source.tracks,
-        silent_track=source.audio_choice.silent,
-        picture_problem=picture_problem,
-        sound_problem=sound_problem,
-    )
-
-
 def open_source(path: str | Path, tracks: Tracks = ANY_TRACKS) -> Source:
     """Open a file and choose its streams.
 
@@ -256,20 +162,6 @@ def _time_zero(video: VideoStream | None, audio: AudioStream | None) -> float:
         return starts.get("audio", 0.0)
     lead = starts["video"] - min(starts.values())
     return starts["video"] - round(lead * FPS) / FPS
-
-
-def _measure_duration(path: str | Path, tracks: Tracks) -> float:
-    """Measure seconds by the time stamps of all packets, or else by the number of video frames."""
-    end, num_unstamped = 0.0, 0
-    with open_source(path, tracks) as source:
-        rate = source.video.guessed_rate if source.video is not None else None
-        try:
-            for packet in source.container.demux(source.streams):
-                end = max(end, packet_end(packet) - source.zero)
-                num_unstamped += packet.pts is None and packet.size > 0
-        except av.FFmpegError:
-            pass  # as far as it can be read
-    return end or (num_unstamped / float(rate) if rate else 0.0)
 
 
 def packet_start(packet: Any) -> float:

@@ -1,7 +1,7 @@
 """Which of a file's tracks are read, and why one cannot be."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -116,9 +116,14 @@ def is_encrypted(packet: av.Packet) -> bool:
 
 
 def first_frames(
-    container: InputContainer, video: Chosen, audio: Chosen
+    packets: Iterable[Any], video: Chosen, audio: Chosen
 ) -> tuple[VideoFrame | None, str, str]:
     """Decode the beginning of the chosen streams.
+
+    Args:
+        packets: All packets of these streams, which are taken to the last one.
+        video: The chosen video stream.
+        audio: The chosen audio stream.
 
     Returns:
         The first video frame, and why there is no picture and why no sound (empty if there is).
@@ -128,7 +133,7 @@ def first_frames(
     missing = set(problems)
     first = None
     try:
-        for packet in container.demux(streams):
+        for packet in packets:
             index, name = packet.stream.index, NAMES[packet.stream.type]
             if index not in missing:
                 continue
@@ -145,8 +150,6 @@ def first_frames(
                 first = frames[0] if isinstance(frames[0], VideoFrame) else first
                 problem = "" if isinstance(frames[0], VideoFrame) else find_problem(frames[0])
                 problems[index] = problem and f"the {name} {problem}"
-            if not missing:
-                break
     except av.FFmpegError:
         pass  # reading the frames will warn; here only what came before counts
     picture_problem, sound_problem = (

@@ -93,7 +93,17 @@ def recognize_scored(
     if options.detects:
         codes = [languages[best] for best in encoded.language_probs.argmax(-1).tolist()]
     scored = recognize_encoded(model, recordings, encoded, codes, options)
-    return [(mark_uncertain(transcript, options), score) for transcript, score in scored]
+    return [(mark_uncertain(end_words(transcript), options), score) for transcript, score in scored]
+
+
+def end_words(transcript: Transcript) -> Transcript:
+    """End the words with the recording, whose last frame may be longer than its sound."""
+    end = transcript.duration
+    words = tuple(
+        replace(word, start=min(word.start, end), end=min(word.end, end))
+        for word in transcript.words
+    )
+    return replace(transcript, words=words)
 
 
 def mark_uncertain(transcript: Transcript, options: TranscribeOptions) -> Transcript:

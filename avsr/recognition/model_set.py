@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from avsr import media
-from avsr.errors import ConfigError, LanguageError, MediaError, ModelError
+from avsr.errors import ConfigError, LanguageError, ModelError
 from avsr.hub import find_model, is_name, load_network
 from avsr.language import MIN_CONFIDENCE, UNKNOWN
 from avsr.languages import (
@@ -32,7 +32,7 @@ from avsr.media.paths import media_path
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
 from avsr.rates import MAX_SEGMENT_SECONDS
-from avsr.recognition.batching import transcribe_whole
+from avsr.recognition.batching import transcribe_whole, unspoken_transcript
 from avsr.recognition.inference import mark_uncertain, recognize_scored
 from avsr.recognition.language_id import (
     LanguageModel,
@@ -45,7 +45,11 @@ from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.pipeline import transcribe_file
 from avsr.recognition.reading import asked_tracks, probe_recording, read_recording
 from avsr.recognition.recording import Recording
-from avsr.recognition.segmentation import MediaSegment, read_segments
+from avsr.recognition.segmentation import (
+    SLACK_SECONDS,
+    read_segments,
+    whole_segment,
+)
 from avsr.runtime.progress import Progress, listen_progress
 from avsr.settings import build_settings, read_settings, show, text_problem
 from avsr.transcript import Transcript
@@ -194,11 +198,17 @@ class ModelSet:
                 mouth=options.mouth,
                 tracks=asked_tracks(options),
             )
+            if not recording.spoken:
+                return unspoken_transcript(whole_segment(recording, info), options)
+            if recording.duration > MAX_SEGMENT_SECONDS + SLACK_SECONDS:
+                recording = None  # longer than its packets told
         if self.settings.language_id is None:
             return self._transcribe_surest(path, recording, info, options)
         probs = self._identify(path, recording, options)
+        if not probs:  # of a long recording; by the sound of its parts nobody speaks
+            return self._transcribe(path, None, info, options, self.languages[0])
         code = max(probs, key=lambda code: probs[code])
-        transcript = self._transcribe(path, recording, options, code)
+        transcript = self._transcribe(path, recording, info, options, code)
         transcript = dataclasses.replace(transcript, language_probs=probs)
         return mark_uncertain(mark_doubtful(transcript), options)
 
@@ -216,6 +226,8 @@ class ModelSet:
             probs = identify_file(model, path, options)
         else:
             probs = identify_recording(model, recording)
+        if not probs and recording is None and options.modality == "audio":
+            return {}
         if not probs:
             raise LanguageError(f"nobody is heard to speak, so the language is unknown; {FORCE}")
         among = self.languages
@@ -230,15 +242,19 @@ class ModelSet:
         return {c: p for c, p in probs.items() if c in self.languages or p >= MIN_SHOWN}
 
     def _transcribe(
-        self, path: Path, recording: Recording | None, options: TranscribeOptions, code: str
+        self,
+        path: Path,
+        recording: Recording | None,
+        info: media.MediaInfo,
+        options: TranscribeOptions,
+        code: str,
     ) -> Transcript:
         """Transcript by the model of a language; a recording that was read is not read again."""
         model = self._network(code)
         options = dataclasses.replace(options, language=code)
         if recording is None or recording.duration > model.config.segment_seconds:
             return transcribe_file(model, path, options)
-        segment = MediaSegment(0.0, recording.duration, recording, whole=True)
-        return transcribe_whole(model, [segment], options)[0]
+        return transcribe_whole(model, [whole_segment(recording, info)], options)[0]
 
     def _transcribe_surest(
         self,
@@ -258,8 +274,8 @@ class ModelSet:
         if recording is None:
             with closing(read_segments(self._network(codes[0]), path, info, options, [])) as parts:
                 recordings = [part.recording for part in islice(parts, SCORED_SEGMENTS)]
-        if not recordings:
-            raise MediaError(f"{path}: nothing to transcribe: no speech and no face was found")
+        if not recordings:  # nobody speaks
+            return self._transcribe(path, None, info, options, codes[0])
         scored = {code: self._score(recordings, options, code) for code in codes}
         best = max(scored, key=lambda code: scored[code][1])
         best_score = scored[best][1]
@@ -267,7 +283,11 @@ class ModelSet:
         probs = {code: share / sum(sureness.values()) for code, share in sureness.items()}
         transcript = scored[best][0]
         if recording is None:
-            transcript = self._transcribe(path, None, options, best)
+            transcript = self._transcribe(path, None, info, options, best)
+        else:
+            transcript = dataclasses.replace(
+                transcript, duration=whole_segment(recording, info).end
+            )
         return mark_doubtful(dataclasses.replace(transcript, language_probs=probs))
 
     def _score(

@@ -55,14 +55,18 @@ def read_closeup(path: str, start: float, face: str, seconds: float = MAX_SECOND
     waveform = level = None
     if info.has_audio:
         waveform = _read_sound(path, info.tracks, start, faces.num_frames)
+    if waveform is not None:
         level = vowel_level(waveform)
     if start and face.isdecimal():
         face = "auto"
     return Closeup(info, start, waveform, choose_face(faces, face, level))
 
 
-def _read_sound(path: str, tracks: Tracks, start: float, num_frames: int) -> np.ndarray:
-    """The sound (S,) of ``num_frames`` frames from ``start`` (s) on; less if it ends earlier."""
+def _read_sound(path: str, tracks: Tracks, start: float, num_frames: int) -> np.ndarray | None:
+    """The sound (S,) of ``num_frames`` frames from ``start`` (s) on; less if it ends earlier.
+
+    None if there is none.
+    """
     first = round(start * SAMPLE_RATE)
     last = first + num_frames * SAMPLES_PER_FRAME
     chunks, position = [], 0
@@ -71,7 +75,8 @@ def _read_sound(path: str, tracks: Tracks, start: float, num_frames: int) -> np.
         position += len(chunk)
         if position >= last:
             break
-    return np.concatenate(chunks)
+    sound = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+    return sound if len(sound) else None
 
 
 def add_closeup(view: ResultView, time: float, folder: Path) -> ResultView:

@@ -1,10 +1,11 @@
 """Fixtures for every part: data sets named by the environment, small media files, planted faces."""
 
 import os
+import signal
 import wave
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,6 +73,14 @@ def faults_dir() -> Path:
 def reference_dir() -> Path:
     """Folder of reference numbers."""
     return _folder_from_environment("AVSR_REFERENCE", "numbers of the reference implementation")
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Heed Ctrl-C, also in processes that the test starts and if it was ignored (``nohup``)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

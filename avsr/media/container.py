@@ -24,6 +24,7 @@ from avsr.errors import MediaError
 from avsr.media.orientation import UPRIGHT, orientation_of
 from avsr.media.safe_open import open_container
 from avsr.rates import FPS
+from avsr.runtime.addresses import explain_no_file
 from avsr.runtime.cores import usable_cores
 
 logger = logging.getLogger("avsr.media")
@@ -243,14 +244,15 @@ def _check_file(path: Path) -> None:
         if path.is_dir():
             raise MediaError(f"{path}: is a directory; give a video or audio file")
         if not path.exists():
-            raise MediaError(f"{path}: no such file")
+            raise MediaError(explain_no_file(str(path)) or f"{path}: no such file")
         if not path.is_file():
-            raise MediaError(f"{path}: is not a regular file; give a video or audio file")
+            raise MediaError(f"{path}: is a pipe, not a regular file; save it to a file first")
         if path.stat().st_size == 0:
             raise MediaError(f"{path}: is empty (0 bytes)")
     except (OSError, ValueError) as error:  # name too long, no permission, null byte
         reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError(f"{path!s:.200}: cannot be opened ({reason})") from error
+        message = explain_no_file(str(path)) or f"{path!s:.200}: cannot be opened ({reason})"
+        raise MediaError(message) from error
 
 
 def _kind(container: InputContainer) -> str:

@@ -1,10 +1,11 @@
 """Fixtures for every part: data sets named by the environment, small media files, planted faces."""
 
 import os
+import signal
 import wave
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,6 +88,14 @@ def check_times() -> Callable[[Transcript], None]:
         assert transcript.segments or starts == sorted(starts)
 
     return check
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Heed Ctrl-C, also in processes that the test starts and if it was ignored (``nohup``)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

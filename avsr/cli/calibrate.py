@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avsr.cli.display import show_progress
+from avsr.cli.display import print_line, show_progress
 from avsr.cli.evaluate import check_extra
 from avsr.cli.options import DeviceOption
 from avsr.errors import ModelError
@@ -91,4 +91,4 @@ def calibrate(
         replace_text(folder / FILE, reliability.to_json())
     except OSError as error:
         raise ModelError(f"cannot write {folder / FILE}: {error.strerror}") from error
-    print(f"{folder / FILE}  {reliability.clips} clips")
+    print_line(f"{folder / FILE}  {reliability.clips} clips")

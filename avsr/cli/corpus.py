@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from avsr.cli.display import print_error, show_progress, split_list
+from avsr.cli.display import print_error, print_line, show_progress, split_list
 from avsr.errors import AvsrError
 
 
@@ -77,7 +77,7 @@ def synthesize(
             progress=progress,
         )
     for part, count in summary["utterances"].items():
-        print(f"{part}  {count} utterances  {summary['seconds'][part] / 3600:.2f} h")
+        print_line(f"{part}  {count} utterances  {summary['seconds'][part] / 3600:.2f} h")
 
 
 def validate(
@@ -102,8 +102,8 @@ def validate(
     count, broken = validate_manifest(manifest, languages=codes, check_media=media)
     for entry in broken:
         name = f"record {entry.utterance_id} " if entry.utterance_id else ""
-        print(f"{manifest}:{entry.line}: {name}{', '.join(entry.problems)}")
-    print(f"{count} records, {len(broken)} broken")
+        print_line(f"{manifest}:{entry.line}: {name}{', '.join(entry.problems)}")
+    print_line(f"{count} records, {len(broken)} broken")
     return 1 if broken else 0
 
 
@@ -122,7 +122,8 @@ def balance(
 
     records = [record for manifest in manifests for record in read_manifest(manifest)]
     rows = language_balance(record for record in records if record.split == split)
-    print(balance_table(rows), end="")
+    for line in balance_table(rows).rstrip("\n").split("\n"):
+        print_line(line)
     if plot is not None:
         plot_balance(rows, plot)
 
@@ -187,7 +188,7 @@ def prepare(
                 cluster=cluster,
                 progress=progress,
             )
-        print(f"{name}  {len(result.records)} utterances")
+        print_line(f"{name}  {len(result.records)} utterances")
         for failure in result.failures:
             status = 1
             print_error(f"{failure.utterance_id}: {failure.reason}")

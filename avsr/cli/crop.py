@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from avsr.cli.display import format_error, prefix_file, print_error, print_summary, show_status
+from avsr.cli.display import (
+    format_error,
+    prefix_file,
+    print_error,
+    print_line,
+    print_summary,
+    show_status,
+)
 from avsr.cli.inputs import VIDEO_ENDINGS, check_tracks, find_media
 from avsr.cli.options import (
     AudioTrackOption,
@@ -15,8 +22,8 @@ from avsr.cli.options import (
     VideosArgument,
     VideoTrackOption,
 )
-from avsr.cli.outputs import check_target, is_done, name_files
-from avsr.errors import AvsrError
+from avsr.cli.outputs import STDOUT, check_name, check_target, is_done, name_files, report_done
+from avsr.errors import AvsrError, ConfigError
 from avsr.recognition.options import check_face
 
 
@@ -61,31 +68,37 @@ def crop(
 
     Example: avsr crop talk.mp4 -o crops
     """
-    from avsr.inspection.crops import crop_video
+    from avsr.inspection.crops import crop_paths, crop_video
     from avsr.media import Tracks
 
-    failed = 0
     tracks = Tracks(audio=audio_track, video=video_track)
     check_face(face)
     if face == "all":
         raise AvsrError("one face at a time is cropped: name it with --face")
+    if output in STDOUT:
+        raise ConfigError(f"{output}: crops are several files; give a folder")
     _, relative_paths = find_media(videos, VIDEO_ENDINGS)
     stems = plan_crops(list(relative_paths), output, relative_paths)
     videos = [video for video in relative_paths if overwrite or not is_cropped(video, stems[video])]
     check_tracks(videos, audio_track, video_track)
+    done = [video for video in relative_paths if video not in videos]
+    skipped, failed = report_done({video: crop_paths(stems[video])[-1] for video in done})
+    complete = len(videos)
     for number, video in enumerate(videos, 1):
 
         def warn(message: str, video: str = video) -> None:
             print_error(prefix_file(video, f"warning: {message}"))
 
         try:
+            for path in crop_paths(stems[video]):
+                check_name(path)
             with show_status(f"{video} ({number} of {len(videos)})") as at:
                 report = crop_video(
                     video, stems[video], warn=warn, progress=at, choice=face, tracks=tracks
                 )
         except Exception as error:  # the other files are still to be done
-            failed += 1
+            failed, complete = failed + 1, complete - 1
             print_error(format_error(video, error))
             continue
-        print(f"{report.sheet}  {report}", flush=True)
-    return print_summary(len(videos) - failed, len(relative_paths) - len(videos), failed)
+        print_line(f"{report.sheet}  {report}")
+    return print_summary(complete, skipped, failed)

@@ -1,15 +1,18 @@
-"""Output of the commands on stderr: status, progress, errors and summaries."""
+"""What the commands print: results on stdout; status, progress, errors and summaries on stderr."""
 
 import contextlib
 import logging
 import os
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from avsr.errors import AvsrError
 from avsr.runtime.progress import ItemProgress, format_bytes, listen_downloads
+
+STOPPED = 130  # status of a command that was stopped by a signal; that of the process names it
 
 
 @contextlib.contextmanager
@@ -30,6 +33,7 @@ def show_status(text: str) -> Iterator[Callable[..., None]]:
     from rich.console import Console
     from rich.markup import escape
 
+    text = escape_controls(text)
     with Console(stderr=True).status(escape(text)) as status:
 
         def update(done: float, total: float, doing: str = "") -> None:
@@ -66,6 +70,7 @@ def format_seconds(seconds: float) -> str:
 def show_progress() -> Iterator[ItemProgress]:
     """Show one progress bar per part of the work; yield ``advance(part, done, total)``."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
@@ -75,7 +80,7 @@ def show_progress() -> Iterator[ItemProgress]:
     def advance(part: str, done: int, total: int) -> None:
         bars.start()  # not earlier: an error before the first part should be the only output
         if part not in tasks:
-            tasks[part] = bars.add_task(part, total=total)
+            tasks[part] = bars.add_task(escape(escape_controls(part)), total=total)
         bars.update(tasks[part], completed=done, total=total)
 
     try:
@@ -85,9 +90,29 @@ def show_progress() -> Iterator[ItemProgress]:
             bars.stop()
 
 
+def print_line(text: str) -> None:
+    """Print one line of the results on stdout."""
+    print(escape_controls(text), flush=True)
+
+
 def print_error(message: str) -> None:
     """Print one line on stderr."""
-    print(f"avsr: {message}", file=sys.stderr, flush=True)
+    print(f"avsr: {escape_controls(message)}", file=sys.stderr, flush=True)
+
+
+def escape_controls(text: str) -> str:
+    """Escape line breaks and control characters, which names of files may hold.
+
+    They would break lines and tables, and can change what a terminal shows.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode()
+        if unicodedata.category(char) in ("Cc", "Zl", "Zp")
+        else char
+        for char in text
+    )
 
 
 def split_list(text: str | None) -> list[str]:
@@ -114,11 +139,9 @@ _HANDLER = _StderrHandler()
 
 
 def show_log() -> None:
-    """Show on stderr what these log: licences, and what is made anew in a damaged folder."""
-    for part in ("hub", "training", "evaluation", "corpus", "synthetic"):
-        logger = logging.getLogger(f"avsr.{part}")
-        logger.setLevel(logging.INFO)
-        logger.addHandler(_HANDLER)  # adding it again changes nothing
+    """Show warnings of the library on stderr, and the licence of every model that is loaded."""
+    logging.getLogger("avsr").setLevel(logging.INFO)
+    logging.getLogger("avsr").addHandler(_HANDLER)  # adding it again changes nothing
 
 
 def format_error(video: str, error: Exception) -> str:

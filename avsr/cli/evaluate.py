@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avsr.cli.display import print_error, show_progress, split_list
+from avsr.cli.display import print_error, print_line, show_progress, split_list
 from avsr.cli.options import DeviceOption, ModelOption
 from avsr.errors import AvsrError
 from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LM_WEIGHT
@@ -176,7 +176,7 @@ def _run(config: "EvaluationConfig", device: str, workers: int) -> int:
     report = evaluation.write_report(folder)
     scores = json.loads((folder / "results.json").read_text("utf-8"))["conditions"]
     failed = _print_scores([scores[condition.name] for condition in config.conditions()])
-    print(report)
+    print_line(str(report))
     return 1 if failed else 0
 
 
@@ -209,7 +209,7 @@ def _print_scores(conditions: Sequence[Mapping[str, Any]]) -> bool:
     width = max(len(describe_condition(condition)) for condition in conditions) + 2
     is_judged = any(condition["reliability"] for condition in conditions)
     head = f"{'':{width}}{'utterances':>10}{'WER':>8}{'CER':>8}{'language':>10}"
-    print(head + (f"{'unreliable':>12}" if is_judged else ""))
+    print_line(head + (f"{'unreliable':>12}" if is_judged else ""))
     failed: dict[str, str] = {}
     for condition in conditions:
         flags = condition["reliability"] or {"by_language": {}, "unreliable": None}
@@ -225,7 +225,7 @@ def _print_scores(conditions: Sequence[Mapping[str, Any]]) -> bool:
             line = f"{title:{width}}{row['utterances']:10}"
             for rate, column in zip(rates, (8, 8, 10, 12), strict=False):
                 line += f"{'-' if rate is None else f'{rate:.1%}':>{column}}"
-            print(line)
+            print_line(line)
         failed |= {entry["utterance_id"]: entry["reason"] for entry in condition["failed"]}
     for line in name_wordless(conditions[0]["without_words"]):
         print_error(line)
@@ -259,8 +259,8 @@ def compare(
         print_error(f"the averages leave out {', '.join(left_out)}: no text of it has words")
     titles = [describe_condition(runs[0].about["conditions"][d.name]) for d in differences]
     width = max(map(len, titles)) + 2
-    print(f"{'':{width}}{'first':>8}{'second':>8}  difference (95 %)")
+    print_line(f"{'':{width}}{'first':>8}{'second':>8}  difference (95 %)")
     for title, difference in zip(titles, differences, strict=True):
         rates = "".join(f"{percent(rate):>8}" for rate in difference.rates)
         mark = "" if difference.significant else "  not significant"
-        print(f"{title:{width}}{rates}  {difference_text(difference)}{mark}")
+        print_line(f"{title:{width}}{rates}  {difference_text(difference)}{mark}")

@@ -7,6 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from avsr.errors import ConfigError
+from avsr.runtime.addresses import explain_no_file
 from avsr.runtime.text_lines import split_lines
 
 _VIDEO_NAMES = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
@@ -41,11 +42,15 @@ def find_media(
         the path below the folder or below the fixed part of the pattern, otherwise the file name.
 
     Raises:
-        ConfigError: A name does not exist, a folder, pattern or list is empty, or a list cannot
-            be read. A missing file of a list is not an error here: it may be one of thousands.
+        ConfigError: A name does not exist or is an address, a folder, pattern or list is empty, or
+            a list cannot be read. A missing file of a list is not an error here: it may be one of
+            thousands.
     """
     files: list[str] = []
     relative_paths: dict[str, Path] = {}
+    for name in names:
+        if not os.path.exists(name) and (reason := explain_no_file(name.removeprefix("@"))):
+            raise ConfigError(reason)
     missing = [name for name in names if _is_missing(name)]
     if missing:
         more = f" ({len(missing)} are missing)" if len(missing) > 1 else ""

@@ -2,8 +2,7 @@
 
 import functools
 import os
-import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +54,7 @@ class FileResult:
 
 def transcribe_files(
     job: TranscribeJob, videos: Sequence[str], *, workers: int = 1, cluster: str | None = None
-) -> Iterator[FileResult]:
+) -> Generator[FileResult, None, None]:
     """Transcribe files, write their outputs, and yield the results in the order of the files.
 
     With several ``workers``, or with a ``cluster``, every process has its own model and works on
@@ -89,12 +88,11 @@ def transcribe_files(
     from avsr.runtime.workers import cluster_map, process_map
 
     if cluster is None:
-        cores = max(1, usable_cores() // workers)
-        work, processes = _work_until_stopped, process_map(workers)
+        cores, processes = max(1, usable_cores() // workers), process_map(workers)
     else:
-        cores, work, processes = 1, _work, cluster_map(cluster)
+        cores, processes = 1, cluster_map(cluster)
     with processes as run:
-        yield from run(functools.partial(work, job, os.getcwd(), cores), videos)
+        yield from run(functools.partial(_work, job, os.getcwd(), cores), videos)
 
 
 def _prepare_set(models: "Recognizer | ModelSet", language: str) -> None:
@@ -210,7 +208,6 @@ def load_recognizer(
 
 
 _network = functools.cache(load_recognizer)  # one per process
-_interrupted = False  # whether this process was interrupted; then it takes no more files
 
 
 def _work(job: TranscribeJob, folder: str, threads: int, video: str) -> FileResult:
@@ -221,24 +218,3 @@ def _work(job: TranscribeJob, folder: str, threads: int, video: str) -> FileResu
     os.chdir(folder)
     network = _network(job.model, job.model_set, job.max_loaded, job.device, job.precision)
     return transcribe_one(job, network, video)
-
-
-def _work_until_stopped(job: TranscribeJob, folder: str, threads: int, video: str) -> FileResult:
-    """Run ``_work``; after Ctrl-C, which reaches all processes, skip all further files."""
-    global _interrupted
-    if not _interrupted:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            result = _work(job, folder, threads, video)
-        except KeyboardInterrupt:
-            result = FileResult(video=video, stopped=True)
-        finally:
-            signal.signal(signal.SIGINT, _on_interrupt)
-        _interrupted = _interrupted or result.stopped
-        return result
-    return FileResult(video=video, stopped=True)
-
-
-def _on_interrupt(*_: object) -> None:
-    global _interrupted
-    _interrupted = True

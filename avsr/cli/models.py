@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from avsr.cli.display import split_list
+from avsr.cli.display import print_line, split_list
 from avsr.errors import AvsrError
 from avsr.runtime.progress import format_bytes
 
@@ -66,10 +66,10 @@ def import_model(
         encoder_heads=encoder_heads,
     )
     codes = ", ".join(dict.fromkeys(imported.config.languages))
-    print(f"{out}  {imported.kind}  {codes}")
+    print_line(f"{out}  {imported.kind}  {codes}")
     if imported.dropped:
-        print(f"not imported, as nothing uses it: {', '.join(imported.dropped)}")
-    print(f"licence: {imported.licence}")
+        print_line(f"not imported, as nothing uses it: {', '.join(imported.dropped)}")
+    print_line(f"licence: {imported.licence}")
 
 
 def list_models() -> None:
@@ -87,7 +87,7 @@ def list_models() -> None:
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        print("  ".join([*cells, row[3]]))
+        print_line("  ".join([*cells, row[3]]))
 
 
 def _place(model: "Listed") -> str:
@@ -144,18 +144,18 @@ def export_model(
         from avsr.interop import convert_model
 
         convert_model(folder, out, precision)
-        print(out)
+        print_line(str(out))
         return
     if form == "onnx":
         from avsr.interop.onnx_export import export_onnx
 
         for name, difference in export_onnx(folder, out).items():
-            print(f"{out / name}.onnx  differs from torch by {difference:.0e} at most")
+            print_line(f"{out / name}.onnx  differs from torch by {difference:.0e} at most")
         return
     from avsr.interop import export_fairseq
 
     exported = export_fairseq(folder, out)
     for path in exported.files:
-        print(path)
+        print_line(str(path))
     if exported.left_out:
-        print(f"not exported, as fairseq does not support it: {', '.join(exported.left_out)}")
+        print_line(f"not exported, as fairseq does not support it: {', '.join(exported.left_out)}")

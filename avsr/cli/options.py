@@ -113,7 +113,8 @@ OutputOption = Annotated[
         "--output",
         "-o",
         metavar="PATH",
-        help=f"Write one file ({', '.join(ENDINGS)}), or a folder for several videos.",
+        help=f"Write one file ({', '.join(ENDINGS)}), or a folder for several videos; '-' prints "
+        "what would be written.",
     ),
 ]
 OverwriteOption = Annotated[
@@ -125,7 +126,9 @@ OverwriteOption = Annotated[
 ]
 FormatOption = Annotated[
     FileFormat | None,
-    typer.Option("--format", help="Format of the files in a folder. Default: srt."),
+    typer.Option(
+        "--format", help="Format of the files in a folder, or of '-'. Default: srt; txt for '-'."
+    ),
 ]
 BurnInOption = Annotated[
     str | None,

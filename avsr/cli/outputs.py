@@ -3,20 +3,25 @@
 Every problem with their names is found before anything is transcribed.
 """
 
+import contextlib
+import errno
+import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsr.cli.display import prefix_file, print_error
-from avsr.errors import ConfigError, MediaError
+from avsr.errors import AvsrError, ConfigError, MediaError
 from avsr.languages import RIGHT_TO_LEFT
 from avsr.transcript import (
     ENDINGS,
     FORMATS,
     FileFormat,
     reads_right_to_left,
+    render,
     transcript_cues,
     write_transcript,
 )
@@ -24,6 +29,10 @@ from avsr.transcript import (
 if TYPE_CHECKING:
     from avsr.media import MediaInfo
     from avsr.transcript import Transcript
+
+
+MAX_NAME = 255  # bytes of a file's name, on nearly all file systems
+STDOUT = ("-", "/dev/stdout")  # names of what is printed instead of written
 
 
 @dataclass(frozen=True)
@@ -40,11 +49,16 @@ class OutputPlan:
     """Number of the sound track for it."""
     video_track: int | None = None
     """Number of the video track for it."""
+    prints: FileFormat | None = None
+    """Format of the file that is printed on stdout instead of the usual line."""
 
     def check(self, video: str) -> None:
-        """Raise MediaError if subtitles are to be burnt into a video that has no picture."""
+        """Raise AvsrError if a name is too long, or subtitles are to be burnt into mere sound."""
+        if video in self.files:
+            check_name(self.files[video])
         if self.burn is None:
             return
+        check_name(self.burn)
         if not self._probe(video).has_video:
             raise MediaError(f"{video}: has no picture to write subtitles into")
 
@@ -76,6 +90,14 @@ class OutputPlan:
 
         return probe_faces(video, Tracks(audio=self.audio_track, video=self.video_track))
 
+    def print(self, transcript: "Transcript") -> None:
+        """Print on stdout, in UTF-8, what a file would hold. Raises AvsrError as ``write``."""
+        assert self.prints is not None
+        content = render(transcript, self.prints).encode("utf-8", "replace")
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
     def write_part(self, video: str, transcript: "Transcript") -> Path | None:
         """Write what was finished before Ctrl-C as ``NAME.partial.ENDING`` and return its path.
 
@@ -90,7 +112,9 @@ class OutputPlan:
 
     def _part(self, path: Path) -> Path | None:
         """Path of the partial file beside ``path``; None if that is another video's file."""
-        part = path.with_name(f"{path.stem}.partial{path.suffix}")
+        ending = f".partial{path.suffix}"
+        stem = os.fsencode(path.stem)[: MAX_NAME - len(os.fsencode(ending))]
+        part = path.with_name(os.fsdecode(stem) + ending)
         return None if part in self.files.values() else part
 
 
@@ -110,9 +134,9 @@ def plan_outputs(
 
     Args:
         videos: The videos, as they are named on the command line.
-        output: A file if it has an ending and is no existing folder, else a folder; files in it are
-            named after the videos.
-        file_format: Format of the files in a folder. Default: SRT.
+        output: ``-`` for stdout; a file if it has an ending and is no existing folder; else a
+            folder, in which files are named after the videos.
+        file_format: Format of the files in a folder or of stdout. Default: SRT; text for stdout.
         burn: The MP4 file to write with subtitles, of one video only.
         language: As given on the command line; burning right-to-left text needs a library.
         relative_paths: Paths within the folder, from ``find_media``.
@@ -127,8 +151,11 @@ def plan_outputs(
         raise ConfigError("--format is for files in a folder: name the folder with -o")
     if overwrite and output is None:
         raise ConfigError("--overwrite is for files in a folder: name the folder with -o")
-    files, in_folder = {}, False
-    if output is not None:
+    files, in_folder, prints = {}, False, None
+    if output in STDOUT:
+        _check_one(videos, "-")
+        prints = file_format or "txt"
+    elif output is not None:
         in_folder = _is_folder(output)
         if in_folder:
             files = name_files(videos, output, FORMATS[file_format or "srt"].ending, relative_paths)
@@ -140,7 +167,7 @@ def plan_outputs(
     done = frozenset[str]()
     if in_folder and target is None and not overwrite:
         done = frozenset(video for video in videos if is_done(video, files[video]))
-    return OutputPlan(files, done, target, audio_track, video_track)
+    return OutputPlan(files, done, target, audio_track, video_track, prints)
 
 
 def is_done(video: str, file: Path) -> bool:
@@ -149,6 +176,53 @@ def is_done(video: str, file: Path) -> bool:
         return file.stat().st_mtime >= os.stat(video).st_mtime
     except OSError:
         return False
+
+
+def report_done(files: Mapping[str, Path]) -> tuple[int, int]:
+    """Say what is skipped as its file is there already, and what only seems to be done.
+
+    A video fails that cannot be read, or whose file is known to be that of another video.
+
+    Args:
+        files: The file of each video that is done, see ``is_done``.
+
+    Returns:
+        The number of videos that are skipped, and that of failures.
+    """
+    from avsr.media import probe
+
+    skipped = 0
+    for video, file in files.items():
+        try:
+            probe(video)
+            other = _other_source(file, video)
+        except AvsrError as error:
+            print_error(str(error))
+            continue
+        if other is not None:
+            print_error(
+                f"{video}: {file} is there already, of {other}; use another folder, "
+                "or --overwrite to replace it"
+            )
+            continue
+        print_error(f"{video}: skipped, {file} is there already")
+        skipped += 1
+    return skipped, len(files) - skipped
+
+
+def _other_source(file: Path, video: str) -> str | None:
+    """The recording that a JSON file says it is of, if that is another one than ``video``."""
+    if file.suffix.lower() != ".json":
+        return None
+    source = None
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # none of ours
+        source = json.loads(file.read_text("utf-8")).get("file")
+    if not isinstance(source, str):
+        return None
+    if os.path.exists(source):
+        return None if os.path.samefile(source, video) else source
+    # The folder may have been moved, or named from elsewhere: then only the name can tell.
+    return None if os.path.basename(source) == os.path.basename(video) else source
 
 
 def _is_folder(output: str) -> bool:
@@ -168,9 +242,13 @@ def _one_file(
         )
     if file_format not in (None, ENDINGS[ending]):
         raise ConfigError(f"{output}: the name says {ending[1:]}, --format {file_format}")
+    _check_one(videos, output)
+    return dict.fromkeys(videos, path)
+
+
+def _check_one(videos: Sequence[str], output: str) -> None:
     if len({os.path.realpath(video) for video in videos}) > 1:
         raise ConfigError(f"{output}: is one file for {len(videos)} videos; give a folder")
-    return dict.fromkeys(videos, path)
 
 
 def name_files(
@@ -220,13 +298,29 @@ def _burn_target(videos: Sequence[str], burn: str, language: str) -> Path:
 
 
 def check_target(path: Path, videos: Sequence[str]) -> None:
-    """Raise ConfigError if ``path`` cannot be written, or is one of the ``videos``."""
-    if not path.parent.is_dir():
-        raise ConfigError(f"{path}: there is no folder {path.parent}")
-    if path.is_dir():
+    """Raise ConfigError if ``path`` cannot be written, or is one of the ``videos``.
+
+    A link stays, and the file to which it leads is replaced. A name that is too long is the matter
+    of its own video, see ``check_name``.
+    """
+    folder = Path(os.path.realpath(path)).parent
+    if not os.path.isdir(folder):
+        raise ConfigError(f"{path}: there is no folder {folder}")
+    if os.path.isdir(path):
         raise ConfigError(f"{path}: is a folder; give the name of a file")
-    if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"{path}: the folder {path.parent} cannot be written to")
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{path}: the folder {folder} cannot be written to")
     for video in videos:
         if os.path.realpath(video) == os.path.realpath(path):
             raise ConfigError(f"{path}: is the video itself; give another name")
+
+
+def check_name(path: Path) -> None:
+    """Raise MediaError if the name of a file to write is longer than its folder allows."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise MediaError(
+                f"{path}: cannot be written, the name is too long; rename the video"
+            ) from error

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from avsr.cli.display import print_line
+
 
 def train(
     recipe: Annotated[
@@ -45,4 +47,4 @@ def train(
 
     model = run(recipe, workers=workers, fresh=fresh)
     if os.environ.get("LOCAL_RANK", "0") == "0":  # another process prints it otherwise
-        print(model)
+        print_line(str(model))

@@ -1,13 +1,22 @@
 """The command ``transcribe``: language and text of videos, subtitles where asked for."""
 
+import json
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avsr.cli.display import prefix_file, print_error, print_summary
+from avsr.cli.display import (
+    STOPPED,
+    escape_controls,
+    prefix_file,
+    print_error,
+    print_line,
+    print_summary,
+)
 from avsr.cli.inputs import check_tracks, find_media
 from avsr.cli.jobs import FileResult, TranscribeJob, transcribe_files
 from avsr.cli.options import (
@@ -29,7 +38,7 @@ from avsr.cli.options import (
     VideosArgument,
     VideoTrackOption,
 )
-from avsr.cli.outputs import plan_outputs
+from avsr.cli.outputs import OutputPlan, plan_outputs, report_done
 from avsr.errors import AvsrError, MediaError
 from avsr.recognition.options import TranscribeOptions, check_face
 from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LM_WEIGHT
@@ -118,13 +127,15 @@ def transcribe(
         video_track=video_track,
     )
     check_face(face, modality, mouth=mouth)
+    if json and outputs.prints:
+        raise AvsrError("--json prints to stdout too: leave out '-o -', or take --format json")
     videos = [video for video in files if video not in outputs.done]
-    skipped = len(files) - len(videos)
+    skipped, failed = report_done({video: outputs.files[video] for video in outputs.done})
     check_tracks(videos, audio_track, video_track)
     if mouth:
         _check_mouth_videos(videos)
     if not videos:
-        return print_summary(0, skipped, 0)
+        return print_summary(0, skipped, failed)
     job = TranscribeJob(
         model=model,
         model_set=model_set,
@@ -149,20 +160,21 @@ def transcribe(
     results: list[FileResult] = []
     is_stopped = False
     try:
-        for result in transcribe_files(job, videos, workers=workers, cluster=cluster):
-            results.append(result)
-            _print_result(result, as_json=json, is_detected=is_detected)
-            if result.stopped:
-                raise KeyboardInterrupt
+        with closing(transcribe_files(job, videos, workers=workers, cluster=cluster)) as found:
+            for result in found:
+                results.append(result)
+                _print_result(result, outputs, as_json=json, is_detected=is_detected)
+                if result.stopped:
+                    raise KeyboardInterrupt
     except KeyboardInterrupt:
         is_stopped = True
     if len(results) > 1:
         for line in summary_table(results):
-            print(line, file=sys.stderr)
-    failed = sum(result.error is not None for result in results)
+            print(line, file=sys.stderr, flush=True)
+    failed += sum(result.error is not None for result in results)
     done = sum(result.error is None and not result.stopped for result in results)
     status = print_summary(done, skipped, failed)
-    return 130 if is_stopped else status
+    return STOPPED if is_stopped else status
 
 
 def _check_mouth_videos(videos: Sequence[str]) -> None:
@@ -179,7 +191,9 @@ def _check_mouth_videos(videos: Sequence[str]) -> None:
             check_mouth_size(video, info.width, info.height)
 
 
-def _print_result(result: FileResult, *, as_json: bool, is_detected: bool) -> None:
+def _print_result(
+    result: FileResult, outputs: OutputPlan, *, as_json: bool, is_detected: bool
+) -> None:
     """The transcript on stdout, warnings and error on stderr."""
     transcript = result.transcript
     if transcript is not None:
@@ -188,9 +202,24 @@ def _print_result(result: FileResult, *, as_json: bool, is_detected: bool) -> No
                 print_error(prefix_file(result.video, f"warning: {warning}"))
         if note := transcript.reliability_note:
             print_error(prefix_file(result.video, f"warning: {note}"))
-        print(transcript.to_json() if as_json else _as_line(transcript, is_detected), flush=True)
+        if outputs.prints:
+            outputs.print(transcript)
+        elif as_json:
+            print(_as_json(transcript), flush=True)
+        else:
+            print_line(_as_line(transcript, is_detected))
     if result.error is not None:
         print_error(result.error)
+
+
+def _as_json(result: "Transcript") -> str:
+    """One line of JSON; if stdout cannot take the letters, with JSON's own escapes for them."""
+    text = result.to_json()
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(result.to_dict(), allow_nan=False)
+    return text
 
 
 def _as_line(result: "Transcript", is_detected: bool = True) -> str:
@@ -233,14 +262,14 @@ def summary_table(results: Sequence[FileResult]) -> list[str]:
             )
         )
     rows.append((f"{len(results)} files", "", f"{seconds:.1f}", "", str(words), ""))
-    rows = [(_end(row[0]), *row[1:]) for row in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    cells = [[escape_controls(cell) for cell in (_end(row[0]), *row[1:])] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(5)]
     return [
         "  ".join(
             cell.rjust(width) if i in (2, 4) else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, [*widths, 0], strict=True))
         ).rstrip()
-        for row in rows
+        for row in cells
     ]
 
 

@@ -26,6 +26,7 @@ from avsr.media.tracks import (
     choose_track,
 )
 from avsr.rates import FPS
+from avsr.runtime.addresses import explain_no_file
 from avsr.runtime.cores import usable_cores
 
 # Formats whose header states the duration; in other_spans it is estimated from bit rate or tail.
@@ -137,14 +138,15 @@ def _check_file(path: Path) -> None:
         if path.is_dir():
             raise MediaError(f"{path}: is a directory; give a video or audio file")
         if not path.exists():
-            raise MediaError(f"{path}: no such file")
+            raise MediaError(explain_no_file(str(path)) or f"{path}: no such file")
         if not path.is_file():
-            raise MediaError(f"{path}: is not a regular file; give a video or audio file")
+            raise MediaError(f"{path}: is a pipe, not a regular file; save it to a file first")
         if path.stat().st_size == 0:
             raise MediaError(f"{path}: is empty (0 bytes)")
     except (OSError, ValueError) as error:  # name too long, no permission, null byte
         reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError(f"{path!s:.200}: cannot be opened ({reason})") from error
+        message = explain_no_file(str(path)) or f"{path!s:.200}: cannot be opened ({reason})"
+        raise MediaError(message) from error
 
 
 def container_kind(container: InputContainer) -> str:

@@ -12,6 +12,8 @@ import tempfile
 import threading
 from collections.abc import Iterator
 
+from avsr.runtime.streams import guard_streams
+
 # New objects before Python looks for garbage among them. PyTorch and mediapipe make 360,000 that
 # stay as they are imported; by default looking through them takes 0.3 s.
 NEW_OBJECTS = 20_000
@@ -31,14 +33,16 @@ def tune_process() -> None:
 
     The command line calls it, and so do the worker processes that it starts. It sets the waiting
     time of idle OpenMP threads (unless the environment does) and the threshold of the garbage
-    collector. It also permits the changes that depend on ``is_tuned``: mediapipe's log messages are
-    hidden, and the garbage collector is paused while a model is loaded.
+    collector, and lets stdout and stderr take whatever is printed. It also permits the changes that
+    depend on ``is_tuned``: mediapipe's log messages are hidden, and the garbage collector is paused
+    while a model is loaded.
     """
     global _tuned
     _tuned = True
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     gc.set_threshold(NEW_OBJECTS, YOUNG_LOOKS)
+    guard_streams()
 
 
 def is_tuned() -> bool:
@@ -84,4 +88,5 @@ def _filter_stderr(beginnings: tuple[bytes, ...]) -> Iterator[None]:
             buffer.seek(0)
             for line in buffer:
                 if not line.startswith(beginnings):
-                    os.write(2, line)
+                    with contextlib.suppress(OSError):  # nobody can be told
+                        os.write(2, line)

@@ -1,47 +1,108 @@
 """A parallel ``map``: over processes of this machine, or over a Ray cluster."""
 
 import contextlib
+import functools
 import multiprocessing
 import socket
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from avsr.errors import AvsrError
 from avsr.runtime.cores import share_cores
+from avsr.runtime.interrupts import end_with_parent, handle_stops
 from avsr.runtime.process import is_tuned, tune_process
 
 Map = Callable[..., Iterator[Any]]
+
+STOP_SECONDS = 10.0  # that a worker which is stopped has for writing what it has finished
+
+_is_working = False  # whether this worker is within a call
+_is_stopped = False  # whether this worker was stopped; it refuses all further calls
 
 
 @contextlib.contextmanager
 def process_map(workers: int) -> Iterator[Map]:
     """Yield a ``map`` over worker processes that returns results in order.
 
-    Each process limits itself to its share of the cores.
+    Each process limits itself to its share of the cores. If the block raises, as at Ctrl-C, the
+    processes are stopped: their calls raise KeyboardInterrupt, and those that do not end soon are
+    killed. They also end if this process is killed.
 
     Args:
         workers: Number of processes; 1 yields the built-in ``map``.
+
+    Raises:
+        AvsrError: A process was killed, for example as memory ran out.
     """
     if workers == 1:
         yield map
         return
     # Spawn, do not fork: the parent may hold threads and locks of torch or OpenCV.
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, context, _start_worker, (workers, is_tuned())) as pool:
+
+        def run(function: Callable[..., Any], *items: Iterable[Any]) -> Iterator[Any]:
+            return pool.map(functools.partial(_call_worker, function), *items)
+
         try:
-            yield pool.map
-        except BaseException:
+            yield run
+        except BaseException as error:
+            processes = [p for p in multiprocessing.active_children() if p not in others]
             pool.shutdown(wait=False, cancel_futures=True)
+            _stop_workers(processes)
+            if isinstance(error, BrokenProcessPool):
+                raise AvsrError(
+                    "a worker process was killed, perhaps as memory ran out: use fewer workers"
+                ) from error
             raise
+
+
+def _stop_workers(processes: Sequence[BaseProcess]) -> None:
+    """Stop processes, and kill those that have not ended in time, or at the next Ctrl-C."""
+    try:
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def _start_worker(processes: int, tuned: bool) -> None:
     """Share the cores with the other workers, and tune this process if its parent is tuned."""
     if tuned:
         tune_process()
+    handle_stops(_on_stop)
+    end_with_parent()
     share_cores(processes)
+
+
+def _on_stop(*_: object) -> None:
+    """End the current call; between calls the process waits in code that must not be left."""
+    global _is_stopped
+    if not _is_stopped:
+        _is_stopped = True
+        if _is_working:
+            raise KeyboardInterrupt
+
+
+def _call_worker(function: Callable[..., Any], *items: Any) -> Any:
+    global _is_working
+    if _is_stopped:
+        raise KeyboardInterrupt
+    _is_working = True
+    try:
+        return function(*items)
+    finally:
+        _is_working = False
 
 
 @contextlib.contextmanager

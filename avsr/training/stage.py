@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from avsr.decoder import Tokenizer
 from avsr.errors import ConfigError
+from avsr.runtime.interrupts import end_with_parent
 from avsr.training.batches import BatchPlan, length_batches, plan_batches
 from avsr.training.checkpoints import (
     BrokenFileError,
@@ -55,9 +56,10 @@ def run_stage(
     # FSDP cannot be undone: shard a copy, so that the next stage has an unsharded network.
     trained = copy.deepcopy(model) if config.fsdp else model
     task = OBJECTIVES[stage.objective](trained, stage, config, inputs.train_data)
-    trainer.fit(task, loader, validation_loader(config, stage, inputs), ckpt_path=checkpoint)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(task, loader, validation_loader(config, stage, inputs), ckpt_path=checkpoint)
+    except SystemExit as end:  # so Lightning ends after Ctrl-C, with the status of an error
+        raise KeyboardInterrupt from end
     if config.fsdp:
         model.load_state_dict({name: full_tensor(v) for name, v in trained.state_dict().items()})
     if config.select_best:
@@ -174,8 +176,13 @@ def training_loader(
         batches,
         batch_size=None,
         num_workers=workers,
+        worker_init_fn=_start_loader,
         prefetch_factor=4 if workers else None,
     )
+
+
+def _start_loader(number: int) -> None:
+    end_with_parent()
 
 
 def validation_loader(

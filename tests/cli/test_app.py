@@ -355,6 +355,7 @@ def test_the_version_is_the_packages(run: Run) -> None:
     assert run("--version").out == f"avsr {avsr.__version__}\n"
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_stops_without_a_traceback(tmp_path: Path) -> None:
     arguments = ["-m", "avsr", "synthesize", str(tmp_path / "out"), "--hours", "1"]
     process = subprocess.Popen(

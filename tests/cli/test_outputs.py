@@ -134,12 +134,15 @@ def test_what_is_done_is_skipped(run: Run, speaker: Speaker, talk: Path, tmp_pat
     (out / "talk.srt").write_text("edited by hand")
     got = run(talk, other, "-o", out)
     assert (got.status, got.out) == (0, f"{other}  en (0.98)  good morning\n")
-    assert got.err == "avsr: 1 done, 1 skipped (--overwrite does them again), 0 failed\n"
+    there = f"avsr: {talk}: skipped, {out / 'talk.srt'} is there already\n"
+    summary = "avsr: 1 done, 1 skipped (--overwrite does them again), 0 failed\n"
+    assert got.err == there + summary
     assert (out / "talk.srt").read_text() == "edited by hand"
     speaker.paths.clear()
     got = run(talk, other, "-o", out)
     assert (got.status, got.out, speaker.paths) == (0, "", [])
-    assert got.err == "avsr: 0 done, 2 skipped (--overwrite does them again), 0 failed\n"
+    assert got.err.startswith(there)
+    assert got.err.endswith("avsr: 0 done, 2 skipped (--overwrite does them again), 0 failed\n")
     assert run(talk, "-o", out, "--format", "vtt").out, "another format is not done"
     got = run(talk, other, "-o", out, "--overwrite")
     assert got.err.endswith("avsr: 2 done, 0 skipped, 0 failed\n")

@@ -395,6 +395,7 @@ def test_a_disk_that_is_full_in_the_middle_gets_its_space_back(hub):
     assert bias(fetch("hf://me/own")) == 1.0
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_a_download_that_goes_on_later(hub):
     folder = hub.add_own()
     hub.cuts, hub.stalls = [5000], True

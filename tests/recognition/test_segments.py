@@ -150,6 +150,7 @@ def test_an_unsure_part_follows_a_sure_neighbour():
     assert [s.language for s in found] == ["de", "de", "unknown", "unknown"]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_hands_back_the_finished_parts(model, talk):
     positions = []
 
@@ -171,6 +172,7 @@ def test_ctrl_c_hands_back_the_finished_parts(model, talk):
     assert any(f"stopped at {end:.1f} of" in warning for warning in result.warnings)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_before_anything_is_finished_is_an_ordinary_one(model, talk, monkeypatch):
     monkeypatch.setattr(
         pipeline, "transcribe_batch", lambda *arguments: os.kill(os.getpid(), signal.SIGINT)

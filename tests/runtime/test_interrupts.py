@@ -5,6 +5,8 @@ import pytest
 
 from avsr.runtime.interrupts import defer_sigint
 
+pytestmark = pytest.mark.usefixtures("ctrl_c")
+
 
 def test_ctrl_c_waits_for_the_end_of_the_block():
     done = []

@@ -90,6 +90,8 @@ class Record:
             problems.append(
                 f"does not satisfy 0 <= start < end (start {self.start}, end {self.end})"
             )
+        elif MAX_SECONDS < self.end < math.inf:
+            problems.append(f"ends at {self.end:g} s, later than any recording")
         for name in _SPANS:
             spans = getattr(self, name)
             if spans is not None and not _are_spans(spans, name[:-1]):
@@ -103,6 +105,7 @@ _FIELDS = {field.name for field in fields(Record)}
 _REQUIRED = {field.name for field in fields(Record) if field.default is MISSING}
 _SPANS = ("words", "phones")
 MAX_INTEGER = 2**53  # exact as a float
+MAX_SECONDS = 1e7  # 115 days
 _WITHOUT_ID = "without id"
 _TEXTS = [f.name for f in fields(Record) if f.name not in ("start", "end", "mouth", *_SPANS)]
 
@@ -120,6 +123,7 @@ def _are_spans(value: object, name: str) -> bool:
         and isinstance(span.get(name), str)
         and is_number(span.get("start"))
         and is_number(span.get("end"))
+        and all(math.isfinite(v) for v in span.values() if isinstance(v, float))
         for span in value
     )
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from avsr.corpus import shard_index
 from avsr.corpus.manifest import Entry, Record, resolve_media, scan_manifest
-from avsr.errors import CorpusError, MediaError
-from avsr.languages import is_language_code
+from avsr.errors import CorpusError, LanguageError, MediaError
+from avsr.languages import canonical_code, is_language_code
 from avsr.media.media_info import probe
 from avsr.runtime.safe_names import show_name
 
@@ -43,7 +43,13 @@ def validate_manifest(
 
     Raises:
         CorpusError: The manifest cannot be read or has no records.
+        LanguageError: One of ``languages`` is no code.
     """
+    for code in languages or ():
+        if not is_language_code(code):
+            canonical = canonical_code(code)
+            hint = f"; did you mean '{canonical}'?" if canonical else ""
+            raise LanguageError(f"'{show_name(code)}' is no language code{hint}")
     entries = list(scan_manifest(path))
     if not entries:
         raise CorpusError(f"{path} has no records")
@@ -70,21 +76,30 @@ def _content_problems(
         problems.append("has an empty text")
     elif not has_words(record.text):
         problems.append(f"has a text without words ('{show_name(record.text)}')")
+    if strange := sorted(filter(_is_control, record.text)):
+        problems.append(f"has a text with the control character {strange[0]!a}")
     if not is_language_code(record.language):
-        problems.append(f"has the language '{record.language}', which is not an ISO 639-1 code")
+        name = show_name(record.language)
+        problems.append(f"has the language '{name}', which is not an ISO 639-1 code")
     elif languages is not None and record.language not in languages:
         problems.append(f"has the language '{record.language}', not one of {', '.join(languages)}")
     if record.split not in SPLITS:
         problems.append(f"has the split '{record.split}', not one of {', '.join(SPLITS)}")
     first = splits_of.setdefault(record.speaker, record.split)
     if first != record.split:
-        problems.append(f"is {record.split}, but speaker '{record.speaker}' is already in {first}")
+        name = show_name(record.speaker)
+        problems.append(f"is {record.split}, but speaker '{name}' is already in {first}")
     return problems
 
 
 def has_words(text: str) -> bool:
     """Whether a text has a letter or a digit; without any, nothing of it is scored."""
     return any(unicodedata.category(char) in WORD_CHARACTERS for char in text)
+
+
+def _is_control(char: str) -> bool:
+    """Whether a character is a control character, and no kind of blank."""
+    return unicodedata.category(char) == "Cc" and not char.isspace()
 
 
 def _media_problems(record: Record, media: Path, durations: dict[Path, Durations]) -> list[str]:

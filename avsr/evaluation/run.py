@@ -45,8 +45,7 @@ from avsr.runtime.progress import ItemProgress
 from avsr.runtime.safe_names import cut_name
 from avsr.runtime.workers import process_map
 
-logger = logging.getLogger(__name__)
-
+logger = logging.getLogger("avsr.evaluation")
 MAX_PART = 100  # bytes of the model's and of the manifest's name in the name of a folder
 PACKAGES = ("avsr", "torch", "numpy", "mediapipe", "av")
 
@@ -92,6 +91,9 @@ def evaluate(
             media or model cannot be evaluated.
     """
     records = select_records(config)
+    unheard = sorted(set(config.languages or ()) - {record.language for record in records})
+    if unheard:
+        logger.warning("%s has no records in %s", config.manifest, ", ".join(unheard))
     check_media(records, Path(config.manifest).parent)
     conditions = list(config.conditions())
     folder = _prepare_folder(config, records, conditions, recognizer)

@@ -211,7 +211,7 @@ def _try(read: Callable[[Record], T], record: Record) -> T | MediaError:
     except MediaError as error:
         return error
     except CorpusError as error:  # of a shard: the utterance fails, the others do not
-        return MediaError(f"{record.media}: {error}")
+        return MediaError(str(error))
 
 
 def _make_result(

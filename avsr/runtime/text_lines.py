@@ -50,8 +50,12 @@ def parse_object(content: bytes) -> tuple[dict[str, Any], str]:
     """
     try:
         values = json.loads(content.decode())
+        if b"\\ud" in content.lower():  # a pair of such escapes is a character, one is none
+            json.dumps(values, ensure_ascii=False).encode()
     except UnicodeDecodeError:
         return {}, "not UTF-8 text"
+    except UnicodeEncodeError:
+        return {}, r"half a character (\ud800 to \udfff without its other half)"
     except json.JSONDecodeError as error:
         return {}, f"not JSON ({error.msg})"
     except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets

@@ -179,5 +179,7 @@ def test_lines_of_json():
         (1, {"a": 1}, ""),
         (3, {}, "not UTF-8 text"),
     ]
+    halves = b'{"a": "\\ud83d\\ude00"}\n{"a": "\\uD83D"}\n{"a": "\\\\ud83d"}'
+    assert [line.values for line in json_lines(halves)] == [{"a": "😀"}, {}, {"a": "\\ud83d"}]
     assert split_lines("a\u2028b\r\nc\n\n") == ["a\u2028b", "c", ""]
     assert split_lines("") == []

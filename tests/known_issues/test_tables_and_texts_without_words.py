@@ -249,3 +249,20 @@ def test_words_of_every_script_are_words(tmp_path, text):
     )
     write_manifest(tmp_path / "m.jsonl", [record])
     assert validate_manifest(tmp_path / "m.jsonl", check_media=False)[1] == []
+
+
+def test_validate_names_control_characters_and_unknown_languages(tmp_path, capsys):
+    record = Record(
+        utterance_id="a", media="a", text="a\0b", language="en", split="test", speaker="s"
+    )
+    write_manifest(tmp_path / "m.jsonl", [record])
+    path = str(tmp_path / "m.jsonl")
+    assert cli.main(["validate", path, "--no-media"]) == 1
+    assert r"has a text with the control character '\x00'" in capsys.readouterr().out
+    assert cli.main(["validate", path, "--languages", "German", "--no-media"]) == 2
+    assert "'German' is no language code; did you mean 'de'?" in capsys.readouterr().err
+
+
+def test_languages_without_records_are_named(manifest, caplog):
+    run(manifest, languages=("en", "it"))
+    assert caplog.messages == [f"{manifest} has no records in it"]

@@ -133,4 +133,8 @@ def plot_balance(rows: Sequence[LanguageBalance], path: str | os.PathLike[str]) 
         axes.set_ylabel(label)
         axes.margins(y=0.2)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(Path(path), dpi=150, format="png")
+    try:
+        figure.savefig(Path(path), dpi=150, format="png")
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = getattr(error, "strerror", None) or error
+        raise CorpusError(f"cannot write {path}: {reason}") from error

@@ -362,8 +362,10 @@ _SHORT.maxstring = _SHORT.maxother = 60
 _SHORT.maxlevel = 2
 
 
-def show(value: Any) -> str:
-    """Show any value in one short line, as Python writes it."""
+def show(value: Any, *, quoted: bool = True) -> str:
+    """Show any value in one short line, as Python writes it; texts also without quotes."""
+    if not quoted and isinstance(value, str):
+        return show(value)[1:-1]
     try:
         return " ".join(_SHORT.repr(value).split())
     except ValueError:  # a number of thousands of digits

@@ -30,6 +30,7 @@ from avsr.model.config import ModelConfig
 from avsr.model.directory import settle, write_directory
 from avsr.model.network import AVSRModel
 from avsr.model.weights import check_weights
+from avsr.settings import show
 
 CHECKPOINT = "checkpoint_best.pt"  # file name in MuAViC's folders
 TOKENIZER_NAMES = ("tokenizer.model", "sentencepiece.bpe.model", "spm*.model", "*.model")
@@ -288,7 +289,7 @@ def _check_settings(
 ) -> None:
     """Raise ModelError for settings with which another network would be built."""
     wrong = [
-        f"{name} is {settings.get(name, default)}, not {built}"
+        f"{name} is {show(settings.get(name, default), quoted=False)}, not {built}"
         for name, (default, built) in expected.items()
         if settings.get(name, default) != built
     ]

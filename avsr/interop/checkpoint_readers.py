@@ -9,7 +9,7 @@ from torch import Tensor
 
 from avsr.errors import ModelError
 from avsr.interop.key_table import PREFIX, add_prefix, foreign_name, to_port
-from avsr.interop.safe_unpickler import StandIn, read_checkpoint
+from avsr.interop.safe_unpickler import StandIn, check_tensors, read_checkpoint
 
 ANCHOR = PREFIX + "feature_extractor_audio.proj.weight"  # every AV-HuBERT has it
 DECODER_ANCHOR = "decoder.embed_tokens.weight"
@@ -64,9 +64,18 @@ def read_fairseq(path: Path) -> Source:
     weights = content.get("model")
     if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
         raise ModelError(f"{path} is not a fairseq checkpoint: it has no weights called 'model'")
+    check_tensors(path, weights)
     if ANCHOR.removeprefix(PREFIX) in weights:
         weights = add_prefix(weights)
     check_anchor(path, weights, ANCHOR)
+    try:
+        return _source(weights, content)
+    except RecursionError as error:
+        raise ModelError(f"{path} is broken: its settings are nested too deeply") from error
+
+
+def _source(weights: Mapping[str, Tensor], content: Mapping[str, Any]) -> Source:
+    """Find settings and vocabulary in the content of a checkpoint."""
     settings = _mapping(plain(content.get("cfg") or content.get("args")))
     # Newer files have a section for the model's settings, older ones a single namespace.
     model = _mapping(settings.get("model")) or settings
@@ -86,20 +95,32 @@ def read_fairseq(path: Path) -> Source:
     )
 
 
-def plain(value: Any) -> Any:
-    """Replace stand-ins of settings objects by plain dicts and lists, recursively."""
+def plain(value: Any, known: dict[int, Any] | None = None) -> Any:
+    """Replace stand-ins of settings objects by plain dicts and lists, recursively.
+
+    An object that stands in several places is replaced once; ``known`` has the results by the ids
+    of the objects. Otherwise lists of lists of the same list would take for ever.
+    """
+    known = {} if known is None else known
+    if id(value) not in known:
+        known[id(value)] = None  # where it stands in itself
+        known[id(value)] = _replace(value, known)
+    return known[id(value)]
+
+
+def _replace(value: Any, known: dict[int, Any]) -> Any:
     if isinstance(value, StandIn):
         state = value.state
         if not isinstance(state, dict):
-            return plain(value.args[0]) if value.args else None
+            return plain(value.args[0], known) if value.args else None
         for inside in ("_content", "_val"):  # OmegaConf's nodes
             if inside in state:
-                return plain(state[inside])
-        return plain(state)
+                return plain(state[inside], known)
+        return plain(state, known)
     if isinstance(value, dict):
-        return {key: plain(entry) for key, entry in value.items()}
+        return {key: plain(entry, known) for key, entry in value.items()}
     if isinstance(value, list):
-        return [plain(entry) for entry in value]
+        return [plain(entry, known) for entry in value]
     return value
 
 
@@ -114,8 +135,15 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _find_pieces(value: Any) -> bytes | None:
-    """Return the first sentencepiece model in a tree of containers and stand-ins."""
+def _find_pieces(value: Any, seen: set[int] | None = None) -> bytes | None:
+    """Return the first sentencepiece model in a tree of containers and stand-ins.
+
+    ``seen`` has the ids of the objects that were looked at.
+    """
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return None
+    seen.add(id(value))
     if isinstance(value, StandIn):
         state = value.state
         if type(value).__name__ == "SentencePieceProcessor":  # model, or dict with it
@@ -123,7 +151,8 @@ def _find_pieces(value: Any) -> bytes | None:
             return model if isinstance(model, bytes) else None
         value = state
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return next((model for model in map(_find_pieces, inside) if model is not None), None)
+    models = (_find_pieces(one, seen) for one in inside)
+    return next((model for model in models if model is not None), None)
 
 
 def check_anchor(path: Path, names: Collection[str], anchor: str) -> None:

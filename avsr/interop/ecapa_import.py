@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from avsr.errors import ConfigError, ModelError
-from avsr.interop.safe_unpickler import read_checkpoint
+from avsr.interop.safe_unpickler import check_tensors, read_checkpoint
 from avsr.language.ecapa import Ecapa, EcapaConfig
 from avsr.languages import LANGUAGE_NAMES, canonical_code
 from avsr.model.directory import read_licence
@@ -114,6 +114,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     weights = read_checkpoint(path)
     if not all(isinstance(weight, Tensor) for weight in weights.values()):
         raise ModelError(f"{path} is no file of weights: it holds other things than tensors")
+    check_tensors(path, weights)
     return weights
 
 

@@ -25,6 +25,7 @@ from avsr.interop.key_table import PORT_DROPPED, from_port, is_dropped, to_port
 from avsr.model.config import ModelConfig
 from avsr.model.directory import CONFIG, IN_SHARDS, SHARDS, WEIGHTS
 from avsr.rates import FBANK_DIM
+from avsr.settings import show
 
 # Keys that the weights do not reveal -> values with which the port computes what this network does.
 SETTINGS: dict[str, tuple[Any, ...]] = {
@@ -104,7 +105,7 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     check_heads(folder / CONFIG, settings, HEADS)
     problems = [f"it has no {key}" for key in HEADS if key not in settings]
     problems += [
-        f"{key} is {settings[key]}, not {' or '.join(map(str, values))}"
+        f"{key} is {show(settings[key], quoted=False)}, not {' or '.join(map(str, values))}"
         for key, values in SETTINGS.items()
         if key in settings and settings[key] not in values
     ]
@@ -126,7 +127,7 @@ def check_sizes(folder: Path, settings: Mapping[str, Any], config: ModelConfig) 
     actual = {key: getattr(getattr(config, part), field) for key, (part, field) in SIZES.items()}
     actual |= {"vocab_size": config.vocabulary_size, "audio_feat_dim": FBANK_DIM}
     problems = [
-        f"{key} is {settings[key]}, its weights have {value}"
+        f"{key} is {show(settings[key], quoted=False)}, its weights have {value}"
         for key, value in actual.items()
         if key in settings and settings[key] != value
     ]

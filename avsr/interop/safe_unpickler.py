@@ -10,16 +10,20 @@ import contextlib
 import pickle
 import pickletools
 import re
+import struct
 import zipfile
+import zlib
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch import Tensor, nn
 from torch.serialization import safe_globals
 
 from avsr.errors import ModelError
+from avsr.settings import show
 
 # Classes of settings, vocabularies and meters in checkpoints; no function with side effects.
 STAND_INS = re.compile(
@@ -50,7 +54,7 @@ class StandIn:
         self.state = state
 
 
-# Raised by PyTorch for files of other formats and truncated files.
+# Raised by PyTorch for files of other formats, truncated and hostile files.
 BROKEN = (
     RuntimeError,
     pickle.UnpicklingError,
@@ -59,7 +63,18 @@ BROKEN = (
     LookupError,
     OSError,
     TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+    struct.error,
+    zlib.error,
 )
+# Of the pickles in a file, which have no values of tensors. Those of published checkpoints have
+# 1 MB at most; a vocabulary of 250,000 pieces has a million operations.
+MAX_PICKLE = 32 << 20  # bytes
+MAX_OPERATIONS = 3_000_000  # each makes up to 60 bytes, and takes 2 microseconds to check
+MAX_INFLATION = 2  # PyTorch compresses nothing: content is as large as the file
 # Names that are left to PyTorch, which rebuilds its own tensors and refuses all others.
 _CHECKED_BY_TORCH = re.compile(
     r"torch\.\w+|torch\._utils\._rebuild_\w+|torch\.nn\.parameter\.Parameter"
@@ -73,13 +88,21 @@ def _stand_in(name: str) -> type[StandIn]:
     return type(kind, (StandIn,), {"__module__": module})
 
 
-def _names_in(file: IO[bytes]) -> set[str]:
-    """Return the names that the pickles in a file refer to; raw tensors after them end the scan."""
+def _names_in(file: IO[bytes], path: Path) -> set[str]:
+    """Return the names that the pickles in a file refer to; raw tensors after them end the scan.
+
+    Raises:
+        ModelError: The pickles are too large.
+    """
     names: set[str] = set()
+    operations = 0
     strings: list[str] = []
     with contextlib.suppress(ValueError, LookupError, EOFError):
         while True:
-            for opcode, argument, _ in pickletools.genops(file):
+            for opcode, argument, position in pickletools.genops(file):
+                operations += 1
+                if (position or 0) > MAX_PICKLE or operations > MAX_OPERATIONS:
+                    raise ModelError(f"{path} is refused: it holds more than any checkpoint")
                 if opcode.name in ("GLOBAL", "INST"):
                     names.add(_modern(*str(argument).split(" ", 1)))
                 elif opcode.name == "STACK_GLOBAL":  # its two names are the last strings before it
@@ -99,10 +122,10 @@ def _names_in_file(path: Path, zipped: bool) -> set[str]:
     """Return the names that a checkpoint refers to."""
     if not zipped:
         with path.open("rb") as file:
-            return _names_in(file)
+            return _names_in(file, path)
     with zipfile.ZipFile(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith(".pkl")]
-        return set().union(*(_names_in(archive.open(name)) for name in pickles))
+        return set().union(*(_names_in(archive.open(name), path) for name in pickles))
 
 
 def _refuse(path: Path, names: Sequence[str]) -> None:
@@ -113,8 +136,19 @@ def _refuse(path: Path, names: Sequence[str]) -> None:
 
 
 def _check_archive(path: Path) -> None:
-    """Raise ModelError if a checksum in a zip archive differs; PyTorch looks at none."""
+    """Raise ModelError if a zip archive would inflate, or has a wrong checksum.
+
+    PyTorch looks at neither.
+    """
     with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        pickles = sum(entry.file_size for entry in entries if entry.filename.endswith(".pkl"))
+        if pickles > MAX_PICKLE:
+            raise ModelError(
+                f"{path} is refused: its settings have {pickles >> 20} MB, more than any checkpoint"
+            )
+        if sum(entry.file_size for entry in entries) > MAX_INFLATION * path.stat().st_size:
+            raise ModelError(f"{path} is refused: it is compressed, which no checkpoint is")
         damaged = archive.testzip()
     if damaged is not None:
         raise ModelError(f"{path} is damaged: the checksum of {damaged} differs; copy it again")
@@ -151,3 +185,26 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is not a checkpoint of a model: it holds a {type(content).__name__}"
         )
     return content
+
+
+def check_tensors(path: Path, weights: Mapping[Any, Any]) -> None:
+    """Check that weights of a checkpoint are plain tensors whose values are in the file.
+
+    A tensor of a few bytes can claim to have any shape, by strides of 0.
+
+    Raises:
+        ModelError: One is not; the message names it.
+    """
+    for name, weight in weights.items():
+        is_plain = (
+            isinstance(name, str)
+            and type(weight) in (Tensor, nn.Parameter)
+            and weight.layout is torch.strided
+            and weight.device.type == "cpu"
+            and not weight.is_quantized
+        )
+        if (
+            not is_plain
+            or weight.numel() * weight.element_size() > weight.untyped_storage().nbytes()
+        ):
+            raise ModelError(f"{path} is refused: its weight {show(name)} is no ordinary tensor")

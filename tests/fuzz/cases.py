@@ -197,6 +197,30 @@ def _shards(folder: Path, random: Random) -> Case:
     return ["train", "train.yaml", "--dry-run"]
 
 
+def _run(folder: Path, random: Random) -> Case:
+    _own_folder(folder / "runs")
+    run = next((folder / "runs").iterdir())
+    path = random.choice(sorted(path for path in run.rglob("*.json*") if path.is_file()))
+    data = _unlink(path)
+    if path.suffix == ".json":
+        path.write_bytes(change_json(json.loads(data), random))
+    else:
+        lines = data.splitlines()
+        at = random.randrange(len(lines))
+        lines[at] = change_json(json.loads(lines[at]), random)
+        path.write_bytes(b"\n".join(lines) + b"\n")
+    name = str(run.relative_to(folder))
+    settings = ["--model", "small", "--modality", "audio", "--snr", "clean,0", "--limit", "2"]
+    return random.choice(
+        (
+            ["compare", name, name],
+            ["compare", name, name, "--json"],
+            ["evaluate", "manifest.jsonl", *settings, "--out", "runs"],
+            ["evaluate", "manifest.jsonl", *settings, "--noise-manifest", f"{name}/noise.json"],
+        )
+    )
+
+
 ODD_OPTIONS = (
     *("0", "-1", "1", "0.5", "2.0", "1e308", "1e999", "9" * 22, "nan", "inf", "-inf"),
     *("", "abc", "de,xx", "auto", "/dev/null", "a\nb", "\udcff"),
@@ -233,6 +257,7 @@ KINDS: dict[str, Callable[[Path, Random], Case]] = {
     "yaml": _yaml,
     "model": _model,
     "shards": _shards,
+    "run": _run,
     "options": _options,
 }
 

@@ -1,11 +1,13 @@
 """Small good inputs of every kind, which the fuzz changes."""
 
+import contextlib
 import csv
 import itertools
 import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import skimage.data
@@ -16,13 +18,16 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from avsr.corpus import Record, ShardWriter, write_manifest
-from avsr.decoder import DecoderConfig, Tokenizer
+from avsr.decoder import BOS, EOS, DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
+from avsr.evaluation import EvaluationConfig, evaluate, write_report
 from avsr.hub import ASSETS
 from avsr.interop import export_fairseq, import_model
 from avsr.model.config import ModelConfig
 from avsr.model.directory import save_directory
 from avsr.model.network import AVSRModel
+from avsr.model.reliability import MIN_CLIPS, STATISTICS, fit_reliability
+from avsr.search import NgramModel
 from tests.conftest import write_clip, write_speechbrain_folder
 
 SMALL = ModelConfig(
@@ -55,11 +60,21 @@ MEDIA = {  # name: video codec, sound codec
 
 
 def make_seeds(folder: Path) -> None:
-    """Write ``media``, ``model``, ``language``, ``fairseq``, ``corpus`` and texts into a folder."""
+    """Write media, models, shards, the run of an evaluation, manifests and recipes to a folder."""
     torch.manual_seed(0)
+    random = Random(0)
     _make_media(folder / "media")
     tokenizer = Tokenizer.train([*TEXTS.values()] * 10, SMALL.vocabulary_size)
     network = AVSRModel(SMALL, tokenizer).eval()
+    texts = [tokenizer.encode(text) for text in TEXTS.values()] * 5
+    network.language_models = {
+        code: NgramModel.train(
+            texts, order=2, vocabulary_size=SMALL.vocabulary_size, bos=BOS, eos=EOS, min_count=1
+        )
+        for code in SMALL.languages
+    }
+    rows = [{name: random.gauss(0, 1) for name in STATISTICS} for _ in range(MIN_CLIPS)]
+    network.reliability = fit_reliability([rows])
     save_directory(network, folder / "model", card="Licence: none\n")
     write_speechbrain_folder(folder / "speechbrain")
     import_model(folder / "speechbrain", folder / "language")
@@ -71,6 +86,18 @@ def make_seeds(folder: Path) -> None:
     _make_port(folder / "port", plain)
     _make_corpus(folder / "corpus")
     _make_texts(folder)
+    (folder / "small").symlink_to("model")  # the name of a folder called "model" is its parent's
+    with contextlib.chdir(folder):
+        config = EvaluationConfig(
+            manifest="manifest.jsonl",
+            model="small",
+            out="runs",
+            modalities=("audio",),
+            snr_db=("clean", 0),
+            limit=2,
+        )
+        run = evaluate(config, device="cpu")
+        write_report(run)
 
 
 def _make_media(folder: Path) -> None:

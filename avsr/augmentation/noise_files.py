@@ -10,6 +10,7 @@ from avsr.audio import rms
 from avsr.augmentation.mixing import loop_to_length
 from avsr.errors import ConfigError, MediaError
 from avsr.media import read_waveform
+from avsr.media.offset import has_offset
 from avsr.rates import SAMPLE_RATE
 from avsr.runtime.text_lines import split_lines
 
@@ -99,12 +100,14 @@ def read_piece(path: Path, position: float, num_samples: int) -> tuple[np.ndarra
     try:
         info = soundfile.info(path)
         seekable = info.samplerate == SAMPLE_RATE and info.channels == 1
+        seekable = seekable and info.subtype not in ("FLOAT", "DOUBLE")  # may need a scale
     except soundfile.LibsndfileError:
         seekable = False
     if seekable and info.frames > num_samples:  # read the piece only, not the whole file
         first = int(position * (info.frames - num_samples + 1))
         piece, _ = soundfile.read(path, num_samples, first, dtype="float32")
-        return piece, first / SAMPLE_RATE
+        if not has_offset(piece):
+            return piece, first / SAMPLE_RATE
     waveform = read_noise(path)
     if len(waveform) > num_samples:
         first = int(position * (len(waveform) - num_samples + 1))

@@ -59,13 +59,11 @@ def mix_channels(
                             f"sound, so the loudest, {number}, is read"
                         )
                     )
-            for frame in block:
-                seconds += frame.samples / frame.sample_rate
-                if chosen is None:
-                    yield part, frame
-                else:
-                    mono = chosen @ to_planes(frame)
-                    yield part, from_planes(mono[None], frame.sample_rate, "mono")
+            seconds += sum(frame.samples for frame in block) / first.sample_rate
+            if chosen is None:
+                yield from ((part, frame) for frame in block)
+            else:
+                yield part, from_planes(chosen[None] @ samples, first.sample_rate, "mono")
 
 
 def _is_same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
@@ -183,6 +181,8 @@ def to_planes(frame: AudioFrame) -> np.ndarray:
     if samples.dtype.kind == "f":
         with np.errstate(over="ignore"):  # to infinity
             return samples.astype(np.float32)
+    if samples.dtype == np.int16:
+        return samples.astype(np.float32) / np.float32(32768)
     middle = 128 if samples.dtype == np.uint8 else 0
     full_scale = 2.0 ** (8 * samples.dtype.itemsize - 1)
     return ((samples.astype(np.float64) - middle) / full_scale).astype(np.float32)

@@ -5,6 +5,8 @@ from pathlib import Path
 from avsr.media.messages import Warn
 
 MUCH = 0.2  # share of a file; indexes, tags and padding behind its last packet are less
+LEAST = 4096  # bytes, likewise in very small files
+ENDING = {"aiff", "caf", "flv", "matroska", "mov", "w64", "wav"}  # formats whose header has an end
 _MEDIA_BOXES = {b"mdat", b"moof"}  # of MP4; others may be large, such as an index with a cover
 
 
@@ -17,11 +19,11 @@ def check_end(path: Path, kind: str, end: int, warn: Warn) -> None:
         end: Byte behind the last packet; 0 if it is not known.
         warn: Called with the warning.
     """
-    if end <= 0:
+    if end <= 0 or kind not in ENDING:
         return
     size = path.stat().st_size
     unread = _media_bytes_behind(path, size, end) if kind == "mov" else size - end
-    if unread > MUCH * size:
+    if unread > max(LEAST, MUCH * size):
         warn(
             f"{path}: {unread / size:.0%} of the file lies behind the end that its header gives "
             "and is not read; if files were joined, convert them to one or give each alone"

@@ -23,8 +23,8 @@ SEARCHED_SECONDS = 600.0  # from the start, in which the samples are looked at b
 
 @dataclass(frozen=True)
 class _Levels:
-    """Lowest, highest and mean sample of a sound, the peak of most frames, and whether all are
-    finite numbers."""
+    """Lowest and highest sample of a sound, the mean (within LOUDEST), the peak of most frames, and
+    whether all samples are finite numbers."""
 
     low: float
     high: float
@@ -95,7 +95,9 @@ def _measure(source: Source) -> _Levels:
                 lowest, highest = float(planes.min()), float(planes.max())
                 low, high = min(low, lowest), max(high, highest)
                 peaks.append(max(-lowest, highest))
-                total += float(planes.mean(dtype=np.float64)) * frame.samples
+                total += (
+                    float(planes.clip(-LOUDEST, LOUDEST).mean(dtype=np.float64)) * frame.samples
+                )
                 count += frame.samples
         except av.FFmpegError:
             pass  # as far as it can be read

@@ -28,7 +28,7 @@ def remove_offset(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         Chunks of all the samples in order.
     """
     count, total, squares = 0, 0.0, 0.0
-    has_offset = False
+    is_on = False
     before = np.zeros(0, np.int16)  # the last samples of the block before, as they were
     blocks = _blocks(chunks)
     block = next(blocks, None)
@@ -37,18 +37,26 @@ def remove_offset(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         values = block.astype(np.float64)
         block_sum, block_squares = float(values.sum()), float(values @ values)
         count, total, squares = count + len(block), total + block_sum, squares + block_squares
-        has_offset = (
-            has_offset
+        is_on = (
+            is_on
             or _is_offset(count, total, squares, SMALLEST)
             or _is_offset(len(block), block_sum, block_squares, LARGE)
         )
-        if not has_offset:
+        if not is_on:
             yield block
         else:
             after = block[:0] if following is None else following[: WINDOW // 2]
             yield _without_mean(before, block, after)
         before = block[-WINDOW // 2 :]
         block = following
+
+
+def has_offset(waveform: np.ndarray) -> bool:
+    """Whether a waveform (S,) float32 has a notable offset, if it is a whole sound."""
+    values = waveform.astype(np.float64) * 32768
+    return len(values) > 0 and _is_offset(
+        len(values), float(values.sum()), float(values @ values), SMALLEST
+    )
 
 
 def _blocks(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -19,7 +19,7 @@ from avsr.audio import is_silent
 from avsr.corpus import Record, StoredSample, decode_audio, decode_mouth, open_shard
 from avsr.errors import MediaError
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.recognition.segmentation import list_spans
+from avsr.recognition.spans import list_spans
 
 SHARD = ".tar"
 LIPS_VERSION = 2  # of what is kept of a file; 1 did not say which frames can be read

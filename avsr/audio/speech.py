@@ -30,8 +30,8 @@ VOWELS_HZ = (500, 2500)  # range that is loudest with an open mouth
 QUIET = 1e-3  # added to the RMS of each frame, so that differences below it do not count
 CUT_AFTER = 0.5  # share of the longest span from which a cut without a pause is searched
 
-# Of 2,073 real voices in 43 languages, single letters among them, 3 are no speech by these, of 100
-# GRID clips none, of 204 voices in noise as loud as they are 4 (train, rain, crowd, car, white).
+# Of 2,073 real voices in 43 languages, single letters among them, 3 are no speech by these; of 100
+# GRID clips none; of 204 voices in noise that is as loud 4 (crowd, train, car, rain, pink, white).
 SURE, LIKELY = 0.97, 0.5  # probability of speech in a chunk that is enough, and that may be
 EVIDENT = 3  # chunks; 96 ms
 HEARD_RMS = 0.03  # a sound that is quieter is made as loud

@@ -21,7 +21,7 @@ from avsr.audio import is_silent
 from avsr.corpus import Record, StoredSample, open_shard
 from avsr.errors import CorpusError, MediaError
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.recognition.segmentation import list_spans
+from avsr.recognition.spans import list_spans
 from avsr.runtime.atomic_files import atomic_write, make_folder
 
 logger = logging.getLogger(__name__)

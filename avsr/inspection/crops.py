@@ -46,7 +46,7 @@ from avsr.model.network import AVSRModel
 from avsr.rates import FPS, MAX_SEGMENT_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recognition.av_agreement import choose_speaker
 from avsr.recognition.reading import check_face_number, describe_track
-from avsr.recognition.segmentation import even_spans
+from avsr.recognition.spans import even_spans
 from avsr.runtime.atomic_files import atomic_write
 
 PART_FRAMES = round(MAX_SEGMENT_SECONDS * FPS)  # tracked at a time between transcribed parts

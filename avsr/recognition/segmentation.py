@@ -4,19 +4,18 @@ A short recording is one segment. A longer one is read once as a stream and cut 
 where there is no speech to cut at, so that memory does not grow with its length.
 """
 
-import math
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, count, islice, pairwise
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from avsr import face, media
-from avsr.audio import Span, SpokenParts, is_silent, vowel_level
+from avsr.audio import Span, SpokenParts, vowel_level
 from avsr.errors import MediaError
 from avsr.model.network import AVSRModel
-from avsr.rates import FPS, MAX_SEGMENT_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recognition.av_agreement import choose_speaker, lips_agreement
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import (
@@ -30,12 +29,11 @@ from avsr.recognition.reading import (
     usable_modality,
 )
 from avsr.recognition.recording import Recording, is_spoken, missing_frames
+from avsr.recognition.spans import cut_evenly, even_spans, spans_of_both
 from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import report_frames
 
-EVEN_SECONDS = 10.0  # length of the segments of a recording without speech in its sound
 SLACK_SECONDS = 0.5  # s by which a recording of one segment may be longer than one
-MIN_REST_SECONDS = 0.5  # s of picture after the end of the sound; less is the end of a frame
 EVEN_WARNING = "no speech was found in the sound, so it is cut into even parts"
 
 
@@ -151,10 +149,10 @@ def _read_stream(
     else:
         chunks = media.stream_waveform(path, tracks=info.tracks, warn=warnings.append)
         if evenly:
-            spans = _cut_evenly(chunks, info.duration, longest)
+            spans = cut_evenly(chunks, info.duration, longest)
         else:
             picture_end = info.video_duration if use_lips else 0.0
-            spans = _spans_of_both(SpokenParts(chunks, longest), picture_end)
+            spans = spans_of_both(SpokenParts(chunks, longest), picture_end)
     for span, waveform in spans:
         start, end = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
         sound = waveform if use_sound else None
@@ -172,66 +170,6 @@ def _read_stream(
                     warnings.append(f"parts without lips are left out: {faces.problem}")
     if faces is not None and not options.mouth:
         check_face_number(path, options.face, faces.registry)
-
-
-def _spans_of_both(
-    parts: SpokenParts, picture_end: float
-) -> Iterator[tuple[Span, np.ndarray | None]]:
-    """The spans of speech, and even parts of the picture that goes on after the sound has ended."""
-    yield from parts
-    for span in rest_spans(parts.position, picture_end, parts.max_seconds):
-        yield span, None
-
-
-def rest_spans(sound_end: int, picture_end: float, longest: float) -> list[Span]:
-    """Even parts of what a picture that lasts ``picture_end`` (s) has after ``sound_end`` (samples)
-
-    None if that is less than half a second.
-    """
-    seconds = picture_end - sound_end / SAMPLE_RATE
-    if seconds < MIN_REST_SECONDS:
-        return []
-    return [
-        Span(sound_end + span.start, sound_end + span.end) for span in even_spans(seconds, longest)
-    ]
-
-
-def _cut_evenly(
-    chunks: Iterable[np.ndarray], duration: float, longest: float
-) -> Iterator[tuple[Span, np.ndarray | None]]:
-    """Even parts of ``duration`` (s), and of what a stream of sound has beyond that.
-
-    None for the samples of a part that is silent.
-    """
-    chunks = iter(chunks)
-    buffer = np.zeros(0, np.float32)
-    for span in chain(even_spans(duration, longest), _further_spans(duration, longest)):
-        size = span.end - span.start
-        while len(buffer) < size and (chunk := next(chunks, None)) is not None:
-            buffer = np.concatenate([buffer, chunk])
-        samples, buffer = buffer[:size], buffer[size:]
-        if span.start >= round(duration * SAMPLE_RATE):
-            if not len(samples):
-                return
-            span = Span(span.start, span.start + len(samples))
-        yield span, None if is_silent(samples) else samples
-
-
-def _further_spans(duration: float, longest: float) -> Iterator[Span]:
-    """Spans of equal length from ``duration`` (s) on, without end."""
-    size = round(min(EVEN_SECONDS, longest) * SAMPLE_RATE)
-    for start in count(round(duration * SAMPLE_RATE), size):
-        yield Span(start, start + size)
-
-
-def list_spans(path: Path, info: media.MediaInfo, longest: float) -> list[Span]:
-    """List the spans into which ``read_segments`` cuts a long file, without reading its lips."""
-    if info.has_audio:
-        parts = SpokenParts(media.stream_waveform(path, tracks=info.tracks), longest)
-        spans = [span for span, _ in _spans_of_both(parts, info.video_duration)]
-        if spans:
-            return spans
-    return list(even_spans(info.duration, longest))
 
 
 def cut_segments(
@@ -262,11 +200,11 @@ def cut_segments(
     if sound is None:
         spans = [(span, None) for span in even_spans(recording.duration, longest)]
     else:
-        spans = [*_spans_of_both(SpokenParts([sound], longest), picture_end)]
+        spans = [*spans_of_both(SpokenParts([sound], longest), picture_end)]
     segments = _cut_spans(recording, spans, readable, only_spoken=only_spoken)
     if not segments and sound is not None:
         duration = max(len(sound) / SAMPLE_RATE, picture_end)
-        spans = [*_cut_evenly([sound], duration, longest)]
+        spans = [*cut_evenly([sound], duration, longest)]
         segments = _cut_spans(recording, spans, readable, only_spoken=only_spoken)
         warnings = [EVEN_WARNING]
     return segments, warnings if segments else [NO_SPEECH]
@@ -312,14 +250,6 @@ def _cut_mouth(
     if waveform is not None and face.is_covered(mouth):
         return None
     return np.pad(mouth, ((0, last - first - len(mouth)), (0, 0), (0, 0)), mode="edge")
-
-
-def even_spans(duration: float, longest: float = MAX_SEGMENT_SECONDS) -> Iterator[Span]:
-    """Cut ``duration`` (s) into even parts of about 10 s, none of more than ``longest`` (s)."""
-    count = max(1, round(duration / EVEN_SECONDS), math.ceil(duration / longest))
-    edges = [round(duration * SAMPLE_RATE * i / count) for i in range(count + 1)]
-    for start, end in pairwise(edges):
-        yield Span(start, end)
 
 
 class _FaceStream:

@@ -88,7 +88,7 @@ def clips(face, tmp_path_factory):
     soundfile = pytest.importorskip("soundfile")
     soundfile.write(folder / "sound.wav", VOICE, 16_000)
     whole = (folder / "plain.mp4").read_bytes()
-    (folder / "truncated.mp4").write_bytes(whole[: len(whole) // 2])
+    (folder / "truncated.mp4").write_bytes(whole[: len(whole) // 3])
     (folder / "headless.mp4").write_bytes(whole[len(whole) // 2 :])
     (folder / "zero.mp4").write_bytes(b"")
     (folder / "text.mp4").write_text("this is no film\n" * 50)

@@ -133,8 +133,5 @@ def plot_balance(rows: Sequence[LanguageBalance], path: str | os.PathLike[str]) 
         axes.set_ylabel(label)
         axes.margins(y=0.2)
         axes.spines[["top", "right"]].set_visible(False)
-    try:
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=150, format="png")
-    except ValueError as error:  # a null character in the name
-        raise CorpusError(f"cannot write {path}: {error}") from error
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")

@@ -44,11 +44,11 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     lightning.seed_everything(config.seed, verbose=False)
     inputs = prepare_run(config, out)
+    config = inputs.config
     with rank_zero_first() as is_first:
         if is_first:
             replace_text(out / "balance.txt", balance_table(inputs.balance))
             plot_balance(inputs.balance, out / "balance.png")
-    config = inputs.config
     if config.processes > 1:
         share_batch_norms(inputs.model)
     for number, stage in enumerate(config.stages):

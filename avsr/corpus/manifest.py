@@ -118,14 +118,20 @@ def is_number(value: object) -> bool:
 
 
 def _are_spans(value: object, name: str) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(span, dict)
-        and isinstance(span.get(name), str)
-        and is_number(span.get("start"))
-        and is_number(span.get("end"))
-        and all(math.isfinite(v) for v in span.values() if isinstance(v, float))
-        for span in value
-    )
+    return isinstance(value, list) and all(_is_span(span, name) for span in value)
+
+
+def _is_span(span: object, name: str) -> bool:
+    if not isinstance(span, dict) or not isinstance(span.get(name), str):
+        return False
+    if not (_is_time(span.get("start")) and _is_time(span.get("end"))):
+        return False
+    more = () if len(span) == 3 else span.values()  # JSON cannot hold all numbers
+    return all(math.isfinite(value) for value in more if isinstance(value, float))
+
+
+def _is_time(value: object) -> bool:
+    return type(value) in (int, float) and -MAX_SECONDS < value < MAX_SECONDS  # type: ignore[operator]
 
 
 @dataclass(frozen=True)

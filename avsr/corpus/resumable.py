@@ -56,7 +56,7 @@ def claim_output(
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         earlier = {**(defaults or {}), **(content[section] if section else content)}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorpusError(f"{path} is broken: delete it or choose another folder") from error
     options = description[section] if section else description
     differing = [name for name, value in options.items() if earlier.get(name) != value]

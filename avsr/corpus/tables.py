@@ -96,6 +96,8 @@ def _first_row_problem(
 
 def _row(line: int, names: list[str], cells: list[str]) -> Row:
     """Pair cells with their columns; cells without a column may only be empty."""
+    if len(cells) <= len(names) and "" not in names:
+        return Row(line, dict(zip(names, cells, strict=False)), "")
     named = {name: cell for name, cell in zip(names, cells, strict=False) if name}
     surplus = [cell for name, cell in zip(names, cells, strict=False) if not name]
     has_more = any([*surplus, *cells[len(names) :]])

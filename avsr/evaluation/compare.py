@@ -1,6 +1,5 @@
 """Compare two runs over the same utterances: which has fewer errors, and is that chance."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from avsr.errors import ConfigError
 from avsr.evaluation.bootstrap import average_draws, interval, rate_draws
 from avsr.evaluation.results import error_counts, without_words
-from avsr.evaluation.run_folder import CONDITIONS, Run
+from avsr.evaluation.run_folder import CONDITIONS, Run, read_json
 from avsr.evaluation.scores import UtteranceResult
 
 
@@ -109,8 +108,7 @@ def compare_runs(first: Run, second: Run) -> list[Difference]:
 
 def _noise_sources(run: Run) -> dict[str, Any]:
     """Read noise.json."""
-    sources: dict[str, Any] = json.loads((run.folder / "noise.json").read_text("utf-8"))
-    return sources
+    return read_json(run.folder / "noise.json")
 
 
 def _same_noise(sources: list[dict[str, Any]], kind: str) -> bool:

@@ -22,6 +22,7 @@ from typing import Any
 from avsr.errors import ConfigError
 from avsr.evaluation.scores import UtteranceResult
 from avsr.runtime.atomic_files import explain_write, replace_text
+from avsr.runtime.safe_names import name_problem, show_name
 from avsr.runtime.text_lines import json_lines
 
 CONDITIONS = "conditions"  # subfolder, and key of run.json and results.json
@@ -41,7 +42,7 @@ class Run:
     def timing(self) -> dict[str, float]:
         """Seconds of work of each condition; "shared" is the work that they have in common."""
         path = self.folder / "timing.json"
-        return json.loads(path.read_text("utf-8")) if path.exists() else {}
+        return read_json(path) if path.exists() else {}
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
@@ -68,15 +69,20 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
 def read_about(folder: Path) -> dict[str, Any]:
     """Read ``run.json``; raise ConfigError if an older version of avsr wrote it."""
     about = read_json(folder / "run.json")
-    if CONDITIONS not in about:
+    if not isinstance(about, dict) or not isinstance(about.get(CONDITIONS), dict):
         raise ConfigError(
             f"{folder} is from an older version of avsr: evaluate anew, into another --out"
         )
+    manifest = about.get("manifest")
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("utterances"), int):
+        raise ConfigError(f"{folder / 'run.json'} is damaged: evaluate anew, into another --out")
     return about
 
 
 def condition_path(folder: Path, name: str) -> Path:
-    """Path of the results of one condition."""
+    """Path of the results of one condition; raise ConfigError if its name leads elsewhere."""
+    if problem := name_problem(name.replace(".", "_")):
+        raise ConfigError(f"{folder / 'run.json'}: the condition '{show_name(name)}' {problem}")
     return folder / CONDITIONS / f"{name}.jsonl"
 
 

@@ -16,7 +16,7 @@ from avsr.cli import app as cli
 from avsr.corpus import Record, ShardWriter, open_shards, read_manifest
 from avsr.corpus.resumable import ResumableSplit
 from avsr.errors import ConfigError, CorpusError
-from avsr.evaluation import Condition, Noise
+from avsr.evaluation import Condition, Noise, read_run
 from avsr.runtime.safe_names import name_problem
 from avsr.training.config import CorpusConfig, StageConfig, TrainConfig
 
@@ -102,6 +102,14 @@ def test_names_in_recipes_are_refused(name):
         TrainConfig(corpora=(corpus,), stages=(dataclasses.replace(stage, name=name),), out="out")
     with pytest.raises(ConfigError, match="the split"):
         TrainConfig(corpora=(dataclasses.replace(corpus, split=name),), stages=(stage,), out="out")
+
+
+@pytest.mark.parametrize("name", ["../../photos", "/photos", "a/b", "a\\b", "a\nb", "", "x" * 300])
+def test_conditions_of_somebody_elses_run_stay_in_it(tmp_path, name):
+    about = {"conditions": {name: {}}, "manifest": {"utterances": 1}}
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    with pytest.raises(ConfigError, match=r"run\.json: the condition '.*' (is|holds)"):
+        read_run(tmp_path)
 
 
 def test_long_names_of_files_are_cut_in_names_of_results():

@@ -6,6 +6,7 @@ of the previous frame needs no detector: the mesh follows it from its last posit
 """
 
 import atexit
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avsr.errors import AvsrError
 from avsr.face.detector import EYES, MAX_FACES, Face, Frame, Image
 from avsr.face.geometry import POINT_IDS
 from avsr.face.mesh import Mesh, read_vertices
@@ -115,10 +117,15 @@ class MediapipeDetector:
 
     Args:
         max_faces: Faces that ``find`` returns at most, the largest ones.
+
+    Raises:
+        AvsrError: The process was forked from one that had a detector. ``find`` and ``follow``
+            raise it too.
     """
 
     def __init__(self, max_faces: int = MAX_FACES) -> None:
         self.max_faces = max_faces
+        _check_process()
         with hide_stderr_lines(REMARKS):
             with defer_import("matplotlib", "pyplot"):  # mediapipe imports it for drawing only
                 from mediapipe.python.solutions import face_detection, face_mesh
@@ -152,6 +159,8 @@ class MediapipeDetector:
 
     def close(self) -> None:
         """Free mediapipe's graphs."""
+        if _process != os.getpid():
+            return  # in a forked child it would wait for threads that it lacks
         self._mesh.close()
         self._detector.close()
         self._mesh_alone.close()
@@ -164,6 +173,7 @@ class MediapipeDetector:
         With ``search_tiles`` a frame in which no face is found is searched again, tile by tile,
         for small faces.
         """
+        _check_process()
         frame = as_picture(frame)
         height, width = frame.height, frame.width
         side = max(height, width)
@@ -185,6 +195,7 @@ class MediapipeDetector:
 
         With ``verify`` a detector must find it too: the mesh alone may follow what hides a face.
         """
+        _check_process()
         face = self._follow(frame, last)
         if face is not None and not verify:
             return face
@@ -255,12 +266,36 @@ class MediapipeDetector:
         return faces
 
 
+_process: int | None = None
+"""Id of the process that started mediapipe; None before the first detector."""
+
+
+def _check_process() -> None:
+    """Raise AvsrError in a forked child: mediapipe would wait for ever there, or crash.
+
+    Neither its threads nor what they hold come along, not even for new detectors.
+    """
+    global _process
+    if _process is None:
+        _process = os.getpid()
+    if _process != os.getpid():
+        raise AvsrError(
+            "faces cannot be found in a process that was forked from one that had read a video: "
+            "start processes with the method 'spawn' or 'forkserver', or before the first video"
+        )
+
+
 _idle: list[MediapipeDetector] = []  # to start one takes 35 ms, like following ten frames
 
 
 @contextmanager
 def borrow_detector() -> Iterator[MediapipeDetector]:
-    """Lend a detector from a pool, so that it is used again; it is never lent twice at a time."""
+    """Lend a detector from a pool, so that it is used again; it is never lent twice at a time.
+
+    Raises:
+        AvsrError: As ``MediapipeDetector``.
+    """
+    _check_process()
     try:
         detector = _idle.pop()
     except IndexError:
@@ -278,7 +313,7 @@ def borrow_detector() -> Iterator[MediapipeDetector]:
 
 
 def _close_idle() -> None:
-    while _idle:
+    while _idle and _process == os.getpid():  # a forked child could not even free them
         _idle.pop().close()
 
 

@@ -93,9 +93,7 @@ class _Track:
     """Where the packets so far end; None before the first one."""
     last: float | None = None
     """The last decoding time."""
-    shown: float | None = None
-    """The last time at which a frame is shown."""
-    step: float = LEAST_ROOM
+    step: float = 1 / FPS
     """s; the last duration that was not too long for a frame."""
     room: float = LONGEST_GAP
     """s of gaps that may still come before stamps count as broken."""
@@ -119,6 +117,8 @@ class Clock:
         self.leaps: list[tuple[float, float]] = []
         self._zero = source.zero
         self._tracks = {stream.index: _Track(start, until=source.zero) for stream in source.streams}
+        if source.video is not None and (rate := source.video.average_rate):
+            self._tracks[source.video.index].step = min(LEAST_ROOM, 1 / float(rate))
         self._shifts: list[tuple[float, float]] = []  # (first stamp after the leap, s to add)
         self._end = source.zero  # of both streams, on the mended clock
 
@@ -182,8 +182,9 @@ class Clock:
                 self._leap(track, shown, gap, self._end)  # joined: after both streams
             elif not self._is_bridged(track, time):
                 if gap > track.room:
-                    goes_on = track.end if track.shown is None else track.shown + track.step
-                    self._leap(track, shown, gap, goes_on + self._shift(track))
+                    # By decoding times: the first frame shown may not be the first one decoded.
+                    goes_on = track.end if track.last is None else track.last + track.step
+                    self._leap(track, time, gap, goes_on + self._shift(track))
                     track.room = LEAST_ROOM
                 else:
                     track.room = max(LEAST_ROOM, track.room - gap)
@@ -192,7 +193,6 @@ class Clock:
             track.step = duration
         end = max(time, shown) + min(STILL, track.room, duration)
         track.last, track.end = time, end if track.end is None else max(track.end, end)
-        track.shown = shown if track.shown is None else max(track.shown, shown)
         self._end = max(self._end, end + self._shift(track))
         if packet.size and not packet.is_discard:
             lasts = min(track.room, _packet_duration(packet))
@@ -212,7 +212,7 @@ class Clock:
 
     def _leap(self, track: _Track, time: float, gap: float, target: float) -> None:
         """Use the shift that the other stream has for this leap, or else one to ``target``."""
-        track.end, track.shown, track.spans = None, None, []
+        track.end, track.spans = None, []
         for segment in range(track.segment + 1, len(self._shifts)):
             if abs(self._shifts[segment][0] - time) < SAME_LEAP:
                 track.segment = segment

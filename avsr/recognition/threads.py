@@ -1,6 +1,7 @@
 """Threads: a small network computes in one."""
 
 import functools
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
     from avsr.model.network import AVSRModel
 
 ONE_THREAD_DIM = 512  # width of the encoder; in smaller networks threads mostly wait for each other
+
+# OpenMP's threads do not come along into a forked child, which would wait for them for ever.
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

@@ -11,12 +11,14 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test lint docs clean
+.PHONY: help setup demo test fuzz kill lint docs clean
 
 help:
 	@echo 'make setup  install everything into .venv'
 	@echo 'make demo   the same, then serve the web page'
 	@echo 'make test   the same, then lint, types and tests'
+	@echo 'make fuzz   the same as setup, then an hour of changed inputs (FUZZ_SECONDS, FUZZ_SEED)'
+	@echo 'make kill   the same as setup, then kill commands at random moments and compare what they leave'
 	@echo 'make docs   the same, then the documentation as a site in site/'
 
 setup: $(STAMP)
@@ -41,6 +43,14 @@ lint: setup
 # One thread each: the tests already run on two cores.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# Inputs that go wrong stay in build/fuzz, under KIND-SEED-NUMBER.
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz
+
+# Kills commands twenty times each and runs them again; prints a table.
+kill: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kill
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -1,5 +1,7 @@
 """One family of errors. Their message is one line for a person: what is wrong and what to do."""
 
+import errno
+
 
 class AvsrError(Exception):
     """An error that the caller can mend. The command line prints it without a traceback.
@@ -36,3 +38,11 @@ class CorpusError(AvsrError):
 
 class UnknownKeyError(ConfigError):
     """A configuration has a key that this version does not know."""
+
+
+class WriteError(AvsrError, OSError):
+    """A file cannot be written: the disk is full, for example, or it may only be read."""
+
+    def __str__(self) -> str:
+        advice = ": free some space" if self.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        return f"{self.filename}: cannot be written ({self.strerror}{advice})"

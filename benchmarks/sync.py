@@ -136,12 +136,13 @@ def read_voices(clips: int) -> list[np.ndarray]:
     """Pieces of real voices, the sources and languages in turn, words of one speaker joined."""
     from avsr import media
     from avsr.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
+    from avsr.runtime.text_lines import split_lines
 
     if "AVSR_VOICES" not in os.environ:
         return []
     folder = Path(os.environ["AVSR_VOICES"])
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines():
+    for line in split_lines((folder / "manifest.jsonl").read_text("utf-8")):
         entry = json.loads(line)
         groups.setdefault((entry["source"], entry["language"]), []).append(entry)
     pieces: list[np.ndarray] = []

@@ -24,6 +24,7 @@ from demo.intake import ModelRegistry, Transcriber
 from demo.jobs import JobQueue
 from demo.layout import Layout
 from demo.limits import Limits, read_limits
+from demo.listeners import Page
 from demo.noise_lab import ArrayRecognizer
 from demo.noise_lab_view import add_noise_lab
 from demo.server import MODEL, Server, bind, create_app, read_users
@@ -72,7 +73,8 @@ def build_app(
     transcriber: Transcriber = load_model() if model is None else model
     models = ModelRegistry(transcriber, name, limits.downloads)
     queue = JobQueue(limits.jobs, limits.waiting)
-    with gr.Blocks(title="avsr", analytics_enabled=False, delete_cache=(DAY, DAY)) as page:
+    with Page(title="avsr", analytics_enabled=False, delete_cache=(DAY, DAY)) as page:
+        page.jobs = queue
         folder = Path(page.GRADIO_CACHE)
         layout = Layout(models, examples, limits)
         if isinstance(transcriber, ArrayRecognizer):

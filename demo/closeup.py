@@ -9,8 +9,8 @@ import numpy as np
 
 from avsr import AvsrError
 from avsr.audio import vowel_level
-from avsr.face import FaceRegistry, MouthTrack, choose_face, track_faces
-from avsr.media import MediaInfo, probe, read_pictures, stream_waveform
+from avsr.face import FaceRegistry, MouthTrack, choose_face, probe_faces, track_faces
+from avsr.media import MediaInfo, Tracks, read_pictures, stream_waveform
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.runtime.progress import report_frames
 from demo.player import ResultView, face_boxes, mouth_video, segment_span
@@ -46,32 +46,37 @@ def read_closeup(path: str, start: float, face: str, seconds: float = MAX_SECOND
     Raises:
         AvsrError: The recording has no picture.
     """
-    info = probe(path)
+    info = probe_faces(path)
     if not info.has_video:
         raise AvsrError("the recording has no picture")
     length = min(seconds, info.duration - start)
-    frames = islice(read_pictures(path, start=start), round(length * FPS))
+    frames = islice(read_pictures(path, start=start, tracks=info.tracks), round(length * FPS))
     faces = FaceRegistry().number(track_faces(report_frames(frames, length)))
     waveform = level = None
     if info.has_audio:
-        waveform = _read_sound(path, start, faces.num_frames)
+        waveform = _read_sound(path, info.tracks, start, faces.num_frames)
+    if waveform is not None:
         level = vowel_level(waveform)
     if start and face.isdecimal():
         face = "auto"
     return Closeup(info, start, waveform, choose_face(faces, face, level))
 
 
-def _read_sound(path: str, start: float, num_frames: int) -> np.ndarray:
-    """The sound (S,) of ``num_frames`` frames from ``start`` (s) on; less if it ends earlier."""
+def _read_sound(path: str, tracks: Tracks, start: float, num_frames: int) -> np.ndarray | None:
+    """The sound (S,) of ``num_frames`` frames from ``start`` (s) on; less if it ends earlier.
+
+    None if there is none.
+    """
     first = round(start * SAMPLE_RATE)
     last = first + num_frames * SAMPLES_PER_FRAME
     chunks, position = [], 0
-    for chunk in stream_waveform(path):
+    for chunk in stream_waveform(path, tracks=tracks):
         chunks.append(chunk[max(0, first - position) : max(0, last - position)])
         position += len(chunk)
         if position >= last:
             break
-    return np.concatenate(chunks)
+    sound = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+    return sound if len(sound) else None
 
 
 def add_closeup(view: ResultView, time: float, folder: Path) -> ResultView:

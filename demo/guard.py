@@ -8,18 +8,21 @@ import asyncio
 import contextlib
 import ipaddress
 import json
+import logging
 import math
 import os
 import re
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from demo.listeners import ListenerQueue
 from demo.store import Store
 
 READ_PATHS = re.compile(
@@ -27,22 +30,28 @@ READ_PATHS = re.compile(
     r"|/(static|assets|svelte)/.+"
     r"|/gradio_api/(info|openapi\.json|app_id|user|login_check|token|startup-events|theme\.css)/?"
     r"|/gradio_api/(queue/status|upload_progress)/?"
-    r"|/gradio_api/(call|heartbeat)/.+"
+    r"|/gradio_api/heartbeat/[^/]+/?"
     r"|/gradio_api/file=(?![A-Za-z][A-Za-z0-9+.-]*:).+"  # a file, not a URL: gradio would fetch it
 )
-EVENTS_PATH = re.compile(r"/gradio_api/queue/data/?")
+EVENTS_PATH = re.compile(r"/gradio_api/(queue/data|call/(v2/)?[^/]+/(?P<event>[^/]+))/?")
 LOGIN_PATH = re.compile(r"/login/?")
+HEALTH_PATH = re.compile(r"/health/?")
 UPLOAD_PATH = re.compile(r"/gradio_api/upload/?")
 CALL_PATHS = re.compile(r"/gradio_api/(queue/join/?|call/.+)")
 STOP_PATHS = re.compile(r"/gradio_api/(cancel|reset)/?")
 
-MAX_CALL_BYTES = 4_000_000  # size of a request that is not an upload
+MAX_CALL_BYTES = 100_000  # size of a request that is not an upload
 FORM_BYTES = 100_000  # parts of an upload that do not belong to the file
-STALL_SECONDS = 60.0  # without a byte, after which an upload is ended
+BODY_SECONDS = 20.0  # for the whole body of a request that is not an upload
+STALL_SECONDS = 10.0  # after which an upload must have brought MIN_RATE on average, and any byte
+MIN_RATE = 16_000  # bytes/s of an upload; a video from a phone takes minutes even so
 MAX_ADDRESSES = 10_000  # that a rate limit remembers
 # In the last event of a stream; quotes inside a text are escaped, so it cannot occur elsewhere.
 END_OF_STREAM = b'"msg":"close_stream"'
 HANG_UP_SECONDS = 2.0  # to wait for the page to close its side of an ended stream
+
+LOGIN_PAGE = (Path(__file__).parent / "login.html").read_text("utf-8")
+logger = logging.getLogger(__name__)
 
 # The browser loads everything from this server and sends no referrer to other sites.
 HEADERS = {
@@ -92,18 +101,55 @@ class RateLimit:
             raise Refusal(429, reason, wait=(1 - left) * 60 / self.per_minute)
 
 
+class Share:
+    """Places for requests in progress; one address has at most half of them."""
+
+    def __init__(self, places: int, own_reason: str, reason: str) -> None:
+        """The reasons are those of refusals: half is used by one address, or all by everybody."""
+        self.places = places
+        self.own_reason, self.reason = own_reason, reason
+        self.taken: Counter[str] = Counter()  # address -> places
+
+    @contextlib.contextmanager
+    def take(self, address: str) -> Iterator[None]:
+        """Take a place for a while, or raise Refusal if none is left."""
+        if self.taken.total() >= self.places:
+            raise Refusal(503, self.reason, wait=60)
+        if self.taken[address] >= max(1, self.places // 2):
+            raise Refusal(429, f"{self.own_reason} from your address: wait a little", wait=10)
+        self.taken[address] += 1
+        try:
+            yield
+        finally:
+            self.taken[address] -= 1
+            if not self.taken[address]:
+                del self.taken[address]
+
+
 class Guard:
     """ASGI middleware in front of an app whose uploads and results are in ``store``."""
 
-    def __init__(self, app: ASGIApp, store: Store) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        store: Store,
+        queue: ListenerQueue,
+        is_user: Callable[[Scope], bool] | None = None,
+    ) -> None:
+        """``is_user`` tells whether a request comes from somebody logged in; None: no login."""
         self.app = app
         self.store = store
+        self.queue = queue
+        self.is_user = is_user
         self.limits = limits = store.limits
         self.uploads = RateLimit(limits.uploads_per_minute)
         self.calls = RateLimit(limits.calls_per_minute)
         self.logins = RateLimit(limits.logins_per_minute)
-        self.num_uploads = 0  # in progress
-        self.reserved_bytes = 0  # for these
+        busy = "the server is busy: try again in a minute"
+        self.requests = Share(limits.connections, "too many requests at once", busy)
+        busy = "too many uploads at once: try again in a minute"
+        self.slots = Share(limits.uploads_at_once, "too many uploads at once", busy)
+        self.reserved_bytes = 0  # for uploads in progress
         self.ending: dict[str, asyncio.Event] = {}  # session -> set when its stream is closed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,21 +158,40 @@ class Guard:
         elif scope["type"] != "http":
             await self.app(scope, receive, send)
         else:
-            send = _with_headers(send)
+            answer = _Answer(send)
             try:
-                await self._admit(scope, receive, send)
+                if HEALTH_PATH.fullmatch(scope["path"]):
+                    await self._admit(scope, receive, answer.send)
+                else:
+                    with self.requests.take(client_address(scope)):
+                        await self._admit(scope, receive, answer.send)
             except Refusal as refusal:
-                await refusal.answer()(scope, receive, send)
+                await refusal.answer()(scope, receive, answer.send)
+            except Exception as error:
+                if answer.has_begun:
+                    raise
+                # Gradio trusts the form of requests, and would log fifty lines about each.
+                name, path = type(error).__name__, scope["path"][:100]
+                logger.warning("%s %r cannot be answered: %s", scope["method"], path, name)
+                wrong = Refusal(400, "the request has a wrong form")
+                await wrong.answer()(scope, receive, answer.send)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method, address = scope["path"], scope["method"], client_address(scope)
-        if method in ("GET", "HEAD") and READ_PATHS.fullmatch(path):
+        if "\0" in path:
+            raise Refusal(404, "there is nothing here")
+        if self.is_user is not None and not self._is_open(path, method) and not self.is_user(scope):
+            if path != "/" or method not in ("GET", "HEAD"):
+                raise Refusal(401, "log in first")
+            await HTMLResponse(LOGIN_PAGE)(scope, receive, send)
+        elif method in ("GET", "HEAD") and READ_PATHS.fullmatch(path):
             await self.app(scope, receive, send)
-        elif method == "GET" and EVENTS_PATH.fullmatch(path):
-            await self._stream(scope, receive, send)
+        elif method == "GET" and (match := EVENTS_PATH.fullmatch(path)):
+            await self._stream(scope, receive, send, match["event"])
         elif method == "POST" and UPLOAD_PATH.fullmatch(path):
             self.uploads.take(address)
-            await self._upload(scope, receive, send)
+            with self.slots.take(address):
+                await self._upload(scope, receive, send)
         elif method == "POST" and CALL_PATHS.fullmatch(path):
             self.calls.take(address)
             await self._call(scope, receive, send)
@@ -138,6 +203,14 @@ class Guard:
         else:
             raise Refusal(404, "there is nothing here")
 
+    @staticmethod
+    def _is_open(path: str, method: str) -> bool:
+        """Whether a request needs no login: of health, or to log in."""
+        return bool(
+            (method in ("GET", "HEAD") and HEALTH_PATH.fullmatch(path))
+            or (method == "POST" and LOGIN_PATH.fullmatch(path))
+        )
+
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an upload on if it is small enough and the store has room for it."""
         max_bytes = self.limits.upload_bytes + FORM_BYTES
@@ -146,11 +219,8 @@ class Guard:
         too_large = Refusal(413, f"a file may have at most {self.limits.upload_megabytes:g} MB")
         if size > max_bytes:
             raise too_large
-        self.num_uploads += 1
         self.reserved_bytes += size
         try:
-            if self.num_uploads > self.limits.uploads_at_once:
-                raise Refusal(503, "too many uploads at once: try again in a minute", wait=60)
             stored = await asyncio.to_thread(self.store.size)
             if stored + self.reserved_bytes > self.limits.store_bytes:
                 raise Refusal(503, "the server has no room for more files: try later", wait=600)
@@ -161,22 +231,20 @@ class Guard:
                 if not body.cut_off:
                     raise
             if body.cut_off and not body.answered:
-                raise too_large if body.too_large else Refusal(408, "the upload has stalled")
+                raise too_large if body.too_large else Refusal(408, "the upload is too slow")
         finally:
-            self.num_uploads -= 1
             self.reserved_bytes -= size
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a call on if it is short and names only files of the store."""
-        content, more = b"", True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                return
-            content += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(content) > MAX_CALL_BYTES:
-                raise Refusal(413, "the request is too long")
+        try:
+            content = await asyncio.wait_for(_read(receive), BODY_SECONDS)
+        except TimeoutError:
+            raise Refusal(408, "the request did not come to its end in time") from None
+        if content is None:
+            return
+        if CALL_PATHS.fullmatch(scope["path"]) and not _is_object(content):
+            raise Refusal(400, "the request must be a JSON object")
         if names_file_outside(content, self.store.folder):
             raise Refusal(400, "upload the file first: nothing else can be read")
         replayed = False
@@ -195,15 +263,34 @@ class Guard:
 
         await self.app(scope, replay, answer)
 
-    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _stream(
+        self, scope: Scope, receive: Receive, send: Send, event_id: str | None
+    ) -> None:
         """Pass on the events of a session, and hold back calls while its stream closes.
+
+        ``event_id`` is that of a call of a program; None: the query has the session.
 
         Gradio ends the stream as soon as no event is awaited. A page that sends a call just before
         it receives that end believes that the old stream is still open and waits for ever. So calls
         of the session are answered after the page has closed its side of the stream.
         """
-        query = parse_qs(scope["query_string"].decode("latin-1"))
-        session = query.get("session_hash", [""])[0]
+        session: str | None
+        if event_id is None:
+            query = parse_qs(scope["query_string"].decode("latin-1"))
+            session = query.get("session_hash", [""])[0]
+        else:
+            session = self.queue.find_session(event_id)
+        if not session:
+            raise Refusal(404, "there is no such request: it is done, or waited too long for you")
+        if self.queue.must_refuse(session):
+            raise Refusal(503, "too many videos are waiting: try again in a while", wait=60)
+        with self.queue.listening(session) as end:
+            await self._pass_events(scope, receive, send, session, end)
+
+    async def _pass_events(
+        self, scope: Scope, receive: Receive, send: Send, session: str, end: Callable[[], None]
+    ) -> None:
+        """Pass on the events of a session; call ``end`` at the end of its stream."""
         closed = asyncio.Event()
         held_back: list[Message] = []
 
@@ -217,6 +304,7 @@ class Guard:
         try:
             await self.app(scope, receive, pass_on)
             if held_back:
+                end()
                 await send({**held_back[0], "more_body": True})
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(_disconnected(receive), HANG_UP_SECONDS)
@@ -236,17 +324,32 @@ class Guard:
                 await closed.wait()
 
 
+async def _read(receive: Receive) -> bytes | None:
+    """The body of a short request; None if the client left before its end."""
+    content, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        content += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(content) > MAX_CALL_BYTES:
+            raise Refusal(413, "the request is too long")
+    return content
+
+
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 class _UploadBody:
-    """The body of an upload, cut off when it gets too large or stalls."""
+    """The body of an upload, cut off when it gets too large or is too slow."""
 
     def __init__(self, receive: Receive, send: Send, max_bytes: int) -> None:
-        self._receive, self._send, self._left = receive, send, max_bytes
+        self._receive, self._send, self._max_bytes = receive, send, max_bytes
         self._complete = False
+        self._begin, self._size = time.monotonic(), 0
         self.too_large = self.cut_off = self.answered = False
 
     async def receive(self) -> Message:
@@ -257,12 +360,12 @@ class _UploadBody:
         except TimeoutError:
             self.cut_off = True
             return {"type": "http.disconnect"}
-        self._left -= len(message.get("body", b""))
+        self._size += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
-        if self._left < 0:
-            self.too_large = self.cut_off = True
-            return {"type": "http.disconnect"}
-        return message
+        seconds = time.monotonic() - self._begin - STALL_SECONDS
+        self.too_large = self._size > self._max_bytes
+        self.cut_off = self.too_large or self._size < MIN_RATE * seconds
+        return {"type": "http.disconnect"} if self.cut_off else message
 
     async def send(self, message: Message) -> None:
         """Pass the answer on, unless it is about the upload that was broken off here."""
@@ -306,12 +409,24 @@ def names_file_outside(content: bytes, folder: Path) -> bool:
     return False
 
 
-def _with_headers(send: Send) -> Send:
-    async def add(message: Message) -> None:
+def _is_object(content: bytes) -> bool:
+    try:
+        return isinstance(json.loads(content), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+class _Answer:
+    """An answer with the headers of this server."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.has_begun = False
+
+    async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.has_begun = True
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers[name] = value
-        await send(message)
-
-    return add
+        await self._send(message)

@@ -5,6 +5,7 @@ A handler returns or yields a dictionary: component -> its new value, as gradio 
 
 import dataclasses
 import html
+import math
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,24 @@ class Handlers:
         self.folder = folder
 
     def transcribe_for_programs(
-        self, video: str | None, modality: str, language: str, beam_size: float, face: str
+        self,
+        video: str | None,
+        modality: str,
+        language: str,
+        beam_size: float,
+        face: str,
+        request: gr.Request,
     ) -> tuple[Any, ...]:
         """Transcribe a video: language, text, video of the mouth, warnings, files."""
         path = _require(video)
         options = _options(modality, language, beam_size, face)
-        job = self.queue.submit(lambda progress: self._transcribe(path, progress, **options))
+        job = self.queue.submit(
+            lambda progress: self._transcribe(path, progress, **options), request.session_hash
+        )
         try:
             result = job.result()
+        except StoppedError:  # nobody listens any more
+            raise gr.Error("the work was stopped", print_exception=False) from None
         except AvsrError as error:
             raise gr.Error(str(error), print_exception=False) from error
         named = language_name(result.language)
@@ -85,6 +96,7 @@ class Handlers:
         result = yield from self._follow(
             lambda progress: self._transcribe(path, progress, model_name, **options),
             request.session_hash,
+            path,
         )
         if result is None:
             return
@@ -107,10 +119,12 @@ class Handlers:
         try:
             check_upload(video, self.limits)
             model: Transcriber = self.models.get(model_name, progress)
-            return model.transcribe(video, progress=progress, **options)
+            result = model.transcribe(video, progress=progress, **options)
         except AvsrError as error:
             message = html.escape(hide_folder(error, video))
             raise gr.Error(message, print_exception=False) from error
+        warnings = tuple(hide_folder(warning, video) for warning in result.warnings)
+        return dataclasses.replace(result, warnings=warnings)
 
     def _view(self, result: Transcript, video: str, modality: str, face: str) -> ResultView:
         info = check_upload(video, self.limits)
@@ -134,9 +148,12 @@ class Handlers:
         }
 
     def _follow(
-        self, work: Callable[[Progress], Any], owner: object
+        self, work: Callable[[Progress], Any], owner: object, video: str
     ) -> Generator[Updates, None, Any]:
-        """Do the work in the queue and show its progress; return its result, None if it failed."""
+        """Do the work in the queue and show its progress; return its result, None if it failed.
+
+        ``video`` is the file that it is about.
+        """
         layout = self.layout
         yield {
             layout.begin: gr.Button(visible=False),
@@ -151,7 +168,10 @@ class Handlers:
         except StoppedError:
             yield self._idle()
         except (AvsrError, gr.Error) as error:
-            message = getattr(error, "message", str(error))
+            if isinstance(error, gr.Error):  # a text for visitors
+                message = error.message
+            else:
+                message = html.escape(hide_folder(error, video))
             gr.Warning(message, duration=None, title="This did not work")
             yield self._idle()
         except Exception:  # a bug: gradio reports it, and the page stays usable
@@ -175,21 +195,27 @@ class Handlers:
         self, view: ResultView, event: gr.EventData, request: gr.Request
     ) -> Iterator[Updates]:
         """Show face and mouth of the part of a long recording that is playing."""
+        require_result(view)
+        time = _read_number(event, "time")
 
         def work(progress: Progress) -> ResultView:
             with listen_progress(progress):
-                return add_closeup(view, float(event.time), self.folder)
+                return add_closeup(view, time, self.folder)
 
         layout = self.layout
-        closeup = yield from self._follow(work, request.session_hash)
+        closeup = yield from self._follow(work, request.session_hash, view.video)
         if closeup is not None:
             layout.player.temp_files.add(closeup.mouth)
             yield {**self._idle(), layout.view: closeup, layout.player: render_player(closeup)}
 
     def correct_word(self, view: ResultView, event: gr.EventData) -> Updates:
         """Replace a word that the visitor edited."""
+        require_result(view)
+        index, text = round(_read_number(event, "index")), getattr(event, "text", None)
+        if not isinstance(text, str):
+            raise gr.Error("text must be a text", print_exception=False)
         try:
-            transcript = edit_word(view.transcript, int(event.index), str(event.text))
+            transcript = edit_word(view.transcript, index, text)
         except IndexError as error:
             raise gr.Error(str(error), print_exception=False) from error
         return self._show(dataclasses.replace(view, transcript=transcript))
@@ -206,7 +232,7 @@ class Handlers:
         try:
             yield from describe(check_upload(video, self.limits))
         except AvsrError as error:
-            yield f'<p class="trouble">{html.escape(str(error))}</p>'
+            yield f'<p class="trouble">{html.escape(hide_folder(error, video))}</p>'
 
     def start_over(self) -> Updates:
         """Return to a page without video and result."""
@@ -239,6 +265,23 @@ def _require(video: str | None) -> str:
     if video is None:
         raise gr.Error("Choose, upload or record a video first.", print_exception=False)
     return video
+
+
+def require_result(view: ResultView | None) -> None:
+    """Raise gr.Error if nothing has been transcribed yet."""
+    if view is None:
+        raise gr.Error("Transcribe a video first.", print_exception=False)
+
+
+def _read_number(event: gr.EventData, name: str) -> float:
+    """A finite number of an event; raise gr.Error if it has none."""
+    try:
+        number = float(getattr(event, name, None))  # type: ignore[arg-type]  # None is refused
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise gr.Error(f"{name} must be a number", print_exception=False)
+    return number
 
 
 def _list_warnings(result: Transcript) -> str:

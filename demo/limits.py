@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,8 @@ from avsr.media.container import Source, open_source
 from avsr.settings import build_settings, read_settings
 
 MAX_PACKETS_PER_SECOND = 400  # Opus at 2.5 ms has 400; slow motion of a phone has 240 frames
+# Of a path that begins with a slash; not of an address, "km/h" or a fraction.
+ABSOLUTE_FOLDER = re.compile(r"(?<![\w/:.)])/(?:[^\s/:'\"]+/)+")
 TOLERANCE = 1.01  # headers and rounding may be that far off
 
 
@@ -97,9 +100,15 @@ def read_limits(path: Path | None) -> Limits:
     return Limits() if path is None else build_settings(Limits, read_settings(path), str(path))
 
 
-def hide_folder(error: Exception, path: str | Path) -> str:
-    """Return an error message in which the file has its name only, not its folder on the server."""
-    return str(error).replace(str(path), Path(path).name)
+def hide_folder(message: object, path: str | Path) -> str:
+    """Return a message in which files have their names only, not their folders on the server.
+
+    Args:
+        message: A text or an error.
+        path: The uploaded file that it is about.
+    """
+    text = str(message).replace(str(path), Path(path).name)
+    return ABSOLUTE_FOLDER.sub("", text)
 
 
 def check_upload(path: str | Path, limits: Limits) -> MediaInfo:

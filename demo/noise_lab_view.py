@@ -14,8 +14,10 @@ from avsr.recognition.recording import COVERED
 from avsr.runtime.progress import Progress, listen_progress
 from avsr.transcript import reads_right_to_left
 from demo.closeup import MAX_SECONDS
+from demo.handlers import require_result
 from demo.intake import ModelRegistry
 from demo.jobs import JobQueue, StoppedError, render_progress
+from demo.limits import hide_folder
 from demo.noise_lab import (
     MODALITIES,
     SNRS,
@@ -201,6 +203,7 @@ class NoiseLab:
         request: gr.Request,
     ) -> Iterator[dict[Any, Any]]:
         """Compare the modalities at one level of noise."""
+        require_result(view)
 
         def work() -> str:
             model: ArrayRecognizer = self.models.get(model_name)
@@ -211,7 +214,7 @@ class NoiseLab:
             self.outcome.temp_files.add(str(path))
             return render_comparison(quiet, noisy, str(path))
 
-        yield from self._follow(work, request.session_hash)
+        yield from self._follow(work, request.session_hash, view.video)
 
     def sweep(
         self,
@@ -224,20 +227,26 @@ class NoiseLab:
         request: gr.Request,
     ) -> Iterator[dict[Any, Any]]:
         """Compare the modalities at all levels of noise."""
+        require_result(view)
 
         def work() -> str:
             model: ArrayRecognizer = self.models.get(model_name)
             options = {"language": language, "beam_size": int(beam_size)}
             return render_sweep(*sweep(model, view, noise, video_corruption, **options))
 
-        yield from self._follow(work, request.session_hash)
+        yield from self._follow(work, request.session_hash, view.video)
 
     def stop(self, request: gr.Request) -> None:
         """Stop all jobs of the visitor."""
         self.queue.stop(request.session_hash)
 
-    def _follow(self, work: Callable[[], str], owner: object) -> Iterator[dict[Any, Any]]:
-        """Do the work in the queue; show its progress, then the HTML that it returns."""
+    def _follow(
+        self, work: Callable[[], str], owner: object, video: str
+    ) -> Iterator[dict[Any, Any]]:
+        """Do the work in the queue; show its progress, then the HTML that it returns.
+
+        ``video`` is the file that it is about.
+        """
 
         def work_with_progress(progress: Progress) -> str:
             with listen_progress(progress):
@@ -253,7 +262,8 @@ class NoiseLab:
         except StoppedError:
             yield idle
         except AvsrError as error:
-            yield {**idle, self.outcome: f'<p class="trouble">{html.escape(str(error))}</p>'}
+            message = html.escape(hide_folder(error, video))
+            yield {**idle, self.outcome: f'<p class="trouble">{message}</p>'}
         except Exception:  # a bug: gradio reports it, and the page stays usable
             yield idle
             raise

@@ -240,7 +240,7 @@ def _word(word: Word, index: int) -> str:
 
 def _timeline(result: Transcript) -> str:
     """Segments with language and modality; below them a bar for each word, its confidence."""
-    duration = max(result.duration, *(word.end for word in result.words), 0.04)
+    duration = max(result.duration, 0.04)
     segments = result.segments or [_whole_as_segment(result, duration)]
     return (
         f'<div class="timeline" data-duration="{duration:.3f}" role="img" aria-label="Time line:'
@@ -317,8 +317,9 @@ def _banner(result: Transcript) -> str:
 
 
 def _notes(result: Transcript) -> str:
-    """The warnings of the transcript, and whether anything judges it."""
-    notes = [*result.warnings, *([NOT_CALIBRATED] if result.reliable is None else [])]
+    """The warnings of the transcript, and whether anything judges its text."""
+    is_judged = result.reliable is not None or not result.text
+    notes = [*result.warnings, *([] if is_judged else [NOT_CALIBRATED])]
     if not notes:
         return ""
     rows = "".join(f"<li>{html.escape(note)}</li>" for note in notes)

@@ -12,17 +12,22 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from starlette.routing import Mount
+from starlette.types import Scope
 
 from avsr.errors import AvsrError, ConfigError
+from avsr.runtime.text_lines import split_lines
+from demo.connections import PatientProtocol
 from demo.guard import Guard
 from demo.limits import Limits
+from demo.listeners import ListenerQueue
 from demo.store import Store
 
 FIRST_PORT, PORTS = 7860, 100  # ports that are tried in turn by default
@@ -51,27 +56,28 @@ def create_app(
         The ASGI app.
     """
     limits = store.limits
+    page.queue(api_open=False)
+    page._queue = queue = ListenerQueue(page, store)
     for function in page.fns.values():
         if any(event == "click" for _, event in function.targets):
             function.queue = True  # else an example uses a path that the guard does not serve
         if function.concurrency_id == MODEL:
             function.concurrency_limit = limits.jobs
-    page.queue(max_size=limits.waiting, api_open=False)
     started = time.monotonic()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        sweeper = asyncio.create_task(_sweep_regularly(page, store))
+        sweeper = asyncio.create_task(_sweep_regularly(page, store, queue))
         yield
         sweeper.cancel()
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/health")
-    def health() -> dict[str, str | int]:
+    async def health() -> dict[str, str | int]:  # in the event loop, as the queue
         return {
             "status": "ok",
-            "waiting": len(page._queue),
+            "waiting": len(queue),
             "seconds": round(time.monotonic() - started),
         }
 
@@ -92,14 +98,28 @@ def create_app(
         **style,
     )
     page.has_launched = True  # else gradio accepts the path of any file
-    app.add_middleware(Guard, store=store)
+    (mounted,) = (route.app for route in app.routes if isinstance(route, Mount))
+    is_user = _login_check(mounted) if users else None
+    app.add_middleware(Guard, store=store, queue=queue, is_user=is_user)
     return app
 
 
-async def _sweep_regularly(page: gr.Blocks, store: Store) -> None:
-    """Sweep every tenth of ``keep_minutes``, so that no file stays more than a tenth longer."""
+def _login_check(gradio_app: Any) -> Callable[[Scope], bool]:
+    """A function that tells whether a request has the cookie of somebody who is logged in."""
+
+    def is_user(scope: Scope) -> bool:
+        cookies = Request(scope).cookies
+        names = (f"access-token-{kind}{gradio_app.cookie_id}" for kind in ("", "unsecure-"))
+        return any(cookies.get(name) in gradio_app.tokens for name in names)
+
+    return is_user
+
+
+async def _sweep_regularly(page: gr.Blocks, store: Store, queue: ListenerQueue) -> None:
+    """Delete old files and forget requests that nobody listens for."""
     while True:
-        await asyncio.sleep(store.limits.keep_minutes * 60 / 10)
+        await asyncio.sleep(store.sweep_seconds)
+        queue.forget_unheard()
         keep = {path for block in page.blocks.values() for path in block.keep_in_cache}  # examples
         await asyncio.to_thread(store.sweep, keep)
 
@@ -111,7 +131,7 @@ def read_users(path: Path) -> dict[str, str]:
         ConfigError: The file cannot be read or a line is wrong. It shows no password.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = split_lines(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"cannot read the users in {path}: {reason}") from error
@@ -167,7 +187,7 @@ class Server:
             uvicorn.Config(
                 app,
                 log_level="warning",
-                limit_concurrency=limits.connections,
+                http=type("Protocol", (PatientProtocol,), {"max_connections": limits.connections}),
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
                 server_header=False,
             )

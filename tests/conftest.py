@@ -17,6 +17,8 @@ import pytest
 import skimage.data
 import torch
 
+from avsr.transcript import Transcript
+
 DrawFace = Callable[..., np.ndarray]
 
 
@@ -73,6 +75,19 @@ def faults_dir() -> Path:
 def reference_dir() -> Path:
     """Folder of reference numbers."""
     return _folder_from_environment("AVSR_REFERENCE", "numbers of the reference implementation")
+
+
+@pytest.fixture(scope="session")
+def check_times() -> Callable[[Transcript], None]:
+    """`check_times(transcript)`: words and segments lie in order within the recording."""
+
+    def check(transcript: Transcript) -> None:
+        for part in (*transcript.words, *transcript.segments):
+            assert 0 <= part.start <= part.end <= transcript.duration, (part, transcript.duration)
+        starts = [word.start for word in transcript.words]
+        assert transcript.segments or starts == sorted(starts)
+
+    return check
 
 
 @pytest.fixture

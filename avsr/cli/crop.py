@@ -14,8 +14,14 @@ from avsr.cli.display import (
     print_summary,
     show_status,
 )
-from avsr.cli.inputs import VIDEO_ENDINGS, find_media
-from avsr.cli.options import FaceOption, OverwriteOption, VideosArgument
+from avsr.cli.inputs import VIDEO_ENDINGS, check_tracks, find_media
+from avsr.cli.options import (
+    AudioTrackOption,
+    FaceOption,
+    OverwriteOption,
+    VideosArgument,
+    VideoTrackOption,
+)
 from avsr.cli.outputs import (
     STDOUT,
     check_name,
@@ -63,6 +69,8 @@ def crop(
         str, typer.Option("--output", "-o", metavar="DIR", help="Folder to write into.")
     ],
     face: FaceOption = "auto",
+    audio_track: AudioTrackOption = None,
+    video_track: VideoTrackOption = None,
     overwrite: OverwriteOption = False,
 ) -> int:
     """Show what the model sees of a video: mouth, landmarks, contact sheet, figures per frame.
@@ -70,7 +78,9 @@ def crop(
     Example: avsr crop talk.mp4 -o crops
     """
     from avsr.inspection.crops import crop_paths, crop_video
+    from avsr.media import Tracks
 
+    tracks = Tracks(audio=audio_track, video=video_track)
     check_face(face)
     if face == "all":
         raise AvsrError("one face at a time is cropped: name it with --face")
@@ -79,6 +89,7 @@ def crop(
     _, relative_paths = find_media(videos, VIDEO_ENDINGS)
     stems = plan_crops(list(relative_paths), output, relative_paths)
     videos = [video for video in relative_paths if overwrite or not is_cropped(video, stems[video])]
+    check_tracks(videos, audio_track, video_track)
     done = [video for video in relative_paths if video not in videos]
     skipped, failed = report_done({video: crop_paths(stems[video])[-1] for video in done})
     complete = len(videos)
@@ -91,7 +102,9 @@ def crop(
             for path in crop_paths(stems[video]):
                 check_name(path)
             with show_status(f"{video} ({number} of {len(videos)})") as at:
-                report = crop_video(video, stems[video], warn=warn, progress=at, choice=face)
+                report = crop_video(
+                    video, stems[video], warn=warn, progress=at, choice=face, tracks=tracks
+                )
         except Exception as error:  # the other files are still to be done
             failed, complete = failed + 1, complete - 1
             print_error(format_error(video, error))

@@ -140,7 +140,7 @@ _HANDLER = _StderrHandler()
 
 def show_log() -> None:
     """Show warnings of the library on stderr, and the licence of every model that is loaded."""
-    logging.getLogger("avsr.hub").setLevel(logging.INFO)
+    logging.getLogger("avsr").setLevel(logging.INFO)
     logging.getLogger("avsr").addHandler(_HANDLER)  # adding it again changes nothing
 
 

@@ -204,7 +204,7 @@ def _print_scores(conditions: Sequence[Mapping[str, Any]]) -> bool:
     Returns:
         Whether utterances failed.
     """
-    from avsr.evaluation.report_tables import describe_condition
+    from avsr.evaluation.report_tables import describe_condition, name_wordless
 
     width = max(len(describe_condition(condition)) for condition in conditions) + 2
     is_judged = any(condition["reliability"] for condition in conditions)
@@ -227,6 +227,8 @@ def _print_scores(conditions: Sequence[Mapping[str, Any]]) -> bool:
                 line += f"{'-' if rate is None else f'{rate:.1%}':>{column}}"
             print_line(line)
         failed |= {entry["utterance_id"]: entry["reason"] for entry in condition["failed"]}
+    for line in name_wordless(conditions[0]["without_words"]):
+        print_error(line)
     for utterance_id, reason in failed.items():
         print_error(f"{utterance_id}: {reason}")
     return bool(failed)
@@ -253,6 +255,8 @@ def compare(
     if as_json:
         print(json.dumps({d.name: d.to_dict() for d in differences}, indent=2))
         return
+    if left_out := differences[0].left_out:
+        print_error(f"the averages leave out {', '.join(left_out)}: no text of it has words")
     titles = [describe_condition(runs[0].about["conditions"][d.name]) for d in differences]
     width = max(map(len, titles)) + 2
     print_line(f"{'':{width}}{'first':>8}{'second':>8}  difference (95 %)")

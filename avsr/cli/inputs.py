@@ -8,6 +8,7 @@ from pathlib import Path
 
 from avsr.errors import ConfigError
 from avsr.runtime.addresses import explain_no_file
+from avsr.runtime.text_lines import split_lines
 
 _VIDEO_NAMES = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
 _AUDIO_NAMES = "aac flac m4a mka mp3 oga ogg opus wav wma"
@@ -73,7 +74,7 @@ def _read_list(name: str, endings: Collection[str]) -> Iterator[tuple[str, Path]
     """Yield (file, relative path) for the names in a list."""
     path = Path(name)
     try:
-        lines = path.read_text("utf-8-sig").split("\n")  # names may hold other line breaks
+        lines = split_lines(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"@{name}: the list cannot be read ({reason})") from error
@@ -112,3 +113,14 @@ def _is_recording(file: Path, folder: Path, endings: Collection[str]) -> bool:
     hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
     is_crop = file.name.lower().endswith(CROP_ENDINGS)
     return not hidden and not is_crop and file.suffix.lower() in endings and file.is_file()
+
+
+def check_tracks(videos: Sequence[str], audio_track: int | None, video_track: int | None) -> None:
+    """Raise MediaError if the only video lacks a track that is asked for, before any work is done.
+
+    Of several videos each is named when its turn comes.
+    """
+    if len(videos) == 1 and (audio_track is not None or video_track is not None):
+        from avsr.media import Tracks, probe
+
+        probe(videos[0], Tracks(audio=audio_track, video=video_track))

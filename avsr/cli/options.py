@@ -71,6 +71,26 @@ FaceOption = Annotated[
         "the number of a face, as 'avsr crop' shows it.",
     ),
 ]
+AudioTrackOption = Annotated[
+    int | None,
+    typer.Option(
+        "--audio-track",
+        min=1,
+        metavar="N",
+        help="Number of the sound track to read, as the file lists them. Default: the main one, or "
+        "another where that is silent.",
+    ),
+]
+VideoTrackOption = Annotated[
+    int | None,
+    typer.Option(
+        "--video-track",
+        min=1,
+        metavar="N",
+        help="Number of the video track to read. Default: the main one, or another where only "
+        "that shows a face.",
+    ),
+]
 MouthOption = Annotated[
     bool,
     typer.Option(

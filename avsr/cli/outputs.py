@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avsr.cli.display import print_error
+from avsr.cli.display import prefix_file, print_error
 from avsr.errors import AvsrError, ConfigError, MediaError
 from avsr.languages import RIGHT_TO_LEFT
 from avsr.transcript import (
@@ -27,6 +27,7 @@ from avsr.transcript import (
 )
 
 if TYPE_CHECKING:
+    from avsr.media import MediaInfo
     from avsr.transcript import Transcript
 
 
@@ -45,6 +46,10 @@ class OutputPlan:
     by its content."""
     burn: Path | None = None
     """The video with subtitles in it; with one video only."""
+    audio_track: int | None = None
+    """Number of the sound track for it."""
+    video_track: int | None = None
+    """Number of the video track for it."""
     prints: FileFormat | None = None
     """Format of the file that is printed on stdout instead of the usual line."""
 
@@ -55,9 +60,7 @@ class OutputPlan:
         if self.burn is None:
             return
         check_name(self.burn)
-        from avsr.media import probe
-
-        if not probe(video).has_video:
+        if not self._probe(video).has_video:
             raise MediaError(f"{video}: has no picture to write subtitles into")
 
     def write(self, video: str, transcript: "Transcript") -> None:
@@ -74,8 +77,19 @@ class OutputPlan:
                 Caption(cue.start, cue.end, cue.lines, reads_right_to_left(cue.text, cue.language))
                 for cue in transcript_cues(transcript)
             ]
-            # The warnings of reading were shown when it was transcribed.
-            burn_captions(video, self.burn, captions, warn=lambda message: None)
+
+            def warn(message: str) -> None:
+                if message not in transcript.warnings:  # those were shown
+                    print_error(prefix_file(video, f"warning: {message}"))
+
+            tracks = self._probe(video).tracks
+            burn_captions(video, self.burn, captions, tracks=tracks, warn=warn)
+
+    def _probe(self, video: str) -> "MediaInfo":
+        from avsr.face import probe_faces
+        from avsr.media import Tracks
+
+        return probe_faces(video, Tracks(audio=self.audio_track, video=self.video_track))
 
     def print(self, transcript: "Transcript") -> None:
         """Print on stdout, in UTF-8, what a file would hold. Raises AvsrError as ``write``."""
@@ -114,6 +128,8 @@ def plan_outputs(
     *,
     relative_paths: Mapping[str, Path] | None = None,
     overwrite: bool = False,
+    audio_track: int | None = None,
+    video_track: int | None = None,
 ) -> OutputPlan:
     """Decide which files to write, and make the folder if there is one.
 
@@ -126,6 +142,8 @@ def plan_outputs(
         language: As given on the command line; burning right-to-left text needs a library.
         relative_paths: Paths within the folder, from ``find_media``.
         overwrite: Do videos again whose file is in the folder already.
+        audio_track: Number of the sound track of ``burn``; None: the one that is transcribed.
+        video_track: Number of its video track, likewise.
 
     Raises:
         ConfigError: The options contradict each other, or a file cannot be written.
@@ -154,7 +172,7 @@ def plan_outputs(
             for video in videos
             if is_done(video, files[video]) or other_source(video, files[video])
         )
-    return OutputPlan(files, done, target, prints)
+    return OutputPlan(files, done, target, audio_track, video_track, prints)
 
 
 def is_done(video: str, file: Path) -> bool:

@@ -25,6 +25,14 @@ def train(
             help="Only check the recipe: run its largest batches and print the plan.",
         ),
     ] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh",
+            help="Begin anew: delete what an earlier run has left in 'out'. Its model stays until "
+            "the new one is written.",
+        ),
+    ] = False,
 ) -> None:
     """Train a model from a recipe. Run it again to continue after an interruption.
 
@@ -37,6 +45,6 @@ def train(
         return
     from avsr.training.run import train as run
 
-    model = run(recipe, workers=workers)
+    model = run(recipe, workers=workers, fresh=fresh)
     if os.environ.get("LOCAL_RANK", "0") == "0":  # another process prints it otherwise
         print_line(str(model))

@@ -17,9 +17,10 @@ from avsr.cli.display import (
     print_line,
     print_summary,
 )
-from avsr.cli.inputs import find_media
+from avsr.cli.inputs import check_tracks, find_media
 from avsr.cli.jobs import FileResult, TranscribeJob, transcribe_files
 from avsr.cli.options import (
+    AudioTrackOption,
     BeamOption,
     BurnInOption,
     CtcOption,
@@ -35,6 +36,7 @@ from avsr.cli.options import (
     PrecisionOption,
     SyncOption,
     VideosArgument,
+    VideoTrackOption,
 )
 from avsr.cli.outputs import OutputPlan, plan_outputs, report_done
 from avsr.errors import AvsrError, MediaError
@@ -81,6 +83,8 @@ def transcribe(
         ),
     ] = False,
     mouth: MouthOption = False,
+    audio_track: AudioTrackOption = None,
+    video_track: VideoTrackOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     json: Annotated[
@@ -119,12 +123,15 @@ def transcribe(
         language,
         relative_paths=relative_paths,
         overwrite=overwrite,
+        audio_track=audio_track,
+        video_track=video_track,
     )
     check_face(face, modality, mouth=mouth)
     if json and outputs.prints:
         raise AvsrError("--json prints to stdout too: leave out '-o -', or take --format json")
     videos = [video for video in files if video not in outputs.done]
     skipped, failed = report_done({video: outputs.files[video] for video in outputs.done})
+    check_tracks(videos, audio_track, video_track)
     if mouth:
         _check_mouth_videos(videos)
     if not videos:
@@ -144,10 +151,12 @@ def transcribe(
             "sync": sync,
             "face": face,
             **({"mouth": True} if mouth else {}),
+            **({} if audio_track is None else {"audio_track": audio_track}),
+            **({} if video_track is None else {"video_track": video_track}),
         },
         outputs=outputs,
     )
-    is_detected = TranscribeOptions(language=language).detects
+    is_detected = TranscribeOptions.from_dict(job.options).detects
     results: list[FileResult] = []
     is_stopped = False
     try:

@@ -22,13 +22,12 @@ from avsr.corpus.manifest import (
     write_manifest,
 )
 from avsr.corpus.muavic import read_muavic
+from avsr.corpus.shard_index import StoredSample, open_shard
 from avsr.corpus.shards import (
     EncodedSample,
     Sample,
     ShardWriter,
-    StoredSample,
     decode_sample,
-    open_shard,
     open_shards,
     read_shards,
 )

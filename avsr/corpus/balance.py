@@ -4,12 +4,12 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import quantiles
 
 from avsr.corpus.manifest import Record
 from avsr.errors import CorpusError
 from avsr.rates import FPS
+from avsr.runtime.atomic_files import atomic_write
 
 MIN_FRAMES, MAX_FRAMES = 5, 500  # shortest and longest segment in MuAViC's training
 
@@ -133,4 +133,5 @@ def plot_balance(rows: Sequence[LanguageBalance], path: str | os.PathLike[str]) 
         axes.set_ylabel(label)
         axes.margins(y=0.2)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(Path(path), dpi=150, format="png")
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")

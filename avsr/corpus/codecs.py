@@ -2,17 +2,20 @@
 
 import io
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange
 
-from avsr.errors import CorpusError
-from avsr.rates import FPS, SAMPLE_RATE
+from avsr.errors import CorpusError, MediaError
+from avsr.media.safe_open import open_container
+from avsr.rates import FPS, MOUTH_SIZE, SAMPLE_RATE
 from avsr.runtime.interrupts import defer_sigint
 
 MOUTH_CRF = 18  # H.264 quality of mouth crops
 NEUTRAL = 128  # chroma of grey
+BLOCK = 60 * SAMPLE_RATE  # samples of a FLAC that are decoded at a time
 # H.264 stores brightness as 16 to 235, unless the file is marked as full range.
 TO_LIMITED = np.round(16 + np.arange(256) * 219 / 255).astype(np.uint8)
 FROM_LIMITED = np.round((np.arange(256) - 16) * 255 / 219).clip(0, 255).astype(np.uint8)
@@ -54,22 +57,40 @@ def encode_mouth(mouth: np.ndarray) -> bytes:
 def decode_mouth(encoded: bytes) -> np.ndarray:
     """Decode mouth crops, the reverse of ``encode_mouth``.
 
+    Shards are made by others, so the bytes are opened as carefully as any user's file.
+
     Args:
         encoded: Bytes of a video file.
 
     Returns:
-        Mouth crops (T, H, W) uint8.
+        Mouth crops (T, 96, 96) uint8.
 
     Raises:
-        CorpusError: It is not a video.
+        CorpusError: It is not a video, or not one of this size.
     """
     try:
-        with av.open(io.BytesIO(encoded), "r") as container:
-            stream = container.streams.video[0]
+        with open_container(Path("a mouth video"), encoded) as container:
+            stream = next(iter(container.streams.video), None)
+            if stream is None:
+                raise CorpusError("a mouth video cannot be decoded (it has no pictures)")
             stream.codec_context.thread_count = 1
-            return np.stack([_brightness(frame) for frame in container.decode(stream)])
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        raise CorpusError(f"a mouth video cannot be decoded ({error})") from error
+            crops = []
+            for frame in container.decode(stream):
+                if (frame.width, frame.height) != (MOUTH_SIZE, MOUTH_SIZE):
+                    raise CorpusError(
+                        f"a mouth video cannot be used (it is {frame.width}x{frame.height}, not "
+                        f"{MOUTH_SIZE}x{MOUTH_SIZE})"
+                    )
+                crops.append(_brightness(frame))
+    except MediaError as error:
+        reason = str(error).removeprefix("a mouth video: ")
+        raise CorpusError(f"a mouth video cannot be decoded ({reason})") from error
+    except (av.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CorpusError(f"a mouth video cannot be decoded ({reason})") from error
+    if not crops:
+        raise CorpusError("a mouth video cannot be decoded (none of its pictures can)")
+    return np.stack(crops)
 
 
 def _brightness(frame: av.VideoFrame) -> np.ndarray:
@@ -107,10 +128,17 @@ def decode_audio(encoded: bytes) -> np.ndarray:
     import soundfile  # an extra
 
     try:
-        with defer_sigint():
-            waveform, rate = soundfile.read(io.BytesIO(encoded), dtype="int16")
-    except soundfile.LibsndfileError as error:
+        with defer_sigint(), soundfile.SoundFile(io.BytesIO(encoded)) as file:
+            rate, channels = file.samplerate, file.channels
+            if (rate, channels) != (SAMPLE_RATE, 1):
+                raise CorpusError(
+                    f"a FLAC must be mono at {SAMPLE_RATE} Hz, this one has {rate} Hz and "
+                    f"{channels} channels"
+                )
+            # In blocks: the header may promise more samples than any memory holds.
+            blocks = [file.read(BLOCK, dtype="int16")]
+            while len(blocks[-1]) == BLOCK:
+                blocks.append(file.read(BLOCK, dtype="int16"))
+    except soundfile.SoundFileError as error:
         raise CorpusError(f"a FLAC cannot be decoded ({error})") from error
-    if rate != SAMPLE_RATE or waveform.ndim != 1:
-        raise CorpusError(f"a FLAC must be mono at {SAMPLE_RATE} Hz, this one has {rate} Hz")
-    return waveform
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)

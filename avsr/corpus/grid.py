@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from avsr.corpus.manifest import Record
+from avsr.corpus.text_files import read_text
 from avsr.errors import CorpusError
+from avsr.runtime.text_lines import split_lines
 
 UNITS = 25_000  # units of time per second in alignments
 SILENCES = frozenset({"sil", "sp"})
@@ -80,7 +82,7 @@ def _record(root: Path, path: Path, split: str) -> Record:
 def read_alignment(path: Path) -> list[dict[str, Any]]:
     """Read the words of an alignment, with times in seconds and without silences."""
     words = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(split_lines(read_text(path)), 1):
         if not line.strip():
             continue
         try:

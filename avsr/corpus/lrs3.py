@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from avsr.corpus.manifest import Record
+from avsr.corpus.text_files import read_text
 from avsr.errors import CorpusError
+from avsr.runtime.text_lines import split_lines
 
 FOLDERS = {"pretrain": "train", "trainval": "train", "test": "test"}
 VALID_SHARE = 0.04  # share of the talks of trainval, about 1,200 utterances
@@ -66,7 +68,7 @@ def read_label(path: Path) -> tuple[str, list[dict[str, Any]] | None]:
 
     A label has a line ``Text:  WORDS`` and may have rows ``WORD START END SCORE``.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = split_lines(read_text(path))
     name, _, text = lines[0].partition(":") if lines else ("", "", "")
     if name != "Text" or not text.strip():
         raise CorpusError(f"{path} does not begin with 'Text:  WORDS'")

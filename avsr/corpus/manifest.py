@@ -1,4 +1,4 @@
-"""Manifests: one record per utterance, as JSON lines or CSV."""
+"""Manifests: one record per utterance, as JSON lines or as a table."""
 
 import csv
 import dataclasses
@@ -11,9 +11,13 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from avsr.corpus.tables import SUFFIXES, find_separator, table_rows
+from avsr.corpus.text_files import UTF_16, decode_text, read_bytes
 from avsr.errors import CorpusError
-from avsr.languages import ALIASES
+from avsr.languages import ALIASES, canonical_code, is_language_code
 from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.safe_names import MAX_MEMBER_BYTES, name_problem, show_name
+from avsr.runtime.text_lines import json_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +25,8 @@ class Record:
     """One utterance of a corpus."""
 
     utterance_id: str
-    """Unique in its manifest. It names files in shards: no dots, slashes or spaces."""
+    """Unique in its manifest. It names files in shards, see ``name_problem``: no dots, slashes or
+    spaces."""
     media: str
     """Media file: an absolute path, or relative to the manifest's folder."""
     start: float = 0.0
@@ -33,7 +38,7 @@ class Record:
     language: str
     """ISO 639-1 code."""
     split: str
-    """train, valid or test."""
+    """train, valid or test. It names a folder, see ``name_problem``."""
     speaker: str
     """Name of the speaker."""
     words: list[dict[str, Any]] | None = None
@@ -67,14 +72,26 @@ class Record:
                 problems.append(f"has a {name} that is not text")
         if not isinstance(self.mouth, bool):
             problems.append("has a mouth that is not true or false")
-        if isinstance(self.utterance_id, str) and not is_file_stem(self.utterance_id):
-            problems.append("has an id that is empty or holds a dot, a slash or a space")
+        id_problem = name_problem(self.utterance_id, MAX_MEMBER_BYTES)
+        if isinstance(self.utterance_id, str) and id_problem:
+            problems.append(f"has an id that {id_problem}")
+        if isinstance(self.split, str) and (problem := name_problem(self.split)):
+            problems.append(f"has a split that {problem}")
+        if isinstance(self.media, str) and (not self.media or "\0" in self.media):
+            problems.append("has a media that is empty or holds a NUL character")
+        if isinstance(self.language, str) and not is_language_code(self.language):
+            code = canonical_code(self.language)
+            if code is not None:
+                name = show_name(self.language)
+                problems.append(f"has the language '{name}', whose code is '{code}'")
         if not is_number(self.start) or not is_number(self.end):
             problems.append("has a start or end that is not a number of seconds")
         elif not 0 <= self.start < self.end:
             problems.append(
                 f"does not satisfy 0 <= start < end (start {self.start}, end {self.end})"
             )
+        elif MAX_SECONDS < self.end < math.inf:
+            problems.append(f"ends at {self.end:g} s, later than any recording")
         for name in _SPANS:
             spans = getattr(self, name)
             if spans is not None and not _are_spans(spans, name[:-1]):
@@ -87,18 +104,17 @@ class Record:
 _FIELDS = {field.name for field in fields(Record)}
 _REQUIRED = {field.name for field in fields(Record) if field.default is MISSING}
 _SPANS = ("words", "phones")
+MAX_INTEGER = 2**53  # exact as a float
+MAX_SECONDS = 1e7  # 115 days
 _WITHOUT_ID = "without id"
 _TEXTS = [f.name for f in fields(Record) if f.name not in ("start", "end", "mouth", *_SPANS)]
 
 
-def is_file_stem(name: str) -> bool:
-    """Return whether a name can be the part of a file name before the first dot."""
-    return bool(name) and not any(char in "./\\" or char.isspace() for char in name)
-
-
 def is_number(value: object) -> bool:
-    """Return whether a value is a number and not NaN."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    """Return whether a value is a number, which a float can hold, and not NaN."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return value == value and (isinstance(value, float) or abs(value) < MAX_INTEGER)
 
 
 def _are_spans(value: object, name: str) -> bool:
@@ -107,6 +123,7 @@ def _are_spans(value: object, name: str) -> bool:
         and isinstance(span.get(name), str)
         and is_number(span.get("start"))
         and is_number(span.get("end"))
+        and all(math.isfinite(v) for v in span.values() if isinstance(v, float))
         for span in value
     )
 
@@ -125,11 +142,11 @@ class Entry:
     """What is wrong, each as the end of "record X ..."."""
 
 
-def parse_record(line: str, where: str) -> Record:
-    """Parse a JSON line.
+def parse_record(values: dict[str, Any], where: str) -> Record:
+    """Check the values of a record.
 
     Args:
-        line: A record as JSON.
+        values: Field -> value, as JSON has them.
         where: File and line, with which an error message begins.
 
     Returns:
@@ -138,18 +155,19 @@ def parse_record(line: str, where: str) -> Record:
     Raises:
         CorpusError: The record is broken.
     """
-    return _valid_record(_parse_json(line, 0), where)
+    return _valid_record(_entry(0, values), where)
 
 
 def scan_manifest(path: str | os.PathLike[str]) -> Iterator[Entry]:
     """Read a manifest line by line, with the problems of each record.
 
-    A file with the suffix ``.csv`` is a table, any other is JSON lines. The first row of a table
-    has the names of the fields of Record. An empty cell is an unknown value or an empty text; the
-    cells of words and phones hold JSON.
+    A file with the suffix ``.csv`` or ``.tsv`` is a table, any other is JSON lines. Commas,
+    semicolons or tabs separate the cells of a table, and its first row has the names of the fields
+    of Record. An empty cell is an unknown value or an empty text; the cells of words and phones
+    hold JSON.
 
     Args:
-        path: Manifest, JSON lines or CSV.
+        path: Manifest, JSON lines or a table.
 
     Yields:
         One entry per record, broken or not.
@@ -158,22 +176,22 @@ def scan_manifest(path: str | os.PathLike[str]) -> Iterator[Entry]:
         CorpusError: The file cannot be read.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte-order mark
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise CorpusError(f"cannot read the manifest {path}: {reason}") from error
+    content = read_bytes(path)
     line_of: dict[str, int] = {}
-    for entry in _csv_entries(text) if path.suffix.lower() == ".csv" else _json_entries(text):
+    if path.suffix.lower() in SUFFIXES:
+        entries = _table_entries(decode_text(content, path))
+    else:
+        entries = _json_entries(content, path)
+    for entry in entries:
         first = entry.line
-        if entry.record is not None:
-            first = line_of.setdefault(entry.utterance_id, entry.line)
+        if entry.record is not None and isinstance(entry.record.utterance_id, str):
+            first = line_of.setdefault(entry.record.utterance_id, entry.line)
         duplicates = [f"is in line {first} already"] if first != entry.line else []
         yield dataclasses.replace(entry, problems=entry.problems + duplicates)
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[Record]:
-    """Read a manifest, JSON lines or CSV (see ``scan_manifest``).
+    """Read a manifest, JSON lines or a table (see ``scan_manifest``).
 
     Args:
         path: Manifest.
@@ -196,73 +214,72 @@ def _valid_record(entry: Entry, where: str) -> Record:
     return entry.record
 
 
-def _json_entries(text: str) -> Iterator[Entry]:
-    # not splitlines(): texts may hold line separators other than the newline
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield _parse_json(line, number)
+def _json_entries(content: bytes, path: Path) -> Iterator[Entry]:
+    if content.startswith(UTF_16):
+        decode_text(content, path)  # raises
+    for line in json_lines(content):
+        if line.problem:
+            yield Entry(line.number, "", None, [line.problem])
+        else:
+            yield _entry(line.number, line.values)
 
 
-def _parse_json(line: str, number: int) -> Entry:
-    try:
-        values = json.loads(line)
-    except json.JSONDecodeError as error:
-        return Entry(number, "", None, [f"not JSON ({error.msg})"])
-    if not isinstance(values, dict):
-        return Entry(number, "", None, ["a record must be a JSON object"])
-    return _entry(number, values)
+def _table_entries(text: str) -> Iterator[Entry]:
+    separator = find_separator(text, _FIELDS)
+    for row in table_rows(text, separator, _FIELDS, _REQUIRED):
+        if row.problem:
+            name = _shown_id(row.cells) if row.cells else ""
+            yield Entry(row.line, name, None, [row.problem])
+            continue
+        values = {
+            name: _from_cell(name, cell, decimal_comma=separator != ",")
+            for name, cell in row.cells.items()
+            if cell or name in _REQUIRED
+        }
+        yield _entry(row.line, values)
 
 
-def _csv_entries(text: str) -> Iterator[Entry]:
-    rows = csv.DictReader(io.StringIO(text, newline=""), restkey="", strict=True)
-    try:
-        for row in rows:
-            cells = {k: v for k, v in row.items() if v is not None and (v or k in _REQUIRED)}
-            more = cells.pop("", None)
-            if more is not None:
-                name = str(cells.get("utterance_id", _WITHOUT_ID))
-                yield Entry(rows.line_num, name, None, ["has more cells than the first row"])
-            else:
-                yield _entry(rows.line_num, {k: _from_cell(k, v) for k, v in cells.items()})
-    except csv.Error as error:
-        yield Entry(rows.line_num, "", None, [f"not CSV ({error})"])
-
-
-def _from_cell(name: str, cell: str) -> Any:
+def _from_cell(name: str, cell: str, *, decimal_comma: bool) -> Any:
     """Convert a cell. One that cannot be converted stays text, which Record.problems reports."""
     if name in ("start", "end"):
         try:
-            return float(cell)
+            return float(cell.replace(",", ".") if decimal_comma else cell)
         except ValueError:
             return cell
     if name in (*_SPANS, "mouth"):
         try:
             return json.loads(cell.lower() if name == "mouth" else cell)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return cell
     return cell
 
 
 def _entry(line: int, values: dict[str, Any]) -> Entry:
     problems = [f"misses {key}" for key in sorted(_REQUIRED - set(values))]
-    problems += [f"has the unknown field {key}" for key in sorted(set(values) - _FIELDS)]
+    problems += [f"has the unknown field {show_name(key)}" for key in sorted(set(values) - _FIELDS)]
     record = None
     if not problems:
         record = Record(**values)
         if isinstance(record.language, str) and record.language in ALIASES:
             record = dataclasses.replace(record, language=ALIASES[record.language])
         problems = record.problems()
-    return Entry(line, str(values.get("utterance_id", _WITHOUT_ID)), record, problems)
+    return Entry(line, _shown_id(values), record, problems)
+
+
+def _shown_id(values: dict[str, Any]) -> str:
+    return show_name(values.get("utterance_id", _WITHOUT_ID))
 
 
 def write_manifest(path: str | os.PathLike[str], records: Iterable[Record]) -> None:
     """Write a manifest atomically.
 
     Args:
-        path: File to write, as CSV if it has this suffix, else as JSON lines.
+        path: File to write: with the suffix ``.csv`` or ``.tsv`` as a table with commas or tabs,
+            else as JSON lines.
         records: Records to write.
     """
-    if Path(path).suffix.lower() != ".csv":
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
         replace_text(path, "".join(record.to_json() + "\n" for record in records))
         return
     records = list(records)
@@ -270,7 +287,8 @@ def write_manifest(path: str | os.PathLike[str], records: Iterable[Record]) -> N
     if not any(record.mouth for record in records):
         names.remove("mouth")
     table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, names, lineterminator="\n")
+    separator = "\t" if suffix == ".tsv" else ","
+    writer = csv.DictWriter(table, names, delimiter=separator, lineterminator="\n")
     writer.writeheader()
     for record in records:
         values = json.loads(record.to_json())

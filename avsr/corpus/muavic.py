@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avsr.corpus.manifest import Record
+from avsr.corpus.text_files import read_text
 from avsr.errors import CorpusError
 from avsr.languages import MUAVIC_LANGUAGES, check_language
 from avsr.rates import FPS
+from avsr.runtime.text_lines import split_lines
 
 SPLITS = ("train", "valid", "test")
 COLUMNS = 5
@@ -64,12 +66,8 @@ def sound_of(video: Path) -> Path:
 def _read_list(path: Path, language: str) -> list[Record]:
     split = path.stem
     texts_path = path.with_suffix(f".{language}")
-    try:
-        rows = path.read_text(encoding="utf-8").split("\n")[1:]
-        texts = texts_path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise CorpusError(f"cannot read {error.filename}: {error.strerror}") from error
-    rows, texts = _drop_empty_end(rows), _drop_empty_end(texts)
+    rows = split_lines(read_text(path))[1:]
+    texts = split_lines(read_text(texts_path))
     if len(rows) != len(texts):
         raise CorpusError(f"{path} has {len(rows)} segments, {texts_path.name} {len(texts)} texts")
     records = []
@@ -92,8 +90,3 @@ def _read_list(path: Path, language: str) -> list[Record]:
             )
         )
     return records
-
-
-def _drop_empty_end(lines: list[str]) -> list[str]:
-    """Drop the empty line after the last newline of a file."""
-    return lines[:-1] if lines and not lines[-1] else lines

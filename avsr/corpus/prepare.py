@@ -1,6 +1,7 @@
 """Prepare a corpus: media files -> shards of sound and mouth crops, and a list of failures."""
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -19,10 +20,12 @@ from avsr.corpus.manifest import Record, read_manifest
 from avsr.corpus.muavic import sound_of
 from avsr.corpus.resumable import ResumableSplit, claim_output
 from avsr.corpus.shards import EncodedSample, ShardFile, encode_sample
+from avsr.corpus.text_files import read_bytes
 from avsr.errors import CorpusError, MediaError
 from avsr.rates import FPS, SAMPLES_PER_FRAME
-from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.atomic_files import make_folder, replace_text
 from avsr.runtime.progress import ItemProgress
+from avsr.runtime.text_lines import json_lines
 from avsr.runtime.workers import cluster_map, process_map
 
 MIN_FOUND = 0.5  # share of frames with a face below which an utterance fails
@@ -100,6 +103,7 @@ def prepare(
     shards = ResumableSplit(Path(out), split, len(selected), shard_size)
     _claim(shards, selected, {"video": video, "min_found": min_found, "shard_size": shard_size})
     failed = shards.out / f"{split}{FAILED}"
+    shards.repair(FAILED)
     if not shards.is_finished:
         work = partial(
             prepare_media,
@@ -121,9 +125,14 @@ def prepare(
 
 
 def read_failures(path: str | os.PathLike[str]) -> list[Failure]:
-    """Read a list of failures, ``OUT/<split>.failed.jsonl``."""
-    lines = Path(path).read_text(encoding="utf-8").split("\n")
-    return [Failure(**json.loads(line)) for line in lines if line]
+    """Read a list of failures, ``OUT/<split>.failed.jsonl``; raise CorpusError if it is broken."""
+    path = Path(path)
+    failures = []
+    for line in json_lines(read_bytes(path)):
+        if set(line.values) != {field.name for field in dataclasses.fields(Failure)}:
+            raise CorpusError(f"{path}:{line.number} is no failure: delete {path}")
+        failures.append(Failure(**line.values))
+    return failures
 
 
 def _select_records(records: Sequence[Record], split: str) -> list[Record]:
@@ -144,7 +153,7 @@ def _claim(shards: ResumableSplit, records: Sequence[Record], options: dict[str,
         raise CorpusError(
             f"{shards.out} holds another '{shards.name}' corpus; choose another folder"
         )
-    shards.out.mkdir(parents=True, exist_ok=True)
+    make_folder(shards.out)
     lines = "".join(record.to_json() + "\n" for record in records)
     digest = sha256(lines.encode()).hexdigest()
     claim_output(path, {"records": len(records), "records_sha256": digest, **options})
@@ -177,7 +186,8 @@ class MediaReader:
             MediaError: If the sound cannot be read completely.
         """
         if self._waveform is None:
-            self._waveform = media.read_waveform(self.sound, warn=_refuse)
+            tracks = self._tracks if self.sound == self.path else media.ANY_TRACKS
+            self._waveform = media.read_waveform(self.sound, tracks=tracks, warn=_refuse)
         end = None if math.isinf(last) else int(last) * SAMPLES_PER_FRAME
         return self._waveform[first * SAMPLES_PER_FRAME : end]
 
@@ -224,10 +234,17 @@ class MediaReader:
             raise MediaError(f"{self.path}: has no video at {first / FPS} s")
         return mouth
 
+    @functools.cached_property
+    def _tracks(self) -> media.Tracks:
+        return face.probe_faces(self.path).tracks
+
     def frames(self, first: int, last: float) -> Iterator[np.ndarray]:
         """Yield frames (H, W, 3) of a span; exhaust the iterator before the next call."""
         if self._position < 0 or first < self._position:
-            self._frames, self._position = media.read_frames(self.path, warn=_refuse), 0
+            self._frames, self._position = (
+                media.read_frames(self.path, tracks=self._tracks, warn=_refuse),
+                0,
+            )
         skip, self._position = first - self._position, -1  # unknown until the span is read
         for _ in islice(self._frames, skip):
             pass
@@ -252,7 +269,8 @@ class CropReader(MediaReader):
 
 def _refuse(warning: str) -> None:
     """Turn a warning into an error: a file that is read only in part does not match its text."""
-    raise MediaError(warning)
+    if not isinstance(warning, media.Note):
+        raise MediaError(warning)
 
 
 def prepare_media(

@@ -80,7 +80,13 @@ def read_corpus(name: str, source: Path, options: ReadOptions) -> list[Record]:
             supporting = [other for other, one in READERS.items() if option in one.options]
             flag = f"--{option.replace('_', '-')}"
             raise CorpusError(f"{flag} is for {', '.join(supporting)}, not for {name}")
-    return reader.read(source, options)
+    records = reader.read(source, options)
+    if not records:
+        raise CorpusError(f"{source} has no records")
+    for record in records:  # names of files may be none of splits or ids
+        if problems := record.problems():
+            raise CorpusError(f"{source}: record {record.utterance_id} {', '.join(problems)}")
+    return records
 
 
 def _read_clips(source: Path) -> list[Record]:

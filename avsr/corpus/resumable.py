@@ -6,16 +6,25 @@ written after the shard, so its presence marks the shard as finished. ``OUT/<spl
 written last and marks the whole split as finished.
 """
 
+import contextlib
 import json
-import shutil
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from avsr.corpus.manifest import Record, read_manifest, write_manifest
+from avsr.corpus.shard_index import open_shard
 from avsr.errors import CorpusError
-from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.atomic_files import make_folder, replace_text
+from avsr.runtime.safe_names import check_name
+
+logger = logging.getLogger(__name__)
+
+PARTS = ".parts"  # folder of what is deleted when a split is finished
+PART = re.compile(r"\.?\d{6,}\.\w*\.?jsonl.*")  # a list of a shard, also under a temporary name
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -69,6 +78,9 @@ class ResumableSplit:
     shard_size: int
     """Utterances per shard."""
 
+    def __post_init__(self) -> None:
+        check_name(self.name, "the split")
+
     @property
     def manifest(self) -> Path:
         """Manifest of the split; it exists once the split is finished."""
@@ -99,11 +111,41 @@ class ResumableSplit:
 
     def part(self, shard: int, suffix: str = ".jsonl") -> Path:
         """Return the path of a temporary list of a shard."""
-        return self.out / ".parts" / self.name / f"{shard:06d}{suffix}"
+        return self.out / PARTS / self.name / f"{shard:06d}{suffix}"
 
     def has_shard(self, shard: int) -> bool:
         """Return whether a shard is finished."""
         return self.part(shard).exists()
+
+    def repair(self, *suffixes: str) -> None:
+        """Make damaged shards count as unfinished; one line is logged for each.
+
+        Args:
+            suffixes: Of the further lists of a shard, which with its records name all utterances.
+        """
+        if self.is_finished:
+            missing = [path for path in map(self.shard_path, self.shards) if not path.is_file()]
+            if missing or self.manifest.stat().st_size == 0:
+                what = f"{missing[0]} is missing" if missing else f"{self.manifest} is empty"
+                logger.warning("%s: the split is made anew", what)
+                self.manifest.unlink()
+        for shard in () if self.is_finished else filter(self.has_shard, self.shards):
+            try:
+                self._check_shard(shard, suffixes)
+            except (CorpusError, OSError, ValueError) as error:
+                logger.warning("%s: the shard is made anew", error)
+                self.part(shard).unlink()
+
+    def _check_shard(self, shard: int, suffixes: Sequence[str]) -> None:
+        """Raise CorpusError, OSError or ValueError unless the lists of a shard are those of it."""
+        listed = [record.utterance_id for record in read_manifest(self.part(shard))]
+        stored = [sample.record.utterance_id for sample in open_shard(self.shard_path(shard))]
+        others = 0
+        for suffix in suffixes:
+            for line in self.part(shard, suffix).read_text("utf-8").split("\n"):
+                others += bool(line) and bool(json.loads(line))
+        if listed != stored or len(listed) + others != len(self.indices(shard)):
+            raise CorpusError(f"{self.part(shard)} does not list what is in the shard")
 
     def finish_shard(
         self, shard: int, records: Sequence[Record], lists: Mapping[str, str] | None = None
@@ -115,7 +157,7 @@ class ResumableSplit:
             records: The utterances in it.
             lists: Further lists of the shard, by their suffix; written before.
         """
-        self.part(shard).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.part(shard).parent)
         for suffix, text in (lists or {}).items():
             replace_text(self.part(shard, suffix), text)
         write_manifest(self.part(shard), records)
@@ -129,5 +171,15 @@ class ResumableSplit:
         """Merge the lists of all shards into the manifest, delete them and return the records."""
         records = [record for shard in self.shards for record in read_manifest(self.part(shard))]
         write_manifest(self.manifest, records)
-        shutil.rmtree(self.out / ".parts" / self.name)
+        self._delete_parts()
         return records
+
+    def _delete_parts(self) -> None:
+        """Delete the lists of the shards, and no other file that somebody put beside them."""
+        folder = self.out / PARTS / self.name
+        for path in list(folder.iterdir()):
+            if PART.fullmatch(path.name) and not path.is_dir():
+                path.unlink()
+        with contextlib.suppress(OSError):  # another split, or a file of somebody else, is there
+            folder.rmdir()
+            folder.parent.rmdir()

@@ -9,6 +9,7 @@ and the byte ranges of its ``flac`` and ``mp4`` in the shard as [first byte, num
 it a corpus opens fast, and audio and video are read from disk only when they are needed.
 """
 
+import contextlib
 import io
 import json
 import math
@@ -18,14 +19,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from avsr.corpus.codecs import decode_audio, decode_mouth, encode_audio, encode_mouth
-from avsr.corpus.manifest import Record, is_file_stem, parse_record, write_manifest
+from avsr.corpus.codecs import encode_audio, encode_mouth
+from avsr.corpus.manifest import Record, write_manifest
+from avsr.corpus.shard_index import StoredSample, index_path, open_shard
 from avsr.errors import CorpusError
-from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.atomic_files import (
+    explain_write,
+    make_folder,
+    replace_text,
+    temporary_beside,
+)
+from avsr.runtime.safe_names import MAX_MEMBER_BYTES, check_name, name_problem, show_name
 
 
 @dataclass(frozen=True)
@@ -37,40 +45,6 @@ class EncodedSample:
     """FLAC."""
     mouth: bytes | None
     """MP4 of the mouth crops; None if there are none."""
-
-
-@dataclass(frozen=True)
-class StoredSample:
-    """An utterance in a shard. Audio and video are read from disk at every access."""
-
-    record: Record
-    shard: Path
-    places: dict[str, tuple[int, int]]
-    """First byte and number of bytes of ``flac`` and, if there are mouth crops, of ``mp4``."""
-
-    @property
-    def audio(self) -> bytes:
-        """The audio as FLAC."""
-        return self._read("flac")
-
-    @property
-    def mouth(self) -> bytes | None:
-        """The mouth crops as MP4; None if there are none."""
-        return self._read("mp4") if self.has_mouth else None
-
-    @property
-    def has_mouth(self) -> bool:
-        """Whether there are mouth crops."""
-        return "mp4" in self.places
-
-    def _read(self, kind: str) -> bytes:
-        first, size = self.places[kind]
-        try:
-            with open(self.shard, "rb") as file:
-                file.seek(first)
-                return file.read(size)
-        except OSError as error:
-            raise CorpusError(f"cannot read {self.shard}: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -97,8 +71,9 @@ class ShardFile:
         self.path = Path(path)
         self.records: list[Record] = []
         self._index: list[str] = []
-        self._part = self.path.with_suffix(".part")
-        self._part.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
+        with explain_write(self.path):
+            self._part = temporary_beside(self.path)
         self._tar = tarfile.open(self._part, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
 
     def __enter__(self) -> Self:
@@ -118,8 +93,11 @@ class ShardFile:
     def write(self, sample: EncodedSample) -> None:
         """Add an utterance; raise CorpusError for an unusable id or a record without end."""
         name = sample.record.utterance_id
-        if not is_file_stem(name):
-            raise CorpusError(f"utterance id '{name}' must not hold dots, slashes or spaces")
+        if name_problem(name, MAX_MEMBER_BYTES):
+            raise CorpusError(
+                f"utterance id '{show_name(name)}' must not hold dots, slashes, spaces or control "
+                f"characters, nor be longer than {MAX_MEMBER_BYTES} bytes"
+            )
         if not math.isfinite(sample.record.end):
             raise CorpusError(f"record {name} has no end, which a shard needs")
         record = sample.record.to_json()
@@ -134,19 +112,26 @@ class ShardFile:
     def _add(self, name: str, content: bytes) -> tuple[int, int]:
         info = tarfile.TarInfo(name)  # time, owner and mode are constants
         info.size = len(content)
-        self._tar.addfile(info, io.BytesIO(content))
+        with explain_write(self.path, self._part):
+            self._tar.addfile(info, io.BytesIO(content))
         padded = -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
         return self._tar.offset - padded, len(content)
 
     def close(self) -> None:
         """Complete the shard and give it its name."""
-        self._tar.close()
-        replace_text(index_path(self.path), "".join(self._index))
-        os.replace(self._part, self.path)
+        try:
+            with explain_write(self.path, self._part):
+                self._tar.close()
+            replace_text(index_path(self.path), "".join(self._index))
+            with explain_write(self.path):
+                os.replace(self._part, self.path)
+        finally:
+            self._part.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Delete the incomplete shard."""
-        self._tar.close()
+        with contextlib.suppress(OSError):  # the disk may be full
+            self._tar.close()
         self._part.unlink(missing_ok=True)
 
 
@@ -185,8 +170,9 @@ class ShardWriter:
         Raises:
             CorpusError: There are shards already and ``resume`` is not set.
         """
+        check_name(split, "the split")
         self.folder = Path(out) / split
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         self.shard_size = shard_size
         existing = shard_paths(out, split)
         if existing and not resume:
@@ -240,13 +226,9 @@ class ShardWriter:
 
 
 def shard_paths(corpus: str | os.PathLike[str], split: str) -> list[Path]:
-    """Return the shards of a split in order."""
+    """Return the shards of a split in order; raise CorpusError if its name leads elsewhere."""
+    check_name(split, "the split")
     return sorted((Path(corpus) / split).glob("*.tar"))
-
-
-def index_path(shard: Path) -> Path:
-    """Return the path of the index of a shard."""
-    return shard.with_suffix(".jsonl")
 
 
 def open_shards(corpus: str | os.PathLike[str], split: str) -> Iterator[StoredSample]:
@@ -269,69 +251,6 @@ def open_shards(corpus: str | os.PathLike[str], split: str) -> Iterator[StoredSa
         yield from open_shard(path)
 
 
-def open_shard(path: Path) -> list[StoredSample]:
-    """List the utterances of one shard, without decoding them.
-
-    Args:
-        path: The tar file. Its index is used if there is one.
-
-    Returns:
-        The utterances, in order.
-
-    Raises:
-        CorpusError: The shard or its index is broken.
-    """
-    try:
-        index = index_path(path)
-        samples = _read_index(index, path) if index.exists() else _scan(path)
-        size = path.stat().st_size
-    except (tarfile.TarError, OSError) as error:
-        raise CorpusError(f"{path} is broken ({error}); delete it and prepare again") from error
-    if any(sum(span) > size for sample in samples for span in sample.places.values()):
-        raise CorpusError(f"{path} is broken (it is too short); delete it and prepare again")
-    return samples
-
-
-def _read_index(index: Path, shard: Path) -> list[StoredSample]:
-    samples = []
-    for number, line in enumerate(index.read_text(encoding="utf-8").splitlines(), 1):
-        where = f"{index}:{number}"
-        try:
-            entry = json.loads(line)
-            ranges = {k: (int(v[0]), int(v[1])) for k, v in entry.items() if k != "record"}
-            record = json.dumps(entry["record"])
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise CorpusError(f"{where} is not an entry of an index; delete {index}") from error
-        samples.append(_stored(record, shard, ranges, where))
-    return samples
-
-
-def _scan(path: Path) -> list[StoredSample]:
-    """List the utterances of a shard without an index."""
-    utterances: dict[str, dict[str, Any]] = {}
-    with tarfile.open(path) as tar:
-        for member in tar:
-            name, _, kind = member.name.partition(".")
-            parts = utterances.setdefault(name, {})
-            if kind == "json":
-                file = tar.extractfile(member)
-                parts[kind] = b"" if file is None else file.read()
-            else:
-                parts[kind] = (member.offset_data, member.size)
-    return [
-        _stored(parts.pop("json", b"").decode(), path, parts, f"{path}: {name}")
-        for name, parts in utterances.items()
-    ]
-
-
-def _stored(
-    record: str, shard: Path, ranges: dict[str, tuple[int, int]], where: str
-) -> StoredSample:
-    if not record or "flac" not in ranges:
-        raise CorpusError(f"{where}: the utterance has no json or flac")
-    return StoredSample(parse_record(record, where), shard, ranges)
-
-
 def decode_sample(encoded: StoredSample) -> Sample:
     """Decode the audio and the mouth crops of an utterance.
 
@@ -342,14 +261,9 @@ def decode_sample(encoded: StoredSample) -> Sample:
         The decoded utterance.
 
     Raises:
-        CorpusError: It cannot be decoded; the message names the utterance.
+        CorpusError: It cannot be decoded; the message names shard and utterance.
     """
-    try:
-        waveform = decode_audio(encoded.audio)
-        mouth = None if encoded.mouth is None else decode_mouth(encoded.mouth)
-    except CorpusError as error:
-        raise CorpusError(f"utterance {encoded.record.utterance_id}: {error}") from error
-    return Sample(encoded.record, waveform, mouth)
+    return Sample(encoded.record, encoded.decode_audio(), encoded.decode_mouth())
 
 
 def read_shards(corpus: str | os.PathLike[str], split: str) -> Iterator[Sample]:

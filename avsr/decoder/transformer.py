@@ -16,7 +16,7 @@ see ``avsr.layers.packed_decoder`` and ``avsr.layers.cached_decoder``.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self, cast
+from typing import Annotated, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -31,22 +31,24 @@ from avsr.layers.linear import LinearActivation
 from avsr.layers.packed_batch import PackedBatch
 from avsr.layers.packed_decoder import run_packed_decoder, run_packed_layer
 from avsr.layers.plain import plain
+from avsr.settings import Bounds, check_settings
 
 FIRST_POSITION = PAD + 1  # positions count on from the padding id, as in the public checkpoints
 MAX_POSITIONS = 2048
+Size = Annotated[int, Bounds(high=65_536)]  # far above those of any network
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
     """The attention decoder. The defaults are the paper's Base."""
 
-    layers: int = 6
+    layers: Annotated[int, Bounds(high=1000)] = 6
     """Transformer layers."""
-    dim: int = 768
+    dim: Size = 768
     """Width of the decoder; may differ from the encoder's."""
-    ffn_dim: int = 3072
+    ffn_dim: Size = 3072
     """Hidden width of each feed-forward block."""
-    heads: int = 4
+    heads: Size = 4
     """Attention heads; must divide ``dim``."""
     dropout: float = 0.1
     """Dropout on embeddings and sub-layer outputs."""
@@ -54,10 +56,13 @@ class DecoderConfig:
     """Dropout on attention weights."""
 
     def __post_init__(self) -> None:
+        check_settings(self, "decoder")
         if min(self.layers, self.dim, self.ffn_dim, self.heads) <= 0:
             raise ConfigError("decoder: layers, dim, ffn_dim and heads must be positive")
         if self.dim % (2 * self.heads):
             raise ConfigError(f"decoder: dim {self.dim} must be even and divisible by heads")
+        if not all(0.0 <= share < 1.0 for share in (self.dropout, self.attention_dropout)):
+            raise ConfigError("decoder: dropout and attention_dropout must lie in [0, 1)")
 
 
 def sinusoids(num_positions: int, dim: int) -> Tensor:
@@ -72,10 +77,11 @@ def sinusoids(num_positions: int, dim: int) -> Tensor:
     """
     half = dim // 2
     # On the CPU even in a network that is built on ``meta``, since no file holds this table.
-    steps = torch.arange(half, device="cpu")
+    # In fp32 whatever the caller's default is.
+    steps = torch.arange(half, dtype=torch.float32, device="cpu")
     rates = torch.exp(steps * -(math.log(10_000.0) / max(half - 1, 1)))
     angles = torch.arange(num_positions, device="cpu")[:, None] * rates
-    table = torch.empty(num_positions, 2 * half, device="cpu")
+    table = torch.empty(num_positions, 2 * half, dtype=torch.float32, device="cpu")
     torch.sin(angles, out=table[:, :half])
     torch.cos(angles, out=table[:, half:])
     table[PAD] = 0.0

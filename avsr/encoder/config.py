@@ -1,29 +1,35 @@
 """Sizes and dropouts of the encoder."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from avsr.errors import ConfigError
+from avsr.settings import Bounds, check_settings
+
+# Far above those of any network. A file of weights limits the sizes of its network, too.
+Layers = Annotated[int, Bounds(high=1000)]
+Size = Annotated[int, Bounds(high=65_536)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AVHubertConfig:
     """The AV-HuBERT encoder with deep language prompts. The defaults are the paper's Base."""
 
-    layers: int = 12
+    layers: Layers = 12
     """Transformer layers."""
-    dim: int = 768
+    dim: Size = 768
     """Width D of the transformer and of the features."""
-    ffn_dim: int = 3072
+    ffn_dim: Size = 3072
     """Hidden width of each feed-forward block."""
-    heads: int = 12
+    heads: Size = 12
     """Attention heads; must divide ``dim``."""
-    frontend_width: int = 64
+    frontend_width: Size = 64
     """Channels of the visual stem and first residual stage; the last stage has 8 times as many."""
-    position_kernel: int = 128
+    position_kernel: Size = 128
     """Frames that the convolutional positional embedding combines."""
-    position_groups: int = 16
+    position_groups: Size = 16
     """Groups of that convolution; must divide ``dim``."""
-    prompts: int = 16
+    prompts: Size = 16
     """Language prompts n in every layer; 0 gives the plain AV-HuBERT encoder."""
     dropout: float = 0.1
     """Dropout on sub-layer outputs and after the positional embedding."""
@@ -33,6 +39,7 @@ class AVHubertConfig:
     """Probability that a whole layer is skipped in training."""
 
     def __post_init__(self) -> None:
+        check_settings(self, "encoder")
         problems = [
             f"{name} must be positive"
             for name in ("layers", "dim", "ffn_dim", "heads", "frontend_width", "position_kernel")

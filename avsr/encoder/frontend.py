@@ -70,7 +70,9 @@ def shift_frames(frames: Tensor, late: int) -> Tensor:
 
     Past either end the first or last frame is repeated.
     """
-    return frames[(torch.arange(len(frames)) + late).clamp(0, len(frames) - 1)]
+    return frames[
+        (torch.arange(len(frames), device=frames.device) + late).clamp(0, len(frames) - 1)
+    ]
 
 
 class ResidualBlock(nn.Module):

@@ -47,5 +47,11 @@ def rate_intervals(counts: Counts) -> dict[str | None, tuple[float, float] | Non
     intervals: dict[str | None, tuple[float, float] | None] = {
         language: interval(values) for language, values in rates.items()
     }
-    intervals[None] = interval(np.mean(list(rates.values()), 0)) if rates else None
+    intervals[None] = interval(average_draws(rates)) if rates else None
     return intervals
+
+
+def average_draws(rates: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Average draws (draws,) over languages, without those that have no words; NaN if none has."""
+    with_words = [values for values in rates.values() if not np.isnan(values).all()]
+    return np.mean(with_words or list(rates.values()), 0)

@@ -16,7 +16,7 @@ from avsr.model.reliability import MIN_CLIPS, Reliability, fit_reliability
 from avsr.recognition.batching import transcribe_whole
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.pipeline import transcribe_recording
-from avsr.recognition.recording import Recording
+from avsr.recognition.recording import Recording, extend_lips
 from avsr.recognition.segmentation import MediaSegment
 from avsr.runtime.progress import ItemProgress
 from avsr.transcript import Modality
@@ -132,5 +132,5 @@ def _read(reader: ClipReader, record: Record) -> tuple[Recording | None, np.ndar
     mouth = None if lips is None else lips.mouth
     if waveform is not None and mouth is not None and is_covered(mouth):
         mouth = None  # as in any transcription
-    recording = Recording(name=record.utterance_id, waveform=waveform, mouth=mouth)
+    recording = extend_lips(Recording(name=record.utterance_id, waveform=waveform, mouth=mouth))
     return recording, None if lips is None else lips.readable

@@ -1,27 +1,32 @@
 """Input of an evaluation: sound and lips of the records of a manifest."""
 
 import hashlib
+import logging
 import math
 import os
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from itertools import islice, pairwise
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 
 from avsr import face, media
-from avsr.audio import rms
-from avsr.corpus import Record, StoredSample, decode_audio, decode_mouth, open_shard
-from avsr.errors import MediaError
+from avsr.audio import is_silent
+from avsr.corpus import Record, StoredSample, open_shard
+from avsr.errors import CorpusError, MediaError
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.recognition.recording import SILENCE_RMS
 from avsr.recognition.segmentation import list_spans
+from avsr.runtime.atomic_files import atomic_write, make_folder
 
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 SHARD = ".tar"
 LIPS_VERSION = 2  # of what is kept of a file; 1 did not say which frames can be read
 
@@ -56,6 +61,10 @@ class Clip:
     heard: np.ndarray | None = None
     """(S,) sound of a clip that is transcribed from its lips alone. It tells where somebody speaks;
     None: there is none, or it is ``waveform``."""
+
+    spoken: bool = True
+    """Whether there is speech in its sound before noise is mixed in, or its lips move. Otherwise it
+    has no words."""
 
     @property
     def modality(self) -> str:
@@ -103,10 +112,10 @@ class ClipReader:
         """
         path = self.media(record)
         if path.suffix == SHARD:
-            samples = decode_audio(self._stored(record).audio)
-        elif media.probe(path).has_audio:
+            samples = _decoded(self._stored(record).decode_audio)
+        elif self._last_sound[0] == path or (info := face.probe_faces(path)).has_audio:
             if self._last_sound[0] != path:
-                self._last_sound = path, media.read_waveform(path)
+                self._last_sound = path, media.read_waveform(path, tracks=info.tracks)
             span = cut(self._last_sound[1], record, SAMPLE_RATE)
             if len(span) == 0:
                 return None
@@ -114,7 +123,7 @@ class ClipReader:
         else:
             return None
         waveform = samples.astype(np.float32) / 32768
-        return None if rms(waveform) < SILENCE_RMS else waveform
+        return None if is_silent(waveform) else waveform
 
     def lips(self, record: Record) -> Lips | None:
         """Read or make the mouth crops of a record.
@@ -127,10 +136,9 @@ class ClipReader:
         """
         path = self.media(record)
         if path.suffix == SHARD:
-            encoded = self._stored(record).mouth
-            if encoded is None:
+            mouth = _decoded(self._stored(record).decode_mouth)
+            if mouth is None:
                 return None
-            mouth = decode_mouth(encoded)
             return Lips(mouth, np.ones(len(mouth), np.bool_), np.ones(len(mouth), np.bool_))
         if self._last_lips[0] != (path, record.mouth):
             self._last_lips = (path, record.mouth), self._crop(path, record.mouth)
@@ -156,6 +164,14 @@ class ClipReader:
         return self._shards[path][record.utterance_id]
 
 
+def _decoded(decode: Callable[[], T]) -> T:
+    """Decode an utterance of a shard; a broken one fails alone, like a broken file."""
+    try:
+        return decode()
+    except CorpusError as error:
+        raise MediaError(str(error)) from error
+
+
 def cut(array: np.ndarray, record: Record, rate: int) -> np.ndarray:
     """Cut a record out of the samples or frames (N, ...) of its file, ``rate`` per second."""
     end = len(array) if record.end == float("inf") else round(record.end * rate)
@@ -171,7 +187,7 @@ def list_edges(path: Path, longest: float) -> list[int]:
         path: Media file.
         longest: Seconds of the longest segment; a shorter file is not cut.
     """
-    info = media.probe(path)
+    info = face.probe_faces(path)
     if not info.has_video or info.duration <= longest:
         return []
     spans = list_spans(path, info, longest)
@@ -185,9 +201,10 @@ def track(path: Path, edges: Sequence[int] = ()) -> Lips:
         path: Media file.
         edges: Frames, in order, from each of which faces are followed anew.
     """
-    if not media.probe(path).has_video:
+    info = face.probe_faces(path)
+    if not info.has_video:
         return NO_LIPS
-    frames = media.read_pictures(path)
+    frames = media.read_pictures(path, tracks=info.tracks)
     lengths = [last - first for first, last in pairwise([0, *edges])]
     parts = [face.track_mouth(islice(frames, length)) for length in lengths if length]
     parts.append(face.track_mouth(frames))
@@ -212,17 +229,32 @@ def cached_track(path: Path, cache_dir: Path, edges: Sequence[int] = ()) -> Lips
     They are made again when the file or the code that makes them has changed.
     """
     stat = path.stat()
-    parts = (path.resolve(), stat.st_size, stat.st_mtime_ns, crop_version(), LIPS_VERSION, *edges)
+    state = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    parts = (path.resolve(), *state, crop_version(), LIPS_VERSION, *edges)
     identity = "\n".join(map(str, parts))
-    cached = cache_dir / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
-    if cached.is_file():
-        with np.load(cached) as arrays:
-            return Lips(*(arrays[name] for name in Lips._fields))
+    name = hashlib.sha256(os.fsencode(identity)).hexdigest()[:32]
+    cached = cache_dir / f"{name}.npz"
+    if (stored := _read_cached(cached)) is not None:
+        return stored
     lips = track(path, edges)
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=cache_dir, suffix=".part", delete=False) as file:
+    make_folder(cache_dir)
+    with atomic_write(cached) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **lips._asdict())
-    os.replace(file.name, cached)
+    return lips
+
+
+def _read_cached(path: Path) -> Lips | None:
+    """Read kept lips; None if there are none, or if the file is damaged, which is logged."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path) as arrays:
+            lips = Lips(*(arrays[name] for name in Lips._fields))
+        if lips.mouth.ndim != 3 or not len(lips.mouth) == len(lips.found) == len(lips.readable):
+            raise ValueError("its parts do not fit together")
+    except (OSError, ValueError, LookupError, EOFError, TypeError, BadZipFile, zlib.error) as error:
+        logger.warning("%s is broken (%s): it is made anew", path, " ".join(str(error).split()))
+        return None
     return lips
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from avsr.errors import ConfigError
-from avsr.evaluation.bootstrap import interval, rate_draws
-from avsr.evaluation.results import error_counts
+from avsr.evaluation.bootstrap import average_draws, interval, rate_draws
+from avsr.evaluation.results import error_counts, without_words
 from avsr.evaluation.run_folder import CONDITIONS, Run
 from avsr.evaluation.scores import UtteranceResult
 
@@ -23,6 +23,8 @@ class Difference:
     """Average WER of each side."""
     bounds: tuple[float, float] | None
     """95 % interval of the difference, by the paired bootstrap; None if it is undefined."""
+    left_out: tuple[str, ...] = ()
+    """Languages that have no error rate, because none of their texts has words."""
 
     @property
     def difference(self) -> float:
@@ -41,13 +43,14 @@ class Difference:
             "difference": round(self.difference, 6),
             "interval": None if self.bounds is None else [round(b, 6) for b in self.bounds],
             "significant": self.significant,
+            "left_out": list(self.left_out),
         }
 
 
 def paired_difference(
     name: str, first: list[UtteranceResult], second: list[UtteranceResult]
 ) -> Difference:
-    """Compare transcripts of the same utterances; raise ConfigError if they are of others."""
+    """Compare transcripts of the same utterances; raise ConfigError if they cannot be compared."""
     ids = [[u.utterance_id for u in side] for side in (first, second)]
     if ids[0] != ids[1]:
         raise ConfigError(f"{name}: the two sides do not have the same utterances")
@@ -55,14 +58,25 @@ def paired_difference(
         if (a.reference, a.language) != (b.reference, b.language):
             raise ConfigError(f"{name}: {a.utterance_id} has another reference on each side")
     counts = [error_counts(side)["wer"] for side in (first, second)]
-    draws = [np.mean(list(rate_draws(side).values()), 0) for side in counts]
-    rates = [float(np.mean([_rate(rows) for rows in side.values()])) for side in counts]
-    return Difference(name=name, rates=(rates[0], rates[1]), bounds=interval(draws[1] - draws[0]))
+    left_out = tuple(without_words(first)["languages"])
+    if set(counts[0]) == set(left_out):
+        raise ConfigError(f"{name}: none of the texts has words, so there is no error rate")
+    draws = [average_draws(rate_draws(side)) for side in counts]
+    rates = [
+        float(np.mean([_rate(rows) for code, rows in side.items() if code not in left_out]))
+        for side in counts
+    ]
+    return Difference(
+        name=name,
+        rates=(rates[0], rates[1]),
+        bounds=interval(draws[1] - draws[0]),
+        left_out=left_out,
+    )
 
 
 def _rate(rows: list[tuple[float, float]]) -> float:
     errors, length = np.sum(rows, 0)
-    return float(errors / length) if length else float("nan")
+    return float(errors / length)
 
 
 def compare_runs(first: Run, second: Run) -> list[Difference]:
@@ -128,7 +142,7 @@ def lips_gain(run: Run) -> list[Difference]:
         if condition["modality"] == "av":
             audio_only = {**condition, "modality": "audio", "video_corruption": None}
             other = next((n for n, c in conditions.items() if c == audio_only), None)
-            if other is not None:
+            if other is not None and any(u.has_words for u in run.conditions[name]):
                 sides = run.conditions[other], run.conditions[name]
                 gains.append(paired_difference(name.removeprefix("av-"), *sides))
     return gains

@@ -2,20 +2,30 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from avsr.augmentation.corruption import Corruption
 from avsr.corpus.manifest import is_number
 from avsr.errors import ConfigError
 from avsr.evaluation.noise import Noise
-from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LM_WEIGHT
-from avsr.settings import build_settings, read_settings
+from avsr.runtime.safe_names import cut_name
+from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LM_WEIGHT, MAX_BEAM_SIZE
+from avsr.settings import (
+    Bounds,
+    Share,
+    Weight,
+    build_settings,
+    check_settings,
+    read_settings,
+)
 from avsr.transcript import MODALITIES
 
 CLEAN = "clean"
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
-LISTS = ("languages", "modalities", "language_modes", "noises", "snr_db", "video_corruptions")
+MAX_KIND = 120  # bytes of a kind of noise in the name of a condition
+Ratio = Annotated[float, Bounds(-200, 200)] | str
 RENAMED = {"pictures": "video_corruptions"}  # old key -> its present name
 
 
@@ -39,6 +49,9 @@ class Condition:
         sound = CLEAN
         if self.noise is not None:
             kind = "".join(c if c.isalnum() or c in "._" else "_" for c in self.noise.kind)
+            if len(kind.encode()) > MAX_KIND:  # a long path: the rest tells it from others
+                digest = sha256(self.noise.kind.encode(errors="replace")).hexdigest()[:8]
+                kind = f"{cut_name(kind, MAX_KIND - 9)}-{digest}"
             sound = f"{kind}{self.noise.snr_db:+g}dB"
         parts = [self.modality, sound]
         if self.video_corruption is not None:
@@ -66,7 +79,7 @@ class EvaluationConfig:
     """Score only this split of the manifest; None: all."""
     languages: tuple[str, ...] | None = None
     """Score only these languages; None: all."""
-    limit: int | None = None
+    limit: Annotated[int, Bounds(high=10**9)] | None = None
     """Score at most this many utterances of each language, the first ones; None: all."""
     modalities: tuple[str, ...] = MODALITIES
     """``av`` (sound and lips), ``audio``, ``video`` (lips)."""
@@ -78,7 +91,7 @@ class EvaluationConfig:
     """Folder of the MUSAN corpus: the four named kinds then come from its test split. Without it
     babble and speech are built in (synthetic talkers in nine languages), and music and noise do not
     exist."""
-    snr_db: tuple[float | str, ...] = (CLEAN, -10, -5, 0, 5, 10)
+    snr_db: tuple[Ratio, ...] = (CLEAN, -10, -5, 0, 5, 10)
     """Signal-to-noise ratios in dB; ``clean`` adds no noise. Conditions without sound get no
     noise."""
     snr_over: str = "clip"
@@ -93,22 +106,23 @@ class EvaluationConfig:
     """``muavic``: the report shows the results of the MuAViC paper as well."""
     seed: int = 0
     """Seed of noise and corruptions."""
-    beam_size: int = BEAM_SIZE
+    beam_size: Annotated[int, Bounds(1, MAX_BEAM_SIZE)] = BEAM_SIZE
     """Hypotheses that the beam search keeps."""
-    ctc_weight: float = CTC_WEIGHT
+    ctc_weight: Share = CTC_WEIGHT
     """Weight of the CTC score, in [0, 1]; the decoder has the remaining weight."""
-    lm_weight: float = LM_WEIGHT
+    lm_weight: Weight = LM_WEIGHT
     """Weight of the model's language model."""
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     """Number format of matrix products, as in ``load_model``; ``auto``: as the model is stored."""
     sync: bool = True
     """Whether to correct lips that run ahead of the sound or behind it."""
-    batch_size: int = 8
+    batch_size: Annotated[int, Bounds(high=100_000)] = 8
     """Utterances per batch."""
     cache: str | None = None
     """Folder in which mouth crops are kept for the next evaluation."""
 
     def __post_init__(self) -> None:
+        check_settings(self)
         problems = []
         if not self.modalities or set(self.modalities) - set(MODALITIES):
             problems.append("modalities must be of av, audio, video")
@@ -175,13 +189,8 @@ def read_evaluation_config(path: Path) -> EvaluationConfig:
     Raises:
         ConfigError: The file cannot be read, or has unknown keys or values out of bounds.
     """
-    values: dict[str, Any] = read_settings(path)
+    values = read_settings(path)
     for old, new in RENAMED.items():
         if old in values:
             raise ConfigError(f"{path}: unknown key '{old}'; did you mean '{new}'?")
-    for name in LISTS:
-        if isinstance(values.get(name), list):
-            values[name] = tuple(values[name])
-        elif values.get(name) is not None:
-            raise ConfigError(f"{path}: {name} must be a list")
     return build_settings(EvaluationConfig, values, str(path))

@@ -93,7 +93,7 @@ def plot_languages(conditions: Conditions, language_mode: str) -> "Figure | None
         language_mode: Language mode of the conditions to plot.
 
     Returns:
-        The figure; None if there is no clean condition.
+        The figure; None if there is no clean condition, or no language with an error rate.
     """
     by_modality = {
         c["modality"]: c
@@ -105,12 +105,15 @@ def plot_languages(conditions: Conditions, language_mode: str) -> "Figure | None
     if not by_modality:
         return None
     figure, axes = _empty_figure(6.4, 3.6)
-    codes = sorted({code for c in by_modality.values() for code in c["by_language"]})
+    scores = [row for c in by_modality.values() for row in c["by_language"].items()]
+    codes = sorted({code for code, row in scores if row["wer"] is not None})
+    if not codes:
+        return None
     width = 0.8 / len(by_modality)
     for number, modality in enumerate(m for m in COLOURS if m in by_modality):
         rows = [by_modality[modality]["by_language"][code] for code in codes]
         positions = [i + (number - (len(by_modality) - 1) / 2) * width for i in range(len(codes))]
-        heights = [100 * (row["wer"] or 0) for row in rows]
+        heights = [100 * row["wer"] for row in rows]
         axes.bar(positions, heights, width, color=COLOURS[modality], label=NAMES[modality])
         for position, row in zip(positions, rows, strict=True):
             if row["wer_interval"]:

@@ -16,7 +16,7 @@ from avsr.recognition.inference import encode, extract_visual_features, recogniz
 from avsr.recognition.lip_sync import sync_lips
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.pipeline import transcribe_recording
-from avsr.recognition.recording import Recording
+from avsr.recognition.recording import Recording, extend_lips
 
 if TYPE_CHECKING:
     from avsr.model.network import AVSRModel
@@ -107,25 +107,27 @@ class ModelRecognizer:
         self, clips: Sequence[Clip], languages: Sequence[Sequence[str]]
     ) -> list[list[Prediction]]:
         """Transcribe clips of one modality in one or several language modes; see Recognizer."""
-        is_long = [self._is_long(_seconds(clip)) for clip in clips]
-        whole = [clip for clip, long in zip(clips, is_long, strict=True) if not long]
+        # A long one is cut, and one in which nobody speaks has no words.
+        alone = [self._is_long(_seconds(clip)) or not clip.spoken for clip in clips]
+        whole = [clip for clip, one in zip(clips, alone, strict=True) if not one]
         answers = []
         short_modes = [
-            [code for code, long in zip(mode, is_long, strict=True) if not long]
-            for mode in languages
+            [code for code, one in zip(mode, alone, strict=True) if not one] for mode in languages
         ]
         for mode, short in zip(languages, self._transcribe_whole(whole, short_modes), strict=True):
             in_order = iter(short)
             answers.append(
                 [
-                    self._transcribe_long(clip, code) if long else next(in_order)
-                    for clip, code, long in zip(clips, mode, is_long, strict=True)
+                    self._transcribe_alone(clip, code) if one else next(in_order)
+                    for clip, code, one in zip(clips, mode, alone, strict=True)
                 ]
             )
         return answers
 
-    def _transcribe_long(self, clip: Clip, language: str) -> Prediction:
-        """Transcribe one clip in segments."""
+    def _transcribe_alone(self, clip: Clip, language: str) -> Prediction:
+        """Transcribe one clip in segments, or not at all."""
+        if not clip.spoken:
+            return Prediction("", {})
         recording = Recording(name=clip.name, waveform=clip.waveform, mouth=clip.mouth)
         options = replace(self.options, language=language)
         try:
@@ -146,7 +148,7 @@ class ModelRecognizer:
             return [[] for _ in languages]
         codes = self.model.config.languages
         recordings = [
-            Recording(name=c.name, waveform=c.waveform, mouth=c.mouth, visual=c.visual)
+            extend_lips(Recording(name=c.name, waveform=c.waveform, mouth=c.mouth, visual=c.visual))
             for c in clips
         ]
         if self.options.sync:

@@ -10,8 +10,8 @@ from avsr.corpus import read_manifest
 from avsr.errors import AvsrError
 from avsr.evaluation.compare import Difference, lips_gain
 from avsr.evaluation.plots import Conditions, plot_confusion, plot_languages, plot_snr, svg
-from avsr.evaluation.report_tables import describe_condition, report_tables
-from avsr.evaluation.results import results
+from avsr.evaluation.report_tables import describe_condition, name_wordless, report_tables
+from avsr.evaluation.results import results, without_words
 from avsr.evaluation.run_folder import CONDITIONS, Run, read_json, read_run, to_json
 from avsr.evaluation.scores import UtteranceResult, word_errors
 from avsr.evaluation.text import normalize_text
@@ -84,6 +84,7 @@ def facts(run: Run) -> list[str]:
         f"noise: {', '.join(sources) or 'none'}, seed {noise['seed']}, "
         f"ratio over the {noise['snr_over']}, `noise.json` {run.about['noise'][:12]}",
         f"texts: lower case, no punctuation, normalisation version {run.about['normalization']}",
+        *name_wordless(without_words(next(iter(run.conditions.values()), []))),
         "averages: every language has the same weight; intervals: 95 %, bootstrap over utterances",
         "versions: " + ", ".join(f"{k} {v}" for k, v in run.about["versions"].items()),
     ]

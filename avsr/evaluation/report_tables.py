@@ -9,6 +9,8 @@ from avsr.evaluation.published import paper_rows
 from avsr.evaluation.run_folder import CONDITIONS, Run
 from avsr.evaluation.word_timing import NEAR_MS
 
+MAX_NAMED = 10  # utterances in one line
+
 
 class Table(NamedTuple):
     """A table with a title; every row starts with its name."""
@@ -179,6 +181,18 @@ def describe_condition(condition: Mapping[str, Any]) -> str:
     if condition["language_mode"] != "auto":
         parts.append(f"language {condition['language_mode']}")
     return ", ".join(parts)
+
+
+def name_wordless(without_words: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say what has no words, as ``results`` lists it: no line, or one."""
+    ids, languages = without_words["utterances"], without_words["languages"]
+    if not ids:
+        return []
+    named = ", ".join(ids[:MAX_NAMED]) + (", ..." if len(ids) > MAX_NAMED else "")
+    line = f"texts without words: {named}"
+    if languages:
+        line += f"; {', '.join(languages)} has no other, and the averages leave it out"
+    return [line]
 
 
 def percent(rate: float | None) -> str:

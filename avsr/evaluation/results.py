@@ -66,10 +66,27 @@ def condition_scores(utterances: Sequence[UtteranceResult]) -> dict[str, Any]:
         "reliability": reliability_scores(utterances),
         "word_times": time_scores(utterance.boundary_errors for utterance in utterances),
         "utterances": len(utterances),
+        "without_words": without_words(utterances),
         "used": {modality: modalities.count(modality) for modality in MODALITIES},
         "failed": [
             {"utterance_id": u.utterance_id, "reason": u.failure} for u in utterances if u.failure
         ],
+    }
+
+
+def without_words(utterances: Sequence[UtteranceResult]) -> dict[str, list[str]]:
+    """List what has no words to be right or wrong about.
+
+    Returns:
+        ``utterances``: ids of those whose references have no words; what was transcribed there
+        counts as inserted. ``languages``: those that have no other utterance, so that they have no
+        error rate and averages leave them out.
+    """
+    wordless = [utterance for utterance in utterances if not utterance.has_words]
+    others = {utterance.language for utterance in utterances if utterance.has_words}
+    return {
+        "utterances": [utterance.utterance_id for utterance in wordless],
+        "languages": sorted({utterance.language for utterance in wordless} - others),
     }
 
 

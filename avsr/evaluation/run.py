@@ -1,5 +1,7 @@
 """Evaluate a model: transcribe a manifest under every condition, and resume where it stopped."""
 
+import contextlib
+import logging
 import os
 import platform
 from collections import defaultdict
@@ -14,8 +16,11 @@ from typing import Any
 import torch
 
 from avsr.corpus import Record
+from avsr.errors import ConfigError
 from avsr.evaluation.clips import check_media
 from avsr.evaluation.config import Condition, EvaluationConfig
+from avsr.evaluation.media_digests import FILE as MEDIA
+from avsr.evaluation.media_digests import digest_media, find_replaced, read_digests
 from avsr.evaluation.noise import check_noise
 from avsr.evaluation.predictor import ModelRecognizer, Recognizer
 from avsr.evaluation.provenance import SEARCH, describe_manifest, describe_model
@@ -23,6 +28,7 @@ from avsr.evaluation.run_folder import (
     CONDITIONS,
     append_condition,
     digest,
+    drop_utterances,
     read_about,
     read_json,
     repair_condition,
@@ -33,11 +39,14 @@ from avsr.evaluation.scores import UtteranceResult
 from avsr.evaluation.text import NORMALIZATION_VERSION
 from avsr.evaluation.worker import EvaluationWorker, Task, open_library, select_records
 from avsr.hub import load_network
-from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.atomic_files import make_folder, replace_text
 from avsr.runtime.cores import usable_cores
 from avsr.runtime.progress import ItemProgress
+from avsr.runtime.safe_names import cut_name
 from avsr.runtime.workers import process_map
 
+logger = logging.getLogger("avsr.evaluation")
+MAX_PART = 100  # bytes of the model's and of the manifest's name in the name of a folder
 PACKAGES = ("avsr", "torch", "numpy", "mediapipe", "av")
 
 
@@ -82,6 +91,9 @@ def evaluate(
             media or model cannot be evaluated.
     """
     records = select_records(config)
+    unheard = sorted(set(config.languages or ()) - {record.language for record in records})
+    if unheard:
+        logger.warning("%s has no records in %s", config.manifest, ", ".join(unheard))
     check_media(records, Path(config.manifest).parent)
     conditions = list(config.conditions())
     folder = _prepare_folder(config, records, conditions, recognizer)
@@ -97,7 +109,8 @@ def evaluate(
     done = 0
     seconds: dict[str, float] = defaultdict(float)
     if (folder / "timing.json").exists():
-        seconds.update(read_json(folder / "timing.json"))
+        with contextlib.suppress(ConfigError, TypeError, ValueError):  # it says nothing of results
+            seconds.update(read_json(folder / "timing.json"))
     with process_map(workers) as mapped:
         for task, (by_condition, durations) in zip(tasks, mapped(work, tasks), strict=True):
             for name, utterances in by_condition.items():
@@ -134,8 +147,8 @@ def _prepare_folder(
     }
     folder = Path(config.out) / "_".join(
         (
-            f"{about['model']['name']}-{digest(about['model'])[:8]}",
-            f"{Path(config.manifest).stem}-{digest(about['manifest'])[:8]}",
+            f"{cut_name(about['model']['name'], MAX_PART)}-{digest(about['model'])[:8]}",
+            f"{cut_name(Path(config.manifest).stem, MAX_PART)}-{digest(about['manifest'])[:8]}",
             f"noise-{about['noise'][:8]}",
         )
     )
@@ -149,10 +162,23 @@ def _prepare_folder(
         CONDITIONS: all_conditions,
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
     }
-    (folder / CONDITIONS).mkdir(parents=True, exist_ok=True)
+    make_folder(folder / CONDITIONS)
+    _check_media_digests(folder, records, Path(config.manifest).parent)
     replace_text(folder / "noise.json", to_json(library.manifest))
     replace_text(folder / "run.json", to_json(run))
     return folder
+
+
+def _check_media_digests(folder: Path, records: Sequence[Record], root: Path) -> None:
+    """Delete the results of clips whose media were replaced since, with a line that says so."""
+    known = read_digests(folder)
+    digests = digest_media(records, root, known)
+    count = drop_utterances(folder, find_replaced(records, known, digests))
+    if count:
+        reason = "whose media were replaced" if known else "whose media are not known from before"
+        logger.warning("%s: clips %s are transcribed anew: %d", folder, reason, count)
+    if digests != known:
+        replace_text(folder / MEDIA, to_json(digests))
 
 
 def _plan_tasks(

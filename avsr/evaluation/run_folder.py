@@ -4,11 +4,13 @@ The folder's name holds digests of model, manifest and noise, so that nothing is
 
 - ``run.json``: conditions, model, data and versions
 - ``noise.json``: sources of the noise, with digests
+- ``media.json``: digests of the media files
 - ``conditions/<name>.jsonl``: every utterance under one condition
 - ``results.json``, ``report.md``, ``report.html``: the scores
 - ``timing.json``: seconds of work, for each condition and for what they share
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,7 +21,8 @@ from typing import Any
 
 from avsr.errors import ConfigError
 from avsr.evaluation.scores import UtteranceResult
-from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.atomic_files import explain_write, replace_text
+from avsr.runtime.text_lines import json_lines
 
 CONDITIONS = "conditions"  # subfolder, and key of run.json and results.json
 
@@ -56,11 +59,9 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     about = read_about(folder)
     conditions = {}
     for name in about[CONDITIONS]:
-        path = condition_path(folder, name)
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        if len(lines) < about["manifest"]["utterances"]:
-            continue  # started, not finished
-        conditions[name] = [UtteranceResult(**json.loads(line)) for line in lines]
+        results = _read_condition(folder, name)
+        if len(results) >= about["manifest"]["utterances"]:  # else started, not finished
+            conditions[name] = results
     return Run(folder=folder, about=about, conditions=conditions)
 
 
@@ -81,22 +82,40 @@ def condition_path(folder: Path, name: str) -> Path:
 
 def repair_condition(folder: Path, name: str) -> dict[str, UtteranceResult]:
     """Read the results of a condition by utterance, and drop a line that was cut off."""
-    path = condition_path(folder, name)
-    results: dict[str, UtteranceResult] = {}
-    if path.exists():
-        for line in path.read_text("utf-8").splitlines():
-            try:
-                result = UtteranceResult(**json.loads(line))
-            except (json.JSONDecodeError, TypeError):
-                continue
-            results[result.utterance_id] = result
+    results = {result.utterance_id: result for result in _read_condition(folder, name)}
+    if condition_path(folder, name).exists():
         write_condition(folder, name, results.values())
+    return results
+
+
+def drop_utterances(folder: Path, names: Iterable[str]) -> int:
+    """Delete the results of utterances under every condition; return how many had any."""
+    wanted, dropped = set(names), set[str]()
+    if not wanted or not (folder / "run.json").exists():
+        return 0
+    for condition in read_about(folder)[CONDITIONS]:
+        results = repair_condition(folder, condition)
+        if found := results.keys() & wanted:
+            kept = [result for name, result in results.items() if name not in found]
+            write_condition(folder, condition, kept)
+            dropped |= found
+    return len(dropped)
+
+
+def _read_condition(folder: Path, name: str) -> list[UtteranceResult]:
+    """Read the results of a condition, without a line that was cut off, even in a character."""
+    path = condition_path(folder, name)
+    results = []
+    for line in json_lines(path.read_bytes()) if path.exists() else ():
+        with contextlib.suppress(TypeError):  # cut off: it lacks what a result must have
+            results.append(UtteranceResult(**line.values))
     return results
 
 
 def append_condition(folder: Path, name: str, results: Iterable[UtteranceResult]) -> None:
     """Add results to those of a condition."""
-    with condition_path(folder, name).open("a", encoding="utf-8") as file:
+    path = condition_path(folder, name)
+    with explain_write(path), path.open("a", encoding="utf-8") as file:
         file.write(_lines(results))
 
 
@@ -113,7 +132,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a JSON file; raise ConfigError if that fails."""
     try:
         return json.loads(Path(path).read_text("utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 
 

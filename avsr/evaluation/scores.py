@@ -1,7 +1,7 @@
 """Word and character error rates, and language accuracy."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -83,7 +83,7 @@ def wer(references: Sequence[str], hypotheses: Sequence[str], language: str) -> 
     Raises:
         ValueError: There are no references.
     """
-    return score(_to_results(references, hypotheses, language))[language].words.rate
+    return _rate(word_errors, references, hypotheses, language)
 
 
 def cer(references: Sequence[str], hypotheses: Sequence[str], language: str) -> float:
@@ -100,7 +100,21 @@ def cer(references: Sequence[str], hypotheses: Sequence[str], language: str) -> 
     Raises:
         ValueError: There are no references.
     """
-    return score(_to_results(references, hypotheses, language))[language].characters.rate
+    return _rate(char_errors, references, hypotheses, language)
+
+
+def _rate(
+    count: Callable[[str, str], EditCounts],
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    language: str,
+) -> float:
+    if not references:
+        raise ValueError("an error rate needs at least one reference")
+    total = EditCounts()
+    for texts in zip(references, hypotheses, strict=True):
+        total += count(*(normalize_text(text, language) for text in texts))
+    return total.rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,18 +146,10 @@ class UtteranceResult:
     failure: str | None = None
     """Why nothing was transcribed."""
 
-
-def _to_results(
-    references: Sequence[str], hypotheses: Sequence[str], language: str
-) -> list[UtteranceResult]:
-    if not references:
-        raise ValueError("an error rate needs at least one reference")
-    return [
-        UtteranceResult(
-            utterance_id=str(i), language=language, reference=reference, hypothesis=hypothesis
-        )
-        for i, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True))
-    ]
+    @property
+    def has_words(self) -> bool:
+        """Whether normalising leaves words of the reference."""
+        return bool(normalize_text(self.reference, self.language))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +170,8 @@ class LanguageScore:
         """
         return {
             "utterances": self.utterances,
-            "wer": _plain(self.words.rate),
-            "cer": _plain(self.characters.rate),
+            "wer": self.words.rate if self.words.length else None,
+            "cer": self.characters.rate if self.characters.length else None,
             "language_accuracy": self.recognised / self.utterances if detected else None,
             "words": self.words.length,
             "substitutions": self.words.substitutions,
@@ -207,15 +213,14 @@ def _score(language: str, utterances: Sequence[UtteranceResult]) -> LanguageScor
 
 
 def macro_average(scores: Iterable[dict[str, Any]]) -> dict[str, float | None]:
-    """Average ``LanguageScore.to_dict`` results over languages, each with the same weight."""
+    """Average ``LanguageScore.to_dict`` results over languages, each with the same weight.
+
+    Languages without an error rate, because none of their references has words, are left out.
+    """
     rows = list(scores)
     means: dict[str, float | None] = {}
     for name in ("wer", "cer", "language_accuracy"):
-        values = [row[name] for row in rows]
-        means[name] = None if None in values or not rows else sum(values) / len(values)
+        values = [row[name] for row in rows if row[name] is not None]
+        is_blank = not values or (name == "language_accuracy" and len(values) < len(rows))
+        means[name] = None if is_blank else sum(values) / len(values)
     return means
-
-
-def _plain(rate: float) -> float | None:
-    """Replace infinity, which JSON does not have, by None."""
-    return rate if math.isfinite(rate) else None

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from avsr.audio import has_speech
 from avsr.augmentation.corruption import Corruption
 from avsr.corpus import Record, read_manifest
 from avsr.errors import CorpusError, MediaError
@@ -20,7 +21,7 @@ from avsr.evaluation.noise import NoiseLibrary, hashed_rng
 from avsr.evaluation.predictor import Prediction, Recognizer
 from avsr.evaluation.scores import UtteranceResult
 from avsr.evaluation.word_timing import boundary_errors
-from avsr.face import is_covered
+from avsr.face import is_covered, lips_move
 from avsr.rates import FPS, SAMPLE_RATE
 
 T = TypeVar("T")
@@ -136,6 +137,9 @@ class _ClipBatch:
         # Lips alone need the sound too: its pauses are where a long clip is cut.
         self.sounds = [_try(worker.reader.sound, r) for r in records]
         self.lips = [_try(worker.reader.lips, r) if use_video else None for r in records]
+        # Asked of what was recorded: in noise that is mixed in nobody may be heard any more.
+        self.speech = [isinstance(sound, np.ndarray) and has_speech(sound) for sound in self.sounds]
+        self.moves = [isinstance(lips, Lips) and lips_move(lips.mouth) for lips in self.lips]
         self.noisy: dict[tuple[int, str], tuple[np.ndarray, list[dict[str, Any]]]] = {}
         self.corrupted: dict[str | None, list[tuple[np.ndarray, Any] | None]] = {
             corruption: self._corrupt(corruption)
@@ -183,6 +187,7 @@ class _ClipBatch:
             visual=visual,
             readable=lips.readable if isinstance(lips, Lips) and mouth is not None else None,
             heard=heard if isinstance(heard, np.ndarray) else None,
+            spoken=(mouth is not None and self.moves[i]) or (sound is not None and self.speech[i]),
         )
 
     def noise_pieces(self, i: int, condition: Condition) -> list[dict[str, Any]]:
@@ -205,6 +210,8 @@ def _try(read: Callable[[Record], T], record: Record) -> T | MediaError:
         return read(record)
     except MediaError as error:
         return error
+    except CorpusError as error:  # of a shard: the utterance fails, the others do not
+        return MediaError(str(error))
 
 
 def _make_result(

@@ -291,12 +291,13 @@ def _face_of(vertices: NDArray[np.float64]) -> Face:
 def _tiles(height: int, width: int) -> list[Square]:
     """Cover the frame with half overlapping squares of two thirds of its short side.
 
-    In 1280x720 a face of 60 px gets as large in a tile as 24 px of the detector's 192.
+    In 1280x720 a face of 60 px gets as large in a tile as 24 px of the detector's 192. In frames of
+    more than 4:1 the tiles are larger, so that a narrow strip has no more than eleven in a row.
     """
-    side = max(1, min(height, width) * 2 // 3)
+    side = max(1, min(height, width) * 2 // 3, max(height, width) // 6)
 
     def starts(length: int) -> list[int]:
-        room = length - side
+        room = max(0, length - side)
         return np.linspace(0, room, 1 + -(-2 * room // side)).astype(int).tolist()
 
     return [Square(x, y, side) for y in starts(height) for x in starts(width)]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avsr.face.active_speaker import JUDGED
+from avsr.face.active_speaker import JUDGED, STILL, measure_movement
 from avsr.face.geometry import MAX_TURN, FloatArray, measure_turns
 from avsr.face.track import MouthTrack
 
@@ -112,8 +112,25 @@ def is_covered(mouth: NDArray[np.uint8]) -> bool:
     Returns:
         True if the middle of the crops stays the same; False for less than half a second.
     """
-    if len(mouth) < JUDGED // 2:
-        return False
+    return len(mouth) >= JUDGED // 2 and _change(mouth) < UNCHANGED
+
+
+def lips_move(mouth: NDArray[np.uint8], track: MouthTrack | None = None) -> bool:
+    """Whether lips move at all: not those of a photograph or of a single frame.
+
+    Args:
+        mouth: Crops (T, 96, 96) uint8.
+        track: What they were cut by; without landmarks the crops themselves are compared.
+    """
+    if track is not None:
+        known = np.isfinite(track.landmarks).all(axis=(1, 2))
+        if known.any():
+            return measure_movement(track.landmarks[known]) >= STILL
+    return len(mouth) > 0 and _change(mouth) >= UNCHANGED
+
+
+def _change(mouth: NDArray[np.uint8]) -> float:
+    """Mean deviation over time of the middle of crops (T, 96, 96), grey levels."""
     height, width = mouth.shape[1:]
     middle = mouth[:, height // 3 : -(height // 3), width // 3 : -(width // 3)]
-    return float(middle.std(0, dtype=np.float32).mean()) < UNCHANGED
+    return float(middle.std(0, dtype=np.float32).mean())

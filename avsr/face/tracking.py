@@ -6,7 +6,7 @@ until the smoothing no longer needs them.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import cv2
@@ -40,6 +40,7 @@ default_detector = borrow_detector
 SEARCH_EVERY = FPS  # frames between searches for new faces while all tracked ones are followed
 RETRY_EVERY = 5  # frames between searches for a face that was lost
 TILES_EVERY = 10  # frames between searches in tiles if there seems to be no face (60 ms at 720p)
+REPEATS = TILES_EVERY  # frames in which a picture that stays the same is searched: once for all
 MAX_GAP = 3 * FPS  # frames; a face that is away for longer ends its track
 MIN_FRAMES = FPS // 2  # with the face; a shorter track is not a face
 MIN_SHARE = 1 / 3  # of a track's frames
@@ -175,16 +176,27 @@ def track_faces(frames: Iterable[Frame], detector: FaceDetector | None = None) -
         with default_detector() as mediapipe_detector:
             return track_faces(frames, mediapipe_detector)
     tracker = FaceTracker(detector)
-    for frame in map(as_picture, frames):
+    for frame in _as_pictures(frames):
         tracker.add(frame)
     return tracker.finish()
+
+
+def _as_pictures(frames: Iterable[Frame]) -> Iterator[Picture]:
+    """Wrap frames as pictures; one that is the same array again is the same picture again."""
+    last, picture = None, None
+    for frame in frames:
+        if picture is None or frame is not last:
+            last, picture = frame, as_picture(frame)
+        yield picture
 
 
 class FaceTracker:
     """Tracks faces through frames that come one by one.
 
     While the only face hardly moves, the detector gets every second frame. The frame between is
-    held back until the next one; its face is half-way between those of its neighbours.
+    held back until the next one; its face is half-way between those of its neighbours. A picture
+    that stays on screen is looked at for ``REPEATS`` frames at most; one that is frozen shows
+    nobody.
 
     Args:
         detector: Finds and follows the faces.
@@ -197,12 +209,22 @@ class FaceTracker:
         self.ended: list[_Track] = []
         self._thumbnail: FloatArray | None = None
         self._held: Picture | None = None
+        self._last_frame: Picture | None = None
+        self._repeats = 0  # of the last frame
         self._last_search, self._last_tiles = 0, -TILES_EVERY
 
     def add(self, frame: Picture) -> None:
         """Follow the tracked faces into the next frame; now and then search for others."""
         index, active = self.num_frames, self.active
         self.num_frames += 1
+        self._repeats = self._repeats + 1 if frame is self._last_frame else 0
+        self._last_frame = frame
+        if frame.is_frozen:
+            self._add_blank(frame)
+            return
+        if self._repeats >= REPEATS:
+            self._add_again(frame)
+            return
         thumbnail = _thumbnail(frame)
         if np.ptp(thumbnail) < BLANK_RANGE:  # black or of one colour: neither a face nor a cut
             self._add_blank(frame)
@@ -236,6 +258,14 @@ class FaceTracker:
             self._add_held(None)
         for track in self.active:
             track.add(frame, None)
+        self.ended += _end_gone(self.active)
+
+    def _add_again(self, frame: Picture) -> None:
+        """Add a frame that was looked at before: all faces are as they were."""
+        if self._held is not None:
+            self._add_held(None)
+        for track in self.active:
+            track.add(frame, None if track.gap else track.last)
         self.ended += _end_gone(self.active)
 
     def finish(self) -> FaceTracks:

@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,11 +19,12 @@ from avsr.hub.names import (
 )
 from avsr.hub.repository import fetch
 from avsr.model.device import resolve_device
-from avsr.model.directory import ONNX, WEIGHTS, load_directory, read_licence
+from avsr.model.directory import ONNX, WEIGHTS, load_directory, read_licence, settle
 from avsr.model.hooks import add_cancel_hooks
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
 from avsr.model.weights import choose_precision
+from avsr.settings import show
 
 logger = logging.getLogger("avsr.hub")
 
@@ -40,13 +42,28 @@ def find_model(name: str | os.PathLike[str] | None = None) -> Path:
     Raises:
         ModelError: There is no such model, or it cannot be downloaded.
     """
-    name = DEFAULT_MODEL if name is None else os.fspath(name)
+    name = model_name(name)
     if find_address(name) is not None:
         return fetch(name)
     path = ASSETS / BUNDLED[name] if name in BUNDLED else Path(name)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # Path.is_dir raises for names that are too long
         raise ModelError(explain_unknown(name))
+    settle(path)
     return path
+
+
+def model_name(name: Any) -> str:
+    """Return the name of a model, of which None is the default one, as text.
+
+    Raises:
+        ModelError: It is neither text nor a path.
+    """
+    if name is None:
+        return DEFAULT_MODEL
+    try:
+        return os.fsdecode(name)
+    except TypeError as error:
+        raise ModelError(f"the name of a model must be text or a path, not {show(name)}") from error
 
 
 def load_network(
@@ -74,7 +91,7 @@ def load_network(
         ModelError: There is no such model, device or precision, or the model writes no text: it
             only names languages, or it is a pre-trained encoder without a decoder.
     """
-    name = DEFAULT_MODEL if name is None else os.fspath(name)
+    name = model_name(name)
     public = find_public(name)
     if public is not None and public.kind == "language":
         raise ModelError(

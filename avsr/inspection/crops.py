@@ -21,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsr import media
-from avsr.audio import Span, rms, speech_probs, speech_spans
+from avsr.audio import Span, is_silent, speech_probs, speech_spans
 from avsr.errors import MediaError
 from avsr.face import (
     FaceRegistry,
     FaceTracks,
     MouthTrack,
     choose_face,
+    probe_faces,
     track_faces,
 )
 from avsr.hub import load_network
@@ -40,11 +41,11 @@ from avsr.inspection.overlay import (
     draw_overlay,
 )
 from avsr.inspection.quality import PROBLEMS, Diagnosis, diagnose
+from avsr.media.clock import each_once
 from avsr.model.network import AVSRModel
 from avsr.rates import FPS, MAX_SEGMENT_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recognition.av_agreement import choose_speaker
-from avsr.recognition.reading import check_face_number
-from avsr.recognition.recording import SILENCE_RMS
+from avsr.recognition.reading import check_face_number, describe_track
 from avsr.recognition.segmentation import even_spans
 from avsr.runtime.atomic_files import atomic_write
 
@@ -97,6 +98,7 @@ def crop_video(
     warn: media.Warn,
     progress: Callable[[float, float], None] = lambda done, total: None,
     choice: str = "auto",
+    tracks: media.Tracks = media.ANY_TRACKS,
 ) -> CropReport:
     """Write the mouth video, overlay video, contact sheet and diagnostics of one video.
 
@@ -108,20 +110,23 @@ def crop_video(
         warn: Called with a line for everything that could not be read, or if no face was found.
         progress: Called with seconds done and seconds in all.
         choice: The face to show, as in ``TranscribeOptions.face``.
+        tracks: The tracks that are asked for.
 
     Returns:
         A summary.
 
     Raises:
-        MediaError: The video cannot be read, it has no video stream or no such face, or a file
-            cannot be written.
+        MediaError: The video cannot be read, it has no video stream, no such face or no such track,
+            or a file cannot be written.
     """
     path = Path(path)
-    info = media.probe(path)
+    info = probe_faces(path, tracks)
     if not info.has_video:
-        raise MediaError(f"{path}: has no video")
+        raise MediaError(f"{path}: has no video that can be read: {info.picture_problem}")
+    for message in describe_track(info, "video", tracks):
+        warn(message)
     try:
-        return _write(path, info, stem, choice, warn, progress)
+        return _write(path, info, stem, choice, each_once(warn), progress)
     except OSError as error:
         name = error.filename2 or error.filename or stem
         raise MediaError(f"{name}: cannot be written ({error.strerror})") from error
@@ -143,7 +148,9 @@ def _write(
         add_overlay = files.enter_context(media.open_video(overlay_path))
         add_mouth = files.enter_context(media.open_video(mouth_path, crf=MOUTH_CRF))
         sheet = ContactSheet()
-        frames = media.read_frames(path, max_side=LONGER_SIDE, warn=lambda message: None)
+        frames = media.read_frames(
+            path, max_side=LONGER_SIDE, tracks=info.tracks, warn=lambda message: None
+        )
         for part in _track_parts(path, info, choice, warn):
             rows.begin(path, part.size)
             diagnoses = diagnose(part.track)
@@ -211,7 +218,7 @@ def _split_parts(path: Path, info: media.MediaInfo) -> Iterator[_Part]:
         return
     spans: list[Span] = []
     if info.has_audio:
-        sound = media.stream_waveform(path, warn=lambda message: None)
+        sound = media.stream_waveform(path, tracks=info.tracks, warn=lambda message: None)
         spans = list(speech_spans(prob for prob, _ in speech_probs(sound)))
     position = 0
     for span in spans or even_spans(info.duration):
@@ -255,8 +262,11 @@ def _track_parts(
 
     Numbers of tracks go on from part to part. If nobody speaks the largest face is chosen.
     """
-    frames = media.read_pictures(path, warn=warn)
-    reader = _WaveformReader(media.stream_waveform(path, warn=warn) if info.has_audio else iter(()))
+    frames = media.read_pictures(path, tracks=info.tracks, warn=warn)
+    sound: Iterator[np.ndarray] = iter(())
+    if info.has_audio:
+        sound = media.stream_waveform(path, tracks=info.tracks, warn=warn)
+    reader = _WaveformReader(sound)
     registry = FaceRegistry()
     last_face, last_track, position = -1, -1, 0  # at the end of the previous part
     for part in _split_parts(path, info):
@@ -270,7 +280,7 @@ def _track_parts(
         )
         position += faces.num_frames
         waveform = reader.take(span.start, span.end)
-        if waveform is not None and rms(waveform) < SILENCE_RMS:
+        if waveform is not None and is_silent(waveform):
             waveform = None
         # As in a transcription; the bundled model is loaded only if the choice needs it.
         track = choose_speaker(_bundled, faces, choice, waveform)

@@ -27,7 +27,7 @@ from avsr.interop.vocabulary import arrange_pieces, read_dictionary
 from avsr.language.ecapa import EcapaConfig
 from avsr.languages import MUAVIC_LANGUAGES, check_language
 from avsr.model.config import ModelConfig
-from avsr.model.directory import write_directory
+from avsr.model.directory import settle, write_directory
 from avsr.model.network import AVSRModel
 from avsr.model.weights import check_weights
 
@@ -99,6 +99,7 @@ def import_model(
             dictionary and tokenizer do not belong together.
         LanguageError: For an unknown language.
     """
+    settle(source)
     if source.is_dir() and (source / CHECKPOINT).is_file():
         source = source / CHECKPOINT
     if is_speechbrain_folder(source):
@@ -210,7 +211,7 @@ def _encoder_config(
         )
     try:
         return AVHubertConfig(
-            layers=_count_layers(weights, "encoder.transformer"),
+            layers=_count_layers(source, weights, "encoder.transformer"),
             dim=dim,
             ffn_dim=len(
                 _weight(source, checkpoint, weights, "encoder.transformer.layers.0.ffn_in")
@@ -240,7 +241,7 @@ def _decoder_config(
         heads = checkpoint.decoder.get("decoder_attention_heads", 4)
     try:
         return DecoderConfig(
-            layers=_count_layers(weights, "decoder"),
+            layers=_count_layers(source, weights, "decoder"),
             dim=dim,
             ffn_dim=len(_weight(source, checkpoint, weights, "decoder.layers.0.ffn_in")),
             heads=heads,
@@ -265,10 +266,21 @@ def _weight(
     return weights[name]
 
 
-def _count_layers(weights: Mapping[str, Tensor], module: str) -> int:
-    pattern = re.compile(rf"{re.escape(module)}\.layers\.(\d+)\.")
-    numbers = [int(match[1]) for match in map(pattern.match, weights) if match]
-    return 1 + max(numbers, default=-1)
+def _count_layers(source: Path, weights: Mapping[str, Tensor], module: str) -> int:
+    """Count the layers of a module; raise ModelError if their numbers have a gap.
+
+    A single weight that is called layer 999999999 must not become as many layers.
+    """
+    pattern = re.compile(rf"{re.escape(module)}\.layers\.(\d{{1,18}})\.")
+    numbers = {int(match[1]) for match in map(pattern.match, weights) if match}
+    count = len(numbers)
+    if numbers and max(numbers) >= count:
+        missing = min(set(range(count)) - numbers)
+        raise ModelError(
+            f"{source} is broken: it has a layer {max(numbers)} of its {module}, but none "
+            f"of the number {missing}"
+        )
+    return count
 
 
 def _check_settings(

@@ -16,6 +16,7 @@ from avsr.model.directory import read_licence
 from avsr.model.ecapa_directory import write_ecapa
 from avsr.model.meta_init import init_on_meta
 from avsr.model.weights import check_weights
+from avsr.runtime.text_lines import split_lines
 
 EMBEDDING = "embedding_model"  # files, without .ckpt
 CLASSIFIER = "classifier"
@@ -126,7 +127,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """
     labels: dict[int, str] = {}
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = split_lines(path.read_text("utf-8"))
         end = lines.index(SEPARATOR)
         for line in lines[:end]:
             text, _, index = line.rpartition(" => ")

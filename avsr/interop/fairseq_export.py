@@ -117,7 +117,7 @@ def _write(
     out: Path, content: dict[str, Any], tokenizer: Tokenizer | None, languages: tuple[str, ...]
 ) -> tuple[Path, ...]:
     names = [CHECKPOINT]
-    with replace_files(out, [CHECKPOINT]) as folder:
+    with replace_files(out) as folder:
         torch.save(content, folder / CHECKPOINT)
         if tokenizer is not None:
             names += [f"dict.{languages[0] if len(languages) == 1 else 'x'}.txt", TOKENIZER]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from avsr.decoder import Tokenizer
 from avsr.errors import ModelError
+from avsr.runtime.text_lines import split_lines
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 FILLER = re.compile(r"madeupword\d{4}")  # fairseq pads the vocabulary size with these
@@ -33,7 +34,7 @@ def read_dictionary(path: Path) -> list[str]:
             if sorted(ids.values()) != list(range(len(ids))) or tuple(symbols[:4]) != SPECIAL:
                 raise ValueError("its ids must count up from 0, <s> <pad> </s> <unk> first")
             return symbols
-        rows = [line.removesuffix(" #fairseq:overwrite") for line in text.splitlines()]
+        rows = [line.removesuffix(" #fairseq:overwrite") for line in split_lines(text)]
         if not rows or not all(re.fullmatch(r".+ -?\d+", row) for row in rows):
             raise ValueError("a line must be a piece, a space and a count")
         return [*SPECIAL, *(row.rsplit(" ", 1)[0] for row in rows)]

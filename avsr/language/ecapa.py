@@ -7,7 +7,7 @@ its input, so that nearly all of the work is matrix products.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +16,12 @@ from torch import Tensor, nn
 from avsr.errors import ConfigError
 from avsr.layers.linear import LinearActivation
 from avsr.rates import FBANK_HOP
-from avsr.settings import build_settings
+from avsr.settings import Bounds, build_settings, check_settings
 
 MIN_VARIANCE = 1e-12  # before the root of a standard deviation
+# Far above those of any network. A file of weights limits the sizes of its network, too.
+Size = Annotated[int, Bounds(high=65_536)]
+Kernel = Annotated[int, Bounds(high=1_000)]
 ROUNDING = 1e-6  # frames; a length times the number of frames is not exact
 
 
@@ -30,27 +33,27 @@ class EcapaConfig:
     """Labels as the source names them (``th: Thai``), in the order of the scores."""
     languages: tuple[str, ...]
     """The language code of each label; the label itself where it is no known language."""
-    filters: int = 60
+    filters: Size = 60
     """Mel filters."""
-    channels: int = 1024
+    channels: Size = 1024
     """Channels C of the blocks."""
-    kernels: tuple[int, ...] = (5, 3, 3, 3, 1)
+    kernels: tuple[Kernel, ...] = (5, 3, 3, 3, 1)
     """Frames that the convolutions of each block see, odd; the last one aggregates the blocks.
     Block i has a dilation of i + 1, the last one of 1."""
-    groups: int = 8
+    groups: Size = 8
     """Groups of channels in a block, each of which sees more frames than the one before."""
-    gate_channels: int = 128
+    gate_channels: Size = 128
     """Hidden width of squeeze-excitation."""
-    pooled_channels: int = 3072
+    pooled_channels: Size = 3072
     """Channels that are pooled over time."""
-    attention_channels: int = 128
+    attention_channels: Size = 128
     """Hidden width of the attention over time."""
-    embedding: int = 256
+    embedding: Size = 256
     """Width of the embedding."""
-    hidden: int | None = 512
+    hidden: Size | None = 512
     """Hidden width of the head, whose scores are natural-log probabilities; None: the scores are
     cosines."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Bounds(high=1e6)] = 1.0
     """Scores are divided by it before a softmax makes probabilities of them."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each imported file."""
@@ -58,20 +61,17 @@ class EcapaConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EcapaConfig":
         """Build from the content of ``config.json``; raise ConfigError for unknown keys."""
-        values = dict(values)
-        for name in ("labels", "languages", "kernels"):
-            if name in values:
-                values[name] = tuple(values[name])
         return build_settings(cls, values, "ecapa")
 
     def __post_init__(self) -> None:
+        check_settings(self, "ecapa")
         sizes = [
             *(self.filters, self.channels, self.groups, self.gate_channels, self.pooled_channels),
             *(self.attention_channels, self.embedding, *self.kernels),
             *([] if self.hidden is None else [self.hidden]),
         ]
         problems = []
-        if not all(isinstance(size, int) and size > 0 for size in sizes):
+        if not all(size > 0 for size in sizes):
             problems.append("sizes must be whole numbers from 1 on")
         elif self.channels % self.groups:
             problems.append(f"groups {self.groups} must divide channels {self.channels}")
@@ -79,8 +79,8 @@ class EcapaConfig:
             problems.append("kernels must be three odd numbers or more")
         if not self.labels or len(self.labels) != len(self.languages):
             problems.append("labels and languages must be of the same number, one at least")
-        if not self.temperature > 0:
-            problems.append("temperature must be above 0")
+        if not self.temperature >= 1e-3:
+            problems.append("temperature must be 0.001 or more")
         if problems:
             raise ConfigError(f"ecapa: {'; '.join(problems)}")
 

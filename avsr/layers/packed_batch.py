@@ -40,7 +40,7 @@ class PackedBatch:
         """
         if valid.device.type != "cpu" or torch.compiler.is_exporting() or bool(valid.all()):
             return None
-        indices = torch.arange(valid.numel()).view(valid.shape)
+        indices = torch.arange(valid.numel(), device=valid.device).view(valid.shape)
         first, others = indices[:, :leading].flatten(), indices[:, leading:][valid[:, leading:]]
         return cls(torch.cat([first, others]), valid.shape)
 

@@ -3,7 +3,6 @@
 import heapq
 import os
 import struct
-import uuid
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -22,10 +21,16 @@ from PIL import Image
 
 from avsr.errors import MediaError
 from avsr.media.captions import Caption, check_captions, draw_caption
-from avsr.media.container import Source, Warn, logger, open_source, timed_frames
-from avsr.media.orientation import Orientation, orientation_of
+from avsr.media.channels import ffmpeg_weights
+from avsr.media.clock import each_once, timed_frames
+from avsr.media.container import Source, open_source
+from avsr.media.frame_size import Size, fit_size, largest_size
+from avsr.media.messages import Warn, logger
+from avsr.media.orientation import Orientation, orientation_of, read_pixel_aspect
 from avsr.media.sound import aligned_audio
+from avsr.media.tracks import ANY_TRACKS, NO_TRACK, Tracks
 from avsr.rates import FPS
+from avsr.runtime.atomic_files import atomic_write
 
 # Options of x264: hardly distinguishable from the original; without mbtree it is deterministic.
 QUALITY = {"crf": "20", "preset": "fast", "x264-params": "mbtree=0"}
@@ -45,12 +50,14 @@ def burn_captions(
     target: str | os.PathLike[str],
     captions: Sequence[Caption],
     *,
+    tracks: Tracks = ANY_TRACKS,
     warn: Warn = logger.warning,
 ) -> None:
     """Write a copy of a video, H.264 and AAC in MP4, with captions drawn into its frames.
 
     Size, frame times, rotation, pixel shape and duration stay the same. An odd width or height
-    grows by a pixel, as H.264 requires, and interlaced video is written as progressive. Both files
+    grows by a pixel, as H.264 requires, and interlaced video is written as progressive. If frames
+    change size, all get the largest one; those of another shape get black edges. Both files
     are streamed: memory does not grow with their length. ``target`` appears under its name only
     when it is complete.
 
@@ -59,6 +66,7 @@ def burn_captions(
         target: The file to write, in a folder that exists.
         captions: Captions that do not overlap; their times count from time zero, like those of
             words.
+        tracks: The tracks to copy.
         warn: Called with a line if ``source`` is damaged or cut short.
 
     Raises:
@@ -72,26 +80,19 @@ def burn_captions(
         raise MediaError(f"{target}: cannot be written, there is no folder {target.parent}")
     if target.exists() and source.exists() and target.samefile(source):
         raise MediaError(f"{target}: is the video itself; give another name")
-    messages: set[str] = set()
-
-    def warn_once(message: str) -> None:  # the file is opened twice
-        if message not in messages:
-            messages.add(message)
-            warn(message)
-
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
         # Opened twice: video and audio may lie far apart in a file, and neither may pile up.
-        with open_source(source) as video, open_source(source) as audio:
+        with (
+            open_source(source, tracks) as video,
+            open_source(source, tracks) as audio,
+            atomic_write(target) as part,
+        ):
             if video.video is None:
                 raise MediaError(f"{source}: has no picture to write subtitles into")
             with av.open(str(part), "w", "mp4", options={"movflags": "+faststart"}) as container:
-                _write(container, video, audio, ordered, warn_once)
-        part.replace(target)
+                _write(container, video, audio, ordered, each_once(warn))
     except (av.FFmpegError, OSError) as error:
         raise MediaError(f"{target}: cannot be written ({error.strerror or error})") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write(
@@ -107,18 +108,25 @@ def _write(
     first = next(timed, None)
     if first is None:
         raise MediaError(f"{video.path}: none of its pictures can be decoded")
-    painter = _Painter(container, video.video, first[2], captions)
+    size = largest_size(video.path, video.video) or (first[2].width, first[2].height)
+    painter = _Painter(container, video.video, first[2], size, captions)
     chunks: Iterator[tuple[float, np.ndarray]] = iter(())
-    stream = None
+    stream, problem = None, audio.audio_choice.problem
     if audio.audio is not None:
         rate, layout = _aac_format(audio.audio)
         chunks = _timed_audio(audio, rate, layout, warn)
-        first_chunk = next(chunks, None)
+        try:
+            first_chunk = next(chunks, None)
+        except MediaError as error:
+            problem = str(error).removeprefix(f"{audio.path}: ")
+            first_chunk = None
         if first_chunk is not None:
             chunks = chain([first_chunk], chunks)
             stream = container.add_stream("aac", rate=rate, layout=layout)
             channels = stream.codec_context.layout.nb_channels
             stream.bit_rate = min(BIT_RATE, BITS_PER_SAMPLE * rate) * channels
+    if problem and problem != NO_TRACK["audio"]:
+        warn(f"{video.path}: the subtitled video is without sound: {problem}")
     both: list[Iterator[Any]] = [_split_at_edges(chain([first], timed), captions), chunks]
     for item in heapq.merge(*both, key=lambda item: item[0]):
         if len(item) == 3:
@@ -139,20 +147,22 @@ class _Painter:
         container: OutputContainer,
         source: VideoStream,
         first: VideoFrame,
+        size: Size,
         captions: Sequence[Caption],
     ) -> None:
         self.captions = captions
         self.starts = [caption.start for caption in captions]
         self.orientation: Orientation = orientation_of(first, source)
-        self.upright = self.orientation.displayed_size(first)
+        self.upright = self.orientation.displayed_size(size)
         self.time_base = source.time_base or Fraction(1, 90_000)
         self.reformatter = VideoReformatter()
         self.current: tuple[Caption, _Overlay] | None = None
         self.last = -1
-        rate = source.average_rate or source.guessed_rate or Fraction(FPS)
+        # The last frame lasts for one by this rate, which a broken time stamp makes endless.
+        rate = max(source.average_rate or source.guessed_rate or Fraction(FPS), Fraction(1, 10))
         self.stream = container.add_stream("libx264", rate=rate, options=QUALITY)
-        self.stream.width = first.width + first.width % 2
-        self.stream.height = first.height + first.height % 2
+        self.size = size[0] + size[0] % 2, size[1] + size[1] % 2
+        self.stream.width, self.stream.height = self.size
         self.stream.pix_fmt = "yuv420p"
         context = self.stream.codec_context
         context.time_base = self.time_base
@@ -164,7 +174,7 @@ class _Painter:
         context.color_primaries = first.color_primaries
         context.color_trc = first.color_trc
         if source.sample_aspect_ratio:
-            context.sample_aspect_ratio = source.sample_aspect_ratio
+            context.sample_aspect_ratio = read_pixel_aspect(source)
         matrix: Any = first.side_data.get("DISPLAYMATRIX")
         if matrix is not None:
             self.stream.set_display_matrix(struct.unpack("=9i", bytes(matrix)[:36]))
@@ -175,14 +185,17 @@ class _Painter:
         if pts <= self.last:
             return []
         self.last = pts
+        width, height = fit_size((frame.width, frame.height), self.size)
         picture = self.reformatter.reformat(
             frame,
-            width=self.stream.width,
-            height=self.stream.height,
+            width=width + width % 2,
+            height=height + height % 2,
             format="yuv420p",
             dst_color_range=ColorRange.MPEG,
             dst_colorspace=self.colorspace if frame.format.is_rgb else None,
         )
+        if (picture.width, picture.height) != self.size:
+            picture = _with_edges(picture, self.size)
         overlay = self._overlay(start)
         if overlay is not None:
             # A copy: the decoder may still need its own frame.
@@ -198,9 +211,8 @@ class _Painter:
             return None
         caption = self.captions[index]
         if self.current is None or self.current[0] is not caption:
-            size = self.stream.width, self.stream.height
             masks = draw_caption(caption, *self.upright)
-            self.current = caption, _Overlay(*masks, self.orientation, size)
+            self.current = caption, _Overlay(*masks, self.orientation, self.size)
         return self.current[1]
 
 
@@ -214,7 +226,6 @@ class _Overlay:
         orientation: Orientation,
         size: tuple[int, int],
     ) -> None:
-        self.width, self.height = size
         cover, white = (
             np.asarray(Image.fromarray(orientation.revert(mask)).resize(size), np.float32) / 255
             for mask in (cover, white)
@@ -235,15 +246,31 @@ class _Overlay:
 
     def over(self, planes: np.ndarray) -> np.ndarray:
         """Draw the text into the planes (3/2 height, width) of a frame; they may be changed."""
-        flat = np.ascontiguousarray(planes).reshape(-1)
-        area = self.width * self.height
-        luma = flat[:area].reshape(self.height, self.width)
-        colour = flat[area:].reshape(2, self.height // 2, self.width // 2)
+        planes = np.ascontiguousarray(planes)
+        luma, *colour = _planes(planes)
         luma[self.box] = np.rint(luma[self.box] * self.keep + self.add)
         halves = tuple(slice(side.start // 2, side.stop // 2) for side in self.box)
         for plane in colour:
             plane[halves] = np.rint(plane[halves] * self.keep_colour + self.add_colour)
-        return flat.reshape(planes.shape)
+        return planes
+
+
+def _with_edges(picture: VideoFrame, size: Size) -> VideoFrame:
+    """Put a yuv420p frame into the middle of a black one of ``size``; all sides are even."""
+    inner = _planes(picture.to_ndarray())
+    whole = np.full((size[1] * 3 // 2, size[0]), GREY, np.uint8)
+    whole[: size[1]] = BLACK
+    for part, plane in zip(inner, _planes(whole), strict=True):
+        rows, columns = part.shape
+        top, left = (plane.shape[0] - rows) // 2, (plane.shape[1] - columns) // 2
+        plane[top : top + rows, left : left + columns] = part
+    return VideoFrame.from_ndarray(whole, format="yuv420p")
+
+
+def _planes(stacked: np.ndarray) -> list[np.ndarray]:
+    """Split stacked yuv420p planes (3/2 H, W) into luma (H, W) and two colours (H / 2, W / 2)."""
+    height, width = stacked.shape[0] * 2 // 3, stacked.shape[1]
+    return [stacked[:height], *stacked[height:].reshape(2, height // 2, width // 2)]
 
 
 def _split_at_edges(
@@ -278,7 +305,9 @@ def _with_next(
 def _aac_format(stream: AudioStream) -> tuple[int, str]:
     """Return sample rate (Hz) and layout for AAC: those of the stream if AAC has them."""
     rate = stream.rate if stream.rate in AAC_RATES else OTHER_RATE
-    return rate, LAYOUTS.get(stream.codec_context.layout.nb_channels, "stereo")
+    layout = stream.codec_context.layout
+    other = "mono" if ffmpeg_weights(layout.name, layout.nb_channels) is None else "stereo"
+    return rate, LAYOUTS.get(layout.nb_channels, other)
 
 
 def _timed_audio(

@@ -1,5 +1,6 @@
 """Turn stored frames upright, by display matrix (rotation, mirror) and pixel shape."""
 
+import math
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
@@ -8,6 +9,11 @@ from typing import Any
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+
+from avsr.media.safe_open import MAX_PIXELS
+
+MAX_PIXEL_ASPECT = 4
+"""Pixels of real video are at most twice as wide as high, or the reverse; a file may say 100."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +33,22 @@ class Orientation:
             return 90 if self.flip_y else 270
         return 180 if self.flip_y else 0
 
-    def stored_size(self, frame: VideoFrame, max_side: int | None) -> tuple[int, int]:
-        """(width, height) in square pixels before turning, the longer one at most ``max_side``."""
-        width, height = frame.width * self.pixel_aspect, Fraction(frame.height)
+    def square_size(self, size: tuple[int, int], max_side: int | None = None) -> tuple[int, int]:
+        """Convert (width, height) as stored to square pixels, the longer one at most ``max_side``.
+
+        Never more than ``MAX_PIXELS`` in all. Frames are turned afterwards.
+        """
+        width, height = size[0] * self.pixel_aspect, Fraction(size[1])
         scale = Fraction(1)
+        if width * height > MAX_PIXELS:
+            scale = Fraction(math.sqrt(MAX_PIXELS / (width * height)))
         if max_side is not None:
             scale = min(scale, max_side / max(width, height))
         return max(1, round(width * scale)), max(1, round(height * scale))
 
-    def displayed_size(self, frame: VideoFrame) -> tuple[int, int]:
-        """(width, height) of the upright frame in full size, square pixels."""
-        width, height = self.stored_size(frame, None)
+    def displayed_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Convert (width, height) as stored to those of the upright frame, square pixels."""
+        width, height = self.square_size(size)
         return (height, width) if self.transposed else (width, height)
 
     def apply(self, image: np.ndarray) -> np.ndarray:
@@ -66,8 +77,7 @@ UPRIGHT = Orientation()
 
 def orientation_of(frame: VideoFrame, stream: VideoStream | None) -> Orientation:
     """Read a decoded frame's display matrix and its stream's pixel shape."""
-    aspect = stream.sample_aspect_ratio if stream is not None else None
-    aspect = Fraction(aspect) if aspect else Fraction(1)
+    aspect = read_pixel_aspect(stream)
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return Orientation(pixel_aspect=aspect)
@@ -76,3 +86,11 @@ def orientation_of(frame: VideoFrame, stream: VideoStream | None) -> Orientation
     if abs(b) + abs(c) > abs(a) + abs(d):
         return Orientation(transposed=True, flip_x=c < 0, flip_y=b < 0, pixel_aspect=aspect)
     return Orientation(flip_x=a < 0, flip_y=d < 0, pixel_aspect=aspect)
+
+
+def read_pixel_aspect(stream: VideoStream | None) -> Fraction:
+    """Return width over height of a stream's pixels: 1 if none, or a nonsensical one, is stated."""
+    aspect = stream.sample_aspect_ratio if stream is not None else None
+    if not aspect or not 1 <= max(aspect, 1 / aspect) <= MAX_PIXEL_ASPECT:
+        return Fraction(1)
+    return Fraction(aspect)

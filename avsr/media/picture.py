@@ -4,9 +4,10 @@ Most videos store brightness in full size and two colour differences in half of 
 and parts of frames are made from these planes, without converting the whole frame to RGB.
 """
 
+import copy
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -34,11 +35,20 @@ class Picture:
     Attributes:
         height: Height, px.
         width: Width, px.
+        is_frozen: Whether it has been on screen for seconds: nothing moves in it.
     """
+
+    is_frozen = False
 
     def __init__(self, rgb: Image) -> None:
         self._rgb = rgb
         self.height, self.width = rgb.shape[:2]
+
+    def freeze(self) -> Self:
+        """Return the same picture with ``is_frozen`` set."""
+        frozen = copy.copy(self)
+        frozen.is_frozen = True
+        return frozen
 
     def rgb(self) -> Image:
         """Return the whole frame (H, W, 3)."""

@@ -6,6 +6,7 @@ refused before their content is read.
 """
 
 import functools
+import io
 from pathlib import Path
 
 import av
@@ -21,11 +22,12 @@ MAX_PIXELS = 8192 * 8192
 _NOT_RECORDINGS = {"hls", "concat", "dash", "imf", "image2", "sdp", "rtsp", "rtp", "sap", "tty"}
 
 
-def open_container(path: Path) -> InputContainer:
+def open_container(path: Path, content: bytes | None = None) -> InputContainer:
     """Open a recording without reading any other file or address.
 
     Args:
         path: The file.
+        content: The recording itself, if it is in memory; ``path`` then only names it in errors.
 
     Returns:
         The open container. Frames of more than ``MAX_PIXELS`` will not be decoded.
@@ -36,7 +38,9 @@ def open_container(path: Path) -> InputContainer:
     limit = {"max_pixels": str(MAX_PIXELS)}
     try:
         container = av.open(
-            f"file:{path.absolute()}",  # else a colon in the name is read as a protocol
+            # Without "file:" a colon in the name is read as a protocol.
+            f"file:{path.absolute()}" if content is None else io.BytesIO(content),
+            "r",
             options=limit,  # while the streams are probed
             container_options={"protocol_whitelist": "file", "format_whitelist": _recordings()},
             metadata_errors="replace",

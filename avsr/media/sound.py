@@ -1,7 +1,7 @@
 """Read the audio of a file as a 16 kHz mono waveform, its samples aligned by their time stamps."""
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,13 @@ import numpy as np
 from av.audio.frame import AudioFrame
 
 from avsr.errors import MediaError
-from avsr.media.container import Source, Warn, logger, open_source, timed_frames
+from avsr.media.channels import label_channels, mix_channels
+from avsr.media.clock import timed_frames
+from avsr.media.container import Source, open_source
+from avsr.media.full_scale import scale_floats
+from avsr.media.messages import Warn, logger
+from avsr.media.offset import remove_offset
+from avsr.media.tracks import ANY_TRACKS, Tracks
 from avsr.rates import FPS, SAMPLE_RATE
 
 # Time stamps jitter by a few ms in many files. To follow each one would tear the audio, so it is
@@ -20,22 +26,29 @@ DRIFT = 1 / FPS  # s
 FULL_SCALE = 32768  # of 16-bit samples
 
 
-def read_waveform(path: str | Path, *, warn: Warn = logger.warning) -> np.ndarray:
+def read_waveform(
+    path: str | Path, *, tracks: Tracks = ANY_TRACKS, warn: Warn = logger.warning
+) -> np.ndarray:
     """Read the audio of a file as a waveform.
+
+    A constant offset is taken off. Channels are mixed; where the mix loses most of the sound, the
+    loudest channel is taken.
 
     Args:
         path: A video or audio file.
-        warn: Called with a line if the file is damaged or cut short; what can be decoded is
-            returned.
+        tracks: The sound track to read.
+        warn: Called with a line if the file is damaged or cut short, of which what can be decoded
+            is returned; and with a ``Note`` where a channel is taken for all.
 
     Returns:
         Waveform (S,) float32 in [-1, 1], 16 kHz mono, from time zero on. Before audio that starts
         late, and in gaps of its time stamps, it is zero.
 
     Raises:
-        MediaError: The file cannot be opened, or none of its audio can be decoded.
+        MediaError: The file cannot be opened, has no such track, or none of its audio can be
+            decoded.
     """
-    chunks = list(_chunks(path, warn))
+    chunks = list(_chunks(path, tracks, warn))
     samples = np.concatenate(chunks)
     del chunks
     waveform = samples.astype(np.float32)
@@ -43,11 +56,14 @@ def read_waveform(path: str | Path, *, warn: Warn = logger.warning) -> np.ndarra
     return waveform
 
 
-def stream_waveform(path: str | Path, *, warn: Warn = logger.warning) -> Iterator[np.ndarray]:
+def stream_waveform(
+    path: str | Path, *, tracks: Tracks = ANY_TRACKS, warn: Warn = logger.warning
+) -> Iterator[np.ndarray]:
     """Read the waveform of ``read_waveform`` in chunks, in bounded memory.
 
     Args:
         path: A video or audio file.
+        tracks: As in ``read_waveform``.
         warn: As in ``read_waveform``.
 
     Yields:
@@ -56,19 +72,20 @@ def stream_waveform(path: str | Path, *, warn: Warn = logger.warning) -> Iterato
     Raises:
         MediaError: As in ``read_waveform``, with the first chunk.
     """
-    for chunk in _chunks(path, warn):
+    for chunk in _chunks(path, tracks, warn):
         yield chunk.astype(np.float32) / np.float32(FULL_SCALE)
 
 
-def _chunks(path: str | Path, warn: Warn) -> Iterator[np.ndarray]:
+def _chunks(path: str | Path, tracks: Tracks, warn: Warn) -> Iterator[np.ndarray]:
     """Yield chunks (n,) int16 at 16 kHz mono from time zero on."""
     empty = True
-    with open_source(path) as source:
+    with open_source(path, tracks) as source:
         if source.audio is None:
-            raise MediaError(f"{path}: has no sound")
-        for chunk in aligned_audio(source, warn):
+            problem = source.audio_choice.problem
+            raise MediaError(f"{path}: has no sound that can be read: {problem}")
+        for chunk in remove_offset(chunk[0] for chunk in aligned_audio(source, warn)):
             empty = False
-            yield chunk[0]
+            yield chunk
     if empty:
         raise MediaError(f"{path}: none of its sound can be decoded")
 
@@ -92,12 +109,20 @@ def aligned_audio(
 
     Yields:
         Chunks (channels, n).
+
+    Raises:
+        MediaError: The sound is encrypted or cannot be converted.
     """
     written = 0
-    for start, frames in groupby(_runs(source, warn), key=itemgetter(0)):
+    timed = scale_floats(source, _runs(source, warn), warn)
+    if layout == "mono":
+        timed = mix_channels(timed, str(source.path), warn)
+    else:
+        timed = label_channels(timed, layout)
+    for start, frames in groupby(timed, key=itemgetter(0)):
         position = round(start * rate)
         resampler = av.AudioResampler(format=sample_format, layout=layout, rate=rate)
-        for chunk in _resample((frame for _, frame in frames), resampler):
+        for chunk in _resample((frame for _, frame in frames), resampler, source.path):
             while position > written:  # a second at a time: a gap may be long
                 gap = min(rate, position - written)
                 yield np.zeros((len(chunk), gap), chunk.dtype)
@@ -122,11 +147,17 @@ def _runs(source: Source, warn: Warn) -> Iterator[tuple[float, AudioFrame]]:
         yield start, frame
 
 
-def _resample(frames: Iterator[AudioFrame], resampler: av.AudioResampler) -> Iterator[np.ndarray]:
+def _resample(
+    frames: Iterator[AudioFrame], resampler: av.AudioResampler, path: Path
+) -> Iterator[np.ndarray]:
     """Yield resampled chunks (channels, n). Mixing down to 16 bit scales, so that nothing clips."""
-    for frame in frames:
-        frame.pts = None  # runs have no gaps: the resampler need only count samples
-        for out in resampler.resample(frame):
+    for frame in chain(frames, [None]):
+        if frame is not None:
+            frame.pts = None  # runs have no gaps: the resampler need only count samples
+        try:
+            converted = resampler.resample(frame)
+        except (av.FFmpegError, MemoryError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise MediaError(f"{path}: the sound cannot be converted ({reason})") from error
+        for out in converted:
             yield out.to_ndarray()
-    for out in resampler.resample(None):
-        yield out.to_ndarray()

@@ -14,11 +14,16 @@ from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoRefo
 from av.video.stream import VideoStream
 
 from avsr.errors import MediaError
-from avsr.media.container import Source, Warn, logger, open_source, timed_frames
+from avsr.media.clock import timed_frames
+from avsr.media.container import Source, open_source
+from avsr.media.frame_size import Size, fit_size, largest_size
+from avsr.media.messages import Warn, logger
 from avsr.media.orientation import Orientation, orientation_of
 from avsr.media.picture import PLANES, Picture, StoredPicture
+from avsr.media.tracks import ANY_TRACKS, Tracks
 from avsr.rates import FPS
 
+FROZEN = 3 * FPS  # frames; a picture that stays longer shows nobody who speaks: it is a gap
 STAMP_ERROR = 0.002  # s; containers round time stamps to 1 ms, some writers twice
 HDR_CURVES = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}
 _SDR = {
@@ -37,12 +42,14 @@ def read_frames(
     *,
     start: float = 0.0,
     max_side: int | None = None,
+    tracks: Tracks = ANY_TRACKS,
     warn: Warn = logger.warning,
 ) -> Iterator[np.ndarray]:
     """Read the video of a file as RGB frames at 25 fps.
 
-    Frame k is what is on screen at k/25 s. All frames have one size: that of the first one, upright
-    and in square pixels. Interlaced video is deinterlaced (FFmpeg's bwdif), HDR (PQ, HLG) is mapped
+    Frame k is what is on screen at k/25 s. All frames have one size, upright and in square pixels:
+    the largest one of the file. Smaller frames are enlarged, with black edges if their shape is
+    another one. Interlaced video is deinterlaced (FFmpeg's bwdif), HDR (PQ, HLG) is mapped
     to SDR.
 
     Args:
@@ -51,6 +58,7 @@ def read_frames(
             key frame on.
         max_side: Scale frames down so that the longer side is at most so many px. Default: full
             size.
+        tracks: The video track to read.
         warn: Called with a line if the file is damaged or cut short; what can be decoded is
             returned.
 
@@ -65,43 +73,51 @@ def read_frames(
     """
     if max_side is not None and max_side < 1:
         raise ValueError(f"max_side must be at least 1 px, got {max_side}")
-    source, stream = _open(path)
+    source, stream = _open(path, tracks)
+    largest = largest_size(source.path, stream)
 
     def convert(counted: _Counted) -> Iterator[tuple[np.ndarray, int]]:
-        return _upright(counted, stream, max_side)
+        return _upright(counted, stream, largest, max_side)
 
     return _read(source, stream, convert, warn, start)
 
 
 def read_pictures(
-    path: str | Path, *, start: float = 0.0, warn: Warn = logger.warning
+    path: str | Path,
+    *,
+    start: float = 0.0,
+    tracks: Tracks = ANY_TRACKS,
+    warn: Warn = logger.warning,
 ) -> Iterator[Picture]:
     """Read the frames of ``read_frames`` in full size, converted to RGB only where it is needed.
 
     Args:
         path: A video file.
         start: As in ``read_frames``.
+        tracks: As in ``read_frames``.
         warn: As in ``read_frames``.
 
     Yields:
-        The frames at 25 fps as pictures.
+        The frames at 25 fps as pictures. One that stays on screen is the same object again, and
+        after ``FROZEN`` frames another one that says so.
 
     Raises:
         MediaError: As in ``read_frames``.
     """
-    source, stream = _open(path)
+    source, stream = _open(path, tracks)
+    largest = largest_size(source.path, stream)
 
     def convert(counted: _Counted) -> Iterator[tuple[Picture, int]]:
-        return _pictures(counted, stream)
+        return _frozen(_pictures(counted, stream, largest))
 
     return _read(source, stream, convert, warn, start)
 
 
-def _open(path: str | Path) -> tuple[Source, VideoStream]:
-    source = open_source(path)
+def _open(path: str | Path, tracks: Tracks) -> tuple[Source, VideoStream]:
+    source = open_source(path, tracks)
     if source.video is None:
         source.container.close()
-        raise MediaError(f"{path}: has no video")
+        raise MediaError(f"{path}: has no video that can be read: {source.video_choice.problem}")
     return source, source.video
 
 
@@ -198,13 +214,15 @@ def _at_25_fps(timed: Iterator[tuple[float, float, Any]]) -> _Counted:
         yield current, max(1, due - emitted)
 
 
-def _pictures(counted: _Counted, stream: VideoStream) -> Iterator[tuple[Picture, int]]:
+def _pictures(
+    counted: _Counted, stream: VideoStream, largest: Size | None
+) -> Iterator[tuple[Picture, int]]:
     """Use the stored planes of frames whose size and format allow it; convert others to RGB."""
     orientation, size = None, (0, 0)
     for frame, count in counted:
         if orientation is None:
             orientation = orientation_of(frame, stream)
-            size = orientation.stored_size(frame, None)
+            size = orientation.square_size(largest or (frame.width, frame.height))
             converter = _Converter(orientation, size)
         unchanged = (frame.width, frame.height) == size and frame.color_trc not in HDR_CURVES
         if unchanged and frame.format.name in PLANES:
@@ -213,15 +231,24 @@ def _pictures(counted: _Counted, stream: VideoStream) -> Iterator[tuple[Picture,
             yield Picture(converter.convert(frame)), count
 
 
+def _frozen(counted: Iterator[tuple[Picture, int]]) -> Iterator[tuple[Picture, int]]:
+    """Mark pictures as frozen from the frame on in which they have been shown for long."""
+    for picture, count in counted:
+        yield picture, min(count, FROZEN)
+        if count > FROZEN:
+            yield picture.freeze(), count - FROZEN
+
+
 def _upright(
-    counted: _Counted, stream: VideoStream, max_side: int | None
+    counted: _Counted, stream: VideoStream, largest: Size | None, max_side: int | None
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Convert frames to RGB; size and orientation are those of the first one."""
+    """Convert frames to RGB of one size; the orientation is that of the first one."""
     converter = None
     for frame, count in counted:
         if converter is None:
             orientation = orientation_of(frame, stream)
-            converter = _Converter(orientation, orientation.stored_size(frame, max_side))
+            size = largest or (frame.width, frame.height)
+            converter = _Converter(orientation, orientation.square_size(size, max_side))
         yield converter.convert(frame), count
 
 
@@ -235,7 +262,15 @@ class _Converter:
 
     def convert(self, frame: VideoFrame) -> np.ndarray:
         colors = _SDR if frame.color_trc in HDR_CURVES else {}
-        rgb = self._reformatter.reformat(
-            frame, width=self._width, height=self._height, format="rgb24", **colors
+        width, height = fit_size(
+            self._orientation.square_size((frame.width, frame.height)), (self._width, self._height)
         )
-        return self._orientation.apply(rgb.to_ndarray())
+        rgb = self._reformatter.reformat(
+            frame, width=width, height=height, format="rgb24", **colors
+        ).to_ndarray()
+        if (width, height) != (self._width, self._height):
+            left, top = (self._width - width) // 2, (self._height - height) // 2
+            whole = np.zeros((self._height, self._width, 3), np.uint8)
+            whole[top : top + height, left : left + width] = rgb
+            rgb = whole
+        return self._orientation.apply(rgb)

@@ -1,6 +1,5 @@
 """Write frames and audio as an MP4 file that every browser plays."""
 
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from av.video.stream import VideoStream
 
 from avsr.errors import MediaError
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.runtime.atomic_files import atomic_write
 
 
 def write_video(
@@ -67,19 +67,18 @@ def open_video(
         raise MediaError(f"{path}: cannot be written, the folder {path.parent} does not exist")
     if waveform is not None and waveform.ndim != 1:
         raise ValueError(f"waveform must be (S,), got shape {waveform.shape}")
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            writer = _Writer(container, waveform, crf)
-            yield writer.add
-            writer.finish()
-        if writer.count == 0:
-            raise MediaError(f"{path}: cannot be written, there are no frames")
-        part.replace(path)
+        with atomic_write(path) as part:
+            with av.open(
+                str(part), "w", format="mp4", options={"movflags": "+faststart"}
+            ) as container:
+                writer = _Writer(container, waveform, crf)
+                yield writer.add
+                writer.finish()
+            if writer.count == 0:
+                raise MediaError(f"{path}: cannot be written, there are no frames")
     except (av.FFmpegError, OSError) as error:
         raise MediaError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class _Writer:

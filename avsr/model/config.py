@@ -1,15 +1,16 @@
 """Configuration of a model, and presets."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 from avsr.decoder import DecoderConfig
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ConfigError, ModelError, UnknownKeyError
 from avsr.languages import MUAVIC_LANGUAGES
 from avsr.rates import MAX_SEGMENT_SECONDS
-from avsr.settings import build_settings
+from avsr.settings import Bounds, build_settings, check_settings, show
 
 PARTS = ("encoder", "classifier", "decoder", "ctc")
 FORMAT_VERSION = 1
@@ -25,16 +26,16 @@ class ModelConfig:
     """The audio-visual encoder."""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     """The attention decoder."""
-    classifier_channels: int = 256
+    classifier_channels: Annotated[int, Bounds(1, 65_536)] = 256
     """Channels of the language classifier's four convolutions."""
-    vocabulary_size: int = 1000
+    vocabulary_size: Annotated[int, Bounds(4, 1_000_000)] = 1000
     """Tokens V, the four special symbols included."""
     languages: tuple[str, ...] = MUAVIC_LANGUAGES
     """Codes of the languages, in the order of the classifier's outputs."""
-    language_temperature: float = 1.0
+    language_temperature: Annotated[float, Bounds(high=1e6)] = 1.0
     """Temperature scaling: the classifier's logits are divided by it, so that its probabilities are
     calibrated; fitted on validation data."""
-    segment_seconds: float = MAX_SEGMENT_SECONDS
+    segment_seconds: Annotated[float, Bounds(high=600)] = MAX_SEGMENT_SECONDS
     """Longest segment of speech to transcribe at once: about the longest in the training data."""
     parts: tuple[str, ...] = PARTS
     """Parts of the network. An AV-HuBERT that was fine-tuned elsewhere has no ``classifier`` (nor
@@ -51,33 +52,27 @@ class ModelConfig:
         """
         values = dict(values)
         version = values.pop("format_version", FORMAT_VERSION)
-        if version != FORMAT_VERSION:
-            raise ModelError(f"config.json has format_version {version}: {NEWER}")
+        if type(version) is not int or version != FORMAT_VERSION:
+            raise ModelError(f"config.json has format_version {show(version)}: {NEWER}")
         try:
-            values["encoder"] = build_settings(AVHubertConfig, values.get("encoder", {}), "encoder")
-            values["decoder"] = build_settings(DecoderConfig, values.get("decoder", {}), "decoder")
-            values["languages"] = tuple(values.get("languages", MUAVIC_LANGUAGES))
-            values["parts"] = tuple(values.get("parts", PARTS))
-            config = build_settings(cls, values, "model")
+            return build_settings(cls, values, "model")
         except UnknownKeyError as error:
             raise UnknownKeyError(f"config.json, {error}: if it is no slip, {NEWER}") from error
-        for section, part in (
-            ("model", config),
-            ("encoder", config.encoder),
-            ("decoder", config.decoder),
-        ):
-            for entry in fields(part):
-                value = getattr(part, entry.name)
-                if entry.type in (int, "int") and type(value) is not int:
-                    raise ConfigError(f"{section}: {entry.name} is {value}, not a whole number")
-        return config
 
     def __post_init__(self) -> None:
+        check_settings(self, "model")
         unknown = [part for part in self.parts if part not in PARTS]
         if unknown or "encoder" not in self.parts:
             raise ConfigError(f"model: parts must be an encoder and others of {', '.join(PARTS)}")
-        if not self.language_temperature > 0 or not self.segment_seconds >= 1:
-            raise ConfigError("model: language_temperature > 0 and segment_seconds >= 1 must hold")
+        if not self.language_temperature >= 1e-3 or not self.segment_seconds >= 1:
+            raise ConfigError(
+                "model: language_temperature >= 0.001 and segment_seconds >= 1 must hold"
+            )
+        if not self.languages or len(set(self.languages)) < len(self.languages):
+            raise ConfigError("model: languages must be a list of different codes")
+        for code in self.languages:
+            if not re.fullmatch(r"[\w-]{1,20}", code):
+                raise ConfigError(f"model: languages has {show(code)}, which is no code")
 
 
 PRESETS = {

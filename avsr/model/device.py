@@ -1,8 +1,14 @@
 """Choice of the device that a network computes on."""
 
+from typing import Any
+
 import torch
 
 from avsr.errors import ModelError
+from avsr.settings import show
+
+FP32: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+"""For new tensors: without it they have the defaults that the caller's program has set."""
 
 
 def resolve_device(device: str) -> torch.device:
@@ -19,8 +25,11 @@ def resolve_device(device: str) -> torch.device:
     try:
         resolved = torch.device(device)
         torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f"device '{device}' is not available here; use 'cpu', 'cuda' or 'auto'"
-        ) from error
-    return resolved
+        if resolved.type != "meta":  # which computes nothing
+            return resolved
+        reason = None
+    except (RuntimeError, AssertionError, TypeError, ValueError, OverflowError) as error:
+        reason = error
+    raise ModelError(
+        f"device {show(device)} is not available here; use 'cpu', 'cuda' or 'auto'"
+    ) from reason

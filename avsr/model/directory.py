@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from avsr import settings
 from avsr.decoder import BOS, Tokenizer
 from avsr.errors import ConfigError, ModelError, UnknownKeyError
 from avsr.layers.chunked_frontend import use_channels_last
@@ -29,8 +30,14 @@ from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision, use_bf16_kernels
 from avsr.model.reliability import FILE as RELIABILITY
 from avsr.model.reliability import PARTS, Reliability, read_reliability
-from avsr.model.weights import check_weights, load_weights, take_scales
-from avsr.runtime.atomic_files import replace_files
+from avsr.model.weights import (
+    check_sizes,
+    check_weights,
+    load_weights,
+    stored_shapes,
+    take_scales,
+)
+from avsr.runtime.atomic_files import finish_replacing, replace_files
 from avsr.search import NgramModel, load_ngrams, pack_ngrams
 
 WEIGHTS = "model.safetensors"
@@ -41,8 +48,9 @@ IN_SHARDS = "its weights are in several parts, which avsr does not read"
 TOKENIZER = "tokenizer.model"
 LANGUAGE_MODELS = "lm.safetensors"
 CARD = "README.md"
+TRAINING = "training.json"
 # What a model directory of any kind may hold.
-FILES = (CONFIG, WEIGHTS, TOKENIZER, LANGUAGE_MODELS, CARD, RELIABILITY, "training.json")
+FILES = (CONFIG, WEIGHTS, TOKENIZER, LANGUAGE_MODELS, CARD, RELIABILITY, TRAINING)
 GRAPHS = ("*.onnx", "*.onnx.data")
 ECAPA = "ecapa"  # `architecture` in the config.json of a language-ID model; others name none
 
@@ -80,16 +88,36 @@ def load_directory(
     return model.eval()
 
 
-def load_outline(path: Path, required_file: str, *, calibrated: bool = True) -> AVSRModel:
-    """Read everything of a directory but the weights, without ``reliability.json`` if not asked.
+def load_outline(
+    path: Path,
+    required_file: str,
+    *,
+    calibrated: bool = True,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> AVSRModel:
+    """Read everything of a directory but the weights.
+
+    Args:
+        path: The directory.
+        required_file: File of weights or graphs that must be there.
+        calibrated: Read ``reliability.json``, if there is one.
+        shapes: Of the weights, by name. None: read them from the file, if there is one.
 
     Raises:
-        ModelError: The directory lacks ``config.json`` or ``required_file``, or one is broken.
+        ModelError: The directory lacks ``config.json`` or ``required_file``, or one is broken, or
+            sizes are larger than those of the weights.
     """
+    settle(path)
     for name in ("config.json", required_file):
         if not (path / name).is_file():
             raise ModelError(f"{path} is not a model directory: it has no {name}")
     config = read_config(path)
+    if shapes is None and required_file == WEIGHTS:
+        shapes = stored_shapes(path / WEIGHTS)
+    if shapes is not None:
+        check_sizes(config.encoder, shapes, f"{path / CONFIG} does not fit: encoder")
+        if "decoder" in config.parts:
+            check_sizes(config.decoder, shapes, f"{path / CONFIG} does not fit: decoder")
     tokenizer = None
     if "decoder" in config.parts:
         tokenizer = Tokenizer.load(path / "tokenizer.model")
@@ -130,7 +158,8 @@ def check_directory(path: Path, weights: Mapping[str, Tensor]) -> None:
     """
     weights = dict(weights)
     scales = take_scales(weights, path / WEIGHTS)
-    check_weights(load_outline(path, CONFIG), weights, str(path / WEIGHTS), scaled=scales)
+    outline = load_outline(path, CONFIG, shapes={n: w.shape for n, w in weights.items()})
+    check_weights(outline, weights, str(path / WEIGHTS), scaled=scales)
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -139,18 +168,33 @@ def read_config(path: Path) -> ModelConfig:
     Raises:
         ModelError: It is broken, or that of a language-ID model.
     """
-    settings = read_json(path)
-    if settings.get("architecture") == ECAPA:
+    values = read_json(path)
+    if values.get("architecture") == ECAPA:
         raise ModelError(
             f"{path} is a language-ID model, which writes no text: name it as 'language_id' in the "
             "file of --model-set"
         )
     try:
-        return ModelConfig.from_dict(settings)
-    except (ConfigError, ValueError, TypeError) as error:
+        return ModelConfig.from_dict(values)
+    except ConfigError as error:
         if isinstance(error, UnknownKeyError):
             raise
         raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
+
+
+def settle(path: Path) -> None:
+    """Finish the move of new files that was interrupted, before a file of a model is read.
+
+    Raises:
+        ModelError: The directory cannot be written into.
+    """
+    try:
+        finish_replacing(path)
+    except OSError as error:
+        raise ModelError(
+            f"{path}: writing this model was interrupted, and it cannot be finished here "
+            f"({error.strerror}): load it once where the directory can be written into"
+        ) from error
 
 
 def is_language_id(path: Path) -> bool:
@@ -163,17 +207,21 @@ def is_language_id(path: Path) -> bool:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read the ``config.json`` of a model directory of any kind; ModelError if it is broken."""
+    settle(path)
     try:
-        settings = json.loads((path / "config.json").read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
-    if not isinstance(settings, dict):
-        raise ModelError(f"{path / 'config.json'} is broken: it is not a mapping of settings")
-    return settings
+        return settings.read_json(path / CONFIG)
+    except ConfigError as error:
+        reason = str(error).replace(str(path / CONFIG), "it")
+        raise ModelError(f"{path / CONFIG} is broken: {reason}") from error
 
 
 def save_directory(
-    model: AVSRModel, directory: str | os.PathLike[str], *, card: str, half: bool = True
+    model: AVSRModel,
+    directory: str | os.PathLike[str],
+    *,
+    card: str,
+    half: bool = True,
+    training: str | None = None,
 ) -> None:
     """Write a network as a model directory.
 
@@ -182,6 +230,7 @@ def save_directory(
         directory: Folder to write into; made if it does not exist.
         card: Text of its ``README.md``.
         half: Store the weights in fp16.
+        training: Content of ``training.json``, where it comes from.
 
     Raises:
         ModelError: The model has a decoder and no tokenizer, or was loaded in bf16 or int8, or the
@@ -201,6 +250,7 @@ def save_directory(
         card,
         model.language_models,
         model.reliability,
+        training,
     )
 
 
@@ -212,6 +262,7 @@ def write_directory(
     card: str,
     language_models: Mapping[str, NgramModel] | None = None,
     reliability: Reliability | None = None,
+    training: str | None = None,
 ) -> None:
     """Write a model directory from its contents.
 
@@ -223,6 +274,7 @@ def write_directory(
         card: Text of ``README.md``.
         language_models: N-gram models by language code, for ``lm.safetensors``.
         reliability: Content of ``reliability.json``.
+        training: Content of ``training.json``.
 
     Raises:
         ModelError: The model has a decoder and no tokenizer, or a file cannot be written; a model
@@ -230,14 +282,17 @@ def write_directory(
     """
     with replace_model(directory) as folder:
         write_contents(folder, config, weights, tokenizer, card, language_models, reliability)
+        if training is not None:
+            (folder / TRAINING).write_text(training, "utf-8")
 
 
 @contextlib.contextmanager
 def replace_model(directory: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty folder for the files of a model, which replaces the one in ``directory``.
 
-    The model that is there stays whole until all files of the new one are written. Then those that
-    the new one does not have are deleted, since they would be taken for its own.
+    The model that is there stays whole until all files of the new one are written. Those that the
+    new one does not have are deleted, since they would be taken for its own. Whoever is interrupted
+    after that leaves the new one: the first to load it finishes the move.
 
     Args:
         directory: Folder to write into; made if it does not exist.
@@ -246,7 +301,7 @@ def replace_model(directory: str | os.PathLike[str]) -> Iterator[Path]:
         ModelError: A file cannot be written; an existing model is as it was.
     """
     try:
-        with replace_files(directory, (CONFIG, WEIGHTS, ONNX), (*FILES, *GRAPHS)) as folder:
+        with replace_files(directory, (*FILES, *GRAPHS)) as folder:
             yield folder
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

@@ -17,9 +17,10 @@ from avsr.model.directory import (
     read_json,
     replace_model,
     save_weights,
+    settle,
 )
 from avsr.model.meta_init import gc_paused, init_on_meta
-from avsr.model.weights import load_weights
+from avsr.model.weights import check_sizes, load_weights, stored_shapes
 
 
 @gc_paused()
@@ -33,6 +34,7 @@ def load_ecapa(path: Path, *, packed: bool = False) -> Ecapa:
     Raises:
         ModelError: The directory is incomplete, broken, or does not fit its configuration.
     """
+    settle(path)
     if not (path / WEIGHTS).is_file():
         raise ModelError(f"{path} is not a model directory: it has no {WEIGHTS}")
     settings = read_json(path)
@@ -40,8 +42,9 @@ def load_ecapa(path: Path, *, packed: bool = False) -> Ecapa:
         raise ModelError(f"{path} is no language-ID model that avsr import made")
     try:
         config = EcapaConfig.from_dict(settings)
-    except (ConfigError, TypeError) as error:
-        raise ModelError(f"{path / 'config.json'} is broken: {error}") from error
+    except ConfigError as error:
+        raise ModelError(f"{path / CONFIG} is broken: {error}") from error
+    check_sizes(config, stored_shapes(path / WEIGHTS), f"{path / CONFIG} does not fit")
     with init_on_meta():
         model = Ecapa(config)
     load_weights(model, path / WEIGHTS, "fp32", packed=packed)

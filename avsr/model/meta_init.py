@@ -31,6 +31,8 @@ class _MetaInit(TorchFunctionMode):
         kwargs = kwargs or {}
         if function in FACTORIES and kwargs.get("device") is None:
             kwargs = kwargs | {"device": "meta"}
+            if function is not torch.tensor and kwargs.get("dtype") is None:
+                kwargs["dtype"] = torch.float32  # whatever the caller's default is
         elif getattr(function, "__module__", None) == "torch.nn.init":
             return kwargs.get("tensor", args[0] if args else None)
         elif function is torch.norm_except_dim:  # the initial lengths of weight norm

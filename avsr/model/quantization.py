@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from avsr.encoder import VisualFrontend
 from avsr.layers.attention import MultiHeadAttention
 from avsr.layers.linear import ACTIVATIONS, activation_of
+from avsr.model.device import FP32
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 """Number format of matrix products; ``auto`` is the format in which the weights are stored."""
@@ -98,14 +99,17 @@ class Int8Linear(nn.Module):
         self.scale, self.few_rows = scale, few_rows
         self.packed: Tensor | None = None
         rows = len(weight)
-        self.bias = torch.zeros(rows) if bias is None else bias.detach().float()
-        self.zeros = torch.zeros(rows, dtype=torch.int64)
+        self.bias = torch.zeros(rows, **FP32) if bias is None else bias.detach().float()
+        self.zeros = torch.zeros(rows, dtype=torch.int64, device="cpu")
         # Without VNNI pairs of products are summed in 16 bits: inputs of 8 bits would overflow.
         levels = INT8_MAX if "vnni" in cpu_features() else INT8_MAX // 2
-        self.levels = torch.tensor(float(levels))
-        self.step = torch.tensor(1.0 / levels)
-        self.middle = torch.tensor(levels + 1)  # the unsigned byte that stands for 0
-        self.rounding = torch.tensor(levels + 1.5)  # the same, and 1/2 as fractions are cut off
+        self.levels = torch.tensor(float(levels), **FP32)
+        self.step = torch.tensor(1.0 / levels, **FP32)
+        # The unsigned byte that stands for 0.
+        self.middle = torch.tensor(levels + 1, device="cpu")
+        self.rounding = torch.tensor(
+            levels + 1.5, **FP32
+        )  # the same, and 1/2 as fractions are cut off
 
     def prepare(self, x: Tensor | QuantizedRows) -> QuantizedRows:
         """Quantize an input, unless it is quantized already; called by ``cast_once``."""

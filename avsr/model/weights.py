@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +15,7 @@ from avsr.errors import ModelError
 from avsr.layers.linear import PackedLinear, can_pack
 from avsr.layers.plain import plain
 from avsr.model.quantization import SCALE, BFloat16Linear, Int8Linear, Precision, linear_layers
+from avsr.settings import show
 
 MAX_NAMED = 20  # missing, unexpected or misshapen weights that an error names, of each kind
 PER_MAPPING = 4  # weights that are converted from one mapping of a file
@@ -77,6 +79,40 @@ def check_weights(
         raise ModelError(f"{where} does not fit its config: " + "; ".join(problems))
 
 
+def check_sizes(config: Any, shapes: Mapping[str, Sequence[int]], where: str) -> None:
+    """Hold the sizes of a configuration against those of the weights, before anything is built.
+
+    A network has more weights than layers, and every width is one of an axis of a weight.
+
+    Args:
+        config: A dataclass: of an encoder, a decoder or a language-ID model.
+        shapes: Names of the weights -> their shapes.
+        where: What the error calls the configuration.
+
+    Raises:
+        ModelError: A size is larger than any in the weights.
+    """
+    widest = max((max(shape, default=1) for shape in shapes.values() if 0 not in shape), default=0)
+    for field in fields(config):
+        value = getattr(config, field.name)
+        limit = len(shapes) if field.name == "layers" else widest
+        sizes = value if field.name == "kernels" else (value,)
+        if any(type(size) is int and size > limit for size in sizes):
+            what = "weights" if field.name == "layers" else "numbers at most on an axis of a weight"
+            raise ModelError(
+                f"{where}: {field.name} is {show(value)}, but the weights' file has {limit} {what}"
+            )
+
+
+def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the weights in a safetensors file; raise ModelError if it is broken."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ModelError(f"{path} is broken: {error}") from error
+
+
 def _is_finite(weight: Tensor) -> bool:
     """Whether a weight is finite, if it is small and has values."""
     if weight.is_meta or weight.numel() >= MIN_MAPPED or not weight.is_floating_point():
@@ -134,7 +170,7 @@ def choose_precision(precision: Precision, path: Path, device: torch.device) -> 
     """
     precisions = get_args(Precision)
     if precision not in precisions:
-        raise ModelError(f"precision '{precision}' is not one of {', '.join(precisions)}")
+        raise ModelError(f"precision {show(precision)} is not one of {', '.join(precisions)}")
     if device.type == "cpu":
         return precision
     if precision == "int8":

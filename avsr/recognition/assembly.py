@@ -7,7 +7,7 @@ from itertools import groupby
 from avsr.face import MouthTrack
 from avsr.language import MIN_CONFIDENCE, UNKNOWN
 from avsr.recognition.options import TranscribeOptions
-from avsr.transcript import Segment, Transcript
+from avsr.transcript import Modality, Segment, Transcript
 
 
 def assemble_transcript(
@@ -20,26 +20,40 @@ def assemble_transcript(
     sync_warnings: Iterable[str],
     options: TranscribeOptions,
     mouth: MouthTrack | None,
+    modality: Modality = "audio",
     advice: str = "",
 ) -> Transcript:
     """Join the segments of a recording.
 
     Args:
         file: The recording as the caller named it.
-        segments: In order of time, one at least.
+        segments: In order of time. None: nobody speaks.
         is_whole: Whether the recording is one segment, which is then not listed.
         duration: Seconds of the recording.
         warnings: What went otherwise than asked for, in reading.
         sync_warnings: What was done to lips that ran before or behind the sound.
         options: Whether the language was detected.
         mouth: The mouth crops that were read, if they are kept.
+        modality: What was listened to or looked at where nobody speaks.
         advice: What the model's makers advise if the recording is not reliable.
 
     Returns:
-        The transcript. Its language is the likeliest of the whole; where it was detected and its
-        probability is below ``MIN_CONFIDENCE``, or the recording is not reliable, it is
-        ``unknown``.
+        The transcript; no word or segment ends after ``duration``. Its language is the likeliest of
+        the whole; where it was detected and its probability is below ``MIN_CONFIDENCE``, or the
+        recording is not reliable, it is ``unknown``; so it is where nobody speaks.
     """
+    if not segments:
+        return Transcript(
+            file=file,
+            language=UNKNOWN,
+            language_probs={},
+            text="",
+            modality=modality,
+            warnings=tuple(dict.fromkeys(warnings)),
+            duration=duration,
+            mouth=mouth,
+        )
+    segments = [_end_by(segment, duration) for segment in segments]
     doubt, reasons = _join_reliability(segments)
     reliable = None if doubt is None else doubt <= 0
     marked = mark_uncertain_segments(segments) if options.detects else list(segments)
@@ -82,6 +96,17 @@ def assemble_transcript(
         doubt=doubt,
         evidence=segments[0].evidence if is_whole else {},
     )
+
+
+def _end_by(segment: Segment, duration: float) -> Segment:
+    """A segment that ends with its recording: its last frame may be longer than the sound."""
+    if segment.end <= duration:
+        return segment
+    words = tuple(
+        replace(word, start=min(word.start, duration), end=min(word.end, duration))
+        for word in segment.words
+    )
+    return replace(segment, end=duration, words=words)
 
 
 def mark_uncertain_segments(segments: Sequence[Segment]) -> list[Segment]:

@@ -6,12 +6,12 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from avsr import media
 from avsr.model.network import AVSRModel
 from avsr.recognition.assembly import assemble_transcript
 from avsr.recognition.lip_sync import Synchronizer
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.pipeline import transcribe_batch, transcribe_file
+from avsr.recognition.reading import probe_recording
 from avsr.recognition.segmentation import MediaSegment, is_one_segment, read_segments
 from avsr.runtime.prefetch import prefetch_map
 from avsr.transcript import Transcript
@@ -79,11 +79,13 @@ def _read(
     try:
         check(video)
         path = Path(video)
-        info = media.probe(path)
+        info = probe_recording(path, options)
         if not is_one_segment(model, info, options):
             return _ReadFile(video)
-        (segment,) = read_segments(model, path, info, options, [])
-        return _ReadFile(video, segment)
+        segments = list(read_segments(model, path, info, options, []))
+        if not segments[0].whole:  # longer than its packets told
+            return _ReadFile(video)
+        return _ReadFile(video, segments[0])
     except Exception as error:  # the other files are still to be done
         return _ReadFile(video, error=error)
 
@@ -108,7 +110,17 @@ def _segment(file: _ReadFile) -> MediaSegment:
 def transcribe_whole(
     model: AVSRModel, segments: Sequence[MediaSegment], options: TranscribeOptions
 ) -> list[Transcript]:
-    """Transcribe recordings of one segment each, of one modality, in one batch."""
+    """Transcribe recordings of one segment each, of one modality, in one batch.
+
+    Those in which nobody speaks have no words.
+    """
+    spoken = [segment for segment in segments if segment.recording.spoken]
+    if len(spoken) < len(segments):
+        transcripts = iter(transcribe_whole(model, spoken, options))
+        return [
+            next(transcripts) if segment.recording.spoken else unspoken_transcript(segment, options)
+            for segment in segments
+        ]
     if not segments:
         return []
     sync_warnings: list[list[str]] = [[] for _ in segments]
@@ -134,6 +146,22 @@ def transcribe_whole(
         )
         for segment, result, notes in zip(segments, transcribed, sync_warnings, strict=True)
     ]
+
+
+def unspoken_transcript(segment: MediaSegment, options: TranscribeOptions) -> Transcript:
+    """The transcript, without words, of a recording of one segment in which nobody speaks."""
+    recording = segment.recording
+    return assemble_transcript(
+        recording.name,
+        [],
+        is_whole=True,
+        duration=segment.end,
+        warnings=recording.warnings,
+        sync_warnings=[],
+        options=options,
+        mouth=recording.track if recording.mouth is not None else None,
+        modality=recording.modality,
+    )
 
 
 def _transcribe_alone(model: AVSRModel, video: str, options: TranscribeOptions) -> Result:

@@ -11,6 +11,7 @@ from avsr.decoder.tokenizer import BLANK
 from avsr.encoder import EncoderOutput, fill_blank, normalize_mouth
 from avsr.language import MIN_CONFIDENCE, UNKNOWN, probabilities
 from avsr.languages import check_languages
+from avsr.model.device import FP32
 from avsr.model.network import AVSRModel
 from avsr.model.reliability import Verdict
 from avsr.rates import CROP_SIZE, FBANK_DIM
@@ -92,7 +93,17 @@ def recognize_scored(
     if options.detects:
         codes = [languages[best] for best in encoded.language_probs.argmax(-1).tolist()]
     scored = recognize_encoded(model, recordings, encoded, codes, options)
-    return [(mark_uncertain(transcript, options), score) for transcript, score in scored]
+    return [(mark_uncertain(end_words(transcript), options), score) for transcript, score in scored]
+
+
+def end_words(transcript: Transcript) -> Transcript:
+    """End the words with the recording, whose last frame may be longer than its sound."""
+    end = transcript.duration
+    words = tuple(
+        replace(word, start=min(word.start, end), end=min(word.end, end))
+        for word in transcript.words
+    )
+    return replace(transcript, words=words)
 
 
 def mark_uncertain(transcript: Transcript, options: TranscribeOptions) -> Transcript:
@@ -126,7 +137,7 @@ def recognize_encoded(
 ) -> list[tuple[Transcript, float]]:
     """Search and write out encoded recordings, each in its language; with scores as above."""
     codes = model.config.languages
-    indices = torch.tensor([codes.index(code) for code in languages])
+    indices = torch.tensor([codes.index(code) for code in languages], device="cpu")
     hypotheses = decode(model, encoded, indices, options)
     names_languages = model.names_languages
     results = []
@@ -167,7 +178,7 @@ def _language_probs(
     """
     known = model.config.languages
     if not model.has("classifier"):
-        uniform = torch.full((len(encoded.features), len(known)), 1 / len(known))
+        uniform = torch.full((len(encoded.features), len(known)), 1 / len(known), **FP32)
         return uniform, uniform
     logits = model.language_logits(encoded)
     temperature = model.config.language_temperature
@@ -186,19 +197,20 @@ def _batch(
     longest = max(lengths)
     fbank = mouth = visual = padding_mask = None
     if recordings[0].waveform is not None:
-        fbank = torch.zeros(len(recordings), longest, FBANK_DIM)
+        fbank = torch.zeros(len(recordings), longest, FBANK_DIM, **FP32)
     features = [r.visual for r in recordings if r.visual is not None]
     if len(features) == len(recordings):
         visual = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
     elif recordings[0].mouth is not None:
-        mouth = torch.zeros(len(recordings), longest, CROP_SIZE, CROP_SIZE)
+        mouth = torch.zeros(len(recordings), longest, CROP_SIZE, CROP_SIZE, **FP32)
     for i, (recording, length) in enumerate(zip(recordings, lengths, strict=True)):
         if fbank is not None and recording.waveform is not None:
             fbank[i, :length] = torch.from_numpy(audio.audio_features(recording.waveform, length))
         if mouth is not None and recording.mouth is not None:
             mouth[i, :length] = normalize_mouth(fill_blank(torch.from_numpy(recording.mouth)))
     if len(set(lengths)) > 1:
-        padding_mask = torch.arange(longest)[None] >= torch.tensor(lengths)[:, None]
+        frames = torch.arange(longest, device="cpu")
+        padding_mask = frames >= torch.tensor(lengths, device="cpu")[:, None]
     tensors = (fbank, mouth, visual, padding_mask)
     return tuple(None if t is None else t.to(device) for t in tensors)  # type: ignore[return-value]
 
@@ -240,7 +252,7 @@ def _transcript(
 @torch.inference_mode()
 def extract_visual_features(model: "AVSRModel", mouth: object) -> Tensor:
     """Outputs (T, C) of the visual front end for mouth crops (T, 96, 96) uint8, on the CPU."""
-    crops = normalize_mouth(fill_blank(torch.as_tensor(mouth)))
+    crops = normalize_mouth(fill_blank(torch.as_tensor(mouth, device="cpu")))
     return model.encoder.frontend(crops[None].to(model.device))[0].cpu()
 
 

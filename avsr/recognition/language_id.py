@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from avsr import media
-from avsr.audio import SpokenParts
+from avsr.audio import SpokenParts, has_speech
 from avsr.audio.mel_decibels import compute_mel_decibels
 from avsr.errors import ModelError
 from avsr.hub import find_model, load_network, log_licence
@@ -29,8 +29,14 @@ from avsr.model.quantization import Precision
 from avsr.rates import SAMPLE_RATE
 from avsr.recognition.inference import encode
 from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.reading import probe_recording
 from avsr.recognition.recording import Recording
-from avsr.recognition.segmentation import MediaSegment, cut_segments, read_segments
+from avsr.recognition.segmentation import (
+    SLACK_SECONDS,
+    MediaSegment,
+    cut_segments,
+    read_segments,
+)
 from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import report
 
@@ -88,11 +94,11 @@ def identify_file(
         ModelError: The model has no language classifier.
     """
     path = Path(path)
-    info = media.probe(path)
+    info = probe_recording(path, options)
     if isinstance(model, Ecapa):
         if options.modality == "video" or not info.has_audio:
             return {}
-        chunks = media.stream_waveform(path)
+        chunks = media.stream_waveform(path, tracks=info.tracks)
         with closing(prefetch(speech_pieces(chunks), PREFETCHED_PIECES)) as pieces:
             return combine_votes(_ecapa_votes(model, pieces, info.duration))
     with closing(read_segments(model, path, info, options, [])) as segments:
@@ -102,8 +108,8 @@ def identify_file(
 def identify_recording(model: LanguageModel, recording: Recording) -> dict[str, float]:
     """As ``identify_file``, for a recording in memory."""
     if not isinstance(model, Ecapa):
-        if recording.duration <= model.config.segment_seconds:
-            return combine_votes(_network_votes(model, [recording]))
+        if recording.duration <= model.config.segment_seconds + SLACK_SECONDS:
+            return combine_votes(_network_votes(model, [recording] if recording.spoken else []))
         segments, _ = cut_segments(recording, model.config.segment_seconds)
         return combine_votes(_network_votes(model, _without_silence(segments)))
     if recording.waveform is None:
@@ -137,6 +143,8 @@ def speech_pieces(chunks: Iterable[np.ndarray]) -> Iterator[tuple[float, np.ndar
     parts: list[np.ndarray] = []
     length = end = 0
     for span, samples in SpokenParts(chunks, PIECE_SECONDS):
+        if not has_speech(samples):
+            continue
         if parts and length + len(samples) > PIECE_SECONDS * SAMPLE_RATE:
             yield end / SAMPLE_RATE, np.concatenate(parts)
             parts, length = [], 0
@@ -185,6 +193,8 @@ def _without_silence(segments: Iterable[MediaSegment]) -> Iterator[Recording]:
     """
     for segment in segments:
         recording = segment.recording
+        if not recording.spoken:
+            continue
         if recording.waveform is not None and not segment.whole:
             spans = SpokenParts([recording.waveform])
             if next(iter(spans), None) is None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from avsr import media
-from avsr.errors import ConfigError, LanguageError, MediaError, ModelError
+from avsr.errors import ConfigError, LanguageError, ModelError
 from avsr.hub import find_model, is_name, load_network
 from avsr.language import MIN_CONFIDENCE, UNKNOWN
 from avsr.languages import (
@@ -28,10 +28,11 @@ from avsr.languages import (
     language_name,
     resolve_language_option,
 )
+from avsr.media.paths import media_path
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
 from avsr.rates import MAX_SEGMENT_SECONDS
-from avsr.recognition.batching import transcribe_whole
+from avsr.recognition.batching import transcribe_whole, unspoken_transcript
 from avsr.recognition.inference import mark_uncertain, recognize_scored
 from avsr.recognition.language_id import (
     LanguageModel,
@@ -42,11 +43,15 @@ from avsr.recognition.language_id import (
 from avsr.recognition.lip_sync import sync_lips
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.pipeline import transcribe_file
-from avsr.recognition.reading import read_recording
+from avsr.recognition.reading import asked_tracks, probe_recording, read_recording
 from avsr.recognition.recording import Recording
-from avsr.recognition.segmentation import MediaSegment, read_segments
+from avsr.recognition.segmentation import (
+    SLACK_SECONDS,
+    read_segments,
+    whole_segment,
+)
 from avsr.runtime.progress import Progress, listen_progress
-from avsr.settings import build_settings, read_settings
+from avsr.settings import build_settings, read_settings, show, text_problem
 from avsr.transcript import Transcript
 
 VOXLINGUA107 = "voxlingua107"
@@ -60,20 +65,23 @@ FORCE = "--language forces one"
 class ModelSetConfig:
     """Content of the YAML file."""
 
-    models: Mapping[str, str]
-    """Language code -> model."""
-    language_id: str | None = None
+    models: Any
+    """Language code -> name of its model, both text."""
+    language_id: Any = None
     """Model that names the language; without it the scores of all candidates decide."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.models, Mapping) or not self.models:
             raise ConfigError("models must name a model for each language, 'es: DIRECTORY'")
-        unknown = [code for code in self.models if not is_language_code(str(code))]
+        unknown = [str(code)[:20] for code in self.models if not is_language_code(str(code))]
         if unknown:  # YAML reads an unquoted no as false
             raise ConfigError(f"models: '{unknown[0]}' is no ISO 639-1 code (in quotes?)")
         names = [*self.models.values(), *([] if self.language_id is None else [self.language_id])]
-        if not all(isinstance(name, str) for name in names):
-            raise ConfigError("the name of a model must be a text")
+        for name in names:
+            if problem := text_problem(name):
+                raise ConfigError(
+                    f"the name of a model must be a text, it is {show(name)}, {problem}"
+                )
 
 
 MODEL_SETS = {
@@ -169,7 +177,7 @@ class ModelSet:
                 no speech, or no language is likely enough. Nothing is written then.
         """
         with listen_progress(progress):
-            return self._transcribe_file(Path(path), TranscribeOptions(**options))
+            return self._transcribe_file(media_path(path), TranscribeOptions.from_dict(options))
 
     def _transcribe_file(self, path: Path, options: TranscribeOptions) -> Transcript:
         options = options.for_languages(self.languages)
@@ -179,17 +187,28 @@ class ModelSet:
             )
         if not options.detects:
             return transcribe_file(self._network(options.language), path, options)
-        info = media.probe(path)
+        info = probe_recording(path, options)
         recording = None
         if info.duration <= MAX_SEGMENT_SECONDS:  # longer ones are read as a stream
             recording = read_recording(
-                path, options.modality, options.face, info=info, mouth=options.mouth
+                path,
+                options.modality,
+                options.face,
+                info=info,
+                mouth=options.mouth,
+                tracks=asked_tracks(options),
             )
+            if not recording.spoken:
+                return unspoken_transcript(whole_segment(recording, info), options)
+            if recording.duration > MAX_SEGMENT_SECONDS + SLACK_SECONDS:
+                recording = None  # longer than its packets told
         if self.settings.language_id is None:
             return self._transcribe_surest(path, recording, info, options)
         probs = self._identify(path, recording, options)
+        if not probs:  # of a long recording; by the sound of its parts nobody speaks
+            return self._transcribe(path, None, info, options, self.languages[0])
         code = max(probs, key=lambda code: probs[code])
-        transcript = self._transcribe(path, recording, options, code)
+        transcript = self._transcribe(path, recording, info, options, code)
         transcript = dataclasses.replace(transcript, language_probs=probs)
         return mark_uncertain(mark_doubtful(transcript), options)
 
@@ -207,6 +226,8 @@ class ModelSet:
             probs = identify_file(model, path, options)
         else:
             probs = identify_recording(model, recording)
+        if not probs and recording is None and options.modality == "audio":
+            return {}
         if not probs:
             raise LanguageError(f"nobody is heard to speak, so the language is unknown; {FORCE}")
         among = self.languages
@@ -221,15 +242,19 @@ class ModelSet:
         return {c: p for c, p in probs.items() if c in self.languages or p >= MIN_SHOWN}
 
     def _transcribe(
-        self, path: Path, recording: Recording | None, options: TranscribeOptions, code: str
+        self,
+        path: Path,
+        recording: Recording | None,
+        info: media.MediaInfo,
+        options: TranscribeOptions,
+        code: str,
     ) -> Transcript:
         """Transcript by the model of a language; a recording that was read is not read again."""
         model = self._network(code)
         options = dataclasses.replace(options, language=code)
         if recording is None or recording.duration > model.config.segment_seconds:
             return transcribe_file(model, path, options)
-        segment = MediaSegment(0.0, recording.duration, recording, whole=True)
-        return transcribe_whole(model, [segment], options)[0]
+        return transcribe_whole(model, [whole_segment(recording, info)], options)[0]
 
     def _transcribe_surest(
         self,
@@ -249,8 +274,8 @@ class ModelSet:
         if recording is None:
             with closing(read_segments(self._network(codes[0]), path, info, options, [])) as parts:
                 recordings = [part.recording for part in islice(parts, SCORED_SEGMENTS)]
-        if not recordings:
-            raise MediaError(f"{path}: nothing to transcribe: no speech and no face was found")
+        if not recordings:  # nobody speaks
+            return self._transcribe(path, None, info, options, codes[0])
         scored = {code: self._score(recordings, options, code) for code in codes}
         best = max(scored, key=lambda code: scored[code][1])
         best_score = scored[best][1]
@@ -258,7 +283,11 @@ class ModelSet:
         probs = {code: share / sum(sureness.values()) for code, share in sureness.items()}
         transcript = scored[best][0]
         if recording is None:
-            transcript = self._transcribe(path, None, options, best)
+            transcript = self._transcribe(path, None, info, options, best)
+        else:
+            transcript = dataclasses.replace(
+                transcript, duration=whole_segment(recording, info).end
+            )
         return mark_doubtful(dataclasses.replace(transcript, language_probs=probs))
 
     def _score(

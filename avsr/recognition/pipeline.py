@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avsr import face, media
+from avsr import face
 from avsr.errors import MediaError
 from avsr.language import smooth_languages
 from avsr.model.network import AVSRModel
@@ -22,6 +22,7 @@ from avsr.recognition.inference import encode, recognize_encoded
 from avsr.recognition.language_change import language_change
 from avsr.recognition.lip_sync import Synchronizer
 from avsr.recognition.options import TranscribeOptions
+from avsr.recognition.reading import probe_recording
 from avsr.recognition.recording import Recording, split_recording
 from avsr.recognition.segmentation import (
     MediaSegment,
@@ -31,7 +32,7 @@ from avsr.recognition.segmentation import (
 )
 from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import WRITING, report
-from avsr.transcript import Segment, Transcript, Word
+from avsr.transcript import Modality, Segment, Transcript, Word
 from avsr.transcript.result import Interrupted
 
 PREFETCHED_SEGMENTS = 4  # read while the model works on the ones before
@@ -46,19 +47,20 @@ def transcribe_file(
 
     Raises:
         LanguageError: The model does not know ``options.language``.
-        MediaError: The file cannot be read or holds nothing to transcribe.
+        MediaError: The file cannot be read, or has neither a sound track nor lips.
         Interrupted: Ctrl-C after the first finished segment; carries the transcript up to there.
     """
     options = options.for_languages(model.config.languages)
     path = Path(path)
-    info = media.probe(path)
+    info = probe_recording(path, options)
     warnings: list[str] = []
     segments: list[Segment] = []
     mouths: list[tuple[int, face.MouthTrack]] = []
     language_history: list[dict[str, float]] = []
     synchronizer = Synchronizer(model) if options.sync else None
     is_whole = is_interrupted = False
-    duration = info.duration
+    modality: Modality = "audio"
+    duration = max(info.duration, info.audio_duration, info.video_duration)
     try:
         reader = read_segments(model, path, info, options, warnings)
         if not is_one_segment(model, info, options):
@@ -68,11 +70,16 @@ def transcribe_file(
                 if batch[0].whole:
                     is_whole, duration = True, batch[0].end
                     warnings += batch[0].recording.warnings
+                    modality = batch[0].recording.modality
+                if batch[-1].end > duration + 1 / FPS:  # not only by a frame that is not full
+                    duration = batch[-1].end
                 report(batch[-1].end, duration, WRITING)
                 mouths += _mouths(batch)
                 if duration > MAX_SEGMENT_SECONDS or options.face == "all":
                     mouths.clear()  # too long to keep, or of several faces
-                segments += transcribe_batch(model, batch, options, language_history)
+                batch = [segment for segment in batch if segment.recording.spoken]
+                if batch:
+                    segments += transcribe_batch(model, batch, options, language_history)
     except KeyboardInterrupt:
         if not segments:
             raise
@@ -88,6 +95,7 @@ def transcribe_file(
         sync_warnings=synchronizer.warnings if synchronizer else [],
         options=options,
         mouth=_join_mouths(mouths, duration, is_whole),
+        modality=modality,
         advice=model.reliability.advice if model.reliability else "",
     )
     if is_interrupted:
@@ -102,6 +110,7 @@ def transcribe_recording(
     *,
     heard: np.ndarray | None = None,
     readable: np.ndarray | None = None,
+    only_spoken: bool = False,
 ) -> Transcript:
     """Transcribe a long recording in memory in segments, as ``transcribe_file`` does a file.
 
@@ -111,16 +120,21 @@ def transcribe_recording(
         options: Language, search and synchronization are used here.
         heard: As for ``cut_segments``.
         readable: As for ``cut_segments``.
+        only_spoken: As for ``cut_segments``; what is not spoken then has no words, and is no error.
 
     Raises:
         LanguageError: The model does not know ``options.language``.
-        MediaError: There is nothing to transcribe.
+        MediaError: There is neither sound nor lips.
     """
     options = options.for_languages(model.config.languages)
     parts, warnings = cut_segments(
-        recording, model.config.segment_seconds, heard=heard, readable=readable
+        recording,
+        model.config.segment_seconds,
+        heard=heard,
+        readable=readable,
+        only_spoken=only_spoken,
     )
-    if not parts:
+    if not parts and not only_spoken:
         raise MediaError(f"{recording.name or 'recording'}: {NOTHING}")
     synchronizer = Synchronizer(model) if options.sync else None
     segments: list[Segment] = []
@@ -206,7 +220,7 @@ def transcribe_batch(
             language_probs=transcript.language_probs,
             text=transcript.text,
             modality=transcript.modality,
-            words=tuple(_shift_word(word, segment.start) for word in transcript.words),
+            words=tuple(_place_word(word, segment) for word in transcript.words),
             faces=segment.recording.faces(segment.start),
             speaker=segment.speaker,
             reliable=transcript.reliable,
@@ -237,8 +251,10 @@ def _split_at_language_changes(
     return segments
 
 
-def _shift_word(word: Word, seconds: float) -> Word:
-    return replace(word, start=word.start + seconds, end=word.end + seconds)
+def _place_word(word: Word, segment: MediaSegment) -> Word:
+    """A word on the time of the whole recording; its last frame may be longer than its sound."""
+    start, end = word.start + segment.start, word.end + segment.start
+    return replace(word, start=min(start, segment.end), end=min(end, segment.end))
 
 
 def _mouths(batch: Sequence[MediaSegment]) -> list[tuple[int, face.MouthTrack]]:

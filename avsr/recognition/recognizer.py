@@ -1,19 +1,27 @@
 """A network with everything around it: files and arrays in, transcripts and languages out."""
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch  # noqa: F401  (before OpenCV and FFmpeg: the other way round takes 0.1 s longer)
 
+from avsr.audio import is_silent
+from avsr.errors import MediaError
 from avsr.face import is_covered
 from avsr.hub import load_network
+from avsr.media.paths import media_path
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
+from avsr.recognition.arrays import check_mouth, check_waveform
+from avsr.recognition.batching import unspoken_transcript
 from avsr.recognition.inference import recognize
 from avsr.recognition.language_id import identify_file, load_language_model
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.pipeline import transcribe_file, transcribe_recording
-from avsr.recognition.recording import COVERED, Recording
+from avsr.recognition.reading import NO_SPEECH
+from avsr.recognition.recording import COVERED, Recording, extend_lips, is_spoken
+from avsr.recognition.segmentation import MediaSegment
 from avsr.runtime.progress import Progress, listen_progress
 from avsr.transcript import Modality, Transcript
 
@@ -60,13 +68,14 @@ class Recognizer:
             The transcript, with language, words, times, warnings and segments.
 
         Raises:
-            MediaError: The file cannot be read or holds nothing to transcribe.
+            MediaError: The file cannot be read, or has neither a sound track nor lips.
             LanguageError: ``language`` is not one that the network knows.
             ConfigError: An option is out of bounds.
             Interrupted: Ctrl-C within a long recording; it carries the finished segments.
         """
         with listen_progress(progress):
-            return transcribe_file(self.network, path, TranscribeOptions(**options))
+            chosen = TranscribeOptions.from_dict(options)
+            return transcribe_file(self.network, media_path(path), chosen)
 
     def transcribe_arrays(
         self, waveform: "ndarray | None", mouth: "ndarray | None", **options: Any
@@ -81,34 +90,47 @@ class Recognizer:
 
         Returns:
             The transcript; of arrays that are longer than the network takes at a time in segments,
-            as of a file.
+            as of a file. It has no words if there is no speech in the sound and no lips move.
 
         Raises:
             LanguageError: ``language`` is not one that the network knows.
-            MediaError: Long arrays hold nothing to transcribe.
+            MediaError: An array has another shape or type, or long arrays hold nothing to
+                transcribe.
             ConfigError: An option is out of bounds.
         """
-        notes: tuple[str, ...] = ()
+        if waveform is None and mouth is None:
+            raise MediaError("give a waveform, a mouth, or both")
+        waveform = None if waveform is None else check_waveform(waveform)
+        mouth = None if mouth is None else check_mouth(mouth)
+        notes: list[str] = []
+        if waveform is not None and mouth is not None and is_silent(waveform):
+            waveform, notes = None, ["the sound is silent", "the lips are read without sound"]
         if waveform is not None and mouth is not None and is_covered(mouth):
-            mouth, notes = None, (COVERED, "the sound is transcribed without lips")
-        recording = Recording(name="", waveform=waveform, mouth=mouth, warnings=notes)
-        chosen = TranscribeOptions(**options)
+            mouth, notes = None, [COVERED, "the sound is transcribed without lips"]
+        recording = Recording(name="", waveform=waveform, mouth=mouth, warnings=tuple(notes))
+        chosen = TranscribeOptions.from_dict(options)
         if recording.duration > self.network.config.segment_seconds:
-            return transcribe_recording(self.network, recording, chosen)
-        return recognize(self.network, [recording], chosen)[0]
+            return transcribe_recording(self.network, recording, chosen, only_spoken=True)
+        recording = extend_lips(recording)
+        if is_spoken(recording):
+            return recognize(self.network, [recording], chosen)[0]
+        unspoken = replace(recording, spoken=False, warnings=(*notes, NO_SPEECH))
+        segment = MediaSegment(0.0, recording.duration, unspoken, whole=True)
+        return unspoken_transcript(segment, chosen)
 
     def detect_language(
         self, path: str | os.PathLike[str], *, modality: Modality = "av"
     ) -> dict[str, float]:
         """Probability of each language code in a media file, the most likely first.
 
-        Empty for a long recording in which nobody speaks.
+        Empty for a recording in which nobody speaks.
 
         Raises:
-            MediaError: The file cannot be read or holds nothing to judge by.
+            MediaError: The file cannot be read, or has neither a sound track nor lips.
             ModelError: The network has no language classifier.
         """
-        return identify_file(self.network, path, TranscribeOptions(modality=modality))
+        options = TranscribeOptions(modality=modality)
+        return identify_file(self.network, media_path(path), options)
 
 
 def load_model(
@@ -201,4 +223,4 @@ def detect_language(
     if isinstance(model, Recognizer):
         return model.detect_language(path, modality=modality)
     options = TranscribeOptions(modality=modality)
-    return identify_file(load_language_model(model), path, options)
+    return identify_file(load_language_model(model), media_path(path), options)

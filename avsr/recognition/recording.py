@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from avsr import face
+from avsr import audio, face
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.transcript import FaceSpan, Modality
 
 if TYPE_CHECKING:
     from avsr.face import MouthTrack
 
-SILENCE_RMS = 1e-4  # -80 dB of full scale; below it a recording holds no sound
+# Frames by which sound and picture of one length may differ: codecs fill up their last packet.
+LOOSE_FRAMES = 4
 COVERED = "something covers the mouth"
 
 
@@ -33,6 +34,9 @@ class Recording:
     """Faces, boxes and landmarks that ``mouth`` was cut by."""
     warnings: tuple[str, ...] = ()
     """What went otherwise than asked for."""
+    spoken: bool = True
+    """Whether anybody may speak in it: there is speech in its sound, or its lips move. Otherwise it
+    has no words."""
 
     @property
     def modality(self) -> Modality:
@@ -47,14 +51,14 @@ class Recording:
         if self.mouth is not None:
             return len(self.mouth)
         assert self.waveform is not None
-        return max(1, -(-len(self.waveform) // SAMPLES_PER_FRAME))
+        return count_frames(self.waveform)
 
     @property
     def duration(self) -> float:
-        """Length in seconds: of the sound if it has some, else of the lips."""
-        if self.waveform is not None:
-            return len(self.waveform) / SAMPLE_RATE
-        return self.num_frames / FPS
+        """Length in seconds: of the longer one of sound and lips."""
+        sound = 0 if self.waveform is None else len(self.waveform)
+        frames = 0 if self.mouth is None else len(self.mouth)
+        return max(sound / SAMPLE_RATE, frames / FPS)
 
     def faces(self, start: float = 0.0) -> tuple[FaceSpan, ...]:
         """Whose lips were read from when to when; ``start`` is its own start in seconds."""
@@ -72,6 +76,44 @@ class Recording:
             for number, first, last in self.track.spans()
             if number
         )
+
+
+def missing_frames(num_frames: int, num_found: int) -> int:
+    """Frames that a picture of ``num_found`` frames lacks beside a sound of ``num_frames``.
+
+    None where it may be the rest of the sound's last packet.
+    """
+    missing = num_frames - num_found
+    return missing if missing > LOOSE_FRAMES else 0
+
+
+def extend_lips(recording: Recording) -> Recording:
+    """Let the last crop stand to the end of the sound, where that goes on after the picture.
+
+    A sentence cut in two where its picture ends has many more wrong words (GRID: 37 %, not 1 %).
+    """
+    if recording.waveform is None or recording.mouth is None or not len(recording.mouth):
+        return recording
+    missing = missing_frames(count_frames(recording.waveform), len(recording.mouth))
+    if not missing:
+        return recording
+    visual = recording.visual
+    if visual is not None:
+        visual = torch.cat([visual, visual[-1:].expand(missing, -1)])
+    mouth = np.pad(recording.mouth, ((0, missing), (0, 0), (0, 0)), mode="edge")
+    return replace(recording, mouth=mouth, visual=visual)
+
+
+def is_spoken(recording: Recording) -> bool:
+    """Whether anybody may speak in a recording: its lips move, or there is speech in its sound."""
+    if recording.mouth is not None and face.lips_move(recording.mouth, recording.track):
+        return True
+    return recording.waveform is not None and audio.has_speech(recording.waveform)
+
+
+def count_frames(waveform: np.ndarray) -> int:
+    """Length of a waveform (S,) in video frames, the last one perhaps in part; one at least."""
+    return max(1, -(-len(waveform) // SAMPLES_PER_FRAME))
 
 
 def split_recording(recording: Recording, frame: int) -> tuple[Recording, Recording]:

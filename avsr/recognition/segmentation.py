@@ -7,13 +7,13 @@ where there is no speech to cut at, so that memory does not grow with its length
 import math
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import chain, count, islice, pairwise
 from pathlib import Path
 
 import numpy as np
 
 from avsr import face, media
-from avsr.audio import Span, SpokenParts, rms, vowel_level
+from avsr.audio import Span, SpokenParts, is_silent, vowel_level
 from avsr.errors import MediaError
 from avsr.model.network import AVSRModel
 from avsr.rates import FPS, MAX_SEGMENT_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME
@@ -21,17 +21,21 @@ from avsr.recognition.av_agreement import choose_speaker, lips_agreement
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import (
     MIN_FACE_SHARE,
+    NO_SPEECH,
     PREFETCHED_FRAMES,
+    asked_tracks,
     check_face_number,
     check_lips,
     read_recording,
     usable_modality,
 )
-from avsr.recognition.recording import SILENCE_RMS, Recording
+from avsr.recognition.recording import Recording, is_spoken, missing_frames
 from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import report_frames
 
 EVEN_SECONDS = 10.0  # length of the segments of a recording without speech in its sound
+SLACK_SECONDS = 0.5  # s by which a recording of one segment may be longer than one
+MIN_REST_SECONDS = 0.5  # s of picture after the end of the sound; less is the end of a frame
 EVEN_WARNING = "no speech was found in the sound, so it is cut into even parts"
 
 
@@ -53,6 +57,12 @@ def is_one_segment(model: AVSRModel, info: media.MediaInfo, options: TranscribeO
     return options.face != "all" and info.duration <= model.config.segment_seconds
 
 
+def whole_segment(recording: Recording, info: media.MediaInfo) -> MediaSegment:
+    """The one segment of a short recording; it lasts as long as the longer track of its file."""
+    end = max(recording.duration, info.audio_duration, info.video_duration)
+    return MediaSegment(0.0, end, recording, whole=True)
+
+
 def read_segments(
     model: AVSRModel,
     path: Path,
@@ -69,33 +79,49 @@ def read_segments(
         options: Modality and face are used here.
         warnings: What went otherwise than asked for is appended.
 
+    Yields:
+        The segments in which somebody may speak. A recording of one segment is yielded in any case,
+        of a long one in which nobody speaks there is none.
+
     Raises:
-        MediaError: The file cannot be read, lacks the face that is asked for by its number, or
-            holds nothing to transcribe.
+        MediaError: The file cannot be read, lacks the face that is asked for by its number, or has
+            neither a sound track nor lips.
     """
     if is_one_segment(model, info, options):
         recording = read_recording(
-            path, options.modality, options.face, model, info=info, mouth=options.mouth
+            path,
+            options.modality,
+            options.face,
+            model,
+            info=info,
+            mouth=options.mouth,
+            tracks=asked_tracks(options),
         )
-        yield MediaSegment(0.0, recording.duration, recording, whole=True)
+        longest = model.config.segment_seconds
+        if recording.duration <= longest + SLACK_SECONDS:
+            yield whole_segment(recording, info)
+            return
+        # More than its packets told. What is in memory is not read again.
+        segments, notes = cut_segments(recording, longest, only_spoken=True)
+        warnings += [*recording.warnings, *notes]
+        yield from segments
         return
     problems: list[str] = []  # why parts are left out
-    for evenly in (False, True):
-        if evenly:
-            warnings.append(EVEN_WARNING)
-        is_empty = True
-        for segment in _read_stream(model, path, info, options, warnings, evenly, problems):
+    is_empty = True
+    for segment in _read_stream(model, path, info, options, warnings, False, problems):
+        is_empty = False
+        yield segment
+    if is_empty and problems:
+        reasons = "; ".join(dict.fromkeys(problems))
+        raise MediaError(f"{path}: nothing to transcribe: {reasons}")
+    if is_empty and info.has_audio:
+        for segment in _read_stream(model, path, info, options, warnings, True, problems):
+            if is_empty:
+                warnings.append(EVEN_WARNING)
             is_empty = False
             yield segment
-        if not is_empty:
-            return
-        if problems or not info.has_audio:
-            break
-    reason = "; ".join(dict.fromkeys(problems))
-    silence = "no speech and " if evenly else ""
-    raise MediaError(
-        f"{path}: nothing to transcribe: {silence + reason if reason else 'no speech was found'}"
-    )
+    if is_empty:
+        warnings += [*dict.fromkeys(problems), NO_SPEECH]
 
 
 def _read_stream(
@@ -112,7 +138,9 @@ def _read_stream(
     Sound and picture are decoded side by side. Of parts that are left out, having neither, the
     reason is appended to ``problems``.
     """
-    modality = usable_modality(info, options.modality, warnings, mouth=options.mouth)
+    modality = usable_modality(
+        info, options.modality, warnings, mouth=options.mouth, tracks=asked_tracks(options)
+    )
     longest = model.config.segment_seconds
     use_sound = info.has_audio and modality != "video"
     use_lips = info.has_video and modality != "audio"
@@ -120,11 +148,13 @@ def _read_stream(
     spans: Iterable[tuple[Span, np.ndarray | None]]
     if not info.has_audio:
         spans = ((span, None) for span in even_spans(info.duration, longest))
-    elif evenly:
-        chunks = media.stream_waveform(path, warn=warnings.append)
-        spans = _cut_evenly(chunks, even_spans(info.duration, longest))
     else:
-        spans = SpokenParts(media.stream_waveform(path, warn=warnings.append), longest)
+        chunks = media.stream_waveform(path, tracks=info.tracks, warn=warnings.append)
+        if evenly:
+            spans = _cut_evenly(chunks, info.duration, longest)
+        else:
+            picture_end = info.video_duration if use_lips else 0.0
+            spans = _spans_of_both(SpokenParts(chunks, longest), picture_end)
     for span, waveform in spans:
         start, end = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
         sound = waveform if use_sound else None
@@ -134,7 +164,8 @@ def _read_stream(
             segments = faces.read_segments(start, end, waveform, sound)
         for segment in segments:
             if segment.recording.waveform is not None or segment.recording.mouth is not None:
-                yield segment
+                if is_spoken(segment.recording):
+                    yield segment
             elif faces is not None:
                 problems.append(faces.problem)
                 if options.modality == "video" and info.has_audio:
@@ -143,29 +174,61 @@ def _read_stream(
         check_face_number(path, options.face, faces.registry)
 
 
-def _cut_evenly(
-    chunks: Iterable[np.ndarray], spans: Iterator[Span]
+def _spans_of_both(
+    parts: SpokenParts, picture_end: float
 ) -> Iterator[tuple[Span, np.ndarray | None]]:
-    """Even parts of a stream of sound; None for the samples of a silent one."""
-    span = next(spans)
-    buffer, first = np.zeros(0, np.float32), 0
-    for chunk in chunks:
-        buffer = np.concatenate([buffer, chunk])
-        while len(buffer) >= span.end - first:
-            samples = buffer[span.start - first : span.end - first]
-            yield span, samples if rms(samples) >= SILENCE_RMS else None
-            buffer, first = buffer[span.end - first :], span.end
-            following = next(spans, None)
-            if following is None:
+    """The spans of speech, and even parts of the picture that goes on after the sound has ended."""
+    yield from parts
+    for span in rest_spans(parts.position, picture_end, parts.max_seconds):
+        yield span, None
+
+
+def rest_spans(sound_end: int, picture_end: float, longest: float) -> list[Span]:
+    """Even parts of what a picture that lasts ``picture_end`` (s) has after ``sound_end`` (samples)
+
+    None if that is less than half a second.
+    """
+    seconds = picture_end - sound_end / SAMPLE_RATE
+    if seconds < MIN_REST_SECONDS:
+        return []
+    return [
+        Span(sound_end + span.start, sound_end + span.end) for span in even_spans(seconds, longest)
+    ]
+
+
+def _cut_evenly(
+    chunks: Iterable[np.ndarray], duration: float, longest: float
+) -> Iterator[tuple[Span, np.ndarray | None]]:
+    """Even parts of ``duration`` (s), and of what a stream of sound has beyond that.
+
+    None for the samples of a part that is silent.
+    """
+    chunks = iter(chunks)
+    buffer = np.zeros(0, np.float32)
+    for span in chain(even_spans(duration, longest), _further_spans(duration, longest)):
+        size = span.end - span.start
+        while len(buffer) < size and (chunk := next(chunks, None)) is not None:
+            buffer = np.concatenate([buffer, chunk])
+        samples, buffer = buffer[:size], buffer[size:]
+        if span.start >= round(duration * SAMPLE_RATE):
+            if not len(samples):
                 return
-            span = following
-    yield span, buffer if rms(buffer) >= SILENCE_RMS else None
+            span = Span(span.start, span.start + len(samples))
+        yield span, None if is_silent(samples) else samples
+
+
+def _further_spans(duration: float, longest: float) -> Iterator[Span]:
+    """Spans of equal length from ``duration`` (s) on, without end."""
+    size = round(min(EVEN_SECONDS, longest) * SAMPLE_RATE)
+    for start in count(round(duration * SAMPLE_RATE), size):
+        yield Span(start, start + size)
 
 
 def list_spans(path: Path, info: media.MediaInfo, longest: float) -> list[Span]:
     """List the spans into which ``read_segments`` cuts a long file, without reading its lips."""
     if info.has_audio:
-        spans = [span for span, _ in SpokenParts(media.stream_waveform(path), longest)]
+        parts = SpokenParts(media.stream_waveform(path, tracks=info.tracks), longest)
+        spans = [span for span, _ in _spans_of_both(parts, info.video_duration)]
         if spans:
             return spans
     return list(even_spans(info.duration, longest))
@@ -177,6 +240,7 @@ def cut_segments(
     *,
     heard: np.ndarray | None = None,
     readable: np.ndarray | None = None,
+    only_spoken: bool = False,
 ) -> tuple[list[MediaSegment], list[str]]:
     """Cut a recording in memory, as ``read_segments`` cuts a file.
 
@@ -185,30 +249,47 @@ def cut_segments(
         longest: Seconds of the longest segment.
         heard: (S,) sound that tells it instead, of a recording with lips alone.
         readable: (T,) bool, in which frames the lips can be read; None: in all of them.
+        only_spoken: Whether parts are left out in which nobody speaks by ``is_spoken``. Not for
+            speech in so much noise that it is heard no longer, as an evaluation makes it.
 
     Returns:
-        The segments in order of time, and warnings. What is not spoken is in no segment.
+        The segments in order of time, and warnings.
     """
     sound = recording.waveform if heard is None else heard
-    warnings = []
+    warnings: list[str] = []
     spans: list[tuple[Span, np.ndarray | None]]
+    picture_end = 0.0 if recording.mouth is None else len(recording.mouth) / FPS
     if sound is None:
         spans = [(span, None) for span in even_spans(recording.duration, longest)]
     else:
-        spans = [*SpokenParts([sound], longest)]
-        if not spans:
-            warnings.append(EVEN_WARNING)
-            parts = even_spans(len(sound) / SAMPLE_RATE, longest)
-            spans = [*_cut_evenly([sound], parts)]
+        spans = [*_spans_of_both(SpokenParts([sound], longest), picture_end)]
+    segments = _cut_spans(recording, spans, readable, only_spoken=only_spoken)
+    if not segments and sound is not None:
+        duration = max(len(sound) / SAMPLE_RATE, picture_end)
+        spans = [*_cut_evenly([sound], duration, longest)]
+        segments = _cut_spans(recording, spans, readable, only_spoken=only_spoken)
+        warnings = [EVEN_WARNING]
+    return segments, warnings if segments else [NO_SPEECH]
+
+
+def _cut_spans(
+    recording: Recording,
+    spans: Iterable[tuple[Span, np.ndarray | None]],
+    readable: np.ndarray | None,
+    *,
+    only_spoken: bool,
+) -> list[MediaSegment]:
+    """The segments of some spans of a recording; none where it has neither sound nor lips."""
     segments = []
     for span, samples in spans:
         start, end = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
         waveform = None if recording.waveform is None else samples
         mouth = _cut_mouth(recording, round(start * FPS), round(end * FPS), readable, waveform)
-        if waveform is not None or mouth is not None:
-            part = Recording(name=recording.name, waveform=waveform, mouth=mouth)
+        part = Recording(name=recording.name, waveform=waveform, mouth=mouth)
+        is_empty = waveform is None and mouth is None
+        if not is_empty and (not only_spoken or is_spoken(part)):
             segments.append(MediaSegment(start, end, part))
-    return segments, warnings
+    return segments
 
 
 def _cut_mouth(
@@ -224,7 +305,9 @@ def _cut_mouth(
     mouth = recording.mouth[first:last]
     if not len(mouth):
         return None
-    if readable is not None and readable[first:last].mean() < MIN_FACE_SHARE:
+    lost = missing_frames(last - first, len(mouth))
+    seen = np.ones(len(mouth), np.bool_) if readable is None else readable[first:last]
+    if seen.sum() / (len(mouth) + lost) < MIN_FACE_SHARE:
         return None
     if waveform is not None and face.is_covered(mouth):
         return None
@@ -257,7 +340,9 @@ class _FaceStream:
         self.path, self.is_mouth = path, options.mouth
         if self.is_mouth:
             face.check_mouth_size(path, info.width, info.height)
-        pictures = prefetch(media.read_pictures(path, warn=warnings.append), PREFETCHED_FRAMES)
+        pictures = prefetch(
+            media.read_pictures(path, tracks=info.tracks, warn=warnings.append), PREFETCHED_FRAMES
+        )
         self.frames = report_frames(pictures, info.duration)
         self.position = 0
         self.registry = face.FaceRegistry()
@@ -314,7 +399,12 @@ class _FaceStream:
         """Sound and lips of a segment; no lips where the rules of ``check_lips`` forbid them."""
         mouth = None
         usable, problem = check_lips(
-            track, faces, self.choice, has_sound=sound is not None, whole=False
+            track,
+            faces,
+            self.choice,
+            has_sound=sound is not None,
+            num_frames=num_frames,
+            whole=False,
         )
         if usable:
             missing = max(0, num_frames - len(track.mouth))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
+from avsr.errors import ConfigError
 from avsr.rates import FPS
 
 Progress = Callable[[float, float, str], None]
@@ -45,7 +46,12 @@ def listen_progress(listener: Progress | None) -> Iterator[None]:
     Args:
         listener: Called with (seconds done, seconds in all, stage). It may raise to cancel the
             work. None silences an outer listener.
+
+    Raises:
+        ConfigError: The listener cannot be called.
     """
+    if listener is not None and not callable(listener):
+        raise ConfigError("progress must be a function of (seconds done, seconds in all, stage)")
     token = _subscription.set(None if listener is None else _Subscription(listener))
     try:
         yield

@@ -6,8 +6,8 @@ of workers changes a byte, and an interrupted run can be continued.
 
 import functools
 import importlib.metadata
-import os
-import shutil
+import io
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +19,11 @@ import soundfile
 from avsr.corpus import Record, read_manifest, write_manifest
 from avsr.corpus.resumable import ResumableSplit, claim_output, write_json
 from avsr.corpus.shards import ShardFile, encode_sample
-from avsr.errors import CorpusError
+from avsr.errors import CorpusError, MediaError
 from avsr.languages import MUAVIC_LANGUAGES, check_language
-from avsr.media import write_video
+from avsr.media import probe, read_frames, read_waveform, write_video
 from avsr.rates import SAMPLE_RATE
+from avsr.runtime.atomic_files import make_folder, replace_bytes
 from avsr.runtime.progress import ItemProgress
 from avsr.runtime.workers import process_map
 from avsr.synthetic.faces import draw_identity, render_frames, render_mouth
@@ -33,6 +34,9 @@ from avsr.synthetic.visemes import mouth_trajectory
 MIN_VOCABULARY = 50  # words; with fewer, a split could run out of texts
 MEAN_DURATION = 1.66  # s of an utterance, measured over 9 languages; converts hours to utterances
 PLAN = "synthesize.json"
+TOLERANCE = 0.1  # s by which a codec may shorten the sound of a clip
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +163,7 @@ def synthesize(
     )
     _check(plan, workers)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     # Earlier versions did not write these options.
     defaults = {"word_exponent": 1.0, "words": VOCABULARY, "shares": None}
     claim_output(out / PLAN, _describe(plan), section="options", defaults=defaults)
@@ -173,7 +177,6 @@ def synthesize(
             records = write(out, plan, part, run, progress or _ignore)
             counts[part] = len(records)
             seconds[part] = round(sum(record.end - record.start for record in records), 3)
-    shutil.rmtree(out / ".parts", ignore_errors=True)
     summary = {**_describe(plan), "utterances": counts, "seconds": seconds}
     write_json(out / PLAN, summary)
     return summary
@@ -225,6 +228,7 @@ def _write_shards(
 ) -> list[Record]:
     """Write the missing shards of a part in parallel and return the records of all."""
     shards = ResumableSplit(out, part, plan.count(part), plan.shard_size)
+    shards.repair()
     if shards.is_finished:
         return read_manifest(shards.manifest)
     missing = [shard for shard in shards.shards if not shards.has_shard(shard)]
@@ -260,7 +264,7 @@ def _write_clips(
     manifest = out / f"{part}.jsonl"
     if manifest.exists():
         return read_manifest(manifest)
-    (out / "clips").mkdir(exist_ok=True)
+    make_folder(out / "clips")
     total = plan.count(part)
     records: list[Record] = []
     for record in run(functools.partial(_write_clip, out, plan, part), range(total)):
@@ -276,15 +280,36 @@ def _write_clip(out: Path, plan: _Plan, part: str, number: int) -> Record:
     utterance = make_utterance(plan.seed, part, language, index, words=plan.words)
     suffix = ".mp4" if plan.video_fraction > 0 else ".flac"
     path = out / "clips" / (utterance.utterance_id + suffix)
-    if not path.exists():
+    if not _is_whole(path, utterance):
         if suffix == ".mp4":
             rng = utterance_rng(plan.seed, part, language, index, "picture")
             write_video(path, _frames(utterance, rng), waveform=utterance.waveform)
         else:
-            temporary = path.with_suffix(".part")
-            soundfile.write(temporary, utterance.waveform, SAMPLE_RATE, "PCM_16", format="FLAC")
-            os.replace(temporary, path)
+            sound = io.BytesIO()
+            soundfile.write(sound, utterance.waveform, SAMPLE_RATE, "PCM_16", format="FLAC")
+            replace_bytes(path, sound.getbuffer())
     return _record(utterance, f"clips/{path.name}")
+
+
+def _is_whole(path: Path, utterance: Utterance) -> bool:
+    """Whether a clip is there and can be read to its end; a damaged one is logged."""
+    if not path.exists():
+        return False
+    problems: list[str] = []
+    try:
+        missing = len(utterance.waveform) - len(read_waveform(path, warn=problems.append))
+        if missing > TOLERANCE * SAMPLE_RATE:
+            problems.append("its sound is too short")
+        if probe(path).has_video:
+            frames = sum(1 for _ in read_frames(path, warn=problems.append))
+            if frames < utterance.num_frames:
+                problems.append("its video is too short")
+    except MediaError as error:
+        problems.append(str(error))
+    if problems:
+        reason = problems[0].removeprefix(f"{path}: ")
+        logger.warning("%s is broken (%s): it is made anew", path, reason)
+    return not problems
 
 
 def _check(plan: _Plan, workers: int) -> None:

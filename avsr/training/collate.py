@@ -16,6 +16,7 @@ from avsr.augmentation import LIPS_MASK, Corruption, mask_fbank, mix_at_snr
 from avsr.decoder import EOS, PAD, Tokenizer
 from avsr.encoder import fill_blank, normalize_mouth, random_crop_flip
 from avsr.encoder.frontend import shift_frames
+from avsr.errors import AvsrError
 from avsr.rates import FPS
 from avsr.training.batches import BatchPlan
 from avsr.training.config import StageConfig
@@ -264,8 +265,10 @@ def _rows(rows: list[list[int]], fill: int, longest: int = 0) -> Tensor:
     return out
 
 
-class TrainingBatches(torch.utils.data.IterableDataset[Batch]):
+class TrainingBatches(torch.utils.data.IterableDataset[Batch | AvsrError]):
     """Micro-batches of a stage, for one loader worker of one process.
+
+    A broken utterance is raised; in a worker it is the last item instead, for ``BatchLoader``.
 
     Args:
         plans: Plans of all updates of the stage.
@@ -293,7 +296,7 @@ class TrainingBatches(torch.utils.data.IterableDataset[Batch]):
         self.processes = processes
         self.gradient_accumulation_steps = gradient_accumulation_steps
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | AvsrError]:
         worker = torch.utils.data.get_worker_info()
         offset, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
         steps = self.gradient_accumulation_steps
@@ -301,4 +304,23 @@ class TrainingBatches(torch.utils.data.IterableDataset[Batch]):
         for turn in range(self.first * steps + offset, len(self.plans) * steps, stride):
             update, step = divmod(turn, steps)
             index = self.rank * steps + step
-            yield self.make_batch(self.plans[update], index, self.processes * steps)
+            try:
+                yield self.make_batch(self.plans[update], index, self.processes * steps)
+            except AvsrError as error:
+                if worker is None:
+                    raise
+                yield error  # raised by BatchLoader
+                return
+
+
+class BatchLoader(torch.utils.data.DataLoader[Any]):
+    """A loader of ``TrainingBatches`` that raises errors of its workers as they are.
+
+    PyTorch would put the traceback of the worker, 45 lines, into the message.
+    """
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if isinstance(batch, AvsrError):
+                raise batch
+            yield batch

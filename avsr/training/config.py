@@ -3,16 +3,33 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 from avsr.errors import ConfigError
 from avsr.languages import MUAVIC_LANGUAGES, is_language_code
 from avsr.model.config import PRESETS
-from avsr.settings import build_settings, read_settings
+from avsr.runtime.safe_names import name_problem, show_name
+from avsr.settings import (
+    Bounds,
+    Count,
+    CountOrZero,
+    Share,
+    Weight,
+    build_settings,
+    check_settings,
+    read_settings,
+    show,
+)
 from avsr.transcript import MODALITIES
 
 TRAIN_CHOICES = ("all", "prompts", "frozen-frontend", "frozen-encoder")
 OPTIMIZERS = ("adamw", "muon")
+MAX_UPDATES = 10_000_000  # a plan of each is kept in memory
+MAX_REPEAT = 10_000
+Precision = Literal[
+    "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "transformer-engine"
+]
+Decibels = Annotated[float, Bounds(-200, 200)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +40,7 @@ class CorpusConfig:
     """Folder of the corpus, relative to the folder in which ``avsr train`` is started."""
     split: str = "train"
     """Split to read."""
-    repeat: int = 1
+    repeat: Annotated[int, Bounds(high=MAX_REPEAT)] = 1
     """How many times an epoch visits each utterance of this corpus."""
 
 
@@ -33,7 +50,7 @@ class StageConfig:
 
     name: str
     """Name of the stage in logs and in the folder of its checkpoints."""
-    updates: int
+    updates: Annotated[int, Bounds(high=MAX_UPDATES)]
     """Optimizer steps."""
     objective: str = "recognition"
     """What the stage learns, a key of ``OBJECTIVES`` in ``avsr/training/objectives.py``:
@@ -47,49 +64,49 @@ class StageConfig:
     """``adamw``, or ``muon`` (Jordan et al. 2024), which makes the updates of the transformer
     layers' matrices orthogonal, at four times the learning rate, and uses AdamW for all other
     parameters. Muon learns more from each update; it pays off with large batches."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Bounds(0, 1e3)] = 1e-3
     """Peak of the tri-stage schedule."""
     warmup: float = 0.1
     """Fraction of the updates over which the learning rate rises."""
     decay: float = 0.5
     """Fraction of the updates, at the end, over which it falls to 5 % of the peak."""
-    batch_frames: int = 1600
+    batch_frames: Annotated[int, Bounds(high=10**9)] = 1600
     """Maximum number of frames, padding included, in a batch without pixels."""
-    video_batch_frames: int = 800
+    video_batch_frames: Annotated[int, Bounds(high=10**9)] = 800
     """Maximum number of frames in a batch whose pixels go through the visual front end."""
-    modalities: dict[str, float] = field(
+    modalities: dict[str, Weight] = field(
         default_factory=lambda: {"av": 0.5, "audio": 0.25, "video": 0.25}
     )
     """Modality dropout: probability that a batch has both modalities, audio only, or video only
     (AV-HuBERT: modality dropout 0.5, half of which drops the audio)."""
     ctc_loss_weight: float = 0.1
     """alpha of the paper's loss."""
-    language_loss_weight: float = 10.0
+    language_loss_weight: Weight = 10.0
     """beta of the paper's loss."""
     balance: bool = True
     """Weight each sample by gamma, the inverse square root of its language's share of the batch."""
-    phone_loss_weight: float = 0.0
+    phone_loss_weight: Weight = 0.0
     """Weight of a cross-entropy that classifies the phone of every half frame (20 ms), for
     utterances whose phone times are known. Its linear head is used in training only."""
-    guide_loss_weight: float = 0.0
+    guide_loss_weight: Weight = 0.0
     """Weight of guided attention (Tachibana et al. 2018): half of the heads of the decoder's last
     two layers learn to attend to the frames of the next token, for utterances whose word times are
     known."""
-    noise_probability: float = 0.25
+    noise_probability: Share = 0.25
     """Fraction of the utterances that get noise mixed into their audio."""
-    noises: dict[str, float] = field(default_factory=lambda: {"babble": 1.0})
+    noises: dict[str, Weight] = field(default_factory=lambda: {"babble": 1.0})
     """Kinds of noise and their relative frequencies: ``babble`` (30 other utterances), ``speech``
     (one other utterance), or the path of a folder with sound files."""
-    mask_probability: float = 1.0
+    mask_probability: Share = 1.0
     """Fraction of the utterances whose filterbank gets one mask in time and one in frequency
     (SpecAugment), and fraction whose video gets one mask in time. Use 0 for a small model that
     cannot overfit its data."""
-    snr_db: tuple[float, float] = (0.0, 0.0)
+    snr_db: tuple[Decibels, Decibels] = (0.0, 0.0)
     """Lowest and highest signal-to-noise ratio in dB; drawn uniformly."""
-    offset_probability: float = 0.0
+    offset_probability: Share = 0.0
     """Fraction of the utterances whose video is shifted in time against the audio, as it is in many
     recordings."""
-    offset_ms: float = 200.0
+    offset_ms: Annotated[float, Bounds(0, 10_000)] = 200.0
     """Largest shift in milliseconds; drawn uniformly, in whole frames."""
 
 
@@ -117,56 +134,56 @@ class TrainConfig:
     """Model directory whose visual front end and projection replace those of the network."""
     preset: str = "tiny"
     """Sizes of a new network."""
-    prompts: int | None = None
+    prompts: Annotated[int, Bounds(high=10_000)] | None = None
     """Language prompts in every layer of a new network. None: the number of the preset. 0: none,
     so that the classifier gets the plain features."""
     languages: tuple[str, ...] = MUAVIC_LANGUAGES
     """Language codes, in the order of the classifier's outputs."""
-    vocabulary_size: int = 512
+    vocabulary_size: Annotated[int, Bounds(5, 1_000_000)] = 512
     """Number of tokens of the sentencepiece model that is trained on the training texts for a new
     network."""
-    lm_order: int = 5
+    lm_order: Annotated[int, Bounds(high=100)] = 5
     """Longest n-gram of the n-gram language models, one per language, that are counted on the
     training texts and saved with the model. 0: no language models."""
-    lm_min_count: int = 2
+    lm_min_count: CountOrZero = 2
     """N-grams of three or more tokens that are rarer than this are left out."""
-    seed: int = 1
+    seed: Annotated[int, Bounds(0, 2**32 - 1)] = 1
     """Seed of everything random."""
-    devices: int = 1
+    devices: Annotated[int, Bounds(high=100_000)] = 1
     """GPUs per machine, or processes on the CPU. They share each batch, so ``batch_frames`` and the
     loss do not depend on their number."""
-    num_nodes: int = 1
+    num_nodes: Annotated[int, Bounds(high=100_000)] = 1
     """Number of machines."""
     fsdp: bool = False
     """Fully sharded data parallel: each process stores only its share of the weights, gradients and
     optimizer state, for networks that are too large for one device."""
-    gradient_accumulation_steps: int = 1
+    gradient_accumulation_steps: Annotated[int, Bounds(high=100_000)] = 1
     """Forward and backward passes per update, each over its own micro-batch of the batch. Batch
     norms use the statistics of one micro-batch at a time."""
-    precision: str = "bf16-mixed"
+    precision: Precision = "bf16-mixed"
     """Precision, by its Lightning name."""
-    label_smoothing: float = 0.1
+    label_smoothing: Share = 0.1
     """Label smoothing of the attention loss."""
     cache_visual: bool = True
     """Compute the outputs of a frozen visual front end once and store them on disk (1 kB per frame
     and variant at the full width). False runs the front end on the pixels every time."""
-    visual_variants: int = 2
+    visual_variants: Annotated[int, Bounds(0, 1000)] = 2
     """Random crops and flips of each clip for which a frozen front end is computed, besides the
     centre crop."""
-    visual_corruption_probability: float = 0.0
+    visual_corruption_probability: Share = 0.0
     """Fraction of the clips whose video is corrupted (covered, blurred, at low resolution, or with
     black or frozen frames), so that the model learns how far it can trust the lips. Centre crops
     that are computed once are never corrupted."""
-    average_checkpoints: int = 1
+    average_checkpoints: Annotated[int, Bounds(high=100_000)] = 1
     """A stage ends with the mean of this many last checkpoints."""
     select_best: bool = False
     """A stage ends with the weights of the validation with the lowest word error rate (search
     with one beam, mean over modalities and languages) instead of its last weights."""
-    checkpoint_every: int = 500
+    checkpoint_every: Count = 500
     """Updates between checkpoints."""
-    validate_every: int = 500
+    validate_every: Count = 500
     """Updates between validations."""
-    validation_utterances: int = 180
+    validation_utterances: Count = 180
     """Utterances per validation, evenly over the languages."""
 
     def caches(self, stage: StageConfig) -> bool:
@@ -184,16 +201,19 @@ class TrainConfig:
         return self.processes * self.gradient_accumulation_steps
 
     def __post_init__(self) -> None:
+        check_settings(self)
         problems = [*_run_problems(self), *_best_problems(self), *_corpus_problems(self)]
         for stage in self.stages:
-            problems += [f"stage {stage.name}: {problem}" for problem in _stage_problems(stage)]
+            problems += [
+                f"stage {stage.name[:100]}: {problem}" for problem in _stage_problems(stage)
+            ]
         if problems:
             raise ConfigError("; ".join(problems))
 
 
 def _run_problems(config: TrainConfig) -> Iterator[str]:
     if config.preset not in PRESETS:
-        yield f"preset '{config.preset}' is not one of {', '.join(PRESETS)}"
+        yield f"preset {show(config.preset)} is not one of {', '.join(PRESETS)}"
     if config.prompts is not None and config.prompts < 0:
         yield "prompts must be 0 or more"
     if config.lm_order < 0 or config.lm_order == 1:
@@ -204,7 +224,9 @@ def _run_problems(config: TrainConfig) -> Iterator[str]:
         yield "there is no corpus"
     for code in config.languages:
         if not is_language_code(code):
-            yield f"language '{code}' is no ISO 639-1 code"
+            yield f"language {show(code)} is no ISO 639-1 code"
+    if not config.languages:
+        yield "there is no language"
     if len(set(config.languages)) < len(config.languages):
         yield "a language is listed twice"
     for name in ("devices", "num_nodes", "gradient_accumulation_steps", "average_checkpoints"):
@@ -227,6 +249,8 @@ def _best_problems(config: TrainConfig) -> Iterator[str]:
 
 def _corpus_problems(config: TrainConfig) -> Iterator[str]:
     for corpus in (*config.corpora, *config.validation):
+        if problem := name_problem(corpus.split):
+            yield f"corpus {corpus.path}: the split '{show_name(corpus.split)}' {problem}"
         if corpus.repeat < 1:
             yield f"corpus {corpus.path}: repeat must be 1 or more"
     for corpus in config.validation:
@@ -235,6 +259,9 @@ def _corpus_problems(config: TrainConfig) -> Iterator[str]:
 
 
 def _stage_problems(stage: StageConfig) -> Iterator[str]:
+    # Its folder is "0-NAME", in which dots and spaces do no harm.
+    if problem := name_problem(str(stage.name).replace(".", "_").replace(" ", "_")):
+        yield f"the name '{show_name(stage.name)}' {problem}"
     choices = {"train": TRAIN_CHOICES, "optimizer": OPTIMIZERS}
     for name, values in choices.items():
         if getattr(stage, name) not in values:
@@ -265,18 +292,5 @@ def read_config(path: Path) -> TrainConfig:
     Raises:
         ConfigError: All mistakes in one line; for an unknown key also the nearest valid one.
     """
-    values = read_settings(path)
-    kinds = {"corpora": CorpusConfig, "validation": CorpusConfig, "stages": StageConfig}
-    for name, kind in kinds.items():
-        entries = values.get(name, [])
-        if not isinstance(entries, list):
-            raise ConfigError(f"{path}: {name} must be a list")
-        configs: list[Any] = []
-        for i, entry in enumerate(entries):
-            if isinstance(entry, dict) and "snr_db" in entry:
-                entry = {**entry, "snr_db": tuple(entry["snr_db"])}
-            configs.append(build_settings(kind, entry, f"{path}: {name}[{i}]"))
-        values[name] = tuple(configs)
-    if "languages" in values:
-        values["languages"] = tuple(values["languages"])
+    values = {"corpora": [], "stages": [], **read_settings(path)}
     return build_settings(TrainConfig, values, str(path))

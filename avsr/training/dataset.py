@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avsr.corpus import StoredSample, decode_audio, decode_mouth, open_shards
+from avsr.corpus import StoredSample, open_shards
 from avsr.errors import CorpusError
 from avsr.rates import FPS
 from avsr.training.config import CorpusConfig
@@ -40,19 +40,15 @@ class Utterances:
 
     def waveform(self, index: int) -> np.ndarray:
         """Read the waveform (S,) float32 in [-1, 1] of an utterance."""
-        sample = self.samples[index]
-        try:
-            waveform = decode_audio(sample.audio).astype(np.float32)
-        except CorpusError as error:
-            raise CorpusError(f"{sample.record.utterance_id}: {error}") from error
+        waveform = self.samples[index].decode_audio().astype(np.float32)
         waveform /= 32768.0
         return waveform
 
     def mouth(self, index: int) -> Tensor:
         """Read the mouth crops (T, 96, 96) uint8 of an utterance."""
-        encoded = self.samples[index].mouth
-        assert encoded is not None
-        return torch.from_numpy(decode_mouth(encoded)[: self.lengths[index]])
+        mouth = self.samples[index].decode_mouth()
+        assert mouth is not None
+        return torch.from_numpy(mouth[: self.lengths[index]])
 
 
 def num_frames(sample: StoredSample) -> int:

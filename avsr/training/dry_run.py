@@ -36,6 +36,7 @@ def dry_run(recipe: str | Path) -> None:
     config = read_recipe(Path(recipe))
     with tempfile.TemporaryDirectory() as folder:
         inputs = prepare_run(config, Path(folder))
+    config = inputs.config
     model, data = inputs.model, inputs.train_data
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     total = 0.0

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from avsr.decoder import Tokenizer
-from avsr.errors import ConfigError
+from avsr.errors import ConfigError, ModelError
 from avsr.hub import find_model
 from avsr.model.config import PARTS, PRESETS
 from avsr.model.directory import load_directory, read_licence
 from avsr.model.network import AVSRModel
 from avsr.rates import FPS, MAX_SEGMENT_SECONDS
+from avsr.runtime.atomic_files import replace_bytes
 from avsr.training.config import TrainConfig
 from avsr.training.dataset import Utterances
 
@@ -104,11 +105,14 @@ def train_tokenizer(config: TrainConfig, data: Utterances, out: Path) -> Tokeniz
     """
     path = out / "tokenizer.model"
     if path.exists():
-        tokenizer = Tokenizer.load(path)
+        try:
+            tokenizer = Tokenizer.load(path)
+        except ModelError as error:
+            raise ConfigError(f"{error}: put it back, or start anew with --fresh") from error
     else:
         texts = (sample.record.text for sample in data.samples)
         tokenizer = Tokenizer.train(texts, config.vocabulary_size)
-        path.write_bytes(tokenizer.model)
+        replace_bytes(path, tokenizer.model)
     if len(tokenizer) != config.vocabulary_size:
         raise ConfigError(
             f"the run's tokenizer has {len(tokenizer)} tokens, the recipe asks for "

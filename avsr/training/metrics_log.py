@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,12 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor
 
 from avsr.evaluation.plots import COLOURS, NAMES
-from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.atomic_files import atomic_write, replace_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, float]
 WINDOW = 50  # updates that a row of training metrics averages over
@@ -56,7 +59,7 @@ class History(Callback):
         """Load the rows of an interrupted run up to its checkpoint."""
         self.step = state_dict["step"]
         self.window = defaultdict(list, state_dict["window"])
-        rows = read_csv_table(self.path) if self.path.exists() else []
+        rows = read_csv_table(self.path)
         self.rows = [row for row in rows if row["step"] <= self.step]
 
     def on_train_batch_end(
@@ -99,9 +102,21 @@ def csv_table(rows: Sequence[Row]) -> str:
 
 
 def read_csv_table(path: Path) -> list[Row]:
-    """Read the rows of a CSV file that ``csv_table`` has formatted."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    """Read the rows of a CSV file that ``csv_table`` has formatted; none if it is missing.
+
+    A damaged one is no reason to stop a training: one line is logged, and it begins anew.
+    """
+    if not path.exists():
+        return []
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+            if any("step" not in row for row in rows):
+                raise ValueError("a row has no step")
+            return rows
+    except (ValueError, TypeError, csv.Error) as error:
+        logger.warning("%s is broken (%s): its metrics begin anew", path, error)
+        return []
 
 
 def plot_curves(stages: Sequence[tuple[str, Sequence[Row]]], path: str | os.PathLike[str]) -> None:
@@ -133,7 +148,8 @@ def plot_curves(stages: Sequence[tuple[str, Sequence[Row]]], path: str | os.Path
     for modality, colour in COLOURS.items():
         attention.plot([], [], color=colour, label=NAMES[modality])
     attention.legend(frameon=False, fontsize=8)
-    figure.savefig(Path(path), dpi=130, format="png")
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
 
 
 def draw(
@@ -169,4 +185,5 @@ def plot_languages(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if modalities:
         axes.legend(frameon=False, fontsize=8)
-    figure.savefig(Path(path), dpi=150, format="png")
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")

@@ -1,18 +1,21 @@
 """A training run of a recipe: stage after stage, resumed from the last checkpoint."""
 
 import dataclasses
+import errno
 import json
+import logging
 import os
 from pathlib import Path
 
 import lightning
-import torch
 
 from avsr.corpus import balance_table, plot_balance
+from avsr.errors import WriteError
 from avsr.model.directory import save_directory
 from avsr.model.network import AVSRModel
-from avsr.runtime.atomic_files import replace_text
+from avsr.runtime.atomic_files import make_folder, replace_text
 from avsr.training.calibration import language_temperature
+from avsr.training.checkpoints import FINAL, load_final, save_tensors
 from avsr.training.config import StageConfig, TrainConfig
 from avsr.training.distributed import rank_zero_first, share_batch_norms
 from avsr.training.initialization import inherited_licence
@@ -20,30 +23,56 @@ from avsr.training.metrics_log import plot_curves, plot_languages, read_csv_tabl
 from avsr.training.objectives import read_recipe
 from avsr.training.provenance import provenance
 from avsr.training.run_inputs import RunInputs, prepare_run
+from avsr.training.run_record import clear_run, has_model, is_first_process, run_number
 from avsr.training.stage import METRICS, run_stage, validation_batches
 from avsr.training.text_data import train_ngrams
 from avsr.training.visual_cache import cache_visual_features
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
-def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
+logger = logging.getLogger(__name__)
+
+
+def train(recipe: str | os.PathLike[str], *, workers: int = 1, fresh: bool = False) -> Path:
     """Train a model from a recipe. An interrupted run continues from its last checkpoint.
 
     Args:
         recipe: YAML file with the settings of the run.
         workers: Processes that make batches; 0 makes them in this process.
+        fresh: Delete what an earlier run has left in ``out``, and begin anew. Its model stays until
+            the new one is written.
 
     Returns:
         The model directory, ``<out>/model``.
 
     Raises:
-        ConfigError: The recipe has mistakes.
+        ConfigError: The recipe has mistakes, or ``out`` holds a run of another recipe or of other
+            data.
         CorpusError: A corpus cannot be used.
+        WriteError: A file cannot be written, as the disk is full.
     """
     config = read_recipe(Path(recipe))
     out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
+    if fresh and is_first_process():
+        clear_run(out)
+    try:
+        _train(config, Path(recipe), out, workers)
+    except OSError as error:
+        if isinstance(error, WriteError) or error.errno not in NO_SPACE:
+            raise
+        raise WriteError(error.errno, error.strerror, os.fspath(out)) from error
+    return out / "model"
+
+
+def _train(config: TrainConfig, recipe: Path, out: Path, workers: int) -> None:
     lightning.seed_everything(config.seed, verbose=False)
     inputs = prepare_run(config, out)
+    config = inputs.config
+    finals = [out / f"{i}-{stage.name}" / FINAL for i, stage in enumerate(config.stages)]
+    if all(path.exists() for path in finals) and has_model(out):
+        logger.info("%s is trained already", out)
+        return
     with rank_zero_first() as is_first:
         if is_first:
             replace_text(out / "balance.txt", balance_table(inputs.balance))
@@ -52,20 +81,17 @@ def train(recipe: str | os.PathLike[str], *, workers: int = 1) -> Path:
         share_batch_norms(inputs.model)
     for number, stage in enumerate(config.stages):
         folder = out / f"{number}-{stage.name}"
-        final = folder / "final.pt"
-        if final.exists():
-            inputs.model.load_state_dict(torch.load(final, weights_only=True))
+        if load_final(folder / FINAL, inputs.model):
             continue
         set_visual_features(config, stage, inputs, out)
         run_stage(config, number, inputs, folder, workers)
         with rank_zero_first() as is_first:
             if is_first:
-                save_weights(inputs.model, final)
+                save_tensors(inputs.model.state_dict(), folder / FINAL)
     with rank_zero_first() as is_first:
         if is_first:
             plot_history(config, out)
-            save_model(config, inputs, Path(recipe), out)
-    return out / "model"
+            save_model(config, inputs, recipe, out)
 
 
 def set_visual_features(
@@ -91,19 +117,11 @@ def set_visual_features(
                 )
 
 
-def save_weights(model: AVSRModel, path: Path) -> None:
-    """Write the weights that a stage ends with; the file appears when it is complete."""
-    temporary = path.with_suffix(".part")
-    torch.save(model.state_dict(), temporary)
-    os.replace(temporary, path)
-
-
 def plot_history(config: TrainConfig, out: Path) -> None:
     """Plot learning curves and the error rates per language of the last stage."""
     stages = []
     for number, stage in enumerate(config.stages):
-        path = out / f"{number}-{stage.name}" / METRICS
-        stages.append((stage.name, read_csv_table(path) if path.exists() else []))
+        stages.append((stage.name, read_csv_table(out / f"{number}-{stage.name}" / METRICS)))
     plot_curves(stages, out / "curves.png")
     if any("valid/wer" in row for row in stages[-1][1]):
         plot_languages(stages[-1][1], out / "languages.png")
@@ -117,9 +135,9 @@ def save_model(config: TrainConfig, inputs: RunInputs, recipe: Path, out: Path) 
     model.language_models = train_ngrams(config, model.tokenizer, inputs.train_data)
     model.reliability = None  # that of the network in `init`, if any
     calibrate(config, model.eval(), inputs)
-    save_directory(model, out / "model", card=card)
-    origin = json.dumps(provenance(config), indent=2, ensure_ascii=False) + "\n"
-    replace_text(out / "model" / "training.json", origin)
+    origin = {"run": run_number(out), **provenance(config)}
+    training = json.dumps(origin, indent=2, ensure_ascii=False) + "\n"
+    save_directory(model, out / "model", card=card, training=training)
 
 
 def calibrate(config: TrainConfig, model: AVSRModel, inputs: RunInputs) -> None:

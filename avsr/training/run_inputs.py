@@ -1,25 +1,34 @@
 """What a training run works on: data, noise, and the network that the first stage starts with."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from avsr.corpus import LanguageBalance, balance_table, language_balance
+from avsr.hub import find_model
+from avsr.model.config import PARTS
+from avsr.model.directory import read_config
 from avsr.model.network import AVSRModel
 from avsr.training.config import TrainConfig
 from avsr.training.dataset import Utterances, read_utterances
 from avsr.training.initialization import copy_pretrained, initial_model
 from avsr.training.noise_clips import make_noises
+from avsr.training.run_record import claim_run
 from avsr.training.text_data import check_coverage
+
+logger = logging.getLogger("avsr.training")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunInputs:
     """Data and network of a run."""
 
+    config: TrainConfig
+    """Settings of the run, without the languages that have no training samples."""
     train_data: Utterances
     pool: np.ndarray
     """Indices into ``train_data`` that an epoch visits."""
@@ -31,23 +40,30 @@ class RunInputs:
 
 
 def prepare_run(config: TrainConfig, out: Path) -> RunInputs:
-    """Open the corpora, print their balance, and build the network.
+    """Open the corpora, claim the folder, print the balance, and build the network.
 
     Args:
         config: Settings of the run.
-        out: Folder of the run, for a new tokenizer.
+        out: Folder of the run, for its record and a new tokenizer.
 
     Returns:
         Data, noise, and the network that the first stage starts with.
 
     Raises:
-        ConfigError: The recipe does not fit the data or the models that it names.
+        ConfigError: The recipe does not fit the data or the models that it names, or ``out`` holds
+            another run.
         CorpusError: A corpus cannot be read.
     """
     train_data, pool = read_utterances(config.corpora, config.languages)
+    heard = leave_out_unheard(config, train_data)
+    if heard != config:
+        config, train_data = heard, Utterances(train_data.samples, heard.languages)
     valid_data = None
     if config.validation:
         valid_data, _ = read_utterances(config.validation, config.languages)
+    kinds = [k for stage in config.stages if stage.noise_probability for k in stage.noises]
+    noises = make_noises(train_data, kinds, config.seed)
+    claim_run(config, out, train_data, valid_data, noises)
     balance = language_balance(sample.record for sample in train_data.samples)
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
         print(balance_table(balance), end="", flush=True)
@@ -55,12 +71,33 @@ def prepare_run(config: TrainConfig, out: Path) -> RunInputs:
     assert model.tokenizer is not None
     check_coverage(model.tokenizer, train_data)
     copy_pretrained(model, config)
-    kinds = [k for stage in config.stages if stage.noise_probability for k in stage.noises]
     return RunInputs(
+        config=config,
         train_data=train_data,
         pool=pool,
         balance=balance,
         valid_data=valid_data,
-        noises=make_noises(train_data, kinds, config.seed),
+        noises=noises,
         model=model,
     )
+
+
+def leave_out_unheard(config: TrainConfig, data: Utterances) -> TrainConfig:
+    """Leave out the languages that no training sample speaks, with a warning.
+
+    The model would offer them without ever having heard them. A whole model in ``init`` keeps its
+    languages, which it knows from its own training.
+    """
+    heard = {sample.record.language for sample in data.samples}
+    unheard = [code for code in config.languages if code not in heard]
+    if not unheard:
+        return config
+    keeps = config.init is not None and set(read_config(find_model(config.init)).parts) == set(
+        PARTS
+    )
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        outcome = "stay as they are in 'init'" if keeps else "are left out of the model"
+        logger.warning("languages without training samples %s: %s", outcome, ", ".join(unheard))
+    if keeps:
+        return config
+    return replace(config, languages=tuple(code for code in config.languages if code in heard))

@@ -13,9 +13,17 @@ from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from torch.utils.data import DataLoader
 
 from avsr.decoder import Tokenizer
+from avsr.errors import ConfigError
 from avsr.runtime.interrupts import end_with_parent
 from avsr.training.batches import BatchPlan, length_batches, plan_batches
-from avsr.training.collate import Batch, BatchMaker, TrainingBatches
+from avsr.training.checkpoints import (
+    BrokenFileError,
+    WholeCheckpoints,
+    find_checkpoint,
+    load_tensors,
+    step_checkpoints,
+)
+from avsr.training.collate import Batch, BatchLoader, BatchMaker, TrainingBatches
 from avsr.training.config import StageConfig, TrainConfig
 from avsr.training.dataset import Utterances
 from avsr.training.distributed import full_tensor
@@ -42,9 +50,7 @@ def run_stage(
         KeyboardInterrupt: Training was interrupted.
     """
     stage, model = config.stages[number], inputs.model
-    last = folder / "last.ckpt"
-    checkpoint = last if last.exists() else None
-    first = torch.load(checkpoint, weights_only=True)["global_step"] if checkpoint else 0
+    checkpoint, first = find_checkpoint(folder)
     trainer = make_trainer(config, stage, inputs, folder)
     loader = training_loader(config, number, inputs, trainer, first, workers)
     # FSDP cannot be undone: shard a copy, so that the next stage has an unsharded network.
@@ -59,7 +65,8 @@ def run_stage(
     if config.select_best:
         model.load_state_dict(average_checkpoints([folder / "best.ckpt"]))
     elif config.average_checkpoints > 1:
-        model.load_state_dict(average_checkpoints(sorted(folder.glob("step=*.ckpt"))))
+        newest = step_checkpoints(folder)[-config.average_checkpoints :]
+        model.load_state_dict(average_checkpoints(sorted(newest)))
 
 
 def make_trainer(
@@ -94,9 +101,10 @@ def make_trainer(
         strategy=strategy(config),
         accumulate_grad_batches=config.gradient_accumulation_steps,
         default_root_dir=folder,
-        precision=config.precision,  # type: ignore[arg-type]
+        precision=config.precision,
         gradient_clip_val=1.0,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         logger=make_loggers(folder),
         val_check_interval=val_check_interval,
         check_val_every_n_epoch=None,
@@ -164,7 +172,7 @@ def training_loader(
         processes=trainer.world_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
     )
-    return DataLoader(
+    return BatchLoader(
         batches,
         batch_size=None,
         num_workers=workers,
@@ -230,7 +238,12 @@ def average_checkpoints(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
     """Return the mean of the network's weights and batch statistics over Lightning checkpoints."""
     sums: dict[str, torch.Tensor] = {}
     for path in paths:
-        state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+        try:
+            state = load_tensors(path)["state_dict"]
+        except (BrokenFileError, LookupError) as error:
+            raise ConfigError(
+                f"{path} is broken: delete {path.parent}, to train this stage anew"
+            ) from error
         for name, value in state.items():
             if name.startswith("model."):
                 key = name.removeprefix("model.")

@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from avsr.model.network import AVSRModel
+from avsr.training.checkpoints import save_tensors
 from avsr.training.collate import Batch
 from avsr.training.config import StageConfig, TrainConfig
 from avsr.training.dataset import Utterances
@@ -141,7 +142,7 @@ class StageTask(lightning.LightningModule):
         """Save a batch whose loss is not finite to the folder of the stage."""
         folder = Path(self.trainer.default_root_dir)
         path = folder / f"not-finite-{batch.step}-{self.global_rank}.pt"
-        torch.save(vars(batch), path)
+        save_tensors(vars(batch), path)
         print(f"step {batch.step}: the loss is not finite; the batch is in {path}", flush=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

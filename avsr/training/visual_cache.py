@@ -1,7 +1,7 @@
 """Outputs of a frozen visual front end, computed once and stored on disk."""
 
 import hashlib
-import os
+import logging
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -11,8 +11,11 @@ import torch
 
 from avsr.encoder import normalize_mouth, random_crop_flip
 from avsr.model.network import AVSRModel
+from avsr.runtime.atomic_files import atomic_write, make_folder
 from avsr.training.collate import randomly_corrupt
 from avsr.training.dataset import Utterances
+
+logger = logging.getLogger(__name__)
 
 BATCH_FRAMES = 1000  # frames of one pass through the front end
 
@@ -46,15 +49,30 @@ def cache_visual_features(
     lengths = np.where(data.has_video, data.lengths, 0)
     edges = np.concatenate([[0], np.cumsum(lengths)])
     channels = model.encoder.frontend.out_dim
-    if not file.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        features = np.zeros((variants, int(edges[-1]), channels), np.float16)
+    shape = variants, int(edges[-1]), channels
+    stored = _read(file, shape)
+    if stored is None:
+        features = np.zeros(shape, np.float16)
         _compute(model, data, features, edges, seed, corruption_probability)
-        temporary = file.with_suffix(f".{os.getpid()}.npy")
-        np.save(temporary, features)
-        os.replace(temporary, file)
-    features = np.load(file, mmap_mode="r")
-    return [features[:, a:b] for a, b in pairwise(edges)]
+        make_folder(path.parent)
+        with atomic_write(file) as temporary, temporary.open("wb") as output:
+            np.save(output, features)
+        stored = np.load(file, mmap_mode="r")
+    return [stored[:, a:b] for a, b in pairwise(edges)]
+
+
+def _read(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Map stored features into memory; None if there are none, or if they are damaged."""
+    if not file.exists():
+        return None
+    try:
+        stored = np.load(file, mmap_mode="r")
+        if stored.shape != shape or stored.dtype != np.float16:
+            raise ValueError(f"its shape is {stored.shape}, not {shape}")
+    except (ValueError, EOFError) as error:
+        logger.warning("%s is broken (%s): it is made anew", file, " ".join(str(error).split()))
+        return None
+    return stored
 
 
 def _fingerprint(model: AVSRModel) -> str:

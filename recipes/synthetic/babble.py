@@ -16,7 +16,7 @@ import soundfile
 from avsr.audio import rms
 from avsr.augmentation import make_babble
 from avsr.augmentation.noise_sources import BABBLE_TALKERS
-from avsr.corpus import decode_audio, open_shard, read_manifest
+from avsr.corpus import open_shard, read_manifest
 from avsr.rates import SAMPLE_RATE
 
 SECONDS = 30  # of the babble
@@ -33,7 +33,7 @@ def talkers(manifest: Path) -> dict[tuple[str, str], list[np.ndarray]]:
     waveforms: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
     for number in rng.permutation(len(shards))[:6].tolist():
         for sample in open_shard(manifest.parent / shards[number]):
-            sound = decode_audio(sample.audio).astype(np.float32) / 32768
+            sound = sample.decode_audio().astype(np.float32) / 32768
             waveforms[sample.record.language, sample.record.speaker].append(sound)
     return waveforms
 

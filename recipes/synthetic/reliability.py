@@ -24,6 +24,7 @@ from avsr.hub import load_network
 from avsr.language import UNKNOWN
 from avsr.recognition.batching import transcribe_batches
 from avsr.recognition.options import TranscribeOptions
+from avsr.runtime.text_lines import split_lines
 from avsr.transcript import MODALITIES, Modality, Transcript
 
 EXAMPLES = Path(__file__).parents[2] / "demo" / "examples"
@@ -46,7 +47,7 @@ def transcribe(paths: Sequence[Path], modality: Modality) -> Iterator[Transcript
 def read_pairs(folder: Path, limit: int) -> dict[tuple[str, str], list[Path]]:
     """Choose at most ``limit`` files of each source and language."""
     pairs: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines():
+    for line in split_lines((folder / "manifest.jsonl").read_text("utf-8")):
         row = json.loads(line)
         pairs[row["source"], row["language"]].append(folder / row["file"])
     rng = random.Random(SEED)

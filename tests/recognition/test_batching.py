@@ -7,7 +7,7 @@ import pytest
 
 from avsr.errors import MediaError
 from avsr.hub import load_network
-from avsr.media.container import probe
+from avsr.media.media_info import probe
 from avsr.recognition import batching as batch
 from avsr.recognition.batching import BATCH_FILES, transcribe_batches
 from avsr.recognition.options import TranscribeOptions

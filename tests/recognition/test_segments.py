@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from avsr import load_model, media
-from avsr.errors import MediaError
 from avsr.evaluation import word_errors
 from avsr.rates import FPS, SAMPLES_PER_FRAME
 from avsr.recognition import assembly, pipeline
@@ -67,7 +66,7 @@ def test_parts_are_transcribed_like_clips_with_times_and_languages(model, talk):
         words += len(alone[clip].text.split())
         errors += word_errors(alone[clip].text, segment.text).errors
         for word in segment.words:
-            assert segment.start <= word.start <= word.end <= segment.end + 0.1
+            assert segment.start <= word.start <= word.end <= segment.end
     assert errors <= 0.4 * words
     first_spanish = next(s.start for s in result.segments if s.language == "es")
     true = next(start for start, clip in zip(starts, clips, strict=True) if clip.stem == "es")
@@ -194,12 +193,14 @@ def test_without_sound_the_lips_are_read_in_even_parts(model, talk, tmp_path):
     assert all(a == b for a, b in zip(edges[1::2], edges[2::2], strict=False))
 
 
-def test_nothing_spoken_is_one_clear_line(model, tmp_path):
+def test_where_nobody_speaks_there_are_no_words(model, tmp_path):
     grey = [np.full((96, 96, 3), 90, np.uint8)] * (25 * FPS)
     path = tmp_path / "grey.mp4"
     media.write_video(path, grey, waveform=np.zeros(25 * 16_000, np.float32))
-    with pytest.raises(MediaError, match="no speech and no face"):
-        model.transcribe(path)
+    result = model.transcribe(path)
+    assert (result.text, result.language, result.segments) == ("", "unknown", ())
+    assert "no face was found in any frame" in result.warnings
+    assert result.warnings[-1] == "no speech was found, so there are no words"
 
 
 def test_a_model_that_names_no_language_says_so_of_its_segments():

@@ -22,7 +22,15 @@ from avsr.cli.options import (
     VideosArgument,
     VideoTrackOption,
 )
-from avsr.cli.outputs import STDOUT, check_name, check_target, is_done, name_files, report_done
+from avsr.cli.outputs import (
+    STDOUT,
+    check_name,
+    check_target,
+    is_done,
+    name_files,
+    other_source,
+    report_done,
+)
 from avsr.errors import AvsrError, ConfigError
 from avsr.recognition.options import check_face
 
@@ -48,10 +56,11 @@ def plan_crops(
 
 
 def is_cropped(video: str, stem: Path) -> bool:
-    """Whether the files of ``crop_video`` were written after ``video``."""
+    """Whether the files of ``crop_video`` were written after ``video``, or are of another one."""
     from avsr.inspection.crops import crop_paths
 
-    return all(is_done(video, path) for path in crop_paths(stem))
+    paths = crop_paths(stem)
+    return all(is_done(video, path) for path in paths) or bool(other_source(video, paths[-1]))
 
 
 def crop(

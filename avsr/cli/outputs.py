@@ -42,7 +42,8 @@ class OutputPlan:
     files: dict[str, Path]
     """The file of each video, by the video's name on the command line; none without ``-o``."""
     done: frozenset[str] = frozenset()
-    """Videos whose file in a folder is there already and not older than they are."""
+    """Videos whose file in a folder is there already: not older than they are, or of another one
+    by its content."""
     burn: Path | None = None
     """The video with subtitles in it; with one video only."""
     audio_track: int | None = None
@@ -166,7 +167,11 @@ def plan_outputs(
         check_target(path, videos)
     done = frozenset[str]()
     if in_folder and target is None and not overwrite:
-        done = frozenset(video for video in videos if is_done(video, files[video]))
+        done = frozenset(
+            video
+            for video in videos
+            if is_done(video, files[video]) or other_source(video, files[video])
+        )
     return OutputPlan(files, done, target, audio_track, video_track, prints)
 
 
@@ -184,7 +189,7 @@ def report_done(files: Mapping[str, Path]) -> tuple[int, int]:
     A video fails that cannot be read, or whose file is known to be that of another video.
 
     Args:
-        files: The file of each video that is done, see ``is_done``.
+        files: The file of each video that is done, see ``is_done`` and ``other_source``.
 
     Returns:
         The number of videos that are skipped, and that of failures.
@@ -195,7 +200,7 @@ def report_done(files: Mapping[str, Path]) -> tuple[int, int]:
     for video, file in files.items():
         try:
             probe(video)
-            other = _other_source(file, video)
+            other = other_source(video, file)
         except AvsrError as error:
             print_error(str(error))
             continue
@@ -210,7 +215,7 @@ def report_done(files: Mapping[str, Path]) -> tuple[int, int]:
     return skipped, len(files) - skipped
 
 
-def _other_source(file: Path, video: str) -> str | None:
+def other_source(video: str, file: Path) -> str | None:
     """The recording that a JSON file says it is of, if that is another one than ``video``."""
     if file.suffix.lower() != ".json":
         return None
@@ -222,7 +227,8 @@ def _other_source(file: Path, video: str) -> str | None:
     if os.path.exists(source):
         return None if os.path.samefile(source, video) else source
     # The folder may have been moved, or named from elsewhere: then only the name can tell.
-    return None if os.path.basename(source) == os.path.basename(video) else source
+    name = os.path.basename(video).encode("utf-8", "replace").decode()  # as it is written
+    return None if os.path.basename(source) == name else source
 
 
 def _is_folder(output: str) -> bool:

@@ -315,7 +315,9 @@ class _Rows:
     """Writes the diagnostics as JSON, one frame per line, and counts them for the summary."""
 
     def __init__(self, path: Path, files: ExitStack) -> None:
-        self.file: IO[str] = files.enter_context(path.open("w", encoding="utf-8"))
+        # Names of files may hold bytes that are no text.
+        opened = path.open("w", encoding="utf-8", errors="replace")
+        self.file: IO[str] = files.enter_context(opened)
         self.has_head = False
         self.num_frames = self.num_found = self.num_doubtful = 0
         self.last_track = -1

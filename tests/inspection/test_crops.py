@@ -226,7 +226,9 @@ def test_what_is_cropped_is_skipped_unless_a_file_is_missing(
     run(talk, "-o", out)
     skipped = run(tmp_path, "-o", out)  # the folder has the crops' mouth_video videos in it, too
     assert (skipped.status, skipped.out) == (0, "")
-    assert skipped.err == "avsr: 0 done, 1 skipped (--overwrite does them again), 0 failed\n"
+    there = f"avsr: {talk}: skipped, {out / 'talk.json'} is there already\n"
+    summary = "avsr: 0 done, 1 skipped (--overwrite does them again), 0 failed\n"
+    assert skipped.err == there + summary
     assert "15 frames" in run(talk, "-o", out, "--overwrite").out
     (out / "talk.sheet.png").unlink()
     assert "15 frames" in run(talk, "-o", out).out

@@ -33,6 +33,13 @@ class Bounds(NamedTuple):
     high: float = math.inf
 
 
+class MaxLength(NamedTuple):
+    """Most characters of a text, for ``Annotated``; without it they are MAX_TEXT."""
+
+    characters: int
+
+
+LongText = Annotated[str, MaxLength(10_000_000)]
 Count = Annotated[int, Bounds(1, 10**9)]
 """A whole number from 1 on."""
 CountOrZero = Annotated[int, Bounds(0, 10**9)]
@@ -238,6 +245,10 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
     Raises UnknownKeyError for an unknown key in a mapping that becomes a dataclass.
     """
     origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated and isinstance(arguments[1], MaxLength):
+        if problem := text_problem(value, arguments[1].characters):
+            raise ConfigError(f"{name} is {show(value)}, {problem}")
+        return value
     if origin is Annotated:
         value = _convert(value, arguments[0], name)
         _check_bounds(value, arguments[1], name)
@@ -319,14 +330,14 @@ def _problem(value: Any, kind: Any) -> str:
     return ""
 
 
-def text_problem(value: Any) -> str:
+def text_problem(value: Any, max_length: int = MAX_TEXT) -> str:
     """Say why a value is no text that can be printed, stored, or used as a path; empty if it is."""
     if isinstance(value, bool):
         return "not text: put it in quotes"  # YAML reads no and yes as false and true
     if not isinstance(value, str):
         return "not text"
-    if len(value) > MAX_TEXT:
-        return f"longer than {MAX_TEXT} characters"
+    if len(value) > max_length:
+        return f"longer than {max_length} characters"
     if "\0" in value:
         return "which has a null character"
     try:

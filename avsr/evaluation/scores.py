@@ -8,6 +8,7 @@ from typing import Any, Self
 from rapidfuzz.distance import Levenshtein
 
 from avsr.evaluation.text import normalize_text
+from avsr.settings import LongText
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,9 @@ class UtteranceResult:
     utterance_id: str
     language: str
     """Code of the spoken language."""
-    reference: str
+    reference: LongText
     """What was said, as in the manifest."""
-    hypothesis: str
+    hypothesis: LongText
     """The transcript; empty if nothing could be transcribed."""
     detected: str | None = None
     """Code of the most probable language; None if nothing was transcribed."""

@@ -75,7 +75,8 @@ def make_seeds(folder: Path) -> None:
     }
     rows = [{name: random.gauss(0, 1) for name in STATISTICS} for _ in range(MIN_CLIPS)]
     network.reliability = fit_reliability([rows])
-    save_directory(network, folder / "model", card="Licence: none\n")
+    save_directory(network, folder / "small", card="Licence: none\n")
+    (folder / "model").symlink_to("small")
     write_speechbrain_folder(folder / "speechbrain")
     import_model(folder / "speechbrain", folder / "language")
     encoder = replace(SMALL.encoder, prompts=0)
@@ -86,11 +87,10 @@ def make_seeds(folder: Path) -> None:
     _make_port(folder / "port", plain)
     _make_corpus(folder / "corpus")
     _make_texts(folder)
-    (folder / "small").symlink_to("model")  # the name of a folder called "model" is its parent's
     with contextlib.chdir(folder):
         config = EvaluationConfig(
             manifest="manifest.jsonl",
-            model="small",
+            model="small",  # the name of a folder called "model" would be its parent's
             out="runs",
             modalities=("audio",),
             snr_db=("clean", 0),

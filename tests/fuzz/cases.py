@@ -35,21 +35,17 @@ def make_case(seeds: Path, folder: Path, kind: str, random: Random) -> Case:
 
 
 def _unlink(path: Path) -> bytes:
-    """Make a link to a file a file of its own; return the content."""
+    """Delete a link or a copy, so that a file of its own can be written; return the content."""
     data = path.read_bytes()
     path.unlink()
     return data
 
 
 def _own_folder(folder: Path) -> None:
-    """Replace the link to a folder by a folder of links."""
+    """Replace the link to a folder by a copy: commands write through links."""
     source = folder.resolve()
     folder.unlink()
-    for path in source.rglob("*"):
-        target = folder / path.relative_to(source)
-        if path.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(path)
+    shutil.copytree(source, folder)
 
 
 def _media(folder: Path, random: Random) -> Case:

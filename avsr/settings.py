@@ -212,6 +212,15 @@ def check_keys(kind: Any, values: Mapping[Any, Any], where: str) -> None:
             raise UnknownKeyError(f"{where}: unknown key {show(key)}{hint}")
 
 
+def check_values(kind: Any, values: Mapping[str, Any], where: str) -> None:
+    """Check that a mapping has the fields of a dataclass, of their types; it may have others.
+
+    Raises:
+        ConfigError: A field is missing or of another type; the message begins with ``where``.
+    """
+    build_settings(kind, {name: values[name] for name in _hints(kind) if name in values}, where)
+
+
 def check_settings(settings: object, where: str = "") -> None:
     """Check the values of a dataclass by the type hints of its fields, for ``__post_init__``.
 

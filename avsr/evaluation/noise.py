@@ -16,6 +16,7 @@ import numpy as np
 from avsr.augmentation.mixing import mix_at_snr
 from avsr.augmentation.noise_sources import NoiseCorpora, Piece, open_noise
 from avsr.errors import ConfigError
+from avsr.settings import check_values
 
 
 def hashed_rng(*parts: object) -> np.random.Generator:
@@ -32,6 +33,29 @@ class Noise:
     """``babble``, ``speech`` (one talker), ``music``, ``noise``, or a file or folder."""
     snr_db: float
     """Speech over noise in dB by RMS; 0.0 is 0 dB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _NoiseFile:
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _NoiseSource:
+    source: Any = None
+    rule: Any = None
+    talkers: int
+    files: tuple[_NoiseFile, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _NoiseManifest:
+    """Content of ``noise.json``, as far as runs are compared by it."""
+
+    seed: int
+    snr_over: str
+    kinds: Mapping[str, _NoiseSource]
 
 
 class NoiseLibrary:
@@ -93,6 +117,7 @@ def check_noise(actual: Mapping[str, Any], expected: Mapping[str, Any], where: s
     Raises:
         ConfigError: They differ; the message names the first difference.
     """
+    check_values(_NoiseManifest, expected, f"{where} is no noise.json of this version")
     for name in ("seed", "snr_over"):
         if actual[name] != expected.get(name):
             raise ConfigError(

@@ -14,16 +14,19 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from avsr.corpus.manifest import is_number
 from avsr.errors import ConfigError
+from avsr.evaluation.config import Condition
 from avsr.evaluation.scores import UtteranceResult
 from avsr.runtime.atomic_files import explain_write, replace_text
 from avsr.runtime.safe_names import name_problem, show_name
 from avsr.runtime.text_lines import json_lines
+from avsr.settings import CountOrZero, build_settings, check_values
 
 CONDITIONS = "conditions"  # subfolder, and key of run.json and results.json
 
@@ -42,7 +45,42 @@ class Run:
     def timing(self) -> dict[str, float]:
         """Seconds of work of each condition; "shared" is the work that they have in common."""
         path = self.folder / "timing.json"
-        return read_json(path) if path.exists() else {}
+        with contextlib.suppress(ConfigError):  # it says nothing of results
+            if path.exists():
+                values: dict[str, float] = read_json(path)
+                if all(is_number(value) for value in values.values()):
+                    return values
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _About:
+    """What is used of ``run.json``."""
+
+    model: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    noise: str
+    normalization: str
+    media: str
+    paper: str | None
+    conditions: Mapping[str, Condition]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Named:
+    """What is used of the model in ``run.json``."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Manifest:
+    """What is used of the manifest in ``run.json``."""
+
+    name: str
+    sha256: str
+    utterances: CountOrZero
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
@@ -68,14 +106,16 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
 
 def read_about(folder: Path) -> dict[str, Any]:
     """Read ``run.json``; raise ConfigError if an older version of avsr wrote it."""
-    about = read_json(folder / "run.json")
-    if not isinstance(about, dict) or not isinstance(about.get(CONDITIONS), dict):
+    path = folder / "run.json"
+    about = read_json(path)
+    if not isinstance(about.get(CONDITIONS), dict):
         raise ConfigError(
             f"{folder} is from an older version of avsr: evaluate anew, into another --out"
         )
-    manifest = about.get("manifest")
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("utterances"), int):
-        raise ConfigError(f"{folder / 'run.json'} is damaged: evaluate anew, into another --out")
+    damaged = f"{path} is damaged: evaluate anew, into another --out"
+    check_values(_About, about, damaged)
+    check_values(_Named, about["model"], damaged)
+    check_values(_Manifest, about["manifest"], damaged)
     return about
 
 
@@ -113,8 +153,8 @@ def _read_condition(folder: Path, name: str) -> list[UtteranceResult]:
     path = condition_path(folder, name)
     results = []
     for line in json_lines(path.read_bytes()) if path.exists() else ():
-        with contextlib.suppress(TypeError):  # cut off: it lacks what a result must have
-            results.append(UtteranceResult(**line.values))
+        with contextlib.suppress(ConfigError):  # cut off: it lacks what a result must have
+            results.append(build_settings(UtteranceResult, line.values, name))
     return results
 
 
@@ -137,9 +177,12 @@ def _lines(results: Iterable[UtteranceResult]) -> str:
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a JSON file; raise ConfigError if that fails."""
     try:
-        return json.loads(Path(path).read_text("utf-8"))
+        values = json.loads(Path(path).read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} cannot be read: it is no JSON object")
+    return values
 
 
 def to_json(values: Any) -> str:

@@ -267,7 +267,7 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
     if origin is Literal:
         if value not in arguments or isinstance(value, bool):
             choices = ", ".join(map(str, arguments))
-            raise ConfigError(f"{name} is {show(value)}, it must be one of {choices}")
+            raise ConfigError(f"{name} must be one of {choices}, not {show(value)}")
         return value
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return value if isinstance(value, hint) else build_settings(hint, value, name)

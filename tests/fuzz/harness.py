@@ -86,7 +86,7 @@ class Child:
                 if not answer:
                     name = "crash"
                     break
-                return _sort(int(answer), folder, _seconds_used(watched) - used, memory)
+                return sort_outcome(int(answer), folder, _seconds_used(watched) - used, memory)
             seconds = max(seconds, _seconds_used(watched) - used)
             if memory > MAX_MEMORY:
                 name = "over memory"
@@ -129,7 +129,7 @@ def _seconds_used(process: psutil.Process) -> float:
     return total
 
 
-def _sort(status: int, folder: Path, seconds: float, memory: int) -> Outcome:
+def sort_outcome(status: int, folder: Path, seconds: float, memory: int) -> Outcome:
     """Sort a command that ended by its exit status and output."""
     output = [
         line

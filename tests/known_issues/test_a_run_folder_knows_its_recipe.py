@@ -18,11 +18,18 @@ from avsr.training import run
 from avsr.training.run_record import clear_run
 from tests.training.conftest import TEXTS, corpus, recipe, stage  # noqa: F401
 
-STAGES = [stage(updates=2, modalities={"audio": 1.0})]
+STAGES = [stage(updates=2, modalities={"audio": 1.0}, noise_probability=0.0)]
 
 
 def files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch):
+    """They take longer than the training."""
+    monkeypatch.setattr(run, "plot_balance", lambda *_: None)
+    monkeypatch.setattr(run, "plot_history", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +56,7 @@ def stop(*arguments):
         ({"languages": ["fr", "en", "de"]}, "languages: de, en, fr -> fr, en, de"),
         ({"seed": 2, "lm_order": 3}, "lm_order: 5 -> 3; seed: 1 -> 2"),
         (
-            {"stages": [stage(updates=3, learning_rate=0.1, modalities={"audio": 1.0})]},
+            {"stages": [STAGES[0] | {"updates": 3, "learning_rate": 0.1}]},
             r"stages\[0\].updates: 2 -> 3; stages\[0\].learning_rate: 0.001 -> 0.1",
         ),
         ({"stages": [*STAGES, stage("more")]}, "stages: 1 entries -> 2 entries"),

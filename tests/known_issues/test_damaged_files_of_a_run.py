@@ -26,7 +26,7 @@ from avsr.training.stage import average_checkpoints
 from avsr.training.visual_cache import cache_visual_features
 from tests.training.conftest import SMALL, corpus, recipe, stage, weights  # noqa: F401
 
-STAGES = [stage(updates=4, modalities={"audio": 0.5, "av": 0.5})]
+STAGES = [stage(updates=4, modalities={"audio": 1.0}, noise_probability=0.0)]
 
 
 def cut(path):
@@ -41,6 +41,14 @@ DAMAGES = {
     "other": lambda path: torch.save({"a": torch.zeros(2)}, path),
     "list": lambda path: torch.save([1], path),
 }
+
+
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch):
+    """They take longer than the training."""
+    monkeypatch.setattr(run, "plot_balance", lambda *_: None)
+    monkeypatch.setattr(run, "plot_curves", lambda *_: None)
+    monkeypatch.setattr(run, "plot_languages", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

@@ -93,6 +93,13 @@ def check_noise(actual: Mapping[str, Any], expected: Mapping[str, Any], where: s
     Raises:
         ConfigError: They differ; the message names the first difference.
     """
+    try:
+        _check_noise(actual, expected, where)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ConfigError(f"{where} is no noise.json of an evaluation") from error
+
+
+def _check_noise(actual: Mapping[str, Any], expected: Mapping[str, Any], where: str) -> None:
     for name in ("seed", "snr_over"):
         if actual[name] != expected.get(name):
             raise ConfigError(

@@ -26,6 +26,7 @@ from avsr.evaluation.run_folder import (
     digest,
     read_about,
     read_json,
+    read_timing,
     repair_condition,
     to_json,
     write_condition,
@@ -102,9 +103,7 @@ def evaluate(
         work = partial(_work, config, device, threads)
     total = sum(len(task.indices) * len(task.conditions) for task in tasks)
     done = 0
-    seconds: dict[str, float] = defaultdict(float)
-    if (folder / "timing.json").exists():
-        seconds.update(read_json(folder / "timing.json"))
+    seconds: dict[str, float] = defaultdict(float, read_timing(folder))
     with process_map(workers) as mapped:
         for task, (by_condition, durations) in zip(tasks, mapped(work, tasks), strict=True):
             for name, utterances in by_condition.items():

@@ -9,21 +9,24 @@ The folder's name holds digests of model, manifest and noise, so that nothing is
 - ``timing.json``: seconds of work, for each condition and for what they share
 """
 
-import contextlib
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from avsr.corpus.manifest import is_number
 from avsr.errors import ConfigError
 from avsr.evaluation.scores import UtteranceResult
 from avsr.runtime.atomic_files import replace_text
 from avsr.runtime.safe_names import name_problem, show_name
 from avsr.runtime.text_lines import json_lines
+from avsr.settings import build_settings
 
+logger = logging.getLogger("avsr.evaluation")
 CONDITIONS = "conditions"  # subfolder, and key of run.json and results.json
 
 
@@ -40,8 +43,7 @@ class Run:
     @property
     def timing(self) -> dict[str, float]:
         """Seconds of work of each condition; "shared" is the work that they have in common."""
-        path = self.folder / "timing.json"
-        return read_json(path) if path.exists() else {}
+        return read_timing(self.folder)
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
@@ -78,6 +80,15 @@ def read_about(folder: Path) -> dict[str, Any]:
     return about
 
 
+def read_timing(folder: Path) -> dict[str, float]:
+    """Read the seconds of work in ``timing.json``; what is no number is left out."""
+    path = folder / "timing.json"
+    values = read_json(path) if path.exists() else {}
+    if not isinstance(values, dict):
+        return {}
+    return {name: seconds for name, seconds in values.items() if is_number(seconds)}
+
+
 def condition_path(folder: Path, name: str) -> Path:
     """Path of the results of one condition; raise ConfigError if its name leads elsewhere."""
     if problem := name_problem(name.replace(".", "_")):
@@ -94,12 +105,14 @@ def repair_condition(folder: Path, name: str) -> dict[str, UtteranceResult]:
 
 
 def _read_condition(folder: Path, name: str) -> list[UtteranceResult]:
-    """Read the results of a condition, without a line that was cut off, even in a character."""
+    """Read the results of a condition, without lines that were cut off or are damaged."""
     path = condition_path(folder, name)
     results = []
     for line in json_lines(path.read_bytes()) if path.exists() else ():
-        with contextlib.suppress(TypeError):  # cut off: it lacks what a result must have
-            results.append(UtteranceResult(**line.values))
+        try:
+            results.append(build_settings(UtteranceResult, line.values, str(path)))
+        except ConfigError:
+            logger.warning("%s:%d is damaged and left out", path, line.number)
     return results
 
 

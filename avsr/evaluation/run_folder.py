@@ -81,9 +81,11 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def read_timing(folder: Path) -> dict[str, float]:
-    """Read the seconds of work in ``timing.json``; what is no number is left out."""
-    path = folder / "timing.json"
-    values = read_json(path) if path.exists() else {}
+    """Read the seconds of work in ``timing.json``; what is damaged in it is left out."""
+    try:
+        values = read_json(folder / "timing.json")
+    except ConfigError:  # it says nothing of the results
+        return {}
     if not isinstance(values, dict):
         return {}
     return {name: seconds for name, seconds in values.items() if is_number(seconds)}

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -105,6 +106,7 @@ _FIELDS = {field.name for field in fields(Record)}
 _REQUIRED = {field.name for field in fields(Record) if field.default is MISSING}
 _SPANS = ("words", "phones")
 MAX_INTEGER = 2**53  # exact as a float
+MAX_FIRST_ROW = 4096  # bytes in which the names of the columns stand
 MAX_SECONDS = 1e7  # 115 days
 _WITHOUT_ID = "without id"
 _TEXTS = [f.name for f in fields(Record) if f.name not in ("start", "end", "mouth", *_SPANS)]
@@ -223,6 +225,10 @@ def _valid_record(entry: Entry, where: str) -> Record:
 def _json_entries(content: bytes, path: Path) -> Iterator[Entry]:
     if content.startswith(UTF_16):
         decode_text(content, path)  # raises
+    start = content.removeprefix(BOM_UTF8).lstrip()[:MAX_FIRST_ROW].split(b"\n")[0]
+    if not start.startswith(b"{") and b"utterance_id" in start:
+        yield Entry(1, "", None, ["a table, not JSON lines: name the file .csv or .tsv"])
+        return
     for line in json_lines(content):
         if line.problem:
             yield Entry(line.number, "", None, [line.problem])
@@ -231,6 +237,9 @@ def _json_entries(content: bytes, path: Path) -> Iterator[Entry]:
 
 
 def _table_entries(text: str) -> Iterator[Entry]:
+    if text.lstrip().startswith("{"):
+        yield Entry(1, "", None, ["JSON lines, not a table: name the file .jsonl"])
+        return
     separator = find_separator(text, _FIELDS)
     for row in table_rows(text, separator, _FIELDS, _REQUIRED):
         if row.problem:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
+from avsr.runtime.safe_names import show_name
+
 SUFFIXES = (".csv", ".tsv")  # of files that are tables
 SEPARATORS = ",;\t|"
 NAMED_SEPARATOR = re.compile(r'"?sep=(.)"?(?=\r?\n)')  # first line of some spreadsheets
@@ -88,7 +90,7 @@ def _first_row_problem(
         if name and name not in columns:
             matches = difflib.get_close_matches(name, columns, n=1)
             hint = f" (did you mean {matches[0]}?)" if matches else ""
-            problems.append(f"the first row has the unknown column '{name}'{hint}")
+            problems.append(f"the first row has the unknown column '{show_name(name)}'{hint}")
         if name and names.count(name) > 1:
             problems.append(f"the first row has the column {name} twice")
     return ", ".join(problems)

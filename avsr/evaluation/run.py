@@ -1,6 +1,5 @@
 """Evaluate a model: transcribe a manifest under every condition, and resume where it stopped."""
 
-import contextlib
 import logging
 import os
 import platform
@@ -16,7 +15,6 @@ from typing import Any
 import torch
 
 from avsr.corpus import Record
-from avsr.errors import ConfigError
 from avsr.evaluation.clips import check_media
 from avsr.evaluation.config import Condition, EvaluationConfig
 from avsr.evaluation.media_digests import FILE as MEDIA
@@ -31,6 +29,7 @@ from avsr.evaluation.run_folder import (
     drop_utterances,
     read_about,
     read_json,
+    read_timing,
     repair_condition,
     to_json,
     write_condition,
@@ -107,10 +106,7 @@ def evaluate(
         work = partial(_work, config, device, threads)
     total = sum(len(task.indices) * len(task.conditions) for task in tasks)
     done = 0
-    seconds: dict[str, float] = defaultdict(float)
-    if (folder / "timing.json").exists():
-        with contextlib.suppress(ConfigError, TypeError, ValueError):  # it says nothing of results
-            seconds.update(read_json(folder / "timing.json"))
+    seconds: dict[str, float] = defaultdict(float, read_timing(folder))
     with process_map(workers) as mapped:
         for task, (by_condition, durations) in zip(tasks, mapped(work, tasks), strict=True):
             for name, utterances in by_condition.items():

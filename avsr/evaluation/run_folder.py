@@ -10,9 +10,9 @@ The folder's name holds digests of model, manifest and noise, so that nothing is
 - ``timing.json``: seconds of work, for each condition and for what they share
 """
 
-import contextlib
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -28,6 +28,7 @@ from avsr.runtime.safe_names import name_problem, show_name
 from avsr.runtime.text_lines import json_lines
 from avsr.settings import CountOrZero, build_settings, check_values
 
+logger = logging.getLogger("avsr.evaluation")
 CONDITIONS = "conditions"  # subfolder, and key of run.json and results.json
 
 
@@ -44,13 +45,7 @@ class Run:
     @property
     def timing(self) -> dict[str, float]:
         """Seconds of work of each condition; "shared" is the work that they have in common."""
-        path = self.folder / "timing.json"
-        with contextlib.suppress(ConfigError):  # it says nothing of results
-            if path.exists():
-                values: dict[str, float] = read_json(path)
-                if all(is_number(value) for value in values.values()):
-                    return values
-        return {}
+        return read_timing(self.folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +114,17 @@ def read_about(folder: Path) -> dict[str, Any]:
     return about
 
 
+def read_timing(folder: Path) -> dict[str, float]:
+    """Read the seconds of work in ``timing.json``; what is damaged in it is left out."""
+    try:
+        values = read_json(folder / "timing.json")
+    except ConfigError:  # it says nothing of the results
+        return {}
+    if not isinstance(values, dict):
+        return {}
+    return {name: seconds for name, seconds in values.items() if is_number(seconds)}
+
+
 def condition_path(folder: Path, name: str) -> Path:
     """Path of the results of one condition; raise ConfigError if its name leads elsewhere."""
     if problem := name_problem(name.replace(".", "_")):
@@ -149,12 +155,14 @@ def drop_utterances(folder: Path, names: Iterable[str]) -> int:
 
 
 def _read_condition(folder: Path, name: str) -> list[UtteranceResult]:
-    """Read the results of a condition, without a line that was cut off, even in a character."""
+    """Read the results of a condition, without lines that were cut off or are damaged."""
     path = condition_path(folder, name)
     results = []
     for line in json_lines(path.read_bytes()) if path.exists() else ():
-        with contextlib.suppress(ConfigError):  # cut off: it lacks what a result must have
-            results.append(build_settings(UtteranceResult, line.values, name))
+        try:
+            results.append(build_settings(UtteranceResult, line.values, str(path)))
+        except ConfigError:
+            logger.warning("%s:%d is damaged and left out", path, line.number)
     return results
 
 

@@ -5,6 +5,7 @@ above all subtitles of the web, and JSON does not escape them.
 """
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ def json_lines(content: bytes) -> Iterator[JsonLine]:
     Yields:
         The lines that are not blank.
     """
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+    for number, line in enumerate(content.removeprefix(BOM_UTF8).split(b"\n"), 1):
         if line.strip():
             yield JsonLine(number, *parse_object(line))
 

@@ -4,6 +4,7 @@ They are no ends of lines: JSON lines end at newlines only, also where a kill cu
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pysubs2
@@ -24,6 +25,7 @@ from avsr.corpus import (
 )
 from avsr.corpus.grid import read_alignment
 from avsr.corpus.prepare import prepare, read_failures
+from avsr.errors import ConfigError
 from avsr.evaluation import (
     EvaluationConfig,
     Prediction,
@@ -183,3 +185,27 @@ def test_lines_of_json():
     assert [line.values for line in json_lines(halves)] == [{"a": "😀"}, {}, {"a": "\\ud83d"}]
     assert split_lines("a\u2028b\r\nc\n\n") == ["a\u2028b", "c", ""]
     assert split_lines("") == []
+
+
+@pytest.mark.parametrize("change", [{"reference": 5}, {"language_probs": []}, {"more": 1}, {}])
+def test_a_damaged_line_of_a_run_is_named_and_made_anew(manifest, change, caplog):
+    folder = evaluate(config(manifest), recognizer=Echo())
+    path = folder / "conditions" / "audio-clean-auto.jsonl"
+    whole = path.read_bytes()
+    first, second = whole.split(b"\n")[:2]
+    damaged = json.dumps({**json.loads(second), **change}) if change else "[1]"
+    path.write_bytes(first + b"\n" + damaged.encode() + b"\n")
+    (folder / "timing.json").write_text('{"shared": "long", "audio-clean-auto": 1.5}')
+    evaluate(config(manifest), recognizer=Echo())
+    assert path.read_bytes() == whole
+    assert f"{path}:2 is damaged and left out" in caplog.messages
+
+
+@pytest.mark.parametrize("content", ['{"kinds": {"babble": NaN}}', '{"kinds": 1}', "[]", '"x"'])
+def test_a_file_of_noise_that_is_none_is_named(manifest, content):
+    (manifest.parent / "noise.json").write_text(content)
+    noisy = replace(
+        config(manifest), snr_db=(0,), noise_manifest=str(manifest.parent / "noise.json")
+    )
+    with pytest.raises(ConfigError, match=r"noise\.json"):
+        evaluate(noisy, recognizer=Echo())

@@ -114,7 +114,7 @@ def test_cells_with_separators_quotes_and_newlines(tmp_path):
         ),
         (f"{COLUMNS}\n{ROW}\n".encode("utf-16"), "is UTF-16, not UTF-8 text: save it as UTF-8"),
         (f'{COLUMNS}\n{ROW}\n"b'.encode(), "not CSV"),
-        (b'{"utterance_id": "a"}\n', "the first row misses the columns"),
+        (b'{"utterance_id": "a"}\n', r"m\.csv:1: JSON lines, not a table: name the file \.jsonl"),
         (
             f"{COLUMNS}\n{ROW}\n".replace(",en,", ",German,").encode(),
             "'German', whose code is 'de'",
@@ -137,6 +137,13 @@ def test_a_table_that_cannot_be_read_is_one_clear_line(tmp_path, content, messag
     assert cli.main(["validate", str(path), "--no-media"]) in (1, 2)
     printed = capsys.readouterr()
     assert (printed.out + printed.err).count(str(path)) == 1
+
+
+def test_a_table_under_another_name_is_said(tmp_path):
+    for name in ("m.txt", "m.jsonl", "m"):
+        (tmp_path / name).write_text(f"\ufeff{COLUMNS}\n{ROW}\n")
+        with pytest.raises(CorpusError, match=r"a table, not JSON lines: name the file \.csv"):
+            read_manifest(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", f"{COLUMNS}\n"])

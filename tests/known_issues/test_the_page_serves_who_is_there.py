@@ -381,7 +381,7 @@ def test_a_request_of_a_wrong_form_gets_a_reason(
 
 @pytest.mark.parametrize("number", [None, -1, 10**9, "x", 1.5, [], {}])
 def test_a_function_that_does_not_exist_is_named(site: Site, number: Any) -> None:
-    call = {"data": [], "fn_index": number, "session_hash": "ann"}
+    call = {"data": [], "fn_index": number, "session_hash": "ben"}
     answer = site.post("/gradio_api/queue/join", json=call)
     assert 400 <= answer.status_code < 500
     assert "fn_index" in answer.text or "there is no function" in answer.text
@@ -394,9 +394,9 @@ def test_an_event_without_a_result_gets_a_reason(
     for function in site.get("/config").json()["dependencies"]:
         if function["api_name"] not in ("show_closeup", "correct_word"):
             continue
-        call = {"data": [None], "fn_index": function["id"], "session_hash": "ann"}
+        call = {"data": [None], "fn_index": function["id"], "session_hash": "ben"}
         site.post("/gradio_api/queue/join", json={**call, "event_data": event})
-        events = site.get("/gradio_api/queue/data?session_hash=ann").text
+        events = site.get("/gradio_api/queue/data?session_hash=ben").text
         assert "Transcribe a video first." in events
     assert "Traceback" not in "".join(capfd.readouterr())
 

@@ -24,6 +24,7 @@ from benchmarks import (
     page,
     prepare,
     readability,
+    siege,
     sync,
     training,
     transcribe,
@@ -50,6 +51,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
         for size in network.SIZES
     },
     "page": page.measure,
+    "siege": siege.measure,
     "language-id": language_id.measure,
     **{f"import-{size}": partial(imports.measure, size) for size in imports.SIZES},
 }
@@ -83,10 +85,12 @@ def main() -> None:
         "--against", metavar="CHECKOUT", help="case training: another checkout to compare with"
     )
     parser.add_argument(
-        "--users", type=int, default=8, help="case demo: number of users; default: 8"
+        "--users", type=int, default=8, help="cases demo and siege: number of users; default: 8"
     )
     parser.add_argument(
-        "--seconds", type=float, default=180, help="case demo: duration in seconds; default: 180"
+        "--seconds",
+        type=float,
+        help="cases demo and siege: duration in seconds; default: 180, siege: 60",
     )
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.case) - set(CASES))
@@ -94,7 +98,8 @@ def main() -> None:
         parser.error(f"unknown case '{unknown[0]}': use one of {', '.join(CASES)}")
     short, whole = arguments.minutes
     cases = CASES | {
-        "demo": partial(demo.measure, users=arguments.users, seconds=arguments.seconds),
+        "demo": partial(demo.measure, users=arguments.users, seconds=arguments.seconds or 180),
+        "siege": partial(siege.measure, users=arguments.users, seconds=arguments.seconds or 60),
         **{
             name: partial(case, threads=tuple(arguments.threads))
             for name, case in CASES.items()

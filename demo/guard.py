@@ -173,7 +173,8 @@ class Guard:
                 # Gradio trusts the form of requests, and would log fifty lines about each.
                 name, path = type(error).__name__, scope["path"][:100]
                 logger.warning("%s %r cannot be answered: %s", scope["method"], path, name)
-                wrong = Refusal(400, "the request has a wrong form")
+                answer.is_broken = False
+                wrong = Refusal(400, "the request has a wrong form: see /gradio_api/info")
                 await wrong.answer()(scope, receive, answer.send)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -290,11 +291,13 @@ class Guard:
     async def _pass_events(
         self, scope: Scope, receive: Receive, send: Send, session: str, end: Callable[[], None]
     ) -> None:
-        """Pass on the events of a session; call ``end`` at the end of its stream."""
+        """Pass on the events of a session; call ``end`` when its stream ends by itself."""
         closed = asyncio.Event()
         held_back: list[Message] = []
 
         async def pass_on(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                end()
             if held_back or END_OF_STREAM in message.get("body", b""):
                 self.ending[session] = closed
                 held_back.append(message)
@@ -304,7 +307,6 @@ class Guard:
         try:
             await self.app(scope, receive, pass_on)
             if held_back:
-                end()
                 await send({**held_back[0], "more_body": True})
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(_disconnected(receive), HANG_UP_SECONDS)
@@ -417,16 +419,21 @@ def _is_object(content: bytes) -> bool:
 
 
 class _Answer:
-    """An answer with the headers of this server."""
+    """An answer with the headers of this server.
+
+    Status 500 is not passed on: the error that it is about reaches ``Guard``.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.has_begun = False
+        self.has_begun = self.is_broken = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.has_begun = True
+            self.is_broken = message["status"] == 500
+            self.has_begun = not self.is_broken
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers[name] = value
-        await self._send(message)
+        if not self.is_broken:
+            await self._send(message)

@@ -118,6 +118,8 @@ class JobQueue:
 
     def __init__(self, running: int = 1, waiting: int = 20) -> None:
         """At most ``running`` jobs run at a time, and ``waiting`` more may wait."""
+        self.is_present: Callable[[object], bool] = lambda owner: True
+        """Whether an owner still waits; nothing is done for one that has left."""
         self._running = running
         self._capacity = running + waiting
         self._lock = threading.RLock()
@@ -145,6 +147,8 @@ class JobQueue:
             self._jobs.append(job)
             self._pending.put(job)
         job.future.add_done_callback(lambda _: self._remove(job))
+        if not self.is_present(owner):  # it left while the job was made, so ``stop`` missed it
+            job.stop()
         return job
 
     def _run_jobs(self) -> None:

@@ -42,7 +42,9 @@ class ListenerQueue(Queue):
             blocks=page,
         )
         self.store = store
-        self._listeners: Counter[str] = Counter()  # session -> streams that it reads
+        self._listeners: Counter[object] = Counter()  # session -> streams that it reads
+        if isinstance(page, Page):
+            page.jobs.is_present = self._listeners.__contains__
 
     def __len__(self) -> int:
         """Number of events whose clients listen and wait."""
@@ -66,7 +68,7 @@ class ListenerQueue(Queue):
         if not mistake and self.store.lacks(_paths(body)):
             mistake = "the uploaded file has been deleted: upload it again"
         if mistake:
-            return False, mistake, "error"
+            return False, mistake, "error" if isinstance(mistake, str) else "validator_error"
         if self.is_full and self._has_limit(self.blocks.fns[body.fn_index]):
             return False, "too many videos are waiting: try again in a while", "queue_full"
         answer = await super().push(body, request, username)
@@ -170,4 +172,5 @@ class ListenerQueue(Queue):
 
 def _paths(body: Any) -> set[str]:
     """The uploaded files of a request."""
-    return {value["path"] for value in body.data if isinstance(value, dict) and "path" in value}
+    paths = (value.get("path") for value in body.data if isinstance(value, dict))
+    return {path for path in paths if isinstance(path, str)}

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from demo.store import BLOCK, Store, open_store
 
 README = Path(__file__).parents[2] / "demo" / "README.md"
 FILE = {"_type": "gradio.FileData"}
+TLS = ssl.create_default_context()  # made once; httpx would make one for each request
 SERVE = """
 import asyncio
 from fastapi import FastAPI
@@ -62,10 +64,10 @@ class Site:
     store: Store
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.get(self.address + path, timeout=30, **options)
+        return httpx.get(self.address + path, timeout=30, verify=TLS, **options)
 
     def post(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.post(self.address + path, timeout=30, **options)
+        return httpx.post(self.address + path, timeout=30, verify=TLS, **options)
 
     def upload(self, content: bytes, name: str = "talk.mp4", **options: Any) -> httpx.Response:
         return self.post("/gradio_api/upload", files={"files": (name, content)}, **options)

@@ -16,7 +16,7 @@ import numpy as np
 
 from avsr import AvsrError, Transcript, load_model
 from avsr.errors import MediaError, ModelError
-from avsr.face import Face, default_detector
+from avsr.face import Face, default_detector, probe_faces
 from avsr.hub import BUNDLED, DEFAULT_MODEL, Listed, find_model, list_models
 from avsr.languages import language_name
 from avsr.media import MediaInfo, read_frames
@@ -47,7 +47,7 @@ def describe(info: MediaInfo) -> Iterator[str]:
     facts = "".join(f"<li>{fact}</li>" for fact in _facts(info))
     yield f'<ul class="facts">{facts}</ul>'
     if info.has_video:
-        yield f'<ul class="facts">{facts}{_faces(info.path)}</ul>'
+        yield f'<ul class="facts">{facts}{_faces(info)}</ul>'
 
 
 def _facts(info: MediaInfo) -> Iterator[str]:
@@ -58,18 +58,23 @@ def _facts(info: MediaInfo) -> Iterator[str]:
     if info.fps:
         yield f"{info.fps:.4g} pictures a second"
     if not info.has_video:
-        yield "no picture: only the sound can be read"
+        reason = info.picture_problem if info.video_tracks else "no picture"
+        yield f"{reason}: only the sound can be read"
     if not info.has_audio:
-        yield "no sound: only the lips can be read"
+        reason = info.sound_problem if info.sound_tracks else "no sound"
+        yield f"{reason}: only the lips can be read"
 
 
-def _faces(path: Path) -> str:
+def _faces(info: MediaInfo) -> str:
     """HTML with the faces of the frame, among the first ones, that has most of them."""
     best_frame: np.ndarray | None = None
     best_faces: list[Face] = []
     try:
+        with _detector_lock:
+            tracks = probe_faces(info.path).tracks
         with _detector_lock, default_detector() as detector:
-            for frame in islice(read_frames(path, max_side=MAX_SIDE), 0, NUM_FRAMES, FRAME_STEP):
+            frames = read_frames(info.path, max_side=MAX_SIDE, tracks=tracks)
+            for frame in islice(frames, 0, NUM_FRAMES, FRAME_STEP):
                 faces = detector.find(frame)
                 if len(faces) > len(best_faces):
                     best_frame, best_faces = frame, faces

@@ -17,6 +17,7 @@ BLOCK_VALUES = 8_000_000  # of all channels, likewise
 CANCELLED = 0.25  # of the power that channels without relation would have in the mix
 DROWNED = 0.01  # of the power of the loudest channel: FFmpeg's mixes keep more of any but the LFE
 DILUTED = 0.25  # the same for unlabelled channels
+QUIET = 2e-5  # RMS of differences, full scale 1, below which a block is silent: nothing to judge
 MUTE = 1e-4  # of the power of the loudest unlabelled channel: those below are not mixed in
 
 
@@ -102,7 +103,7 @@ def _choose_mix(samples: np.ndarray, layout: str, before: np.ndarray | None) -> 
         active = powers > MUTE * loudest
         weights = (active if active.any() else np.ones(len(powers))).astype(np.float32)
         weights /= weights.sum()
-    if loudest == 0.0:
+    if loudest <= QUIET**2 * samples.shape[1]:
         return before if is_labelled or before is not None else weights
     mixed = weights @ samples
     power = float(mixed @ mixed)

@@ -15,7 +15,7 @@ from avsr.media.channels import label_channels, mix_channels
 from avsr.media.clock import timed_frames
 from avsr.media.container import Source, open_source
 from avsr.media.full_scale import scale_floats
-from avsr.media.messages import Warn, logger
+from avsr.media.messages import Note, Warn, logger
 from avsr.media.offset import remove_offset
 from avsr.media.tracks import ANY_TRACKS, Tracks
 from avsr.rates import FPS, SAMPLE_RATE
@@ -83,6 +83,9 @@ def _chunks(path: str | Path, tracks: Tracks, warn: Warn) -> Iterator[np.ndarray
         if source.audio is None:
             problem = source.audio_choice.problem
             raise MediaError(f"{path}: has no sound that can be read: {problem}")
+        if silent := source.audio_choice.silent:
+            number = source.audio_choice.number
+            warn(Note(f"{path}: sound track {silent} is silent, so {number} is read"))
         for chunk in remove_offset(chunk[0] for chunk in aligned_audio(source, warn)):
             empty = False
             yield chunk

@@ -119,17 +119,25 @@ class Recognizer:
         return unspoken_transcript(segment, chosen)
 
     def detect_language(
-        self, path: str | os.PathLike[str], *, modality: Modality = "av"
+        self,
+        path: str | os.PathLike[str],
+        *,
+        modality: Modality = "av",
+        audio_track: int | None = None,
+        video_track: int | None = None,
     ) -> dict[str, float]:
         """Probability of each language code in a media file, the most likely first.
 
-        Empty for a recording in which nobody speaks.
+        Empty for a recording in which nobody speaks. The arguments are fields of
+        ``TranscribeOptions``.
 
         Raises:
             MediaError: The file cannot be read, or has neither a sound track nor lips.
             ModelError: The network has no language classifier.
         """
-        options = TranscribeOptions(modality=modality)
+        options = TranscribeOptions(
+            modality=modality, audio_track=audio_track, video_track=video_track
+        )
         return identify_file(self.network, media_path(path), options)
 
 
@@ -200,6 +208,8 @@ def detect_language(
     *,
     model: "Recognizer | str | os.PathLike[str] | None" = None,
     modality: Modality = "av",
+    audio_track: int | None = None,
+    video_track: int | None = None,
 ) -> dict[str, float]:
     """Tell which language is spoken in a media file, without its words.
 
@@ -208,6 +218,8 @@ def detect_language(
         model: A loaded model, or its name as for ``load_model``, or that of a language-ID model,
             which judges the sound alone. Default: the bundled model.
         modality: ``av`` (sound and lips), ``audio`` or ``video``.
+        audio_track: As in ``TranscribeOptions``.
+        video_track: As in ``TranscribeOptions``.
 
     Returns:
         Probability of each language code, the most likely first; empty if nobody speaks.
@@ -220,7 +232,6 @@ def detect_language(
         >>> next(iter(avsr.detect_language("demo/examples/de.mp4")))
         'de'
     """
-    if isinstance(model, Recognizer):
-        return model.detect_language(path, modality=modality)
-    options = TranscribeOptions(modality=modality)
-    return identify_file(load_language_model(model), media_path(path), options)
+    options = TranscribeOptions(modality=modality, audio_track=audio_track, video_track=video_track)
+    network = model.network if isinstance(model, Recognizer) else load_language_model(model)
+    return identify_file(network, media_path(path), options)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from avsr import load_model, media
+from avsr.corpus.prepare import MediaReader
 from avsr.media import Caption, burn_captions, probe, read_waveform, stream_waveform
 from avsr.media import channels as mixing
 from avsr.recognition.recognizer import Recognizer
@@ -59,6 +60,12 @@ def test_opposite_channels_do_not_cancel(tmp_path, voice, share) -> None:
     assert likeness(waveform, voice) > 0.999
     assert [LOUDEST.format(1) in warning for warning in warnings] == [True]
     assert isinstance(warnings[0], media.Note)
+
+
+def test_a_corpus_is_prepared_from_the_loudest_channel(tmp_path, voice) -> None:
+    """Only what is damaged is refused."""
+    path = write_wav(tmp_path / "opposite.wav", np.stack([voice, -voice]))
+    assert likeness(MediaReader(path).waveform(0, np.inf), voice) > 0.999
 
 
 def test_channels_may_become_opposite(tmp_path, voice, monkeypatch) -> None:

@@ -78,7 +78,9 @@ def meeting(tmp_path_factory, camera, screen, voice) -> Path:
 def test_a_silent_track_gives_way(meeting, voice) -> None:
     info = probe(meeting)
     assert (info.sound_tracks, info.tracks.audio, info.silent_track) == (3, 3, 1)
-    assert np.abs(read_waveform(meeting) - voice).max() < 1e-3
+    warnings: list[str] = []
+    assert np.abs(read_waveform(meeting, warn=warnings.append) - voice).max() < 1e-3
+    assert warnings == [f"{meeting}: sound track 1 is silent, so 3 is read"]
     sound = ClipReader(meeting.parent).sound(
         Record(
             utterance_id="u",

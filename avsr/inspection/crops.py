@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsr import media
-from avsr.audio import Span, is_silent, speech_probs, speech_spans
+from avsr.audio import Span, is_silent
 from avsr.errors import MediaError
 from avsr.face import (
     FaceRegistry,
@@ -46,7 +46,7 @@ from avsr.model.network import AVSRModel
 from avsr.rates import FPS, MAX_SEGMENT_SECONDS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from avsr.recognition.av_agreement import choose_speaker
 from avsr.recognition.reading import check_face_number, describe_track
-from avsr.recognition.spans import even_spans
+from avsr.recognition.spans import list_spans
 from avsr.runtime.atomic_files import atomic_write
 
 PART_FRAMES = round(MAX_SEGMENT_SECONDS * FPS)  # tracked at a time between transcribed parts
@@ -216,12 +216,8 @@ def _split_parts(path: Path, info: media.MediaInfo) -> Iterator[_Part]:
     if info.duration <= MAX_SEGMENT_SECONDS:
         yield _Part(None, None, True)
         return
-    spans: list[Span] = []
-    if info.has_audio:
-        sound = media.stream_waveform(path, tracks=info.tracks, warn=lambda message: None)
-        spans = list(speech_spans(prob for prob, _ in speech_probs(sound)))
     position = 0
-    for span in spans or even_spans(info.duration):
+    for span in list_spans(path, info, MAX_SEGMENT_SECONDS):
         first, last = (round(edge / SAMPLE_RATE * FPS) for edge in (span.start, span.end))
         while position < first:
             yield _Part(min(PART_FRAMES, first - position), None, False)

@@ -70,9 +70,13 @@ def _further_spans(duration: float, longest: float) -> Iterator[Span]:
 
 
 def list_spans(path: Path, info: media.MediaInfo, longest: float) -> list[Span]:
-    """List the spans into which ``read_segments`` cuts a long file, without reading its lips."""
+    """List the spans into which ``read_segments`` cuts a long file, without reading its lips.
+
+    It warns of nothing: what is read afterwards does.
+    """
     if info.has_audio:
-        parts = SpokenParts(media.stream_waveform(path, tracks=info.tracks), longest)
+        sound = media.stream_waveform(path, tracks=info.tracks, warn=lambda message: None)
+        parts = SpokenParts(sound, longest)
         spans = [span for span, _ in spans_of_both(parts, info.video_duration)]
         if spans:
             return spans

@@ -19,7 +19,7 @@ from avsr.face import track_faces, track_mouth
 from avsr.inspection import crops as cropping
 from avsr.inspection.overlay import PANEL
 from avsr.media import Picture, read_frames, write_video
-from avsr.recognition import segmentation
+from avsr.recognition import spans
 
 Run = Callable[..., SimpleNamespace]
 PORTRAIT = cv2.resize(skimage.data.astronaut()[:320, 60:380], (480, 480))
@@ -119,7 +119,7 @@ def test_json_has_a_row_per_frame_and_a_summary(run: Run, talk: Path, tmp_path: 
 def test_parts_are_one_recording(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A face that stays keeps its number from part to part; another one gets its mouth_video."""
     monkeypatch.setattr(cropping, "MAX_SEGMENT_SECONDS", 1.0)
-    monkeypatch.setattr(segmentation, "EVEN_SECONDS", 0.4)
+    monkeypatch.setattr(spans, "EVEN_SECONDS", 0.4)
     stays = [PORTRAIT] * 15
     goes = [EMPTY] * 11
     small = EMPTY.copy()

@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 from avsr.errors import MediaError
 from avsr.media.frame_size import largest_size
 from avsr.media.orientation import UPRIGHT, orientation_of
-from avsr.media.safe_open import open_container
+from avsr.media.safe_open import open_container, read_packets
 from avsr.rates import FPS
 from avsr.runtime.cores import usable_cores
 
@@ -253,7 +253,7 @@ def _first_frames(source: Source) -> tuple[VideoFrame | None, bool]:
     missing = {stream.index for stream in source.streams}
     first = None
     try:
-        for packet in source.container.demux(source.streams):
+        for packet in read_packets(source.container, source.streams):
             if packet.stream.index not in missing:
                 continue
             try:
@@ -277,7 +277,7 @@ def _measure_duration(path: str | Path) -> float:
     with open_source(path) as source:
         rate = source.video.guessed_rate if source.video is not None else None
         try:
-            for packet in source.container.demux(source.streams):
+            for packet in read_packets(source.container, source.streams):
                 end = max(end, packet_end(packet) - source.zero)
                 num_unstamped += packet.pts is None and packet.size > 0
         except av.FFmpegError:

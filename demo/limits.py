@@ -12,6 +12,7 @@ import av
 from avsr.errors import ConfigError, MediaError
 from avsr.media import MediaInfo, probe
 from avsr.media.container import Source, open_source
+from avsr.media.safe_open import read_packets
 from avsr.settings import build_settings, read_settings
 
 MAX_PACKETS_PER_SECOND = 400  # Opus at 2.5 ms has 400; slow motion of a phone has 240 frames
@@ -174,7 +175,7 @@ def _fits(source: Source, max_seconds: float) -> bool:
     lengths = {stream.index: 0.0 for stream in source.streams}
     counts = dict.fromkeys(lengths, 0)
     try:
-        for packet in source.container.demux(source.streams):
+        for packet in read_packets(source.container, source.streams):
             index, base = packet.stream_index, float(packet.time_base)
             lengths[index] += (packet.duration or 0) * base
             counts[index] += packet.size > 0

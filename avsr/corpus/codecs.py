@@ -2,6 +2,7 @@
 
 import io
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -9,7 +10,7 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from avsr.errors import CorpusError, MediaError
-from avsr.media.safe_open import open_container
+from avsr.media.safe_open import open_container, read_packets
 from avsr.rates import FPS, MOUTH_SIZE, SAMPLE_RATE
 from avsr.runtime.interrupts import defer_sigint
 
@@ -75,7 +76,8 @@ def decode_mouth(encoded: bytes) -> np.ndarray:
                 raise CorpusError("a mouth video cannot be decoded (it has no pictures)")
             stream.codec_context.thread_count = 1
             crops = []
-            for frame in container.decode(stream):
+            decoded = (packet.decode() for packet in read_packets(container, stream))
+            for frame in chain.from_iterable(decoded):
                 if (frame.width, frame.height) != (MOUTH_SIZE, MOUTH_SIZE):
                     raise CorpusError(
                         f"a mouth video cannot be used (it is {frame.width}x{frame.height}, not "

@@ -18,6 +18,7 @@ from avsr.errors import MediaError
 from avsr.media.container import Source, container_kind, packet_end, to_seconds
 from avsr.media.file_end import check_end
 from avsr.media.messages import Warn
+from avsr.media.safe_open import read_packets
 from avsr.media.tracks import NAMES, is_encrypted
 from avsr.rates import FPS
 
@@ -104,6 +105,12 @@ class _Track:
     spans: list[list[float]] = field(default_factory=list)
     """[first, last] of the packets without a gap of more than ``BRIDGE``."""
 
+    def leaps_to(self, time: float) -> bool:
+        """Whether a packet at ``time`` comes long after the ones before it, or goes back."""
+        if self.end is None:
+            return False
+        return time > self.end + STILL or (self.last is not None and time < self.last - STEP_BACK)
+
 
 class Clock:
     """Moves the time stamps of packets so that they do not leap.
@@ -138,36 +145,48 @@ class Clock:
         """
         held: deque[Any] = deque()  # the first one leaps
         for packet in packets:
+            track, time = self._tracks[packet.stream.index], _decoding_time(packet)
             if held:
-                follows = packet.stream.index == held[0].stream.index
+                follows = packet.stream is held[0].stream
                 if not follows and len(held) < MAX_HELD and packet.size:
                     held.append(packet)
                     continue
-                if follows and self._goes_on(packet):
+                if follows and time is not None and not track.leaps_to(time):
                     held[0].pts = held[0].dts = None
                 while held:
                     yield self._mended(held.popleft())
-            if self._leaps(packet):
+            if time is not None and track.leaps_to(time):
                 held.append(packet)
             else:
-                yield self._mended(packet)
+                yield self._remembered(packet, track, time)
         while held:
             yield self._mended(held.popleft())
 
-    def _leaps(self, packet: Any) -> bool:
-        track, time = self._tracks[packet.stream.index], _decoding_time(packet)
-        if time is None or track.end is None:
-            return False
-        return time > track.end + STILL or (
-            track.last is not None and time < track.last - STEP_BACK
-        )
-
-    def _goes_on(self, packet: Any) -> bool:
-        return _decoding_time(packet) is not None and not self._leaps(packet)
-
     def _mended(self, packet: Any) -> Any:
-        """Move the time stamps of the next packet, and remember them."""
+        """Undo the leap of a packet if there is one."""
         track, time = self._tracks[packet.stream.index], _decoding_time(packet)
+        if time is not None and track.leaps_to(time):
+            self._undo(track, time, packet)
+        return self._remembered(packet, track, time)
+
+    def _undo(self, track: _Track, time: float, packet: Any) -> None:
+        """Decide what a leap is: a join, a gap, or broken stamps."""
+        assert track.end is not None
+        gap = time - track.end
+        if track.last is not None and time < track.last - STEP_BACK:
+            shown = time if packet.pts is None else to_seconds(packet.pts, packet)
+            self._leap(track, shown, gap, self._end)  # joined: after both streams
+        elif not self._is_bridged(track, time):
+            if gap > track.room:
+                # By decoding times: the first frame shown may not be the first one decoded.
+                goes_on = track.end if track.last is None else track.last + track.step
+                self._leap(track, time, gap, goes_on + self._shift(track))
+                track.room = LEAST_ROOM
+            else:
+                track.room = max(LEAST_ROOM, track.room - gap)
+
+    def _remembered(self, packet: Any, track: _Track, time: float | None) -> Any:
+        """Return the next packet with its time stamps moved, and remember them."""
         if time is None:
             if packet.size and not packet.is_discard:
                 track.until += min(track.room, _packet_duration(packet))
@@ -175,19 +194,6 @@ class Clock:
         if packet.pts is not None and abs(to_seconds(packet.pts, packet) - time) > REORDERED:
             packet.pts = packet.dts
         shown = time if packet.pts is None else to_seconds(packet.pts, packet)
-        if self._leaps(packet):
-            assert track.end is not None
-            gap = time - track.end
-            if track.last is not None and time < track.last - STEP_BACK:
-                self._leap(track, shown, gap, self._end)  # joined: after both streams
-            elif not self._is_bridged(track, time):
-                if gap > track.room:
-                    # By decoding times: the first frame shown may not be the first one decoded.
-                    goes_on = track.end if track.last is None else track.last + track.step
-                    self._leap(track, time, gap, goes_on + self._shift(track))
-                    track.room = LEAST_ROOM
-                else:
-                    track.room = max(LEAST_ROOM, track.room - gap)
         duration = to_seconds(packet.duration or 0, packet)
         if 0 < duration < LEAST_ROOM:
             track.step = duration
@@ -213,7 +219,8 @@ class Clock:
     def _leap(self, track: _Track, time: float, gap: float, target: float) -> None:
         """Use the shift that the other stream has for this leap, or else one to ``target``."""
         track.end, track.spans = None, []
-        for segment in range(track.segment + 1, len(self._shifts)):
+        # The latest first: a part may have had a picture and no sound.
+        for segment in reversed(range(track.segment + 1, len(self._shifts))):
             if abs(self._shifts[segment][0] - time) < SAME_LEAP:
                 track.segment = segment
                 return
@@ -270,7 +277,7 @@ def _decode(
     def read() -> Iterator[Any]:
         nonlocal end, last_byte
         # Both streams are read, one is decoded: only both show whether the file is complete.
-        for packet in source.container.demux(source.streams):
+        for packet in read_packets(source.container, source.streams):
             end = max(end, packet_end(packet) - source.zero)
             last_byte = max(last_byte, (packet.pos or 0) + packet.size)
             yield packet

@@ -8,7 +8,7 @@ from typing import Any
 import av
 from av.video.stream import VideoStream
 
-from avsr.media.safe_open import open_container
+from avsr.media.safe_open import open_container, read_packets
 
 MIN_FRAMES = 25  # of a size, or a tenth of all: a broken key frame may claim any size
 KEYS_APART = 25  # frames; where every frame is a key frame, one in so many is decoded
@@ -43,7 +43,7 @@ def _scan(path: Path, index: int, inode: int, num_bytes: int, changed: int) -> S
     with open_container(path) as container:
         stream: Any = container.streams[index]
         try:
-            for packet in container.demux(stream):
+            for packet in read_packets(container, stream):
                 keys_in_row = keys_in_row + 1 if packet.is_keyframe else 0
                 is_due = keys_in_row <= 2 or since_decoded >= KEYS_APART
                 if keys_in_row and (is_due or packet.has_sidedata("new_extradata")):

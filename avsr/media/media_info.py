@@ -8,6 +8,7 @@ from avsr.media.clock import Clock
 from avsr.media.container import open_source
 from avsr.media.frame_size import largest_size
 from avsr.media.orientation import UPRIGHT, orientation_of
+from avsr.media.safe_open import read_packets
 from avsr.media.tracks import ANY_TRACKS, Tracks, first_frames, list_tracks
 
 CONFIRMED = 0.2  # s; the header's duration is true if the packets end no further away from it
@@ -74,7 +75,7 @@ def probe(path: str | Path, tracks: Tracks = ANY_TRACKS) -> MediaInfo:
     """
     with open_source(path, tracks) as source:
         clock = Clock(source)
-        packets = clock.mend(source.container.demux(source.streams))
+        packets = clock.mend(read_packets(source.container, source.streams))
         frame, picture_problem, sound_problem = first_frames(
             packets, source.video_choice, source.audio_choice
         )

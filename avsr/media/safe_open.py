@@ -5,9 +5,12 @@ name, could make FFmpeg open any file of this machine and connect to any server.
 refused before their content is read.
 """
 
+import contextlib
 import functools
 import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -61,6 +64,16 @@ def open_container(path: Path, content: bytes | None = None) -> InputContainer:
         if stream.codec_context is not None:
             stream.codec_context.options = limit
     return container
+
+
+def read_packets(container: InputContainer, streams: Any) -> Iterator[Any]:
+    """Yield the packets of streams, as ``container.demux``, which fails where streams appear late.
+
+    At the end PyAV also flushes streams that a joined or damaged file began while it was read, and
+    does not know them; those that were asked for come before.
+    """
+    with contextlib.suppress(IndexError):
+        yield from container.demux(streams)
 
 
 @functools.cache

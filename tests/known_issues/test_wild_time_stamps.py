@@ -194,7 +194,7 @@ def test_the_same_array_is_looked_at_once():
 
 def test_a_gif_of_hours_is_cropped(tmp_path):
     warnings: list[str] = []
-    gif = slow_gif(tmp_path / "slow.gif", 655.35, 3)
+    gif = slow_gif(tmp_path / "slow.gif", 655.35, 2)
     report = crop_video(gif, tmp_path / "gif", warn=warnings.append)
     assert report.num_frames <= 10 * 25
     assert len(warnings) == len(set(warnings))

@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -12,7 +13,7 @@ import pytest
 
 from avsr.errors import MediaError
 from avsr.media import probe, read_waveform
-from avsr.media.safe_open import open_container
+from avsr.media.safe_open import open_container, read_packets
 
 HLS = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n"
 CONCAT = "ffconcat version 1.0\nfile {}\n"
@@ -120,3 +121,12 @@ def test_ten_gigabytes_of_nothing_are_refused(tmp_path: Path) -> None:
     for function in (probe, read_waveform):
         with pytest.raises(MediaError, match="not a video or audio file"):
             function(path)
+
+
+def test_a_stream_that_appears_late_does_not_end_the_reading() -> None:
+    class Container:
+        def demux(self, streams: object) -> Iterator[int]:
+            yield from (1, 2)
+            raise IndexError("list index out of range")  # as PyAV, after the last packet
+
+    assert list(read_packets(Container(), [])) == [1, 2]  # type: ignore[arg-type]

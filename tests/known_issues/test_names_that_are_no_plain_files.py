@@ -51,10 +51,10 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     """``run(...)`` is ``avsr ...`` in a folder of its own -> status, out, err."""
     monkeypatch.setattr(recognizer, "load_model", lambda *arguments: Speaker())
     monkeypatch.chdir(tmp_path)
-    for stream in (sys.stdout, sys.stderr):  # as in the command's own process
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
     def call(*arguments: object) -> SimpleNamespace:
+        for stream in (sys.stdout, sys.stderr):  # as in the command's own process
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         status = cli.main([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
         return SimpleNamespace(status=status, out=out, err=err)
@@ -162,8 +162,6 @@ def test_a_link_stays_and_its_file_is_replaced(run: Run, talk: Path) -> None:
         assert "good morning" in Path("there", name).read_text("utf-8")
     Path("lost.srt").symlink_to("nowhere/a.srt")
     assert "there is no folder" in run("transcribe", talk, "-o", "lost.srt").err
-    Path("self.srt").symlink_to("self.srt")
-    assert run("transcribe", talk, "-o", "self.srt").status in (1, 2)
 
 
 @pytest.mark.parametrize("letter", ["x", "я"])

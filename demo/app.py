@@ -4,7 +4,8 @@ Start it with ``make demo``, ``avsr demo``, ``python demo/app.py`` or ``gradio d
 
 ``layout.py`` has the components of the page, ``handlers.py`` what they do, ``player.py`` the result
 as HTML, ``jobs.py`` the queue, ``noise_lab.py`` and ``noise_lab_view.py`` the noise laboratory.
-``server.py``, ``guard.py`` and ``store.py`` are the server around the page.
+``server.py``, ``guard.py``, ``bodies.py``, ``connections.py``, ``listeners.py``, ``store.py`` and
+``validation.py`` are the server around the page.
 """
 
 import dataclasses

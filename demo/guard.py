@@ -10,7 +10,6 @@ import ipaddress
 import json
 import logging
 import math
-import os
 import re
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from demo.bodies import UploadBody, is_object, names_file_outside
 from demo.listeners import ListenerQueue
 from demo.store import Store
 
@@ -43,8 +43,6 @@ STOP_PATHS = re.compile(r"/gradio_api/(cancel|reset)/?")
 MAX_CALL_BYTES = 100_000  # size of a request that is not an upload
 FORM_BYTES = 100_000  # parts of an upload that do not belong to the file
 BODY_SECONDS = 20.0  # for the whole body of a request that is not an upload
-STALL_SECONDS = 10.0  # after which an upload must have brought MIN_RATE on average, and any byte
-MIN_RATE = 16_000  # bytes/s of an upload; a video from a phone takes minutes even so
 MAX_ADDRESSES = 10_000  # that a rate limit remembers
 # In the last event of a stream; quotes inside a text are escaped, so it cannot occur elsewhere.
 END_OF_STREAM = b'"msg":"close_stream"'
@@ -225,7 +223,7 @@ class Guard:
             stored = await asyncio.to_thread(self.store.size)
             if stored + self.reserved_bytes > self.limits.store_bytes:
                 raise Refusal(503, "the server has no room for more files: try later", wait=600)
-            body = _UploadBody(receive, send, max_bytes)
+            body = UploadBody(receive, send, max_bytes)
             try:
                 await self.app(scope, body.receive, body.send)
             except Exception:
@@ -244,7 +242,7 @@ class Guard:
             raise Refusal(408, "the request did not come to its end in time") from None
         if content is None:
             return
-        if CALL_PATHS.fullmatch(scope["path"]) and not _is_object(content):
+        if CALL_PATHS.fullmatch(scope["path"]) and not is_object(content):
             raise Refusal(400, "the request must be a JSON object")
         if names_file_outside(content, self.store.folder):
             raise Refusal(400, "upload the file first: nothing else can be read")
@@ -345,37 +343,6 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-class _UploadBody:
-    """The body of an upload, cut off when it gets too large or is too slow."""
-
-    def __init__(self, receive: Receive, send: Send, max_bytes: int) -> None:
-        self._receive, self._send, self._max_bytes = receive, send, max_bytes
-        self._complete = False
-        self._begin, self._size = time.monotonic(), 0
-        self.too_large = self.cut_off = self.answered = False
-
-    async def receive(self) -> Message:
-        if self._complete:
-            return await self._receive()
-        try:
-            message = await asyncio.wait_for(self._receive(), STALL_SECONDS)
-        except TimeoutError:
-            self.cut_off = True
-            return {"type": "http.disconnect"}
-        self._size += len(message.get("body", b""))
-        self._complete = not message.get("more_body", False)
-        seconds = time.monotonic() - self._begin - STALL_SECONDS
-        self.too_large = self._size > self._max_bytes
-        self.cut_off = self.too_large or self._size < MIN_RATE * seconds
-        return {"type": "http.disconnect"} if self.cut_off else message
-
-    async def send(self, message: Message) -> None:
-        """Pass the answer on, unless it is about the upload that was broken off here."""
-        if not self.cut_off or self.answered:
-            self.answered = True
-            await self._send(message)
-
-
 def client_address(scope: Scope) -> str:
     """The address that a request comes from; for IPv6 its /64 network, which one household has."""
     host = (scope.get("client") or ("", 0))[0]
@@ -386,36 +353,6 @@ def client_address(scope: Scope) -> str:
     if address.version == 4:
         return host
     return str(ipaddress.ip_network((int(address), 64), strict=False))
-
-
-def names_file_outside(content: bytes, folder: Path) -> bool:
-    """Whether the JSON of a call has a ``path`` that is not inside ``folder``.
-
-    Gradio would copy such a file to a place that everybody can read, or fetch it from its address.
-    """
-    try:
-        nodes = [json.loads(content)]
-    except RecursionError:
-        return True  # nested so deeply only to do harm
-    except ValueError:
-        return False  # a form, or broken JSON that gradio refuses
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, dict):
-            path = node.get("path")
-            if isinstance(path, str) and not Path(os.path.abspath(path)).is_relative_to(folder):
-                return True
-            nodes.extend(node.values())
-        elif isinstance(node, list):
-            nodes.extend(node)
-    return False
-
-
-def _is_object(content: bytes) -> bool:
-    try:
-        return isinstance(json.loads(content), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 class _Answer:

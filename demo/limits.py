@@ -40,7 +40,7 @@ class Limits:
     store_gigabytes: float = 5
     """All uploads and results together; when it is full, uploads are refused."""
     uploads_at_once: int = 16
-    """Uploads in progress at the same time, of all visitors together."""
+    """Uploads in progress at the same time, of all visitors together; of one address half."""
     uploads_per_minute: int = 20
     """From one address."""
     calls_per_minute: int = 120
@@ -48,7 +48,8 @@ class Limits:
     logins_per_minute: int = 10
     """Login attempts from one address."""
     connections: int = 500
-    """Open at the same time, of all visitors together; each open page holds one or two."""
+    """Requests answered at the same time, of all visitors together; of one address half. An open
+    page has one or two. Idle connections do not count, and are closed beyond this number."""
     downloads: bool | tuple[str, ...] | None = None
     """Public models that visitors may have downloaded to this server: all, none, or those of these
     names. None: all if only this computer can open the page and no login is needed, else none."""

@@ -279,3 +279,44 @@ def test_the_bundled_model_is_chosen_and_reads_in_quiet_and_in_noise(visitor: Vi
     assert points == 18, "three readings at five levels and in quiet"
     visitor.see("#laboratory button").click()
     visitor.see("#more button").click()
+
+
+def test_who_has_a_password_comes_in(visitor: Visitor, browser: Any) -> None:
+    """A second server, since the one of the visitor has no login."""
+    limits = Limits()
+    listener = bind("127.0.0.1", 0)
+    with listener, open_store(limits) as store:
+        blocks = build_app(FakeRecognizer(), visitor.folder / "none", limits)
+        app = create_app(blocks, store, users={"ann": "s3cret"}, **PAGE_STYLE)
+        with Server(app, listener, limits) as address:
+            page = browser.new_page()
+            page.set_default_timeout(1000 * WAIT)
+            page.goto(address)
+            page.locator("[name=username]").fill("ann")
+            page.locator("[name=password]").fill("guess")
+            page.locator("button").click()
+            page.locator("[role=alert]", has_text="Wrong name or password").wait_for()
+            page.locator("[name=password]").fill("s3cret")
+            page.locator("button").click()
+            page.locator("#introduction").wait_for()
+            page.close()
+
+
+def test_closing_the_page_ends_its_work(visitor: Visitor, browser: Any) -> None:
+    clip = visitor.folder / "closed.mp4"
+    write_clip(clip)
+    page = browser.new_page()
+    page.set_default_timeout(1000 * WAIT)
+    page.goto(visitor.page.url)
+    page.locator("#video input[type=file]").set_input_files(clip)
+    page.locator("#facts .facts").first.wait_for()
+    visitor.recognizer.seconds = 600.0
+    page.locator("#begin").click()
+    page.locator("#status", has_text="Reading the lips").wait_for()
+    page.close()
+    visitor.recognizer.seconds = 0.0
+    end, last = time.monotonic() + WAIT, 0.0
+    while visitor.recognizer.last_report != last and time.monotonic() < end:
+        last = visitor.recognizer.last_report
+        time.sleep(0.5)  # ten reports
+    assert visitor.recognizer.last_report == last

@@ -26,7 +26,7 @@ import httpx
 import pytest
 from gradio.routes import App
 
-from demo import connections, guard, listeners
+from demo import bodies, connections, guard, listeners
 from demo.guard import Refusal, Share
 from demo.limits import Limits, hide_folder
 from demo.store import Store
@@ -130,7 +130,7 @@ def test_a_request_that_does_not_end_is_ended(
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(guard, "BODY_SECONDS", 0.3)
-    monkeypatch.setattr(guard, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(bodies, "STALL_SECONDS", 0.3)
     with connect(site) as line:
         line.sendall(sent)
         answer = b""
@@ -147,7 +147,7 @@ def test_a_slow_upload_is_ended_though_bytes_come_in() -> None:
         return {"type": "http.request", "body": b"a" * 20, "more_body": True}
 
     async def upload() -> int:
-        body, count = guard._UploadBody(drip, None, 10**9), 0  # type: ignore[arg-type]
+        body, count = bodies.UploadBody(drip, None, 10**9), 0  # type: ignore[arg-type]
         while (await body.receive())["type"] == "http.request":
             count += 1
             assert count < 1000
@@ -156,7 +156,7 @@ def test_a_slow_upload_is_ended_though_bytes_come_in() -> None:
         return count
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(guard, "STALL_SECONDS", 0.2)
+        patch.setattr(bodies, "STALL_SECONDS", 0.2)
         assert asyncio.run(upload()) > 1
 
 
@@ -389,8 +389,12 @@ def test_a_function_that_does_not_exist_is_named(site: Site, number: Any) -> Non
 
 @pytest.mark.parametrize("event", [None, {}, {"time": "x", "index": "x"}, {"time": 1, "index": 1}])
 def test_an_event_without_a_result_gets_a_reason(
-    site: Site, event: Any, capfd: pytest.CaptureFixture[str]
+    site: Site,
+    event: Any,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(guard, "HANG_UP_SECONDS", 0.05)
     for function in site.get("/config").json()["dependencies"]:
         if function["api_name"] not in ("show_closeup", "correct_word"):
             continue

@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 
 from avsr.errors import MediaError
 from avsr.media.channels import find_problem, to_planes
-from avsr.media.safe_open import open_container
+from avsr.media.safe_open import open_container, read_packets
 
 Kind = Literal["video", "audio"]
 
@@ -193,7 +193,7 @@ def _first_with_sound(path: Path, key: tuple[int, ...], indices: tuple[int, ...]
         streams = [container.streams[index] for index in indices]
         start = None
         try:
-            for packet in container.demux(streams):
+            for packet in read_packets(container, streams):
                 index = packet.stream.index
                 if packet.pts is not None and packet.time_base is not None:
                     time = float(packet.pts * packet.time_base)

@@ -152,7 +152,7 @@ def measure(*stamps: list[int | None]) -> list[float]:
         for stream, times in zip(streams, stamps, strict=True)
         for pts in times
     ]
-    clock = Clock(SimpleNamespace(zero=0.0, streams=streams))  # type: ignore[arg-type]
+    clock = Clock(SimpleNamespace(zero=0.0, streams=streams, video=streams[0]))  # type: ignore[arg-type]
     assert len(list(clock.mend(iter(packets)))) == len(packets)
     return [clock.seconds(stream) for stream in streams]  # type: ignore[arg-type]
 

@@ -34,9 +34,12 @@ CUT_AFTER = 0.5  # share of the longest span from which a cut without a pause is
 # GRID clips none; of 204 voices in noise that is as loud 4 (crowd, train, car, rain, pink, white).
 SURE, LIKELY = 0.97, 0.5  # probability of speech in a chunk that is enough, and that may be
 EVIDENT = 3  # chunks; 96 ms
+LIKELY_SHARE = 0.1  # of the chunks that are not much quieter than the loudest one
+LOUD = 0.1  # share of the RMS of the loudest chunk
 HEARD_RMS = 0.03  # a sound that is quieter is made as loud
 LEAD_SECONDS = 0.3  # silence around a sound, so that the detector hears it begin and end
-STEADY = 1.0  # nats; a sound whose spectrum never changes by more is a hum or a tone
+# nats; a sound whose spectrum never changes by more may be a hum or a tone, and is one
+STEADY, STILL = 1.0, 0.4
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,8 @@ def has_speech(waveform: np.ndarray) -> bool:
         waveform: (S,) float32 in [-1, 1] at 16 kHz.
 
     Returns:
-        True if some chunks of 32 ms are surely speech, or are likely to be and the sound is not
-        steady, as hum and tones are.
+        True if some chunks of 32 ms are surely speech; or if a good part is likely to be and the
+        sound is not steady, as hum and tones are. False for one that never changes at all.
     """
     if is_silent(waveform):
         return False
@@ -122,21 +125,23 @@ def has_speech(waveform: np.ndarray) -> bool:
     detector = _make_detector()
     lead = np.zeros(round(LEAD_SECONDS * SAMPLE_RATE), np.float32)
     sure = likely = 0
+    levels = []
     for blocks in _split_blocks([lead, centred, lead], CHUNK, pad=True):
         for samples in blocks:
             prob = detector.process_samples(samples.tolist())
+            levels.append(rms(samples))
             sure, likely = sure + (prob >= SURE), likely + (prob >= LIKELY)
             if sure == EVIDENT:
-                return True
-    return likely >= EVIDENT and not _is_steady(waveform)
+                return _change(waveform) >= STILL
+    loud = int((np.array(levels) > LOUD * max(levels)).sum())
+    return likely >= max(EVIDENT, LIKELY_SHARE * loud) and _change(waveform) >= STEADY
 
 
-def _is_steady(waveform: np.ndarray) -> bool:
-    """Whether the spectrum of a sound stays the same, as that of a hum, a tone or a held chord."""
+def _change(waveform: np.ndarray) -> float:
+    """How much the spectrum of a sound changes, in nats: little in hum, tones and held chords."""
     energies = compute_fbank(waveform)
     around = uniform_filter1d(energies, FBANK_STACK, axis=0)  # the beats of its partials even out
-    change = np.abs(around - np.median(around, axis=0)).mean(axis=1)
-    return float(np.quantile(change, 0.9)) < STEADY
+    return float(np.quantile(np.abs(around - np.median(around, axis=0)).mean(axis=1), 0.9))
 
 
 def _split_blocks(

@@ -18,6 +18,7 @@ CANCELLED = 0.25  # of the power that channels without relation would have in th
 DROWNED = 0.01  # of the power of the loudest channel: FFmpeg's mixes keep more of any but the LFE
 DILUTED = 0.25  # the same for unlabelled channels
 QUIET = 2e-5  # RMS of differences, full scale 1, below which a block is silent: nothing to judge
+MANY_PLANES = 8  # channels that PyAV does not read plane by plane: it crashes
 MUTE = 1e-4  # of the power of the loudest unlabelled channel: those below are not mixed in
 
 
@@ -92,8 +93,10 @@ def _blocks(frames: Iterator[AudioFrame]) -> Iterator[list[AudioFrame]]:
 def _choose_mix(samples: np.ndarray, layout: str, before: np.ndarray | None) -> np.ndarray | None:
     """Weights (C,) of the channels of a block (C, S); None for FFmpeg's own mix.
 
-    Differences of neighbouring samples are compared, in which hum and offsets hardly count.
+    Differences of neighbouring samples are compared, in which hum and offsets hardly count. Opposite
+    channels that are a few samples apart cancel in the samples themselves.
     """
+    centred = samples - samples.mean(axis=1, keepdims=True)
     samples = np.diff(samples)
     powers = np.einsum("cs,cs->c", samples, samples)
     loudest = float(powers.max(initial=0.0))
@@ -105,17 +108,23 @@ def _choose_mix(samples: np.ndarray, layout: str, before: np.ndarray | None) -> 
         weights /= weights.sum()
     if loudest <= QUIET**2 * samples.shape[1]:
         return before if is_labelled or before is not None else weights
-    mixed = weights @ samples
-    power = float(mixed @ mixed)
-    expected = float(weights**2 @ powers)
     least = DROWNED if is_labelled else DILUTED
-    if power >= CANCELLED * expected and power >= least * loudest:
+    if _is_kept(weights, samples, least) and _is_kept(weights, centred, least):
         return None if is_labelled else weights
     index = int(powers.argmax())
     if before is not None and np.count_nonzero(before) == 1:
         kept = int(before.argmax())
         index = kept if powers[kept] > loudest / 2 else index
     return np.eye(len(powers), dtype=np.float32)[index]
+
+
+def _is_kept(weights: np.ndarray, samples: np.ndarray, least: float) -> bool:
+    """Whether channels (C, S) neither cancel in their mix nor drown the loudest one."""
+    powers = np.einsum("cs,cs->c", samples, samples)
+    mixed = weights @ samples
+    power = float(mixed @ mixed)
+    is_whole = power >= CANCELLED * float(weights**2 @ powers)
+    return is_whole and power >= least * float(powers.max())
 
 
 @functools.cache
@@ -176,6 +185,9 @@ def find_problem(frame: AudioFrame) -> str:
 
 def to_planes(frame: AudioFrame) -> np.ndarray:
     """Return the samples of a frame as (channels, n) float32, full scale 1."""
+    if frame.format.is_planar and frame.layout.nb_channels >= MANY_PLANES:
+        packed = av.AudioResampler(format=frame.format.packed.name)
+        frame = packed.resample(frame)[0]
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
@@ -191,7 +203,8 @@ def to_planes(frame: AudioFrame) -> np.ndarray:
 
 def from_planes(planes: np.ndarray, rate: int, layout: str) -> AudioFrame:
     """Make a frame of samples (channels, n) float32."""
-    planes = np.ascontiguousarray(planes, np.float32)
-    frame = AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
+    # Not planar: see MANY_PLANES.
+    packed = np.ascontiguousarray(planes.T, np.float32).reshape(1, -1)
+    frame = AudioFrame.from_ndarray(packed, format="flt", layout=layout)
     frame.sample_rate = rate
     return frame

@@ -194,7 +194,7 @@ class Clock:
         if packet.pts is not None and abs(to_seconds(packet.pts, packet) - time) > REORDERED:
             packet.pts = packet.dts
         shown = time if packet.pts is None else to_seconds(packet.pts, packet)
-        duration = to_seconds(packet.duration or 0, packet)
+        duration = _packet_duration(packet) if packet.duration else 0.0
         if 0 < duration < LEAST_ROOM:
             track.step = duration
         end = max(time, shown) + min(STILL, track.room, duration)
@@ -242,9 +242,11 @@ class Clock:
 
 def _packet_duration(packet: Any) -> float:
     """Seconds that a packet lasts: of a picture that does not say it, one by the frame rate."""
-    if packet.duration:
-        return to_seconds(packet.duration, packet)
     stream = packet.stream
+    if packet.duration:
+        seconds = to_seconds(packet.duration, packet)
+        # The last packet of an Ogg file that is cut within it says minus a part, as 32 bits.
+        return 0.0 if stream.type == "audio" and seconds > STILL else seconds
     rate = stream.average_rate or stream.guessed_rate if stream.type == "video" else None
     return 1 / float(rate) if rate else 0.0
 

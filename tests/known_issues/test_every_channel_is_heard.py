@@ -197,3 +197,26 @@ def test_files_that_failed(model, faults_dir, name) -> None:
     result = model.transcribe(faults_dir / name)
     assert result.text == "bin blue at f four please"
     assert any("so the loudest" in warning for warning in result.warnings)
+
+
+def test_eight_labelled_planes_are_read(voice: np.ndarray, tmp_path: Path) -> None:
+    """PyAV crashed on them: a film with 7.1 sound ended the program."""
+    with av.open(str(tmp_path / "a.m4a"), "w") as container:
+        stream = container.add_stream("aac", rate=RATE, layout="7.1")
+        planes = np.zeros((8, len(voice)), np.float32)
+        planes[2] = voice
+        frame = av.AudioFrame.from_ndarray(planes.T.reshape(1, -1), format="flt", layout="7.1")
+        frame.sample_rate = RATE
+        for part in av.AudioResampler(format="fltp", layout="7.1").resample(frame):
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    heard = read_waveform(tmp_path / "a.m4a")[: len(voice)]
+    assert np.corrcoef(heard, voice[: len(heard)])[0, 1] > 0.9
+
+
+def test_opposite_channels_that_are_a_sample_apart_do_not_cancel(
+    voice: np.ndarray, tmp_path: Path
+) -> None:
+    path = write_wav(tmp_path / "a.wav", np.stack([voice, -np.roll(voice, 1)]))
+    heard = read_waveform(path, warn=lambda line: None)
+    assert heard.std() > 0.9 * voice.std()

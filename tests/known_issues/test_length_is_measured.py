@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import av
 import pytest
+import soundfile
 
 from avsr import load_model, media
 from avsr.evaluation.clips import list_edges
@@ -176,3 +177,10 @@ def test_files_that_failed(
     assert result.duration == pytest.approx(21.3, abs=0.3)
     assert len(result.segments) >= 5
     assert len(result.text.split()) < 60, "no loops of nonsense"
+
+
+def test_an_ogg_file_that_is_cut_within_its_last_packet(tmp_path: Path) -> None:
+    """That packet lasts minus 14 ms, which was read as 74 hours and counted as 10 minutes."""
+    voice = media.read_waveform(EXAMPLE)[8000:8800]
+    soundfile.write(tmp_path / "a.ogg", voice, 16_000)
+    assert media.probe(tmp_path / "a.ogg").duration == pytest.approx(0.05, abs=0.02)

@@ -35,6 +35,20 @@ def hum(hz: float) -> np.ndarray:
     return sum(0.1 / k * np.sin(2 * np.pi * hz * k * TIME) for k in range(1, 12))
 
 
+def buzz(hz: float) -> np.ndarray:
+    """A loud hum with many overtones, out of step."""
+    return sum(0.05 / k**0.5 * np.sin(2 * np.pi * hz * k * TIME + k) for k in range(1, 30))
+
+
+def organ() -> np.ndarray:
+    """A scale of held notes."""
+    beat = (TIME / 0.4).astype(int)
+    hz = np.array([220, 247, 262, 294, 330, 349, 392, 440])[beat % 8]
+    since = TIME % 0.4
+    envelope = np.minimum(1, since * 50) * np.minimum(1, (0.4 - since) * 50)
+    return 0.15 * envelope * sum(np.sin(2 * np.pi * hz * k * since) / k for k in range(1, 7))
+
+
 def noise(exponent: float) -> np.ndarray:
     """White noise (0), or pink noise (0.5)."""
     spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(len(TIME)))
@@ -63,6 +77,8 @@ def clicks() -> np.ndarray:
 SOUNDS: dict[str, np.ndarray] = {
     **{f"tone-{hz}": tone(hz) for hz in (100, 440, 1000, 4000)},
     **{f"hum-{hz}": hum(hz) for hz in (50, 60, 80, 100, 120, 150)},
+    "buzz": buzz(60),
+    "organ": organ(),
     "white": noise(0),
     "quiet": 0.01 * noise(0),
     "pink": noise(0.5),

@@ -93,8 +93,8 @@ def _blocks(frames: Iterator[AudioFrame]) -> Iterator[list[AudioFrame]]:
 def _choose_mix(samples: np.ndarray, layout: str, before: np.ndarray | None) -> np.ndarray | None:
     """Weights (C,) of the channels of a block (C, S); None for FFmpeg's own mix.
 
-    Differences of neighbouring samples are compared, in which hum and offsets hardly count. Opposite
-    channels that are a few samples apart cancel in the samples themselves.
+    Differences of neighbouring samples are compared, in which hum and offsets hardly count.
+    Opposite channels that are a few samples apart cancel in the samples themselves.
     """
     centred = samples - samples.mean(axis=1, keepdims=True)
     samples = np.diff(samples)

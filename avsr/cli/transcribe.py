@@ -130,7 +130,9 @@ def transcribe(
     if json and outputs.prints:
         raise AvsrError("--json prints to stdout too: leave out '-o -', or take --format json")
     videos = [video for video in files if video not in outputs.done]
-    skipped, failed = report_done({video: outputs.files[video] for video in outputs.done})
+    skipped, failed = report_done(
+        {video: outputs.files[video] for video in files if video in outputs.done}
+    )
     check_tracks(videos, audio_track, video_track)
     if mouth:
         _check_mouth_videos(videos)

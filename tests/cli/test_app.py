@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,7 +23,7 @@ from avsr.cli.transcribe import transcribe
 from avsr.corpus import read_shards
 from avsr.decoder import Tokenizer
 from avsr.errors import ModelError
-from avsr.media import probe
+from avsr.media import probe, read_waveform, write_video
 from avsr.model.config import PRESETS, ModelConfig
 from avsr.model.directory import save_directory
 from avsr.model.network import AVSRModel
@@ -230,7 +231,10 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_a_model_directory_transcribes_in_a_real_shell(untrained: Path, clip: Path) -> None:
+def test_a_model_directory_transcribes_in_a_real_shell(untrained: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "talk.mp4"
+    voice = read_waveform(Path(__file__).parents[2] / "demo/examples/de.mp4")
+    write_video(clip, [np.zeros((48, 64, 3), np.uint8)] * 33, waveform=voice)
     process = subprocess.run(
         [sys.executable, "-m", "avsr", "transcribe", "--json", "--model", untrained, clip],
         capture_output=True,
@@ -321,6 +325,7 @@ def test_an_evaluation_of_a_recipe_runs_every_condition(
     assert same.out.count("not significant") == 2
     assert json.loads(run("compare", *folders[:1] * 2, "--json").out)["audio-clean-auto"] == {
         "wer": [cell_wer(folders[0])] * 2,
+        "left_out": [],
         "difference": 0.0,
         "interval": [0.0, 0.0],
         "significant": False,

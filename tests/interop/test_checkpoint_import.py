@@ -23,6 +23,7 @@ from avsr.hub import load_network
 from avsr.interop import check_port, export_fairseq, import_model
 from avsr.interop.key_table import foreign_name, is_dropped, own_name
 from avsr.interop.vocabulary import SPECIAL, arrange_pieces, read_dictionary
+from avsr.media import read_waveform
 from avsr.model.config import PARTS, PRESETS
 from avsr.model.directory import load_directory, save_directory
 from avsr.model.network import AVSRModel
@@ -40,6 +41,8 @@ KINDS = {
     "port": lambda foreign: foreign.hugging_face(),
     "port, saved once": lambda foreign: foreign.hugging_face(saved=1),
 }
+
+VOICE = Path(__file__).parents[2] / "demo/examples/de.mp4"
 
 
 def same(actual, expected):
@@ -409,7 +412,7 @@ def test_an_import_ranks_hypotheses_by_the_mean_of_their_tokens(foreign, tmp_pat
     embedding, norm = model.decoder.embedding.weight.data, model.decoder.norm
     norm.weight.data.zero_()
     embedding[EOS] = 0.9 * embedding[(embedding @ norm.bias).argmax()]
-    waveform = torch.randn(16_000, generator=torch.Generator().manual_seed(0)).numpy() * 0.1
+    waveform = read_waveform(VOICE)[:16_000]
     with torch.no_grad():
         encoded = model.encode(torch.from_numpy(audio_features(waveform, 25))[None], None)
         by_mean, by_sum = (
@@ -430,7 +433,7 @@ def test_an_import_ranks_hypotheses_by_the_mean_of_their_tokens(foreign, tmp_pat
 def test_a_model_of_many_languages_without_classifier_does_not_name_one(foreign, tmp_path):
     import_model(foreign.fairseq(), tmp_path / "out", languages=["de", "fr"])
     recognizer = Recognizer(load_network(tmp_path / "out", "cpu"))
-    waveform = torch.randn(8000).numpy() * 0.1
+    waveform = read_waveform(VOICE)
     assert recognizer.transcribe_arrays(waveform, None).language == "unknown"
     assert recognizer.transcribe_arrays(waveform, None).language_probs == {}
     assert recognizer.transcribe_arrays(waveform, None, language="fr").language == "fr"

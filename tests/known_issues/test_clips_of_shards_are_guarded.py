@@ -32,7 +32,9 @@ RECORD = Record(
 def write_shard(folder: Path, *, flac: bytes | None = None, mp4: bytes | None = None) -> Path:
     path = folder / "train" / "0.tar"
     path.parent.mkdir()
-    sound = encode_audio(np.full(16_000, 0.1, np.float32)) if flac is None else flac
+    sound = (
+        encode_audio(0.1 * np.sin(np.arange(16_000, dtype=np.float32))) if flac is None else flac
+    )
     mouth = encode_mouth(np.zeros((25, 96, 96), np.uint8)) if mp4 is None else mp4
     members = {"u0.json": RECORD.to_json().encode(), "u0.flac": sound, "u0.mp4": mouth}
     with tarfile.open(path, "w") as tar:

@@ -17,6 +17,7 @@ from avsr.corpus import Record, ShardWriter, open_shards, read_manifest
 from avsr.corpus.resumable import ResumableSplit
 from avsr.errors import ConfigError, CorpusError
 from avsr.evaluation import Condition, Noise, read_run
+from avsr.evaluation.config import Condition
 from avsr.runtime.safe_names import name_problem
 from avsr.training.config import CorpusConfig, StageConfig, TrainConfig
 
@@ -106,7 +107,19 @@ def test_names_in_recipes_are_refused(name):
 
 @pytest.mark.parametrize("name", ["../../photos", "/photos", "a/b", "a\\b", "a\nb", "", "x" * 300])
 def test_conditions_of_somebody_elses_run_stay_in_it(tmp_path, name):
-    about = {"conditions": {name: {}}, "manifest": {"utterances": 1}}
+    condition = dataclasses.asdict(
+        Condition(modality="av", noise=None, video_corruption=None, language_mode="auto")
+    )
+    about = {
+        "model": {"name": "m"},
+        "manifest": {"name": "m", "sha256": "0", "utterances": 1},
+        "noise": "0",
+        "normalization": "1",
+        "media": ".",
+        "paper": None,
+        "conditions": {name: condition},
+        "versions": {},
+    }
     (tmp_path / "run.json").write_text(json.dumps(about))
     with pytest.raises(ConfigError, match=r"run\.json: the condition '.*' (is|holds)"):
         read_run(tmp_path)

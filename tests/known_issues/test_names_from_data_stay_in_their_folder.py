@@ -17,7 +17,6 @@ from avsr.corpus import Record, ShardWriter, open_shards, read_manifest
 from avsr.corpus.resumable import ResumableSplit
 from avsr.errors import ConfigError, CorpusError
 from avsr.evaluation import Condition, Noise, read_run
-from avsr.evaluation.config import Condition
 from avsr.runtime.safe_names import name_problem
 from avsr.training.config import CorpusConfig, StageConfig, TrainConfig
 

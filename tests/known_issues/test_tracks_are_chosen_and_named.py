@@ -166,7 +166,7 @@ def test_numbers_begin_with_one(tmp_path, voice) -> None:
     with pytest.raises(MediaError, match="no video track 1: the file has none"):
         probe(path, Tracks(video=1))
     for number in (0, -1, True, "1"):
-        with pytest.raises(ConfigError, match="must be a number from 1 on|not a whole number"):
+        with pytest.raises(ConfigError, match=r"must be a number from 1 on|not a whole number"):
             TranscribeOptions(audio_track=number)  # type: ignore[arg-type]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from avsr.cli.display import print_error, print_line, show_progress, split_list
-from avsr.errors import AvsrError
+from avsr.errors import AvsrError, CorpusError
 
 
 def synthesize(
@@ -121,7 +121,11 @@ def balance(
     from avsr.corpus import balance_table, language_balance, plot_balance, read_manifest
 
     records = [record for manifest in manifests for record in read_manifest(manifest)]
-    rows = language_balance(record for record in records if record.split == split)
+    counted = [record for record in records if record.split == split]
+    if records and not counted:
+        others = ", ".join(sorted({record.split for record in records}))
+        raise CorpusError(f"there are no records of the split '{split}': choose --split ({others})")
+    rows = language_balance(counted)
     for line in balance_table(rows).rstrip("\n").split("\n"):
         print_line(line)
     if plot is not None:

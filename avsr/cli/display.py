@@ -161,8 +161,11 @@ def format_error(video: str, error: Exception) -> str:
 
 def prefix_file(video: str, message: str) -> str:
     """Begin a message with the name of its file, unless it does already."""
-    has_name = message.startswith((f"{video}:", f"{Path(video)}:"))
-    return message if has_name else f"{video}: {message}"
+    kind = "warning: " if message.startswith("warning: ") else ""
+    rest = message.removeprefix(kind)
+    for name in (video, str(Path(video))):
+        rest = rest.removeprefix(f"{name}: ")
+    return f"{video}: {kind}{rest}"
 
 
 def format_unexpected(error: Exception) -> str:

@@ -121,7 +121,7 @@ OverwriteOption = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Transcribe again videos that already have a file in the folder. Default: skip them.",
+        help="Do again videos that already have a file in the folder. Default: skip them.",
     ),
 ]
 FormatOption = Annotated[

@@ -79,6 +79,7 @@ class OutputPlan:
             ]
 
             def warn(message: str) -> None:
+                message = message.removeprefix(f"{video}: ")
                 if message not in transcript.warnings:  # those were shown
                     print_error(prefix_file(video, f"warning: {message}"))
 

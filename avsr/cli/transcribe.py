@@ -41,6 +41,7 @@ from avsr.cli.options import (
 from avsr.cli.outputs import OutputPlan, plan_outputs, report_done
 from avsr.errors import AvsrError, MediaError
 from avsr.recognition.options import TranscribeOptions, check_face
+from avsr.recognition.reading import NO_SPEECH
 from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LM_WEIGHT
 
 if TYPE_CHECKING:
@@ -251,6 +252,7 @@ def summary_table(results: Sequence[FileResult]) -> list[str]:
         count = len(transcript.text.split())
         seconds, words = seconds + transcript.duration, words + count
         notes = [*(["not reliable"] if transcript.reliable is False else []), *transcript.warnings]
+        notes.sort(key=lambda note: note != NO_SPEECH)
         more = len(notes) - 1
         note = notes[0] + (f" (and {more} more)" if more else "") if notes else ""
         rows.append(

@@ -226,6 +226,9 @@ def _json_entries(content: bytes, path: Path) -> Iterator[Entry]:
     if content.startswith(UTF_16):
         decode_text(content, path)  # raises
     start = content.removeprefix(BOM_UTF8).lstrip()[:MAX_FIRST_ROW].split(b"\n")[0]
+    if start.startswith(b"["):
+        yield Entry(1, "", None, ["a JSON list: write one object per line"])
+        return
     if not start.startswith(b"{") and b"utterance_id" in start:
         yield Entry(1, "", None, ["a table, not JSON lines: name the file .csv or .tsv"])
         return

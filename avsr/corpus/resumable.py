@@ -60,6 +60,8 @@ def claim_output(
         raise CorpusError(f"{path} is broken: delete it or choose another folder") from error
     options = description[section] if section else description
     differing = [name for name, value in options.items() if earlier.get(name) != value]
+    if differing and set(differing) <= {"records", "records_sha256"}:
+        raise CorpusError(f"{path} was written for another manifest: choose another folder")
     if differing:
         raise CorpusError(
             f"{path} was written with other options ({', '.join(differing)}): choose another folder"

@@ -72,7 +72,9 @@ class Tokenizer:
             )
         except RuntimeError as error:
             limit = re.search(r"value <= (\d+)", str(error))
-            reason = f"the texts give at most {limit[1]} tokens" if limit else str(error)
+            reason = str(error)
+            if limit:
+                reason = f"the texts give at most {limit[1]}: set vocabulary_size to that or less"
             raise ModelError(
                 f"cannot train a tokenizer of {vocabulary_size} tokens: {reason}"
             ) from error

@@ -31,5 +31,5 @@ def resolve_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError, TypeError, ValueError, OverflowError) as error:
         reason = error
     raise ModelError(
-        f"device {show(device)} is not available here; use 'cpu', 'cuda' or 'auto'"
+        f"device {show(device)} is not available here; use 'cpu' or 'auto'"
     ) from reason

@@ -42,6 +42,7 @@ def assemble_transcript(
         the whole; where it was detected and its probability is below ``MIN_CONFIDENCE``, or the
         recording is not reliable, it is ``unknown``; so it is where nobody speaks.
     """
+    warnings = [warning.removeprefix(f"{file}: ") for warning in warnings]
     if not segments:
         return Transcript(
             file=file,
@@ -71,7 +72,7 @@ def assemble_transcript(
     ):
         notes.append("in parts the language is not sure; see the segments")
     elif not is_whole and language == UNKNOWN and reliable is not False:
-        notes.append("no language is spoken in half of the recording; see the segments")
+        notes.append("no single language fills half of the recording; see the segments")
     notes += sync_warnings
     if is_whole and language == UNKNOWN != segments[0].language and reliable is not False:
         notes.append(f"the language is not sure; the words are in '{segments[0].language}'")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from avsr import media
-from avsr.audio import Span, SpokenParts, is_silent
+from avsr.audio import Span, SpokenParts, is_short, is_silent
 from avsr.rates import MAX_SEGMENT_SECONDS, SAMPLE_RATE
 
 EVEN_SECONDS = 10.0  # length of the segments of a recording without speech in its sound
@@ -56,7 +56,7 @@ def cut_evenly(
             buffer = np.concatenate([buffer, chunk])
         samples, buffer = buffer[:size], buffer[size:]
         if span.start >= round(duration * SAMPLE_RATE):
-            if not len(samples):
+            if is_short(samples):
                 return
             span = Span(span.start, span.start + len(samples))
         yield span, None if is_silent(samples) else samples

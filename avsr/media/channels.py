@@ -96,9 +96,11 @@ def _choose_mix(samples: np.ndarray, layout: str, before: np.ndarray | None) -> 
     Differences of neighbouring samples are compared, in which hum and offsets hardly count.
     Opposite channels that are a few samples apart cancel in the samples themselves.
     """
-    centred = samples - samples.mean(axis=1, keepdims=True)
-    samples = np.diff(samples)
-    powers = np.einsum("cs,cs->c", samples, samples)
+    means = samples.mean(axis=1)
+    centred = samples @ samples.T - samples.shape[1] * np.outer(means, means)
+    differences = np.diff(samples)
+    products = differences @ differences.T
+    powers = products.diagonal()
     loudest = float(powers.max(initial=0.0))
     weights = ffmpeg_weights(layout, len(samples))
     is_labelled = weights is not None
@@ -106,10 +108,10 @@ def _choose_mix(samples: np.ndarray, layout: str, before: np.ndarray | None) -> 
         active = powers > MUTE * loudest
         weights = (active if active.any() else np.ones(len(powers))).astype(np.float32)
         weights /= weights.sum()
-    if loudest <= QUIET**2 * samples.shape[1]:
+    if loudest <= QUIET**2 * differences.shape[1]:
         return before if is_labelled or before is not None else weights
     least = DROWNED if is_labelled else DILUTED
-    if _is_kept(weights, samples, least) and _is_kept(weights, centred, least):
+    if _is_kept(weights, products, least) and _is_kept(weights, centred, least):
         return None if is_labelled else weights
     index = int(powers.argmax())
     if before is not None and np.count_nonzero(before) == 1:
@@ -118,11 +120,10 @@ def _choose_mix(samples: np.ndarray, layout: str, before: np.ndarray | None) -> 
     return np.eye(len(powers), dtype=np.float32)[index]
 
 
-def _is_kept(weights: np.ndarray, samples: np.ndarray, least: float) -> bool:
-    """Whether channels (C, S) neither cancel in their mix nor drown the loudest one."""
-    powers = np.einsum("cs,cs->c", samples, samples)
-    mixed = weights @ samples
-    power = float(mixed @ mixed)
+def _is_kept(weights: np.ndarray, products: np.ndarray, least: float) -> bool:
+    """Whether channels of which the products (C, C) are given neither cancel nor drown in a mix."""
+    powers = products.diagonal()
+    power = float(weights @ products @ weights)
     is_whole = power >= CANCELLED * float(weights**2 @ powers)
     return is_whole and power >= least * float(powers.max())
 

@@ -41,8 +41,8 @@ from avsr.cli.options import (
 from avsr.cli.outputs import OutputPlan, plan_outputs, report_done
 from avsr.errors import AvsrError, MediaError
 from avsr.recognition.options import TranscribeOptions, check_face
-from avsr.recognition.reading import NO_SPEECH
 from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LM_WEIGHT
+from avsr.transcript.result import NO_SPEECH
 
 if TYPE_CHECKING:
     from avsr.transcript import Transcript

@@ -23,6 +23,7 @@ from avsr.recognition.recording import (
 from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import report_frames
 from avsr.transcript import Modality
+from avsr.transcript.result import NO_SPEECH
 
 if TYPE_CHECKING:
     from avsr.face import FaceRegistry, FaceTracks, MouthTrack
@@ -35,7 +36,6 @@ WARN_FACE_SHARE = 0.8  # share below which the transcript warns
 NAMED_SECONDS = 0.5  # s by which the lips go on after the sound; more is said
 TURNED = "the face is turned away"
 PICTURE_ENDS = "the picture ends before the sound"
-NO_SPEECH = "no speech was found, so there are no words"
 
 
 def read_recording(

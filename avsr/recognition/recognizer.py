@@ -19,11 +19,11 @@ from avsr.recognition.inference import recognize
 from avsr.recognition.language_id import identify_file, load_language_model
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.pipeline import transcribe_file, transcribe_recording
-from avsr.recognition.reading import NO_SPEECH
 from avsr.recognition.recording import COVERED, Recording, extend_lips, is_spoken
 from avsr.recognition.segmentation import MediaSegment
 from avsr.runtime.progress import Progress, listen_progress
 from avsr.transcript import Modality, Transcript
+from avsr.transcript.result import NO_SPEECH
 
 if TYPE_CHECKING:
     from numpy import ndarray

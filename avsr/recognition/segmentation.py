@@ -20,7 +20,6 @@ from avsr.recognition.av_agreement import choose_speaker, lips_agreement
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import (
     MIN_FACE_SHARE,
-    NO_SPEECH,
     PREFETCHED_FRAMES,
     asked_tracks,
     check_face_number,
@@ -32,6 +31,7 @@ from avsr.recognition.recording import Recording, is_spoken, missing_frames
 from avsr.recognition.spans import cut_evenly, even_spans, spans_of_both
 from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import report_frames
+from avsr.transcript.result import NO_SPEECH
 
 SLACK_SECONDS = 0.5  # s by which a recording of one segment may be longer than one
 EVEN_WARNING = "no speech was found in the sound, so it is cut into even parts"

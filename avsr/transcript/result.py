@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 Modality = Literal["av", "audio", "video"]
 """What is read: sound and lips, sound only, lips only."""
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
+NO_SPEECH = "no speech was found, so there are no words"
+"""The warning of a recording in which nobody speaks."""
 SAME_SPAN = 1.0  # s between segments that are listed as one
 
 

@@ -92,7 +92,7 @@ def test_a_broken_record_is_named_with_its_line(tmp_path, change, message):
     [
         ('{"utterance_id": "q", "media": "x"}', "record q misses language, misses speaker"),
         ("{broken", "not JSON"),
-        ("[1]", "must be a JSON object"),
+        ("[1]", "a JSON list: write one object per line"),
     ],
 )
 def test_what_is_no_record_is_refused(tmp_path, text, message):

@@ -58,7 +58,7 @@ def test_below_one_half_it_is_unknown():
     assert max(talk.language_probs.values()) < 0.5
     assert talk.language == "unknown"
     assert [s.language for s in talk.segments] == ["de", "en"]
-    assert "no language is spoken in half of the recording; see the segments" in talk.warnings
+    assert "no single language fills half of the recording; see the segments" in talk.warnings
 
 
 def test_one_sure_segment_does_not_speak_for_unsure_ones():

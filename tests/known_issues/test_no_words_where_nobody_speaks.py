@@ -17,9 +17,9 @@ from avsr.evaluation import EvaluationConfig, evaluate, read_run
 from avsr.face import lips_move
 from avsr.rates import SAMPLE_RATE
 from avsr.recognition.language_id import speech_pieces
-from avsr.recognition.reading import NO_SPEECH
 from avsr.recognition.recognizer import Recognizer
 from avsr.transcript import Transcript
+from avsr.transcript.result import NO_SPEECH
 
 EXAMPLES = Path(__file__).parents[2] / "demo/examples"
 SECONDS = 3.0

@@ -40,7 +40,7 @@ def mix_channels(
     Yields:
         (start of its run in s, frame); a new run begins where the mix changes.
     """
-    is_told = False
+    has_warned = False
     for start, run in groupby(timed, key=itemgetter(0)):
         chosen: np.ndarray | None = None
         seconds, part = 0.0, start
@@ -52,8 +52,8 @@ def mix_channels(
                 before, chosen = chosen, _choose_mix(samples, first.layout.name, chosen)
                 if not _is_same(before, chosen):
                     part = start + seconds
-                if chosen is not None and np.count_nonzero(chosen) == 1 and not is_told:
-                    is_told = True
+                if chosen is not None and np.count_nonzero(chosen) == 1 and not has_warned:
+                    has_warned = True
                     number = int(chosen.argmax()) + 1
                     warn(
                         Note(

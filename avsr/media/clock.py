@@ -191,18 +191,19 @@ class Clock:
             if packet.size and not packet.is_discard:
                 track.until += min(track.room, _packet_duration(packet))
             return self._moved(packet, track)
-        if packet.pts is not None and abs(to_seconds(packet.pts, packet) - time) > REORDERED:
-            packet.pts = packet.dts
         shown = time if packet.pts is None else to_seconds(packet.pts, packet)
-        duration = _packet_duration(packet) if packet.duration else 0.0
+        if abs(shown - time) > REORDERED:
+            packet.pts, shown = packet.dts, time
+        lasts = _packet_duration(packet)
+        duration = lasts if packet.duration else 0.0
         if 0 < duration < LEAST_ROOM:
             track.step = duration
         end = max(time, shown) + min(STILL, track.room, duration)
         track.last, track.end = time, end if track.end is None else max(track.end, end)
         self._end = max(self._end, end + self._shift(track))
         if packet.size and not packet.is_discard:
-            lasts = min(track.room, _packet_duration(packet))
-            track.until = max(track.until, shown + self._shift(track) + lasts)
+            until = shown + self._shift(track) + min(track.room, lasts)
+            track.until = max(track.until, until)
         _extend(track.spans, time)
         return self._moved(packet, track)
 

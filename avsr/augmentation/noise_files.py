@@ -126,9 +126,3 @@ def read_noise(path: Path) -> np.ndarray:
     if rms(waveform) == 0.0:
         raise ConfigError(f"noise: {path} is silent; remove it")
     return waveform
-
-
-def file_digest(path: Path) -> str:
-    """Compute the SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

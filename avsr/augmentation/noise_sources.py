@@ -16,7 +16,6 @@ from avsr.audio import rms
 from avsr.augmentation.mixing import loop_to_length, make_babble
 from avsr.augmentation.noise_files import (
     MUSAN_RULE,
-    file_digest,
     list_files,
     list_sounds,
     musan_split,
@@ -25,6 +24,7 @@ from avsr.augmentation.noise_files import (
 from avsr.errors import ConfigError, MediaError
 from avsr.media import read_waveform
 from avsr.rates import SAMPLE_RATE
+from avsr.runtime.file_digest import digest_file
 
 BUILT_IN = Path(__file__).parents[1] / "assets/noise"
 BABBLE_TALKERS = 30
@@ -156,7 +156,8 @@ class FileNoise:
             "rule": self.rule,
             "talkers": self.talkers,
             "files": [
-                {"file": name, "sha256": file_digest(self.root / name)} for name in self.files
+                {"file": name, "sha256": digest_file(self.root / name, ConfigError)}
+                for name in self.files
             ],
         }
 

@@ -19,6 +19,7 @@ from avsr.errors import AvsrError
 from avsr.runtime.addresses import explain_no_file
 from avsr.runtime.extras import explain_missing
 from avsr.runtime.interrupts import stop_status
+from avsr.runtime.safe_names import show_name
 from avsr.runtime.streams import CLOSED_PIPE, stdout_failure
 
 app = typer.Typer(
@@ -65,11 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report_bug(error: Exception) -> int:
-    """Describe a bug, or a missing package, in one line; the whole story on demand."""
+    """Describe a bug, a missing package or a strange file in one line; on demand in full."""
     if os.environ.get("AVSR_DEBUG"):
         raise error
     if isinstance(error, ModuleNotFoundError) and (missing := explain_missing(error)):
         print_error(missing)
+        return 2
+    if isinstance(error, OSError) and error.filename is not None:  # a file that is in the way
+        print_error(f"{show_name(error.filename)}: {error.strerror}")
         return 2
     print_error(f"{format_unexpected(error)}; AVSR_DEBUG=1 shows where")
     return 1

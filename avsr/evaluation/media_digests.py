@@ -4,7 +4,6 @@ Results count for the bytes that they were made from. A file whose size, times a
 disk are as before is not read again; the system sets the time of change (ctime), and nobody else.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -14,6 +13,7 @@ from typing import Any
 
 from avsr.corpus import Record
 from avsr.errors import MediaError
+from avsr.runtime.file_digest import digest_file
 
 FILE = "media.json"
 
@@ -40,8 +40,7 @@ def digest_media(records: Sequence[Record], root: Path, known: Entries) -> Entri
             state = _state(path)
             entry = known.get(media, {})
             if entry.get("state") != state:
-                with path.open("rb") as file:
-                    entry = {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+                entry = {"sha256": digest_file(path, MediaError)}
         except OSError as error:
             raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
         entries[media] = {"sha256": entry["sha256"], "state": state}

@@ -15,6 +15,7 @@ from avsr.hub import find_model, load_network
 from avsr.model.directory import WEIGHTS
 from avsr.model.network import AVSRModel
 from avsr.model.weights import stored_precision
+from avsr.runtime.file_digest import digest_file
 from avsr.search import pack_ngrams
 
 SEARCH = ("beam_size", "ctc_weight", "lm_weight", "sync")  # settings of the config that decode
@@ -80,7 +81,7 @@ def describe_manifest(config: EvaluationConfig, records: Sequence[Record]) -> di
     """Give name, digest and selection of the manifest, and the number of utterances."""
     return {
         "name": Path(config.manifest).name,
-        "sha256": hashlib.sha256(Path(config.manifest).read_bytes()).hexdigest(),
+        "sha256": digest_file(Path(config.manifest), ConfigError),
         "split": config.split,
         "languages": None if config.languages is None else list(config.languages),
         "limit": config.limit,

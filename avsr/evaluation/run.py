@@ -148,6 +148,7 @@ def _prepare_folder(
             f"noise-{about['noise'][:8]}",
         )
     )
+    make_folder(folder / CONDITIONS)
     all_conditions = {condition.name: asdict(condition) for condition in conditions}
     if (folder / "run.json").exists():
         all_conditions = read_about(folder)[CONDITIONS] | all_conditions
@@ -158,7 +159,6 @@ def _prepare_folder(
         CONDITIONS: all_conditions,
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
     }
-    make_folder(folder / CONDITIONS)
     _check_media_digests(folder, records, Path(config.manifest).parent)
     replace_text(folder / "noise.json", to_json(library.manifest))
     replace_text(folder / "run.json", to_json(run))

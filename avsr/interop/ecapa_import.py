@@ -1,7 +1,6 @@
 """Import ECAPA language-ID models that speechbrain saved, such as VoxLingua107's."""
 
 import ast
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from avsr.model.directory import read_licence
 from avsr.model.ecapa_directory import write_ecapa
 from avsr.model.meta_init import init_on_meta
 from avsr.model.weights import check_weights
+from avsr.runtime.file_digest import digest_file
 from avsr.runtime.text_lines import split_lines
 
 EMBEDDING = "embedding_model"  # files, without .ckpt
@@ -99,11 +99,7 @@ def import_ecapa(source: Path, out: Path) -> tuple[str, EcapaConfig, str]:
 
 def _digest(path: Path) -> str:
     """SHA-256 of a file, which must be the one that the hub's cache names its large files by."""
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror}") from error
+    digest = digest_file(path, ModelError)
     stored = path.resolve()
     if re.fullmatch(r"[0-9a-f]{64}", stored.name) and stored.name != digest:
         raise ModelError(f"{path} is damaged: delete {stored} and download it again")

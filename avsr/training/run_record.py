@@ -22,6 +22,7 @@ from avsr.errors import ConfigError, ModelError
 from avsr.hub import find_model
 from avsr.model.directory import CONFIG, TOKENIZER, TRAINING, WEIGHTS, load_directory
 from avsr.runtime.atomic_files import explain_write, replace_text
+from avsr.runtime.file_digest import digest_file
 from avsr.training.checkpoints import FINAL
 from avsr.training.config import TrainConfig
 from avsr.training.dataset import Utterances
@@ -195,8 +196,7 @@ def _digest_model(name: str) -> str:
     folder = find_model(name)
     for path in (folder / CONFIG, folder / WEIGHTS, folder / TOKENIZER):
         if path.is_file():
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(bytes.fromhex(digest_file(path, ModelError)))
     return digest.hexdigest()
 
 

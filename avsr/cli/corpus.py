@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from avsr.cli.display import print_error, print_line, show_progress, split_list
+from avsr.cli.options import WorkersOption
 from avsr.errors import AvsrError, CorpusError
 
 
@@ -51,7 +52,7 @@ def synthesize(
             "Example: 3,1."
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    workers: WorkersOption = 1,
 ) -> None:
     """Generate a corpus of talking heads. Run it again to continue after an interruption.
 
@@ -156,7 +157,7 @@ def prepare(
     video: Annotated[
         bool, typer.Option(help="Crop the lips; --no-video takes the audio only.")
     ] = True,
-    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    workers: WorkersOption = 1,
     cluster: Annotated[
         str | None,
         typer.Option(help="Ray cluster to use instead: HOST:PORT, 'auto' or 'local'."),

@@ -16,7 +16,8 @@ DEMO = Path(__file__).resolve().parents[2] / "demo" / "app.py"
 def demo(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(help="Port; by default the first free one from 7860 on.")
+        int | None,
+        typer.Option(min=0, max=65_535, help="Port; by default the first free one from 7860 on."),
     ] = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",

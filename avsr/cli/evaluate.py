@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avsr.cli.display import print_error, print_line, show_progress, split_list
-from avsr.cli.options import DeviceOption, ModelOption
+from avsr.cli.options import DeviceOption, ModelOption, WorkersOption
 from avsr.errors import AvsrError
 from avsr.search.options import BEAM_SIZE, CTC_WEIGHT, LM_WEIGHT
 
@@ -107,7 +107,7 @@ def evaluate(
     batch_size: Annotated[
         int | None, typer.Option(help="Utterances per batch. Default: 8.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    workers: WorkersOption = 1,
     cache: Annotated[
         Text,
         typer.Option(

@@ -6,6 +6,8 @@ import typer
 
 from avsr.transcript import ENDINGS, FileFormat, Modality
 
+MAX_WORKERS = 1000  # processes; a larger number is a slip
+
 VideosArgument = Annotated[
     list[str],
     typer.Argument(
@@ -40,6 +42,9 @@ ModalityOption = Annotated[
         "--modality",
         help="What to use: sound and lips (av), sound only (audio), or lips only (video).",
     ),
+]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=1, max=MAX_WORKERS, help="Number of processes.")
 ]
 BeamOption = Annotated[
     int,

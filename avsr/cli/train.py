@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from avsr.cli.display import print_line
+from avsr.cli.options import MAX_WORKERS
 
 
 def train(
@@ -16,7 +17,11 @@ def train(
     ],
     workers: Annotated[
         int,
-        typer.Option(min=0, help="Number of processes that load batches; 0: the training process."),
+        typer.Option(
+            min=0,
+            max=MAX_WORKERS,
+            help="Number of processes that load batches; 0: the training process.",
+        ),
     ] = 1,
     dry_run: Annotated[
         bool,

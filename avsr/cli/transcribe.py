@@ -20,6 +20,7 @@ from avsr.cli.display import (
 from avsr.cli.inputs import check_tracks, find_media
 from avsr.cli.jobs import FileResult, TranscribeJob, transcribe_files
 from avsr.cli.options import (
+    MAX_WORKERS,
     AudioTrackOption,
     BeamOption,
     BurnInOption,
@@ -96,7 +97,10 @@ def transcribe(
     overwrite: OverwriteOption = False,
     burn_in: BurnInOption = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="Number of processes, each with a model of its own.")
+        int,
+        typer.Option(
+            min=1, max=MAX_WORKERS, help="Number of processes, each with a model of its own."
+        ),
     ] = 1,
     cluster: Annotated[
         str | None, typer.Option(help="Ray cluster to use instead: HOST:PORT, 'auto' or 'local'.")

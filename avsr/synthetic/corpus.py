@@ -33,6 +33,7 @@ from avsr.synthetic.visemes import mouth_trajectory
 
 MIN_VOCABULARY = 50  # words; with fewer, a split could run out of texts
 MEAN_DURATION = 1.66  # s of an utterance, measured over 9 languages; converts hours to utterances
+MAX_SIZE = 100_000  # hours, or clips of a language
 PLAN = "synthesize.json"
 TOLERANCE = 0.1  # s by which a codec may shorten the sound of a clip
 
@@ -329,8 +330,9 @@ def _check(plan: _Plan, workers: int) -> None:
         problems.append(f"word_exponent is {plan.word_exponent}, it must be within 0 and 1")
     if not MIN_VOCABULARY <= plan.words <= VOCABULARY:
         problems.append(f"words must be within {MIN_VOCABULARY} and {VOCABULARY}")
-    if min(plan.hours, plan.valid_hours, plan.clips, plan.valid_clips) < 0:
-        problems.append("hours and numbers of clips must not be negative")
+    sizes = (plan.hours, plan.valid_hours, plan.clips, plan.valid_clips)
+    if not all(0 <= size <= MAX_SIZE for size in sizes):
+        problems.append(f"hours and numbers of clips must be within 0 and {MAX_SIZE:,}")
     if plan.shard_size < 1 or workers < 1:
         problems.append("shard_size and workers must be at least 1")
     if problems:

@@ -22,12 +22,15 @@ FRAME_RATES = (24.0, 30.0, 15.0, 12.5)  # fps of the camera
 SMALLEST = 0.5  # of the resolution: 24 px of mouth width in crops of 96 px
 QUALITIES = (15, 90)  # of JPEG, which has the 8x8 blocks of video codecs
 INTERPOLATIONS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
-SIZE = 96  # px, to which lengths in px refer; larger frames have proportionally larger ones
+CROP_SIZE, HEAD_SIZE = 96, 310  # px of a mouth crop, and of a frame whose mouth is as large
 
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """How a clip is recorded; the defaults change nothing. Lengths are px of a 96 px picture."""
+    """How a clip is recorded; the defaults change nothing.
+
+    Lengths are px of a mouth crop, in whole heads of the same size of the mouth.
+    """
 
     frame_rate: float = FPS
     """Pictures a second that the camera takes; the clip stays at 25 fps."""
@@ -85,9 +88,9 @@ def draw_camera(rng: np.random.Generator, strength: float = 1.0) -> Camera:
         angle=float(np.clip(rng.normal(0, 5), -12, 12)) if happens(0.5) else 0.0,
         jitter=float(rng.uniform(0.3, 2.0)) if happens(0.6) else 0.0,
         shake=float(rng.uniform(0.1, 0.8)) if happens(0.4) else 0.0,
-        gain=float(rng.uniform(0.2, 0.7) if dark else rng.uniform(0.9, 1.1)),
+        gain=float(rng.uniform(0.3, 0.7) if dark else rng.uniform(0.9, 1.1)),
         gamma=float(np.exp(np.clip(rng.normal(0, 0.3), -0.6, 0.6))) if happens(0.5) else 1.0,
-        shadow=float(rng.uniform(0.2, 0.85)) if happens(0.3) else 0.0,
+        shadow=float(rng.uniform(0.2, 0.85)) if happens(0.3) and not dark else 0.0,
         shadow_angle=float(rng.uniform(-np.pi, np.pi)),
         shadow_edge=float(rng.uniform(-0.8, 0.8)),
         blur=float(rng.uniform(0.4, 2.2)) if happens(0.4) else 0.0,
@@ -120,7 +123,7 @@ def film(
     num, height, width = frames.shape[:3]
     if not num:
         return frames
-    warps = _move(num, height, width, camera, rng)
+    warps = _move(frames.shape, camera, rng)
     sensor = _Sensor(camera, frames.shape[1:], rng)
     sources = _capture(num, camera, rng)
     out = np.empty_like(frames)
@@ -152,7 +155,7 @@ class _Sensor:
             max(1, round(width * camera.resolution)),
             max(1, round(height * camera.resolution)),
         )
-        self.sigma = camera.blur * min(height, width) / SIZE
+        self.sigma = camera.blur * _scale(shape)
         self.light = _light(shape, camera)
         self.tones = _tones(camera)
         pixels = 4 * int(np.prod([*self.small, *shape[2:]]))
@@ -203,13 +206,19 @@ def _expose(frames: Pixels, first: int, second: int, share: float) -> Pixels:
     return np.asarray(cv2.addWeighted(frames[first], 1 - share, frames[second], share, 0), np.uint8)
 
 
+def _scale(shape: tuple[int, ...]) -> float:
+    """Return px of pictures of ``shape``, grey crops or colored heads, per px of a mouth crop."""
+    return min(shape[:2]) / (CROP_SIZE if len(shape) == 2 else HEAD_SIZE)
+
+
 def _move(
-    num: int, height: int, width: int, camera: Camera, rng: np.random.Generator
+    shape: tuple[int, ...], camera: Camera, rng: np.random.Generator
 ) -> NDArray[np.float64] | None:
     """Return matrices (T, 2, 3) that turn and move the pictures; None if nothing moves."""
     if camera.angle == camera.jitter == camera.shake == 0:
         return None
-    scale = min(height, width) / SIZE
+    num, height, width = shape[:3]
+    scale = _scale(shape[1:])
     drift = smooth_noise(num, 10, 3, rng)
     angles = np.radians(camera.angle + 0.5 * camera.jitter * drift[:, 2])
     shift = camera.jitter * drift[:, :2] + camera.shake * rng.standard_normal((num, 2))

@@ -83,6 +83,9 @@ def test_blur_and_resolution_remove_detail() -> None:
     assert detail(filmed(frames, resolution=0.5)) < 0.6 * detail(frames)
     large = np.stack([cv2.resize(frame, (384, 384)) for frame in frames])
     assert detail(filmed(large, blur=2.0)) < 0.3 * detail(large)  # the same part of the picture
+    heads = np.stack([np.pad(frame, 107) for frame in frames])  # a crop as part of a whole frame
+    crop = filmed(np.stack([heads] * 3, axis=-1), blur=2.0)[:, 107:203, 107:203, 0]
+    assert np.abs(crop - filmed(frames, blur=2.0).astype(int))[:, 8:-8, 8:-8].max() <= 1
 
 
 def test_compression_leaves_blocks() -> None:

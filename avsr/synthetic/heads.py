@@ -1,7 +1,7 @@
 """Render frames of a whole talking head in front of a background."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from avsr.synthetic import portrait
 from avsr.synthetic.crops import CHUNK
+from avsr.synthetic.head_turn import unturn
 from avsr.synthetic.identities import HEAD_GRID, Identity, draw_skin
 from avsr.synthetic.lips import (
     NOSE_Y,
@@ -47,6 +48,8 @@ def render_frames(
     trajectory: NDArray[np.floating],
     rng: np.random.Generator,
     size: tuple[int, int] = (320, 320),
+    *,
+    turns: tuple[Floats, Floats] | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Render a talking head.
 
@@ -55,6 +58,7 @@ def render_frames(
         trajectory: Articulation parameters (T, P) of ``visemes.PARAMETERS`` at 25 Hz.
         rng: Varies background, zoom, head movements, blinks, light and noise.
         size: (width, height) of the frames in px.
+        turns: Yaw and pitch (T,) of the head in degrees; default: drawn by ``draw_turns``.
 
     Yields:
         T frames (H, W, 3) uint8 RGB.
@@ -62,6 +66,8 @@ def render_frames(
     num = len(trajectory)
     stage = _set_stage(identity, rng, size)
     poses, light = draw_poses(num, rng), draw_light(num, rng)
+    if turns is not None:
+        poses = replace(poses, yaw=turns[0], pitch=turns[1])
     blinks = draw_blinks(num, rng)
     build = identity.build
     shape = shape_mouth(trajectory, build)
@@ -143,10 +149,15 @@ def _place(person: Floats, stage: _Stage, poses: Poses, t: int) -> Floats:
     follow = 1 - 0.8 * np.clip((y - 205) / 110, 0, 1)
     from_x = x + follow * (cos * dx + sin * dy + NECK[0] - x)
     from_y = y + follow * (cos * dy - sin * dx + NECK[1] - y)
-    # The middle of the face is closer to the camera and moves more when the head turns.
-    bulge = 1 - ((from_x - portrait.MOUTH_X) / 85) ** 2 - ((from_y - 120) / 120) ** 2
-    bulge = np.clip(bulge, 0, 1)
-    coarse = np.dstack([from_x - poses.yaw[t] * bulge, from_y - poses.pitch[t] * bulge])
+    turned = unturn(
+        from_x.astype(np.float32), from_y.astype(np.float32), poses.yaw[t], poses.pitch[t]
+    )
+    on_head = 1 - np.clip((from_y - 185) / 50, 0, 1)  # the shoulders stay
+    from_x, from_y = (
+        from_x + on_head * (turned[0] - from_x),
+        from_y + on_head * (turned[1] - from_y),
+    )
+    coarse = np.dstack([from_x, from_y])
     fine = np.empty((height, width, 2), np.float32)
     cv2.warpAffine(
         coarse.astype(np.float32),

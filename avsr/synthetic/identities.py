@@ -17,7 +17,8 @@ from avsr.synthetic.portrait import Grid, sample
 Floats = NDArray[np.float32]
 Color = tuple[float, float, float]  # R, G, B
 
-SPLIT_SIZES = {"train": 400, "valid": 20, "test": 20}  # identities by name
+SPLIT_SIZES = {"train": 1000, "valid": 20, "test": 20}  # identities by name
+BEARDS = {"none": 0.7, "moustache": 0.08, "goatee": 0.06, "full": 0.11, "chin": 0.05}  # shares
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # weights of R, G, B
 
 HEAD_GRID = Grid(-70, -60, 800, 800, 2.0)  # the head on the canvas, two pixels per canvas px
@@ -47,6 +48,9 @@ class Identity:
     hair: Color  # factors
     clothes: Color
     background: Color  # 0-255
+    beard: str  # a key of BEARDS
+    beard_tone: float  # brightness, of the skin
+    beard_density: float
 
 
 def identity_names(split: str) -> tuple[str, ...]:
@@ -91,18 +95,25 @@ def make_identity(name: str) -> Identity:
         return float(np.clip(rng.normal(middle, spread), low, high))
 
     build = MouthBuild(
-        y=vary(151.5, 1.8, 147, 156),
-        half_width=vary(24.0, 1.8, 20, 28.5),
-        upper=vary(6.0, 1.2, 3.6, 9.0),
-        lower=vary(8.0, 1.4, 5.0, 11.5),
-        chin=vary(1.0, 3.0, -4, 8),
-        corner=vary(0.0, 1.0, -2.0, 2.2),
-        jaw=vary(1.0, 0.10, 0.78, 1.25),
-        teeth=vary(0.98, 0.08, 0.78, 1.1),
-        inside=vary(1.0, 0.12, 0.7, 1.3),
+        y=vary(151.5, 2.2, 146, 157),
+        half_width=vary(24.0, 2.2, 19, 29.5),
+        upper=vary(6.0, 1.7, 2.4, 10.5),
+        lower=vary(8.0, 2.0, 3.6, 13.0),
+        chin=vary(1.0, 4.0, -6, 10),
+        corner=vary(0.0, 1.4, -3.0, 3.0),
+        jaw=vary(1.0, 0.15, 0.65, 1.35),
+        teeth=vary(0.90, 0.15, 0.5, 1.1),
+        inside=vary(1.0, 0.2, 0.5, 1.5),
         gap=max(0.0, vary(0.15, 0.2, -0.2, 0.6)),
+        tooth=vary(5.2, 0.7, 3.8, 7.0),
+        upper_teeth=vary(1.0, 1.6, -3.0, 3.2),
+        lower_teeth=vary(3.4, 1.5, 1.0, 8.0),
+        bow=vary(0.16, 0.10, 0.0, 0.40),
+        tilt=vary(0.0, 0.8, -2.0, 2.0),
+        skew=vary(0.0, 0.12, -0.3, 0.3),
+        line=vary(0.45, 0.15, 0.1, 0.75),
     )
-    tone = vary(0.82, 0.20, 0.38, 1.08)
+    tone = vary(0.78, 0.25, 0.32, 1.12)
     warm = vary(0.02, 0.04, -0.04, 0.1)
     cloth = vary(0.7, 0.3, 0.1, 1.1)
     wall = vary(125.0, 55, 20, 235)
@@ -113,13 +124,13 @@ def make_identity(name: str) -> Identity:
         seed=seed,
         build=build,
         flipped=bool(rng.random() < 0.5),
-        jaw_width=vary(0.0, 0.07, -0.14, 0.16),
+        jaw_width=vary(0.0, 0.09, -0.18, 0.20),
         nose_width=vary(0.05, 0.12, -0.2, 0.35),
-        lip_tint=vary(0.76, 0.10, 0.50, 0.95),
+        lip_tint=vary(0.78, 0.13, 0.45, 1.05),
         skin=(tone * (1 + warm), tone, tone * (1 - warm)),
-        gamma=vary(1.0, 0.15, 0.7, 1.4),
-        contrast=vary(0.95, 0.12, 0.65, 1.2),
-        light_x=vary(0.0, 0.18, -0.4, 0.4),
+        gamma=vary(1.0, 0.2, 0.6, 1.6),
+        contrast=vary(0.9, 0.18, 0.45, 1.25),
+        light_x=vary(0.0, 0.22, -0.55, 0.55),
         light_y=vary(0.0, 0.12, -0.3, 0.25),
         stubble=max(0.0, vary(-0.02, 0.18, -1, 0.35)),
         spots=max(0.0, vary(0.015, 0.02, 0, 0.06)),
@@ -128,6 +139,9 @@ def make_identity(name: str) -> Identity:
         hair=(hair * (1 + warm), hair, hair * (1 - 2 * warm)),
         clothes=(cloth * vary(1, 0.2, 0.6, 1.4), cloth, cloth * vary(1, 0.2, 0.6, 1.4)),
         background=(wall + vary(0, 12, -15, 15), wall, wall + vary(0, 12, -15, 15)),
+        beard=str(rng.choice(list(BEARDS), p=list(BEARDS.values()))),
+        beard_tone=vary(0.3, 0.2, 0.1, 0.9),
+        beard_density=vary(0.75, 0.15, 0.4, 0.95),
     )
 
 
@@ -160,6 +174,7 @@ def draw_skin(identity: Identity, grid: Grid) -> Floats:
     skin *= 1 + (np.array(identity.hair, np.float32) - 1) * hair[..., None]
     lips = _lip_mask(from_x, y)
     rng = np.random.default_rng(identity.seed)
+    skin = _grow_beard(skin, identity, from_x, y, grid, rng) if identity.beard != "none" else skin
     beard = np.clip((y - 118) / 25, 0, 1) * np.clip((62 - np.abs(dx)) / 12, 0, 1) * (1 - lips)
     grain = cv2.GaussianBlur(rng.standard_normal(x.shape, np.float32), (0, 0), 0.6 * grid.scale)
     spots = cv2.GaussianBlur(rng.standard_normal(x.shape, np.float32), (0, 0), 2.5 * grid.scale)
@@ -174,6 +189,39 @@ def draw_skin(identity: Identity, grid: Grid) -> Floats:
     if identity.blur > 0.2:
         skin = cv2.GaussianBlur(skin, (0, 0), identity.blur * grid.scale)
     return np.dstack([skin.clip(0, 255), person]).astype(np.float32)
+
+
+def _grow_beard(
+    skin: Floats, identity: Identity, x: Floats, y: Floats, grid: Grid, rng: np.random.Generator
+) -> Floats:
+    """Lay the hair of a beard over the skin (H, W, 3)."""
+    dx = np.abs(x - portrait.MOUTH_X)
+    u = ((x - portrait.MOUTH_X) / portrait.MOUTH_HALF).clip(-1, 1)
+    top, bottom = (np.interp(u, portrait.CURVE_U, portrait.LIP_CURVES[i]) for i in (0, 3))
+
+    def inside(distance: Floats, soft: float) -> Floats:
+        return np.asarray(np.clip(distance / soft + 0.5, 0, 1), np.float32)
+
+    moustache = inside(top + 1 - y, 2) * inside(y - top + 8 - 0.08 * dx, 4) * inside(33 - dx, 6)
+    sides = inside(y - top + 6, 4) * inside(dx - 29, 3) * inside(38 - dx, 6)  # beside the mouth
+    chin = inside(y - bottom - 4 + 0.002 * dx * dx, 4) * inside(30 - dx, 8)
+    cheeks = inside(dx - 26, 8) * inside(y - 128 - (62 - dx).clip(0) * 0.35, 10)
+    cheeks = np.maximum(cheeks, inside(y - bottom - 8, 5)) * inside(72 - dx, 8)
+    parts = {
+        "moustache": (moustache,),
+        "goatee": (moustache, sides * inside(185 - y, 10), chin),
+        "full": (moustache, sides, chin, cheeks),
+        "chin": (chin,),
+    }[identity.beard]
+    mask = np.maximum.reduce(parts) * inside(204 - y, 16) * (1 - _lip_mask(x, y))
+    sigma = 0.4 * grid.scale
+    hair = cv2.GaussianBlur(
+        rng.standard_normal(x.shape, np.float32), (0, 0), sigma, None, 3.5 * sigma
+    )
+    hair = 1 + 0.35 * hair / max(float(hair.std()), 1e-6)
+    cover = identity.beard_density * mask * hair.clip(0.4, 1.2)
+    grey = np.asarray(identity.hair, np.float32) * (150 * identity.beard_tone)
+    return np.asarray(skin + (grey - skin) * cover.clip(0, 1)[..., None], np.float32)
 
 
 def _face_mask(x: Floats, y: Floats) -> Floats:

@@ -40,6 +40,13 @@ class MouthBuild:
     teeth: float = 1.0  # brightness
     inside: float = 1.0  # brightness of tongue and cavity
     gap: float = 0.0  # 0 .. 1 darkness of the gaps between teeth
+    tooth: float = 5.2  # width
+    upper_teeth: float = 2.0  # lower edge, below the line of the closed lips; negative: hidden
+    lower_teeth: float = 2.6  # upper edge at rest, below the line of the closed lips
+    bow: float = 0.16  # depth of the notch of the upper lip
+    tilt: float = 0.0  # right corner lower (+) or higher (-) than the left one
+    skew: float = 0.0  # -1 .. 1 the mouth opens more on the left (-) or on the right (+)
+    line: float = 0.5  # 0 .. 1 darkness of the line between the lips
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ def shape_mouth(trajectory: NDArray[np.floating], build: MouthBuild) -> MouthSha
     bottom = bottom * (1 - tuck) + tuck * (0.9 - 0.9 * tuck)
     top = top - 2.2 * tuck
     lip_scale = 1 - 0.45 * press + 0.28 * protrusion - 0.16 * spread
-    lower_teeth = 2.6 + drop
+    lower_teeth = build.lower_teeth + drop
     floor = lower_teeth + 1.5
     tip = _ramp(p["tongue_tip"], 0.30, 1.0)
     body = p["tongue_body"].clip(0, 1)
@@ -128,12 +135,12 @@ def _lip_lines(shape: MouthShape, build: MouthBuild, u: Floats) -> tuple[Floats,
     square = shape.square[:, None]
     round_profile = np.sqrt(1 - v2)
     flat_profile = 1 - v2 * v2
-    opening = round_profile + (flat_profile - round_profile) * square
-    closed_line = shape.corner[:, None] * (a * a) + build.y
+    opening = (round_profile + (flat_profile - round_profile) * square) * (1 + build.skew * u)
+    closed_line = shape.corner[:, None] * (a * a) + build.tilt * u + build.y
     inner_upper = closed_line + shape.top[:, None] * opening
     inner_lower = closed_line + shape.bottom[:, None] * opening * (1 - 0.3 * (a * a))
     full = 1 - a**2.2
-    bow = full - 0.16 * np.exp(-((u / 0.13) ** 2))
+    bow = full - build.bow * np.exp(-((u / 0.13) ** 2))
     outer_upper = inner_upper - shape.upper[:, None] * bow
     outer_lower = inner_lower + shape.lower[:, None] * np.sqrt(1 - a * a) * (0.75 + 0.25 * full)
     return outer_upper, inner_upper, inner_lower, outer_lower
@@ -273,7 +280,7 @@ def paint_inside(shape: MouthShape, build: MouthBuild, grid: Grid) -> Inside:
     away = np.maximum(upper_line - rows, rows - lower_line)
     np.maximum(away, 0, out=away)
     away *= 0.8
-    shadow *= 1 - _column(0.5 * np.clip((1 - np.abs(u)) * 6, 0, 1)) * np.exp(-away * away)
+    shadow *= 1 - _column(build.line * np.clip((1 - np.abs(u)) * 6, 0, 1)) * np.exp(-away * away)
     return Inside(cover, cavity, teeth, tongue, shadow)
 
 
@@ -286,9 +293,9 @@ def _paint_teeth_and_tongue(
     """
     zeros = 0 * dx / shape.half[:, None]  # (T, W)
     arc = (dx / 24.0) ** 2
-    gaps = 1 - build.gap * np.exp(-(((((dx / 5.2 + 0.5) % 1.0) - 0.5) / 0.11) ** 2))
+    gaps = 1 - build.gap * np.exp(-(((((dx / build.tooth + 0.5) % 1.0) - 0.5) / 0.11) ** 2))
     sides = np.clip(1.15 - 0.75 * arc, 0, 1) * gaps
-    upper_teeth = _soft(_column(2.0 - 2.6 * arc) - rows, scale) * _column(sides)
+    upper_teeth = _soft(_column(build.upper_teeth - 2.6 * arc) - rows, scale) * _column(sides)
     low_edge = shape.lower_teeth[:, None] - 1.6 * arc
     lower_teeth = _soft(rows - _column(low_edge), scale)
     lower_teeth = lower_teeth * _soft(_column(low_edge + 7.5) - rows, scale)

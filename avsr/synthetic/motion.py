@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsr.rates import FPS
+from avsr.synthetic.head_turn import MAX_PITCH, MAX_YAW
 
 Floats = NDArray[np.float32]
 
@@ -31,23 +32,37 @@ class Poses:
     y: Floats
     angle: Floats  # radians, clockwise in the frame
     scale: Floats
-    yaw: Floats  # shift of the middle of the face against its edge, canvas px
+    yaw: Floats  # degrees, see ``head_turn``
     pitch: Floats
+
+
+def draw_turns(num: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Draw yaw and pitch (T,) in degrees: most heads look ahead, a few turn as far as is possible.
+
+    Some speakers keep still, others turn and nod while they speak.
+    """
+    spread = [12.0, 8.0] * rng.standard_normal(2)
+    activity = rng.uniform(0.5, 5.0)
+    turns = spread + activity * smooth_noise(num, 30, 2, rng)
+    turns += 0.4 * activity * smooth_noise(num, 12, 2, rng)
+    yaw, pitch = turns.astype(np.float32).T
+    return yaw.clip(-MAX_YAW, MAX_YAW), pitch.clip(-MAX_PITCH, MAX_PITCH)
 
 
 def draw_poses(num: int, rng: np.random.Generator) -> Poses:
     """Draw poses that drift around a random pose."""
-    fixed = rng.standard_normal(3)
-    slow = smooth_noise(num, 30, 6, rng)
-    quick = smooth_noise(num, 12, 6, rng)
+    fixed = rng.standard_normal()
+    slow = smooth_noise(num, 30, 4, rng)
+    quick = smooth_noise(num, 12, 4, rng)
+    yaw, pitch = draw_turns(num, rng)
     drift = 0.8 * slow + 0.3 * quick
     return Poses(
         x=4.0 * drift[:, 0],
         y=3.0 * drift[:, 1],
-        angle=0.03 * drift[:, 2] + 0.03 * np.float32(fixed[0]),
+        angle=0.03 * drift[:, 2] + 0.04 * np.float32(fixed),
         scale=1 + 0.012 * drift[:, 3],
-        yaw=1.6 * drift[:, 4] + np.float32(1.5 * fixed[1]),
-        pitch=1.2 * drift[:, 5] + np.float32(fixed[2]),
+        yaw=yaw,
+        pitch=pitch,
     )
 
 

@@ -3,20 +3,23 @@
 Every phoneme pulls each articulation parameter towards a target with a weight that decays with
 the distance in time (the dominance functions of Cohen and Massaro, 1993), so that neighbours blend
 as in speech. Gestures that a sound requires (lips shut for p, lip on teeth for f, tongue between
-teeth for th) are then enforced in the frame nearest to the sound. Phonemes with the same place of
-articulation differ slightly (p presses harder than b, and b harder than m), more than in reality,
-so that a small model can learn them.
+teeth for th) are then enforced in the frame nearest to the sound.
+
+Phonemes of one viseme have one target, as in life: voicing, nasality and the tongue behind the
+teeth cannot be seen. Only the habits of the speaker and chance make two of them differ.
 """
 
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 
 from avsr.rates import FPS
+from avsr.synthetic.speaking_style import SpeakingStyle, draw_style
 
 
 class TimedPhone(Protocol):
@@ -74,102 +77,86 @@ def _vowel(jaw: float, width: float, protrusion: float, front: float, body: floa
     }
 
 
-# Targets by IPA letter.
+# Phonemes that look alike, as IPA letters. Consonants after the groups of Jeffers and Barley,
+# "Speechreading" (1971), but w and ɹ apart, and the trilled r an alveolar; vowels after MPEG-4
+# (ISO/IEC 14496-2: A e I Q U), with a neutral and a second rounded class between them.
+VISEMES = {
+    "bilabial": "pbm",
+    "bilabial approximant": "β",
+    "labiodental": "fv",
+    "dental": "θð",
+    "alveolar": "tdnlrɾɭ",
+    "sibilant": "sz",
+    "postalveolar": "ʃʒ",
+    "alveolo-palatal": "ɕʑ",
+    "palatal": "jʝçcɟɲʎʲ",  # ʲ on its own is a glide
+    "back": "kɡŋxɣqχʁħʕhʔ",
+    "rounded": "w",
+    "puckered": "ɹ",
+    "close spread": "iɪɨ",
+    "mid spread": "eɛ",
+    "open": "æaɑʌɐ",
+    "neutral": "əɜ",
+    "open round": "ɔɒœ",
+    "mid round": "oø",
+    "close round": "uʊyʏ",
+}
 _VOWELS = {
-    "i": _vowel(0.16, 0.95, 0.0, 0.58, 0.95),
-    "ɪ": _vowel(0.27, 0.55, 0.0, 0.52, 0.75),
-    "e": _vowel(0.38, 0.75, 0.0, 0.52, 0.68),
-    "ɛ": _vowel(0.55, 0.50, 0.0, 0.48, 0.48),
-    "æ": _vowel(0.74, 0.55, 0.0, 0.48, 0.25),
-    "a": _vowel(0.92, 0.25, 0.0, 0.42, 0.12),
-    "ɑ": _vowel(1.00, -0.05, 0.0, 0.15, 0.08),
-    "ʌ": _vowel(0.70, 0.05, 0.0, 0.28, 0.25),
-    "ɐ": _vowel(0.58, 0.12, 0.0, 0.36, 0.32),
-    "ɒ": _vowel(0.78, -0.40, 0.25, 0.12, 0.15),
-    "ɔ": _vowel(0.64, -0.60, 0.50, 0.12, 0.28),
-    "o": _vowel(0.44, -0.78, 0.70, 0.12, 0.45),
-    "ʊ": _vowel(0.28, -0.75, 0.75, 0.15, 0.65),
-    "u": _vowel(0.17, -1.00, 1.00, 0.12, 0.85),
-    "y": _vowel(0.15, -0.88, 0.90, 0.58, 0.92),
-    "ʏ": _vowel(0.22, -0.72, 0.75, 0.54, 0.78),
-    "ø": _vowel(0.32, -0.68, 0.65, 0.52, 0.68),
-    "œ": _vowel(0.52, -0.52, 0.50, 0.48, 0.45),
-    "ə": _vowel(0.34, 0.05, 0.0, 0.35, 0.42),
-    "ɜ": _vowel(0.40, -0.22, 0.20, 0.35, 0.50),
-    "ɨ": _vowel(0.20, 0.60, 0.0, 0.25, 0.90),
+    "close spread": _vowel(0.20, 0.75, 0.0, 0.54, 0.85),
+    "mid spread": _vowel(0.46, 0.60, 0.0, 0.50, 0.58),
+    "open": _vowel(0.84, 0.15, 0.0, 0.36, 0.18),
+    "neutral": _vowel(0.36, 0.0, 0.05, 0.35, 0.45),
+    "open round": _vowel(0.64, -0.50, 0.42, 0.20, 0.30),
+    "mid round": _vowel(0.44, -0.72, 0.66, 0.25, 0.45),
+    "close round": _vowel(0.18, -0.92, 0.92, 0.30, 0.85),
 }
-
 _CONSONANTS: dict[str, dict[str, float]] = {
-    "p": {"closure": 1.00, "jaw": 0.06, "width": 0.05},
-    "b": {"closure": 0.88, "jaw": 0.14, "protrusion": 0.15},
-    "m": {"closure": 0.76, "jaw": 0.12},
-    "f": {"tuck": 1.00, "jaw": 0.12, "upper_raise": 0.50, "width": 0.15},
-    "v": {"tuck": 0.84, "jaw": 0.20, "upper_raise": 0.30, "width": 0.05},
-    "β": {"tuck": 0.0, "closure": 0.45, "jaw": 0.15, "protrusion": 0.25},
-    "w": {"width": -1.05, "protrusion": 1.05, "jaw": 0.08, "tongue_body": 0.85},
-    "θ": {"tongue_front": 1.05, "tongue_tip": 0.45, "jaw": 0.26, "lower_drop": 0.25},
-    "ð": {"tongue_front": 0.95, "tongue_tip": 0.35, "jaw": 0.34, "lower_drop": 0.15},
-    "t": {"tongue_tip": 0.95, "tongue_front": 0.62, "jaw": 0.18, "lower_drop": 0.25},
-    "d": {"tongue_tip": 0.88, "tongue_front": 0.62, "jaw": 0.28, "lower_drop": 0.12},
-    "n": {"tongue_tip": 0.98, "tongue_front": 0.55, "jaw": 0.30, "upper_raise": 0.25},
-    "l": {"tongue_tip": 1.10, "tongue_front": 0.72, "jaw": 0.46, "upper_raise": 0.20},
-    "r": {"tongue_tip": 0.72, "tongue_front": 0.42, "jaw": 0.28, "width": -0.20},
-    "ɹ": {"tongue_tip": 0.60, "tongue_front": 0.22, "jaw": 0.22, "width": -0.50, "protrusion": 0.5},
-    "s": {"jaw": 0.06, "width": 0.45, "upper_raise": 0.60, "lower_drop": 0.85, "tongue_tip": 0.55},
-    "z": {"jaw": 0.10, "width": 0.35, "upper_raise": 0.42, "lower_drop": 0.60, "tongue_tip": 0.55},
-    "ʃ": {"jaw": 0.10, "width": -0.55, "protrusion": 0.85, "upper_raise": 0.70, "lower_drop": 0.75},
-    "ʒ": {"jaw": 0.16, "width": -0.45, "protrusion": 0.70, "upper_raise": 0.50, "lower_drop": 0.55},
-    "j": {"jaw": 0.15, "width": 0.65, "tongue_body": 1.0, "tongue_front": 0.58},
-    "ç": {"jaw": 0.20, "width": 0.60, "tongue_body": 0.95, "upper_raise": 0.25, "lower_drop": 0.3},
-    "k": {"jaw": 0.26, "tongue_body": 0.95, "tongue_front": 0.15, "tongue_tip": 0.0},
-    "ɡ": {"jaw": 0.34, "tongue_body": 0.88, "tongue_front": 0.18, "tongue_tip": 0.0},
-    "ŋ": {"jaw": 0.38, "tongue_body": 0.90, "tongue_front": 0.15, "tongue_tip": 0.0},
-    "x": {"jaw": 0.40, "tongue_body": 0.70, "tongue_front": 0.05, "tongue_tip": 0.0},
-    "ʁ": {"jaw": 0.44, "tongue_body": 0.60, "tongue_front": 0.05, "tongue_tip": 0.0},
-    "ħ": {"jaw": 0.55, "tongue_body": 0.10, "tongue_front": 0.05, "width": 0.1},
-    "h": {"jaw": 0.40},
-    "ʔ": {"jaw": 0.30},
-    "ʲ": {"width": 0.55, "tongue_body": 0.9},  # on its own: a glide
+    "bilabial": {"closure": 0.90, "jaw": 0.11},
+    "bilabial approximant": {"tuck": 0.0, "closure": 0.45, "jaw": 0.15, "protrusion": 0.25},
+    "labiodental": {"tuck": 0.92, "jaw": 0.16, "upper_raise": 0.40, "width": 0.10},
+    "dental": {"tongue_front": 1.0, "tongue_tip": 0.40, "jaw": 0.30, "lower_drop": 0.20},
+    "alveolar": {"tongue_tip": 0.95, "tongue_front": 0.62, "jaw": 0.26, "lower_drop": 0.12},
+    "sibilant": {
+        **{"jaw": 0.08, "width": 0.38, "upper_raise": 0.50, "lower_drop": 0.70},
+        "tongue_tip": 0.55,
+    },
+    "postalveolar": {
+        **{"jaw": 0.13, "width": -0.50, "protrusion": 0.78, "upper_raise": 0.60},
+        "lower_drop": 0.65,
+    },
+    "alveolo-palatal": {
+        **{"jaw": 0.13, "width": 0.25, "protrusion": 0.22, "upper_raise": 0.60},
+        "lower_drop": 0.65,
+    },
+    "palatal": {"jaw": 0.18, "width": 0.55, "tongue_body": 0.95, "tongue_front": 0.55},
+    "back": {"jaw": 0.38},  # what happens behind the teeth does not show
+    "rounded": {"width": -1.05, "protrusion": 1.05, "jaw": 0.08},
+    "puckered": {"tongue_tip": 0.60, "jaw": 0.22, "width": -0.50, "protrusion": 0.5},
 }
-_PALATAL = {"width": 0.45, "tongue_body": 0.9, "tongue_front": 0.5}
-_CONSONANTS |= {
-    "c": _CONSONANTS["k"] | _PALATAL,
-    "ɟ": _CONSONANTS["ɡ"] | _PALATAL,
-    "ʝ": _CONSONANTS["j"] | {"jaw": 0.22},
-    "ɲ": _CONSONANTS["n"] | _PALATAL,
-    "ʎ": _CONSONANTS["l"] | _PALATAL,
-    "ɕ": _CONSONANTS["ʃ"] | {"width": 0.25, "protrusion": 0.25},
-    "ʑ": _CONSONANTS["ʒ"] | {"width": 0.25, "protrusion": 0.20},
-    "ɭ": _CONSONANTS["l"] | {"tongue_front": 0.55, "jaw": 0.38},
-    "ɾ": _CONSONANTS["r"] | {"tongue_tip": 0.88, "jaw": 0.32},
-    "q": _CONSONANTS["k"] | {"tongue_body": 0.75, "tongue_front": 0.0, "jaw": 0.38},
-    "ɣ": _CONSONANTS["x"] | {"jaw": 0.36},
-    "χ": _CONSONANTS["x"] | {"jaw": 0.48, "tongue_body": 0.60},
-    "ʕ": _CONSONANTS["ħ"] | {"jaw": 0.62, "width": -0.05},
-}
+_VISEME_OF = {letter: name for name, letters in VISEMES.items() for letter in letters}
 # Other symbols for the same sounds: ASCII mnemonics of espeak-ng and variants of IPA.
 _ALIASES = dict(
     zip(
         "TDSZN0@EIOUVA&3YWCRHQX?BJ*gLPGFMʀɫɻɥɯɘɵɤɚɝɸʋʈɖɳʂʐɦ;",
-        "θðʃʒŋɒəɛɪɔʊʌɑɐɜøœçʁħɣχʔβɟɾɡlpɡfmʁlɹjɨəøʌəɜfvtdnszhʲ",
+        "θðʃʒŋɒəɛɪɔʊʌɑɐɜøœçʁħɣχʔβɟɾɡlpɡfmʁlɹwɨəøʌəɜfvtdnʃʒhʲ",
         strict=True,
     )
 )
 # Consonants must not take on the tuck or closure of their neighbours.
-_OPEN = {k: {"tuck": 0.0, "closure": 0.0, **v} for k, v in _CONSONANTS.items()}
-_LABIAL = frozenset("pbmfvβ")
-
-# Marks that follow a letter and change its mouth shape; length, stress and nasality do not.
-_MARKS: dict[str, dict[str, float]] = {
-    "ʲ": {"width": 0.45, "tongue_body": 0.75},
-    "^": {"width": 0.45, "tongue_body": 0.75},
-    "\u032a": {"tongue_body": 0.60, "width": -0.20, "protrusion": 0.15},  # dental: Arabic emphatics
-    "ˤ": {"tongue_body": 0.60, "width": -0.20, "protrusion": 0.15},
-    "ʷ": {"width": -0.70, "protrusion": 0.60},
+_LABIAL = ("bilabial", "bilabial approximant", "labiodental")
+_CONSONANTS = {
+    name: values if name in _LABIAL else {"tuck": 0.0, "closure": 0.0, **values}
+    for name, values in _CONSONANTS.items()
 }
+_ROUNDED_MARK = "ʷ"  # the only mark whose effect shows; palatalization and length do not
+_ROUNDED = {"width": -0.70, "protrusion": 0.60}
 _VOWEL_WEIGHT = 1.0
 _CONSONANT_WEIGHT = 1.6  # a consonant's own gestures beat the vowels around it
 _TENDENCY_WEIGHT = 0.15  # parameters that a consonant leaves open are determined by its neighbours
+
+_MOVED = [_INDEX[p] for p in ("jaw", "width", "protrusion", "upper_raise", "lower_drop")]
+NEUTRAL = np.array([0.25, 0, 0.05, 0.10, 0.08, 0, 0, 0.3, 0.5, 0.3])  # from which effort counts
+IDLE = 0.06  # size of movements in pauses
 
 _SWITCH = re.compile(r"^\(.*\)$")  # "(en)": a language switch, silent
 
@@ -200,15 +187,15 @@ def _letter(letter: str, language: str | None) -> tuple[bool, dict[str, float]] 
     if letter == "y" and language == "ru":
         letter = "ɨ"  # espeak-ng writes the Russian vowel as y, which is French u elsewhere
     letter = _ALIASES.get(letter, letter)
-    if letter in _VOWELS:
-        return True, dict(_VOWELS[letter])
-    if letter in _CONSONANTS:
-        return False, dict((_CONSONANTS if letter in _LABIAL else _OPEN)[letter])
+    if letter in _VISEME_OF:
+        viseme = _VISEME_OF[letter]
+        is_vowel = viseme in _VOWELS
+        return is_vowel, dict((_VOWELS if is_vowel else _CONSONANTS)[viseme])
     plain = unicodedata.normalize("NFD", letter)[0].lower()
     if plain != letter and plain.isascii() and plain.isalpha():
         return _letter(plain, language)
     category = unicodedata.category(letter)
-    return (True, dict(_VOWELS["ə"])) if category in ("Ll", "Lu", "Lo") else None
+    return (True, dict(_VOWELS["neutral"])) if category in ("Ll", "Lu", "Lo") else None
 
 
 @lru_cache(maxsize=4096)
@@ -230,10 +217,10 @@ def phone_targets(symbol: str, language: str | None = None) -> tuple[Target, ...
         return (SILENCE,)
     parts: list[tuple[bool, dict[str, float]]] = []
     for letter in letters:
-        if parts and letter in _MARKS:
-            parts[-1][1].update(_MARKS[letter])
+        if parts and letter == _ROUNDED_MARK:
+            parts[-1][1].update(_ROUNDED)
             continue
-        if parts and letter in "0123456789":  # digits distinguish variants: "I2"
+        if parts and letter in "ʲ;0123456789":  # soft consonants; digits distinguish variants: "I2"
             continue
         part = _letter(letter, language)
         if part and (not parts or part != parts[-1]):  # "ss" is one long gesture
@@ -253,58 +240,107 @@ def mouth_trajectory(
     rng: np.random.Generator,
     *,
     language: str | None = None,
+    style: SpeakingStyle | None = None,
 ) -> np.ndarray:
     """Compute the articulation of a sequence of phonemes.
 
     Args:
         phones: Phonemes with times.
         num_frames: Number of video frames T.
-        rng: Varies the effort of the speaker and every target.
+        rng: Varies every target, and draws the style.
         language: Language code; it matters for Russian only, whose y is not rounded.
+        style: Habits of the speaker; default: drawn from ``rng``.
 
     Returns:
         Parameters (T, P) float32 in the order of ``PARAMETERS``; row k is at (k + 0.5) / 25 s.
     """
-    values, weights, starts, ends = _segments(phones, num_frames / FPS, language)
-    effort = rng.normal(1.0, 0.07, NUM_PARAMETERS).clip(0.82, 1.18)
-    effort[[_INDEX["tuck"], _INDEX["closure"]]] = 1.0
-    noise = rng.normal(0.0, 0.04, values.shape)
-    noise[:, _INDEX["closure"]] *= 0.4
-    times = (np.arange(num_frames) + 0.5) / FPS
-    sounding = values * effort + noise * (weights > _TENDENCY_WEIGHT)
-
-    middle, half = (starts + ends) / 2, (ends - starts) / 2
+    style = style or draw_style(rng)
+    segments = _segments(phones, num_frames / FPS, language)
+    weights, pauses = segments.weights, segments.pauses
+    values = _personal_targets(segments, style, rng)
+    times = (np.arange(num_frames) + 0.5) / FPS - style.lag
+    middle, half = (segments.starts + segments.ends) / 2, (segments.ends - segments.starts) / 2
     distance = np.maximum(np.abs(times[:, None] - middle) - 0.75 * half, 0.0)  # (T, N)
     total = np.full((num_frames, NUM_PARAMETERS), 1e-9)
     blended = total * REST
     for reach in np.unique(_REACH):
         columns = np.flatnonzero(reach == _REACH)
-        dominance = np.exp(-distance / reach)
+        dominance = np.exp(-distance / (reach * style.reach))
         total[:, columns] += dominance @ weights[:, columns]
-        blended[:, columns] += dominance @ (weights * sounding)[:, columns]
+        blended[:, columns] += dominance @ (weights * values)[:, columns]
     trajectory = blended / total
-    _reach_gestures(trajectory, sounding, weights, middle)
-    trajectory += _slow_noise(num_frames, rng) * 0.015
+    _reach_gestures(trajectory, values, weights, middle + style.lag)
+    in_pause = (np.abs(times[:, None] - middle[pauses]) < half[pauses]).any(axis=1)
+    drift = 0.015 + IDLE * style.idle * in_pause
+    trajectory += _slow_noise(num_frames, rng) * drift[:, None]
     return trajectory.clip(_LOWER, _UPPER).astype(np.float32)
 
 
-def _segments(
-    phones: Sequence[TimedPhone], duration: float, language: str | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return targets (N, P), weights (N, P), starts and ends (N,), with rest around the speech."""
-    rows: list[tuple[np.ndarray, np.ndarray, float, float]] = []
+@dataclass(frozen=True)
+class _Segments:
+    """Targets in time, with rest before and after the speech."""
+
+    values: np.ndarray  # (N, P)
+    weights: np.ndarray  # (N, P)
+    starts: np.ndarray  # (N,) s
+    ends: np.ndarray  # (N,) s
+    pauses: np.ndarray  # (N,) bool
+
+
+def _segments(phones: Sequence[TimedPhone], duration: float, language: str | None) -> _Segments:
+    """Return the targets of phonemes in a clip of ``duration`` seconds."""
+    rows: list[tuple[Target, float, float]] = []
     for phone in phones:
         start = phone.start
-        for values, weights, share in phone_targets(phone.symbol, language):
-            end = start + share * (phone.end - phone.start)
-            rows.append((values, weights, start, end))
+        for target in phone_targets(phone.symbol, language):
+            end = start + target[2] * (phone.end - phone.start)
+            rows.append((target, start, end))
             start = end
-    first = min((row[2] for row in rows), default=duration)
-    last = max((row[3] for row in rows), default=duration)
-    rows.append((SILENCE[0], SILENCE[1], min(first, 0.0) - 0.2, first))
-    rows.append((SILENCE[0], SILENCE[1], last, max(last, duration) + 0.2))
-    columns = list(zip(*rows, strict=True))
-    return np.stack(columns[0]), np.stack(columns[1]), np.array(columns[2]), np.array(columns[3])
+    first = min((start for _, start, _ in rows), default=duration)
+    last = max((end for _, _, end in rows), default=duration)
+    rows.append((SILENCE, min(first, 0.0) - 0.2, first))
+    rows.append((SILENCE, last, max(last, duration) + 0.2))
+    targets, starts, ends = zip(*rows, strict=True)
+    return _Segments(
+        values=np.stack([values for values, _, _ in targets]),
+        weights=np.stack([weights for _, weights, _ in targets]),
+        starts=np.array(starts),
+        ends=np.array(ends),
+        pauses=np.array([target is SILENCE for target in targets]),
+    )
+
+
+def _personal_targets(
+    segments: _Segments, style: SpeakingStyle, rng: np.random.Generator
+) -> np.ndarray:
+    """Return the targets (N, P) as one speaker reaches them.
+
+    They depend on the viseme, never on which of its phonemes is meant.
+    """
+    effort = np.ones(NUM_PARAMETERS)
+    effort[_MOVED] = style.effort * rng.normal(1.0, 0.05, len(_MOVED)).clip(0.85, 1.15)
+    values = NEUTRAL + effort * (segments.values - NEUTRAL)
+    _, viseme = np.unique(segments.values, axis=0, return_inverse=True)
+    versions = rng.normal(0.0, 1.0, (int(viseme.max()) + 1, NUM_PARAMETERS))
+    deviation = style.individuality * versions[viseme.ravel()]
+    deviation += rng.normal(0.0, style.spread, values.shape)
+    deviation[:, _INDEX["closure"]] *= 0.4
+    values = values + deviation * (segments.weights > _TENDENCY_WEIGHT)
+
+    jaw, width, protrusion, upper, lower = (values[:, column] for column in _MOVED)
+    lips = (1 - style.jaw_use) * 0.4 * jaw.clip(0)
+    upper += 0.6 * lips + 0.12 * style.smile
+    lower += lips
+    jaw *= style.jaw_use
+    width[width < 0] *= style.rounding
+    width += 0.35 * style.smile * (1 - protrusion.clip(0, 1))
+    protrusion *= style.rounding
+
+    parted = (style.parted + 0.3 * style.idle * rng.standard_normal(len(values))).clip(0, 1)
+    parted = parted * segments.pauses
+    values[:, _INDEX["closure"]] *= 1 - parted
+    jaw += 0.12 * parted
+    return values
 
 
 def _reach_gestures(

@@ -33,7 +33,6 @@ SKIN_RINGS = 19
 BACK = (70, 84, 100, 122, 150, 180)  # degrees from straight ahead: rings round the back
 NUM_BEHIND = len(BEHIND)
 FIRST_SKIN = NUM_BEHIND + len(LIP_SHARES)  # ring
-TEETH_EDGE = 2.0  # px that the upper teeth reach below the line of the lips
 THROAT = 60.0  # px that the dark behind the teeth counts as lying further back
 TEETH_BACK = 7.5  # px that the upper teeth lie behind the front of the face
 
@@ -216,7 +215,7 @@ def _add_face(builder: _Builder, shape: HeadShape) -> NDArray[np.intp]:
 def _back_points(outline: Floats, z: Floats, shape: HeadShape) -> tuple[Floats, Floats]:
     """Return the rings round the back of the head (rings, angles, 3) and their texture."""
     around = np.arctan2((outline[:, 1] - 100) / 90, outline[:, 0] / 62)
-    down = np.sin(around)
+    down, across = np.sin(around), np.cos(around)
     rings, unrolled = [], []
     away = outline - [0, 100]
     away = away / np.linalg.norm(away, axis=1, keepdims=True)
@@ -225,7 +224,7 @@ def _back_points(outline: Floats, z: Floats, shape: HeadShape) -> tuple[Floats, 
         radius_y = np.where(down > 0, 66, 95)
         ellipsoid = np.stack(
             [
-                67 * shape.face_width * np.sin(polar) * np.cos(around),
+                67 * shape.face_width * np.sin(polar) * np.sign(across) * np.abs(across) ** 0.8,
                 100 + radius_y * np.sin(polar) * down,
                 -68 + 78 * np.cos(polar) + 0 * down,
             ],
@@ -271,7 +270,7 @@ def _add_mouth(builder: _Builder, shape: HeadShape) -> None:
         grid_z = front - depth - np.array(backs)[:, None]
         return np.stack(np.broadcast_arrays(x, grid_y, grid_z), axis=-1)
 
-    upper = rows((-9.0, -6.0, -2.0, TEETH_EDGE), -2.4, (2.0, 0.6, 0.0, 0.8))
+    upper = rows((-9.0, -6.0, shape.teeth - 4.0, shape.teeth), -2.4, (2.0, 0.6, 0.0, 0.8))
     shares = np.array([0, 0.3, 0.65, 1.0])[:, None]
     shade = np.array([0.45, 0.7, 0.95, 1.0])[:, None] * sides
     builder.add(upper, patch_points("upper teeth", across, shares), both=True, shade=shade, lit=0.0)

@@ -39,12 +39,16 @@ class HeadShape:
     upper_lip: float = 6.0  # thickness
     lower_lip: float = 8.0
     muzzle: float = 9.0  # px by which the mouth lies further forward than the cheeks
+    teeth: float = 1.0  # px that the upper teeth reach below the line of the lips
     lip_bulge: float = 3.0  # px forward
     bow: float = 0.2  # depth of the dip in the upper lip, share of its thickness
     corner: float = 0.0  # px lower than the middle
     jaw_move: float = 1.0  # effort of the jaw
     lip_move: float = 1.0  # and of the lips
     lopsided: float = 0.0  # px by which the left corner of the open mouth lies lower
+    hairline: float = 53.0  # canvas y of the hair above the middle of the forehead
+    fringe: float = 10.0  # px that the hairline lies lower at the temples
+    temple: float = 60.0  # px from the middle to the hair at the sides
     hair_volume: float = 6.0
     hair_length: float = 0.0  # 0 short .. 1 to the shoulders
 
@@ -138,6 +142,7 @@ def outline_points(shape: HeadShape) -> Floats:
 def hair_mask(x: Floats, y: Floats, shape: HeadShape) -> Floats:
     """Return 1 where hair covers the unrolled skin (x from the middle of the face), 0 elsewhere."""
     a = np.abs(x)
-    front = 53 + 10 * (a / 50) ** 2  # hairline of the forehead
-    lower = np.where(a > 61, 118 + 80 * shape.hair_length, front)
-    return ramp(-(y - lower), -2, 3) * np.maximum(ramp(a, 57, 62), ramp(-(y - front), -2, 3))
+    above = ramp(shape.hairline + shape.fringe * (a / 50) ** 2 - y, -3, 4)
+    beside = ramp(a - 0.04 * (y - 90).clip(0, None), shape.temple - 6, shape.temple + 2)
+    beside *= ramp(118 + 80 * shape.hair_length - y, -14, 6)
+    return np.maximum(above, beside)

@@ -90,13 +90,11 @@ def render_mesh_mouth(
         points = matrices[t, :, :2] @ pose.points[k] + matrices[t, :, 2:]
         points = points * FINE + (FINE - 1) / 2
         shown = rasterize(points, pose.nearness[k], mesh.triangles, (size, size), mesh.bias)
-        map_u, map_v = (shown.interpolate(a).reshape(size, size) for a in (u, v))
-        level = _remap(texture, map_u, map_v).ravel()
+        level = _remap(texture, shown.interpolate(u), shown.interpolate(v))
         level *= shown.interpolate(pose.light[k] * lips)
         level += shown.interpolate(pose.gloss[k])
         level *= shot.exposure[t]
-        level[~shown.covered] = backdrop
-        level = level.reshape(size, size)
+        np.copyto(level, backdrop, where=~shown.covered)
         fine = cv2.resize(level, (MOUTH_SIZE, MOUTH_SIZE), interpolation=cv2.INTER_AREA)
         out[t] = fine.clip(0, 255)
     return out
@@ -163,15 +161,14 @@ def render_mesh_frames(
                 mesh.bias,
             )
             map_u, map_v, lips, light, gloss = (
-                shown.interpolate(values).reshape(height, width, 1)
+                shown.interpolate(values)[..., None]
                 for values in (u, v, mesh.lips, pose.light[k], pose.gloss[k])
             )
             color = _remap(textures[closed], map_u, map_v)
             color *= light * (1 + lips * tint)
             color += gloss
             color *= shot.exposure[start + k]
-            covered = shown.covered.reshape(height, width, 1)
-            frame = np.where(covered, color, background)
+            frame = np.where(shown.covered[..., None], color, background)
             fine = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
             yield fine.clip(0, 255).astype(np.uint8)
 

@@ -76,7 +76,7 @@ def make_mesh_identity(name: str) -> MeshIdentity:
         face_width=vary(1.0, 0.045, 0.9, 1.12),
         jaw_width=vary(0.97 if female else 1.03, 0.06, 0.82, 1.16),
         depth=vary(1.0, 0.08, 0.8, 1.2),
-        chin=vary(-1.0 if female else 1.0, 3.5, -7, 9),
+        chin=vary(0.0 if female else 2.0, 3.5, -6, 11),
         chin_size=vary(4.0, 2.0, 0, 9),
         cheek=vary(3.0, 2.0, -1, 8),
         brow=vary(2.5 if female else 4.0, 1.5, 0, 7),
@@ -86,17 +86,21 @@ def make_mesh_identity(name: str) -> MeshIdentity:
         eye_apart=vary(0.0, 1.0, -2, 2),
         eye_width=vary(1.0, 0.06, 0.88, 1.12),
         eye_depth=vary(5.0, 1.5, 2, 8),
-        mouth_y=vary(151.0, 1.8, 147.5, 155.5),
+        mouth_y=vary(153.0, 2.8, 147.5, 160.0),
         mouth_half=vary(24.0, 1.9, 19.5, 28.5),
         upper_lip=vary(5.6, 1.5, 2.6, 9.5),
         lower_lip=vary(7.6, 1.6, 4.2, 12.0),
         muzzle=vary(9.0, 1.8, 5, 13),
+        teeth=vary(0.9, 1.0, -1.5, 2.5),
         lip_bulge=vary(3.0, 0.9, 1, 5.5),
         bow=vary(0.2, 0.09, 0, 0.4),
         corner=vary(0.0, 1.0, -2.2, 2.2),
-        jaw_move=vary(1.0, 0.12, 0.72, 1.3),
-        lip_move=vary(1.0, 0.12, 0.72, 1.3),
+        jaw_move=vary(0.9, 0.18, 0.5, 1.3),
+        lip_move=vary(0.95, 0.18, 0.55, 1.35),
         lopsided=vary(0.0, 2.0, -4, 4),
+        hairline=vary(52.0, 5.0, 40, 62),
+        fringe=vary(6.0, 9.0, -8, 24),
+        temple=vary(59.0, 3.0, 53, 64),
         hair_volume=vary(7.0, 2.5, 2, 14),
         hair_length=vary(0.65, 0.3, 0.2, 1.0) if rng.random() < (0.7 if female else 0.08) else 0.0,
     )
@@ -107,7 +111,7 @@ def make_mesh_identity(name: str) -> MeshIdentity:
     skin = skin * [vary(1, 0.03, 0.93, 1.07), 1, vary(1, 0.04, 0.9, 1.1)]
     hair = np.array(HAIRS[rng.integers(len(HAIRS) if tone < 1.8 else 2)]) * rng.uniform(0.8, 1.2)
     painted = female and rng.random() < 0.5
-    lip_light = vary(0.72 if painted else 0.84, 0.10, 0.5, 1.02)
+    lip_light = vary(0.72 if painted else 0.88, 0.10, 0.5, 1.05)
     lip_red = vary(1.22 if painted else 1.12, 0.06, 1.0, 1.4)
     beard, moustache = 0.0, 0.0
     if not female and (kind := rng.random()) < 0.6:
@@ -132,7 +136,7 @@ def make_mesh_identity(name: str) -> MeshIdentity:
         beard=beard,
         moustache=min(1.0, moustache),
         shine=vary(10.0, 6.0, 0, 28),
-        teeth=vary(0.94, 0.09, 0.68, 1.08),
+        teeth=vary(0.86, 0.12, 0.55, 1.05),
         gaps=vary(0.25, 0.18, 0, 0.7),
         tongue=to_color(np.array([204, 116, 118]) * vary(1, 0.1, 0.75, 1.2)),
         clothes=to_color(rng.uniform(20, 235, 3)),

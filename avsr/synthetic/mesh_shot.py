@@ -14,6 +14,7 @@ from avsr.synthetic.motion import smooth_noise
 Floats = NDArray[np.float32]
 
 PIVOT = np.array([0.0, 125.0, -60.0], np.float32)  # px, around which the head turns
+GREY_SKIN = 205.0  # grey level of skin that is exposed as it is
 MAX_YAW, MAX_PITCH, MAX_ROLL = 30.0, 15.0, 12.0  # degrees
 
 
@@ -47,15 +48,15 @@ def draw_shot(num: int, rng: np.random.Generator, yaw: float | None = None) -> S
     limits = np.array([MAX_YAW, MAX_PITCH, MAX_ROLL])
     side, height = rng.normal(0, 0.7), rng.normal(-0.45, 0.4)
     sun = np.array([side, height, rng.uniform(0.45, 1.1)])
-    ambient = rng.uniform(0.30, 0.62)
+    ambient = rng.uniform(0.34, 0.7)
     return Shot(
         turns=_rotations(np.radians(degrees.clip(-limits, limits))),
         shifts=(drift[:, 3:5] * [3.0, 2.0]).astype(np.float32),
         distance=float(rng.uniform(450, 1300)),
         sun=(sun / np.linalg.norm(sun)).astype(np.float32),
         ambient=float(ambient),
-        diffuse=float((1.05 - ambient) * rng.uniform(0.85, 1.25)),
-        exposure=(np.exp(0.16 * fixed[3]) * (1 + 0.015 * drift[:, 5])).astype(np.float32),
+        diffuse=float((1.1 - ambient) * rng.uniform(0.8, 1.2)),
+        exposure=(np.exp(0.2 * fixed[3]) * (1 + 0.015 * drift[:, 5])).astype(np.float32),
         backdrop=to_color(rng.uniform(20, 235) + rng.normal(0, 14, 3)),
     )
 
@@ -104,6 +105,10 @@ def pose_mesh(look: Look, mesh: HeadMesh, amounts: Floats, shot: Shot, start: in
         mirror *= mirror  # to the power of 16
     shine = look.shine + mesh.lips * (look.gloss - look.shine)
     gloss = (shine * mesh.lit * mesh.shade * shot.diffuse) * mirror
+    # A camera exposes dark skin longer, by about half of what would make it look light.
+    gain = np.float32((GREY_SKIN / max(1.0, float(np.mean(look.skin)))) ** 0.5)
+    light *= gain ** (0.4 + 0.6 * mesh.lit)  # teeth are light enough
+    gloss *= gain
     away = points - PIVOT[:, None]
     turned = turns @ away - away
     turned[:, :2] += shot.shifts[start:stop, :, None]

@@ -95,8 +95,8 @@ def _noise(grid: Grid, rng: np.random.Generator, x: float, y: float) -> Floats:
     step = max(1.0, min(x, y))  # canvas px between the numbers that are drawn
     height, width = (int(n / grid.scale / step) + 3 for n in (grid.height, grid.width))
     noise = rng.standard_normal((height, width), np.float32)
-    if x > step or y > step:
-        sigma = max(x / step, 0.01), max(y / step, 0.01)
+    if x != y:
+        sigma = max(0.3, x / step / 2), max(0.3, y / step / 2)
         noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), sigma[0], None, sigma[1]), np.float32)
         noise /= max(float(noise.std()), 1e-6)
     matrix = np.array([[step * grid.scale, 0, 0], [0, step * grid.scale, 0]])
@@ -190,17 +190,21 @@ def _paint_beard(
         return
     x, y = np.meshgrid(grid.x - np.float32(MIDDLE), grid.y)
     a, mouth = np.abs(x), shape.mouth_y
+    wild = 2.5 * _noise(grid, rng, 3, 3)  # px by which the edge of the hair varies
     # From the jaw up to a line from the ears to the corners of the mouth.
     edge = mouth + 6 - 34 * ramp(a, 26, 58)
-    beard = ramp(y - edge, -5, 6) * (1 - ramp(a, 60, 66)) * look.beard
-    upper = ramp(y, mouth - 12, mouth - 8) * (1 - ramp(y, mouth + 10, mouth + 16))
-    upper *= 1 - ramp(a, shape.mouth_half + 1, shape.mouth_half + 8)
+    beard = ramp(y - edge + wild, -6, 8) * (1 - ramp(a, 58, 67)) * look.beard
+    # From the nose down to the lips and round the corners of the mouth.
+    top = nose_tip_y(shape) + 8
+    width = 9 + 1.1 * np.clip(y - top, 0, None).clip(None, shape.mouth_half - 6)
+    upper = ramp(y - top + 0.5 * wild, -2, 4) * (1 - ramp(y, mouth + 8, mouth + 16))
+    upper *= 1 - ramp(a - width + wild, -3, 5)
     cover = np.maximum(beard, upper * look.moustache)
-    dense = np.maximum(look.beard, look.moustache)
-    grain = _noise(grid, rng, 1.0, 1.6 if dense < 0.5 else 3.0)
-    cover = cover * np.clip(0.75 + (0.5 if dense < 0.5 else 0.25) * grain, 0, 1)
-    color = _color(look.hair) * (1 + 0.18 * strands[..., None])
-    _lay(skin, 0.7 * color, cover.clip(0, 0.93))
+    dense = max(look.beard, look.moustache)
+    grain = _noise(grid, rng, 1.0, 1.0) if dense < 0.5 else _noise(grid, rng, 0.8, 2.0)
+    cover = cover * np.clip(0.7 + (0.45 if dense < 0.5 else 0.25) * grain, 0, 1)
+    color = _color(look.hair) * (1 + 0.12 * strands[..., None])
+    _lay(skin, 0.75 * color, cover.clip(0, 0.93))
 
 
 def paint_eyes(

@@ -37,17 +37,19 @@ def test_a_triangle_covers_the_pixels_inside_of_it():
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         if area < 0:
             points = points[:, ::-1].copy()
-        shown = rasterize(points, np.zeros(3, np.float32), np.array([[0], [1], [2]]), (16, 12))
+        shown = rasterize(
+            points, np.zeros(3, np.float32), np.array([[0], [1], [2]]), (16, 12), np.zeros(1)
+        )
         x, y = np.meshgrid(np.arange(16), np.arange(12))
         distance = np.full(x.shape, np.inf)  # px inside of the nearest edge
         for i in range(3):
             (xa, ya), (xb, yb) = points[:, i], points[:, (i + 1) % 3]
             side = ((xb - xa) * (y - ya) - (yb - ya) * (x - xa)) / np.hypot(xb - xa, yb - ya)
             distance = np.minimum(distance, side)
-        covered = shown.covered.reshape(12, 16)
+        covered = shown.covered
         assert covered[distance > 0.02].all()
         assert not covered[distance < -0.02].any()
-        place = shown.interpolate(points[0]).reshape(12, 16)[covered]
+        place = shown.interpolate(points[0])[covered]
         assert np.allclose(place, x[covered], atol=0.03)
 
 
@@ -55,10 +57,15 @@ def test_the_nearer_triangle_hides_the_other():
     points = np.array([[0, 9, 0, 0, 9, 0], [0, 0, 9, 0, 0, 9]], np.float32)
     triangles = np.array([[0, 3], [1, 4], [2, 5]])
     color = np.array([1, 1, 1, 2, 2, 2], np.float32)
+    bias = np.zeros(2, np.float32)
     for nearness, seen in ((color, 2), (-color, 1)):
-        shown = rasterize(points, nearness, triangles, (10, 10))
+        shown = rasterize(points, nearness, triangles, (10, 10), bias)
         assert np.allclose(shown.interpolate(color)[shown.covered], seen)
-    assert not rasterize(points[::-1], color, triangles, (10, 10)).covered.any()  # from behind
+    shown = rasterize(points, color, triangles, (10, 10), np.array([3, 0], np.float32))
+    assert np.allclose(shown.interpolate(color)[shown.covered], 1)
+    assert not rasterize(
+        points[::-1], color, triangles, (10, 10), bias
+    ).covered.any()  # from behind
 
 
 def test_identities_are_split_by_name():

@@ -38,7 +38,7 @@ class HeadShape:
     mouth_half: float = 24.0  # half the width of the mouth at rest
     upper_lip: float = 6.0  # thickness
     lower_lip: float = 8.0
-    muzzle: float = 9.0  # px by which the mouth lies further forward than the cheeks
+    muzzle: float = 14.0  # px by which the mouth lies further forward than the cheeks
     teeth: float = 1.0  # px that the upper teeth reach below the line of the lips
     lip_bulge: float = 3.0  # px forward
     bow: float = 0.2  # depth of the dip in the upper lip, share of its thickness
@@ -66,7 +66,7 @@ def bump(x: Floats, y: Floats, middle: tuple[float, float], size: tuple[float, f
 
 _PROFILE = PchipInterpolator(
     (0, 36, 50, 66, 80, 88, 97, 112, 128, 137, 146, 152, 158, 166, 176, 187, 195, 202, 215),
-    (-50, -17, -7, -1, 2, 1, -3, -2, -1, -1, 0, 0, -1, -1, 3, 5, 1, -9, -40),
+    (-50, -17, -7, -1, 2, 1, -3, -2, -3, -4, -5, -5, -5, -3, 3, 5, 1, -9, -40),
 )
 _OUTLINE = PchipInterpolator(
     (30, 34, 40, 48, 58, 72, 90, 108, 128, 146, 160, 174, 186, 194, 199, 200),
@@ -103,7 +103,7 @@ def surface(x: Floats, y: Floats, shape: HeadShape) -> Floats:
     z += shape.brow * bump(a, y, (24, 81), (22, 6))
     z += shape.cheek * bump(a, y, (38, 120), (18, 16))
     z += shape.chin_size * bump(x, y, (0, 184 + shape.chin), (15, 10))
-    z += shape.muzzle * bump(x, y, (0, shape.mouth_y + 1), (20, 22))
+    z += shape.muzzle * bump(x, y, (0, shape.mouth_y + 1), (18, 24))
     z -= 1.2 * bump(x, y, (0, (tip + shape.mouth_y) / 2 + 3), (3.5, 6))
     z -= 2.5 * bump(x, y, (0, shape.mouth_y + 15), (17, 4))
     return np.asarray(z, np.float32)

@@ -42,12 +42,14 @@ GREY = np.array([0.299, 0.587, 0.114], np.float32)  # weights of R, G, B
 CHUNK = 8  # frames whose vertices are computed at a time
 FINE = 1.5  # samples per px of a crop, along each side
 FRAME_FINE = 2  # and of a frame
+MOUTH_TOP = 75.0  # canvas y above which no mouth crop reaches
 VIEW_HEIGHT = 280.0  # canvas px from top to bottom of a frame at average zoom
 
 
 @lru_cache(maxsize=64)
 def _grey_texture(identity: MeshIdentity) -> Floats:
-    return paint_head(identity.look, identity.shape, identity.seed, 1.0) @ GREY
+    look, shape = identity.look, identity.shape
+    return paint_head(look, shape, identity.seed, 1.0, MOUTH_TOP) @ GREY
 
 
 def render_mesh_mouth(

@@ -90,7 +90,7 @@ def make_mesh_identity(name: str) -> MeshIdentity:
         mouth_half=vary(24.0, 1.9, 19.5, 28.5),
         upper_lip=vary(5.6, 1.5, 2.6, 9.5),
         lower_lip=vary(7.6, 1.6, 4.2, 12.0),
-        muzzle=vary(9.0, 1.8, 5, 13),
+        muzzle=vary(14.0, 2.0, 10, 18),
         teeth=vary(0.9, 1.0, -1.5, 2.5),
         lip_bulge=vary(3.0, 0.9, 1, 5.5),
         bow=vary(0.2, 0.09, 0, 0.4),

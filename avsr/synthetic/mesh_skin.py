@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avsr.synthetic.mesh_build import PATCHES, TEXTURE
 from avsr.synthetic.mesh_face import (
     MIDDLE,
     HeadShape,
@@ -21,6 +20,7 @@ from avsr.synthetic.mesh_face import (
     nose_tip_y,
     ramp,
 )
+from avsr.synthetic.mesh_grids import PATCHES, TEXTURE
 from avsr.synthetic.portrait import Grid
 
 Floats = NDArray[np.float32]
@@ -59,7 +59,9 @@ class Look:
     collar: float  # px lower
 
 
-def paint_head(look: Look, shape: HeadShape, seed: int, scale: float) -> Floats:
+def paint_head(
+    look: Look, shape: HeadShape, seed: int, scale: float, top: float = TEXTURE[1]
+) -> Floats:
     """Paint the texture of a head, except its eyes (``paint_eyes``).
 
     Args:
@@ -67,6 +69,7 @@ def paint_head(look: Look, shape: HeadShape, seed: int, scale: float) -> Floats:
         shape: Build of the head.
         seed: Of the patterns.
         scale: Pixels per canvas px.
+        top: Canvas y from which on the skin is painted.
 
     Returns:
         RGB (H, W, 3) float32 0-255 over ``texture_grid(scale)``.
@@ -74,7 +77,7 @@ def paint_head(look: Look, shape: HeadShape, seed: int, scale: float) -> Floats:
     grid = texture_grid(scale)
     rng = np.random.default_rng(seed)
     canvas = np.empty((grid.height, grid.width, 3), np.float32)
-    skin = grid.window(TEXTURE[0], TEXTURE[1], PATCHES["torso"][0] - 2, TEXTURE[3])
+    skin = grid.window(TEXTURE[0], top, PATCHES["torso"][0] - 2, TEXTURE[3])
     canvas[:] = look.skin
     canvas[grid.slices(skin)] = _paint_face(look, shape, skin, rng)
     for name, (left, top, right, bottom) in PATCHES.items():
@@ -99,6 +102,8 @@ def _noise(grid: Grid, rng: np.random.Generator, x: float, y: float) -> Floats:
         sigma = max(0.3, x / step / 2), max(0.3, y / step / 2)
         noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), sigma[0], None, sigma[1]), np.float32)
         noise /= max(float(noise.std()), 1e-6)
+    if step * grid.scale == 1:
+        return noise[: grid.height, : grid.width]
     matrix = np.array([[step * grid.scale, 0, 0], [0, step * grid.scale, 0]])
     size = (grid.width, grid.height)
     return np.asarray(
@@ -197,9 +202,13 @@ def _paint_beard(
     # From the nose down to the lips and round the corners of the mouth.
     top = nose_tip_y(shape) + 8
     width = 9 + 1.1 * np.clip(y - top, 0, None).clip(None, shape.mouth_half - 6)
-    upper = ramp(y - top + 0.5 * wild, -2, 4) * (1 - ramp(y, mouth + 8, mouth + 16))
+    low = mouth + (10 if look.beard > 0 else 2)
+    upper = ramp(y - top + 0.5 * wild, -2, 4) * (1 - ramp(y + wild, low - 3, low + 5))
     upper *= 1 - ramp(a - width + wild, -3, 5)
-    cover = np.maximum(beard, upper * look.moustache)
+    arch = np.sqrt(np.clip(1 - (x / shape.mouth_half) ** 2, 0, 1))
+    thick = np.where(y < mouth, shape.upper_lip, shape.lower_lip) * arch
+    lips = (1 - ramp(np.abs(y - mouth) - thick, -0.5, 1.5)) * (arch > 0)
+    cover = np.maximum(beard, upper * look.moustache) * (1 - lips)
     dense = max(look.beard, look.moustache)
     grain = _noise(grid, rng, 1.0, 1.0) if dense < 0.5 else _noise(grid, rng, 0.8, 2.0)
     cover = cover * np.clip(0.7 + (0.45 if dense < 0.5 else 0.25) * grain, 0, 1)
@@ -287,7 +296,7 @@ def _paint_tongue(look: Look, x: Floats, y: Floats, grid: Grid, rng: np.random.G
 
 
 def _paint_throat(look: Look, x: Floats, y: Floats, grid: Grid, rng: np.random.Generator) -> Floats:
-    return np.broadcast_to(_color((120, 44, 40)), (*x.shape, 3))
+    return np.broadcast_to(_color((130, 58, 54)), (*x.shape, 3))
 
 
 def _paint_torso(look: Look, x: Floats, y: Floats, grid: Grid, rng: np.random.Generator) -> Floats:

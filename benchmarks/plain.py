@@ -46,8 +46,11 @@ def encode(model: Any, fbank: Tensor, mouth: Tensor) -> Tensor:
     """(1, T, 104), (1, T, 88, 88) -> (1, n + T, D)."""
     encoder, transformer = model.encoder, model.encoder.transformer
     video = encoder.video_proj(encode_mouth(model, mouth))
-    fused = torch.cat([encoder.audio_proj(fbank), video], 2)
-    x = encoder.fusion_proj(encoder.fusion_norm(fused))
+    audio = encoder.audio_proj(fbank)
+    if encoder.reliability is not None:
+        scores = encoder.reliability(audio, video, None)
+        audio, video = audio * scores[..., :1], video * scores[..., 1:]
+    x = encoder.fusion_proj(encoder.fusion_norm(torch.cat([audio, video], 2)))
     x = x + transformer.position(x)
     prompts, n = x[:, :0], transformer.prompts.shape[1]
     for layer, first in zip(transformer.layers, transformer.prompts, strict=True):

@@ -1,4 +1,4 @@
-"""Corruptions of the video: a covered mouth, blur, low resolution, lost frames, late sound."""
+"""Corruptions of the video: a covered mouth, a poor picture, lost frames, late sound."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -16,15 +16,10 @@ AMOUNTS = {  # lowest and highest amount, and its meaning
     "resolution": (1.0, 96.0, "side in pixels to which the crop is scaled down, then up again"),
     "dropped": (0.0, 1.0, "share of frames that are black"),
     "frozen": (0.0, 1.0, "share of 0.4 s stretches in which the picture stands still"),
+    "compression": (1.0, 100.0, "quality of JPEG, in which each frame is stored"),
+    "brightness": (0.0, 10.0, "factor on the grey levels, which end at white"),
+    "noise": (0.0, 100.0, "standard deviation of noise in grey levels, as of a camera in the dark"),
     "offset": (-5000.0, 5000.0, "milliseconds by which the sound comes later than the picture"),
-}
-
-TRAINING_AMOUNTS = {  # range from which training draws
-    "occlusion": (0.3, 1.0),
-    "blur": (1.0, 6.0),
-    "resolution": (5.0, 32.0),
-    "dropped": (0.1, 0.9),
-    "frozen": (0.3, 1.0),
 }
 
 
@@ -68,18 +63,12 @@ class Corruption:
     def __str__(self) -> str:
         return f"{self.kind}:{self.amount:g}"
 
-    @classmethod
-    def sample(cls, rng: np.random.Generator) -> Self:
-        """Draw a random corruption of the picture, for training."""
-        kind = str(rng.choice(list(TRAINING_AMOUNTS)))
-        return cls(kind, float(rng.uniform(*TRAINING_AMOUNTS[kind])))
-
     def apply(self, mouth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Corrupt mouth crops.
 
         Args:
             mouth: (T, 96, 96) uint8, which stays unchanged.
-            rng: Decides which frames are dropped or frozen.
+            rng: Decides which frames are dropped or frozen, and draws noise.
 
         Returns:
             (T, 96, 96) uint8.
@@ -88,9 +77,7 @@ class Corruption:
         if self.kind == "occlusion":
             side = round(self.amount * size)
             first = (size - side) // 2
-            occluded = mouth.copy()
-            occluded[:, first : first + side, first : first + side] = round(float(mouth.mean()))
-            return occluded
+            return cover(mouth, side, (first, first), round(float(mouth.mean())))
         if self.kind == "blur" and self.amount > 0:
             return np.stack([cv2.GaussianBlur(frame, (0, 0), self.amount) for frame in mouth])
         if self.kind == "resolution":
@@ -99,14 +86,26 @@ class Corruption:
             return np.stack(
                 [cv2.resize(f, (size, size), interpolation=cv2.INTER_LINEAR) for f in small]
             )
+        if self.kind == "compression":
+            return np.stack([_compress(frame, round(self.amount)) for frame in mouth])
+        if self.kind == "brightness":
+            return cv2.convertScaleAbs(mouth, alpha=self.amount)
+        if self.kind == "noise":
+            noise = rng.standard_normal(mouth.shape, np.float32)
+            return (mouth + self.amount * noise).round().clip(0, 255).astype(np.uint8)
+        shown = self.shown(len(mouth), rng)
+        return mouth[shown] * (shown >= 0)[:, None, None].astype(np.uint8)
+
+    def shown(self, length: int, rng: np.random.Generator) -> np.ndarray:
+        """Return which frame is shown in place of each of ``length`` frames (T,); -1 is black."""
+        frames = np.arange(length)
         if self.kind == "dropped":
-            return mouth * (rng.random(len(mouth)) >= self.amount)[:, None, None].astype(np.uint8)
+            return np.where(rng.random(length) >= self.amount, frames, -1)
         if self.kind == "frozen":
-            still = rng.random(-(-len(mouth) // FROZEN_FRAMES)) < self.amount
-            frames = np.arange(len(mouth))
+            still = rng.random(-(-length // FROZEN_FRAMES)) < self.amount
             stretch = frames // FROZEN_FRAMES
-            return mouth[np.where(still[stretch], stretch * FROZEN_FRAMES, frames)]
-        return mouth
+            return np.where(still[stretch], stretch * FROZEN_FRAMES, frames)
+        return frames
 
     def delay(self, waveform: np.ndarray) -> np.ndarray:
         """Shift the sound against the picture.
@@ -127,3 +126,33 @@ class Corruption:
         else:
             shifted[:shift] = waveform[-shift:]
         return shifted
+
+
+def cover(
+    mouth: np.ndarray, side: int, corner: tuple[int, int], filling: int | np.ndarray
+) -> np.ndarray:
+    """Cover a square of mouth crops.
+
+    Args:
+        mouth: (T, 96, 96) uint8, which stays unchanged.
+        side: Pixels.
+        corner: Row and column of the upper left corner; the square may reach over the edges.
+        filling: Grey level, or grey levels (side, side).
+
+    Returns:
+        (T, 96, 96) uint8.
+    """
+    covered = mouth.copy()
+    (top, bottom), (left, right) = ((max(0, first), max(0, first + side)) for first in corner)
+    if isinstance(filling, np.ndarray):
+        height, width = covered[0, top:bottom, left:right].shape
+        row, column = top - corner[0], left - corner[1]
+        filling = filling[row : row + height, column : column + width]
+    covered[:, top:bottom, left:right] = filling
+    return covered
+
+
+def _compress(frame: np.ndarray, quality: int) -> np.ndarray:
+    """Store a frame (96, 96) uint8 as JPEG and read it."""
+    _, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)

@@ -31,6 +31,9 @@ class AVHubertConfig:
     """Groups of that convolution; must divide ``dim``."""
     prompts: Size = 16
     """Language prompts n in every layer; 0 gives the plain AV-HuBERT encoder."""
+    reliability: bool = False
+    """Weigh sound and lips of each frame by learned scores of how far they can be trusted, before
+    they are fused (Hong et al. 2023). False is AV-HuBERT."""
     dropout: float = 0.1
     """Dropout on sub-layer outputs and after the positional embedding."""
     attention_dropout: float = 0.1

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,7 @@ def _check_languages(
 def _weights_digest(model: AVSRModel, folder: Path) -> str:
     """Compute the SHA-256 of all that decides the model's output."""
     # The configuration counts: a temperature may change while the weights stay.
-    digest = hashlib.sha256(to_json(asdict(model.config)).encode())
+    digest = hashlib.sha256(to_json(model.config.to_dict()).encode())
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(weight.contiguous().numpy().tobytes())

@@ -50,8 +50,8 @@ def export_fairseq(model_directory: Path, out: Path) -> Exported:
         The files, and the parts of the model that were left out.
 
     Raises:
-        ModelError: For an int8 model, a model with language prompts (it would behave differently
-            without them), or a folder that cannot be written.
+        ModelError: For an int8 model, a model with language prompts or reliability scores (it would
+            behave differently without them), or a folder that cannot be written.
     """
     model = load_directory(model_directory)  # validates it; the weights below keep their precision
     config = model.config
@@ -59,6 +59,11 @@ def export_fairseq(model_directory: Path, out: Path) -> Exported:
         raise ModelError(
             f"{model_directory} has {config.encoder.prompts} language prompts in every layer, "
             "which fairseq's layout cannot hold"
+        )
+    if config.encoder.reliability:
+        raise ModelError(
+            f"{model_directory} weighs sound and lips by their reliability, which fairseq's layout "
+            "cannot hold"
         )
     if stored_precision(model_directory / WEIGHTS) == "int8":
         raise ModelError(f"{model_directory} is in int8: export the model that it was made from")

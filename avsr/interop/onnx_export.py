@@ -42,7 +42,8 @@ class FrontendGraph(nn.Module):
 class EncoderGraph(nn.Module):
     """AVHubertEncoder after its front end.
 
-    ``present`` (2,) is 1 for each of (audio, video) that the clips have, else 0.
+    ``present`` (2,) is 1 for each of (audio, video) that the clips have, else 0. Outputs: prompts,
+    features, and the scores of an encoder with ``reliability``.
     """
 
     def __init__(self, model: AVSRModel) -> None:
@@ -51,12 +52,18 @@ class EncoderGraph(nn.Module):
 
     def forward(
         self, fbank: Tensor, visual: Tensor, present: Tensor, padding: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         audio = self.part.audio_proj(fbank) * present[0]
         video = self.part.video_proj(visual) * present[1]
+        scores: tuple[Tensor, ...] = ()
+        if self.part.reliability is not None:
+            has_both = present[0] * present[1]  # otherwise nothing is weighed
+            weights = self.part.reliability(audio, video, padding) * has_both + (1 - has_both)
+            audio, video = audio * weights[..., :1], video * weights[..., 1:]
+            scores = (weights.masked_fill(padding[..., None], 0.0),)  # otherwise arbitrary
         fused = self.part.fusion_norm(torch.cat([audio, video], -1))
         prompts, features = self.part.transformer(self.part.fusion_proj(fused), padding)
-        return prompts, features.masked_fill(padding[..., None], 0.0)  # otherwise arbitrary
+        return prompts, features.masked_fill(padding[..., None], 0.0), *scores
 
 
 class ClassifierGraph(nn.Module):

@@ -89,13 +89,14 @@ class OnnxEncoder(nn.Module):
             raise ValueError("the encoder needs fbank, mouth or both")
         shape = stream.shape[:2]
         present = torch.tensor([fbank is not None, visual is not None], dtype=torch.float32)
-        prompts, features = self.graph(
+        prompts, features, *scores = self.graph(
             torch.zeros(*shape, FBANK_DIM) if fbank is None else fbank,
             torch.zeros(*shape, self.frontend.out_dim) if visual is None else visual,
             present,
             torch.zeros(shape, dtype=torch.bool) if padding_mask is None else padding_mask,
         )
-        return EncoderOutput(prompts, features, padding_mask)
+        has_scores = bool(scores) and fbank is not None and visual is not None
+        return EncoderOutput(prompts, features, padding_mask, scores[0] if has_scores else None)
 
 
 class OnnxClassifier(nn.Module):

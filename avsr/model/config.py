@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from avsr.decoder import DecoderConfig
@@ -58,6 +58,16 @@ class ModelConfig:
             return build_settings(cls, values, "model")
         except UnknownKeyError as error:
             raise UnknownKeyError(f"config.json, {error}: if it is no slip, {NEWER}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of ``config.json``.
+
+        It leaves out what is off, so that a version that does not know it reads the model.
+        """
+        values = asdict(self)
+        if not self.encoder.reliability:
+            del values["encoder"]["reliability"]
+        return values
 
     def __post_init__(self) -> None:
         check_settings(self, "model")

@@ -11,7 +11,6 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -325,7 +324,7 @@ def write_contents(
     """
     if tokenizer is None and "decoder" in config.parts:
         raise ModelError("a model without tokenizer cannot be saved as a model directory")
-    (folder / CONFIG).write_text(json.dumps(asdict(config), indent=2) + "\n", "utf-8")
+    (folder / CONFIG).write_text(json.dumps(config.to_dict(), indent=2) + "\n", "utf-8")
     if tokenizer is not None:
         (folder / TOKENIZER).write_bytes(tokenizer.model)
     (folder / CARD).write_text(card, "utf-8")

@@ -35,6 +35,7 @@ FP32_MODULES = (
     "encoder.audio_proj",
     "encoder.video_proj",
     "encoder.fusion_proj",
+    "encoder.reliability",
 )
 INT8_MAX = 127  # levels on each side of 0
 MIN_PEAK = 1e-12  # of a row, so that a row of zeros is not divided by 0

@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 
 from avsr.audio import audio_features
-from avsr.augmentation import LIPS_MASK, Corruption, mask_fbank, mix_at_snr
+from avsr.augmentation import drop_sound, mask_fbank, mix_at_snr, sound_reliability
 from avsr.decoder import EOS, PAD, Tokenizer
-from avsr.encoder import fill_blank, normalize_mouth, random_crop_flip
-from avsr.encoder.frontend import shift_frames
 from avsr.errors import AvsrError
 from avsr.rates import FPS
 from avsr.training.batches import BatchPlan
 from avsr.training.config import StageConfig
 from avsr.training.dataset import Utterances
+from avsr.training.lips import LipsReader, happens
 from avsr.training.losses import NO_TARGET
 
 
@@ -51,6 +50,8 @@ class Batch:
     """(languages,) samples of each language in the whole batch."""
     phones: Tensor
     """(B, 2 T) phone of every half frame, or NO_TARGET."""
+    reliability_targets: Tensor
+    """(B, T, 2) how far audio and video of each frame can be trusted, from 0 to 1, or NO_TARGET."""
     token_spans: Tensor
     """(B, L, 2) first frame of each token and the one after its last; (0, 0) if unknown."""
 
@@ -130,7 +131,7 @@ class BatchMaker:
         noises: Clips (S,) of each kind of noise that the stage uses.
         stage: Settings of the stage.
         seed: Seed of everything random.
-        augment: Whether to augment: masks, crops, flips, offsets and corruptions.
+        augment: Whether to augment: masks, gaps, crops, flips, offsets, corruptions, wrong lips.
         phone_ids: Id of each phone.
         visual_corruption_probability: Fraction of the clips whose video is corrupted.
     """
@@ -147,7 +148,7 @@ class BatchMaker:
         visual_corruption_probability: float = 0.0,
     ) -> None:
         self.phone_ids = phone_ids
-        self.visual_corruption_probability = visual_corruption_probability
+        self.lips = LipsReader(utterances, stage, augment, visual_corruption_probability)
         self.utterances = utterances
         self.tokenizer = tokenizer
         self.noises = noises
@@ -155,51 +156,38 @@ class BatchMaker:
         self.seed = seed
         self.augment = augment
 
-    def load_fbank(self, index: int, length: int, rng: np.random.Generator) -> Tensor:
-        """Return the normalized filterbank (length, 104), with the stage's noise and masks."""
+    def load_sound(
+        self, index: int, length: int, modality: str, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return the sound of an utterance, with the stage's noise, gaps and masks.
+
+        Args:
+            index: The utterance.
+            length: Its frames T.
+            modality: That of its batch.
+            rng: Source of everything random.
+
+        Returns:
+            Normalized filterbank (T, 104), and how far it can be trusted (T,), from 0 to 1.
+        """
+        stage = self.stage
         waveform = self.utterances.waveform(index)
-        if rng.random() < self.stage.noise_probability:
-            kinds, shares = zip(*sorted(self.stage.noises.items()), strict=True)
+        reliable = torch.ones(length)
+        if rng.random() < stage.noise_probability:
+            kinds, shares = zip(*sorted(stage.noises.items()), strict=True)
             clips = self.noises[rng.choice(kinds, p=np.array(shares) / sum(shares))]
             noise = clips[int(rng.integers(len(clips)))]
-            snr_db = float(rng.uniform(*self.stage.snr_db))
+            snr_db = float(rng.uniform(*stage.snr_db))
             waveform = mix_at_snr(waveform, noise, snr_db, offset=int(rng.integers(len(noise))))
+            reliable *= sound_reliability(snr_db)
+        if self.augment and modality == "av" and happens(stage.sound_drop_probability, rng):
+            waveform, lost = drop_sound(waveform, rng)
+            reliable[: len(lost)].masked_fill_(torch.from_numpy(lost[:length]), 0.0)
         fbank = torch.from_numpy(audio_features(waveform, length))
-        if self.augment and rng.random() < self.stage.mask_probability:
+        if self.augment and rng.random() < stage.mask_probability:
             fbank = mask_fbank(fbank, torch.Generator().manual_seed(int(rng.integers(1 << 31))))
-        return fbank
-
-    def load_mouth(self, index: int, rng: np.random.Generator) -> Tensor:
-        """Return the normalized mouth crops (T, 88, 88), augmented in training."""
-        mouth = self.utterances.mouth(index)
-        if self.augment:
-            mouth = randomly_corrupt(mouth, self.visual_corruption_probability, rng)
-            generator = torch.Generator().manual_seed(int(rng.integers(1 << 31)))
-            mouth = random_crop_flip(mouth, generator)
-        return self.shift_video(self.mask_video(normalize_mouth(mouth), rng), rng)
-
-    def load_visual(self, index: int, rng: np.random.Generator) -> Tensor:
-        """Return stored front end outputs (T, C), of a random variant in training."""
-        assert self.utterances.visual is not None
-        variants = self.utterances.visual[index]
-        variant = int(rng.integers(len(variants))) if self.augment else 0
-        features = torch.from_numpy(variants[variant].astype(np.float32))
-        return self.shift_video(self.mask_video(features, rng), rng)
-
-    def shift_video(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
-        """Shift frames (T, ...) in time with the stage's probability; edge frames repeat."""
-        if self.augment and rng.random() < self.stage.offset_probability:
-            max_shift = round(self.stage.offset_ms / 1000 * FPS)
-            frames = shift_frames(frames, int(rng.integers(-max_shift, max_shift + 1)))
-        return frames
-
-    def mask_video(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
-        """Set a span of the frames (T, ...) to zero, their mean, with the stage's probability."""
-        if self.augment and rng.random() < self.stage.mask_probability:
-            width = int(rng.integers(min(LIPS_MASK, len(frames) // 6) + 1))
-            first = int(rng.integers(len(frames) - width + 1))
-            frames[first : first + width] = 0.0
-        return frames
+            reliable.masked_fill_((fbank == 0).all(1), 0.0)
+        return fbank, reliable
 
     def __call__(self, plan: BatchPlan, index: int = 0, micro_batches: int = 1) -> Batch:
         """Build the batch of a plan, or micro-batch ``index`` of ``micro_batches``."""
@@ -208,16 +196,20 @@ class BatchMaker:
         lengths = data.lengths[indices]
         longest = int(lengths.max())
         use_audio, use_video = plan.modality != "video", plan.modality != "audio"
-        fbanks, mouths, visuals, texts, phones, spans = [], [], [], [], [], []
-        for utterance, length in zip(indices, lengths.tolist(), strict=True):
+        fbanks, videos, texts, phones, spans = [], [], [], [], []
+        reliable = torch.full((len(indices), longest, 2), torch.nan)
+        for row, (utterance, length) in enumerate(zip(indices, lengths.tolist(), strict=True)):
             rng = np.random.default_rng([*self.seed, plan.step, utterance])
             record = data.samples[utterance].record
             if use_audio:
-                fbanks.append(self.load_fbank(utterance, length, rng))
-            if use_video and data.visual is not None:
-                visuals.append(self.load_visual(utterance, rng))
-            elif use_video:
-                mouths.append(self.load_mouth(utterance, rng))
+                fbank, reliable[row, :length, 0] = self.load_sound(
+                    utterance, length, plan.modality, rng
+                )
+                fbanks.append(fbank)
+            if use_video:
+                lips = self.lips.read(utterance, length, plan.modality, rng)
+                reliable[row, : len(lips.frames), 1] = lips.readable()
+                videos.append(lips.frames)
             texts.append(self.tokenizer.encode(record.text))
             spans.append(token_spans(record.words or (), texts[-1], self.tokenizer, length))
             phones.append(phone_targets(record.phones or (), self.phone_ids, length))
@@ -225,8 +217,8 @@ class BatchMaker:
             step=plan.step,
             modality=plan.modality,
             fbank=_pad(fbanks, longest),
-            mouth=_pad(mouths, longest),
-            visual=_pad(visuals, longest),
+            mouth=_pad(videos, longest) if data.visual is None else None,
+            visual=_pad(videos, longest) if data.visual is not None else None,
             padding_mask=torch.arange(longest)[None] >= torch.from_numpy(lengths)[:, None],
             lengths=torch.from_numpy(lengths),
             tokens_in=_rows([[EOS, *text] for text in texts], PAD),
@@ -236,17 +228,11 @@ class BatchMaker:
                 np.bincount(data.language_ids[list(plan.indices)], minlength=data.num_languages)
             ),
             phones=_rows(phones, NO_TARGET, 2 * longest),
+            reliability_targets=reliable.nan_to_num(NO_TARGET),
             token_spans=torch.nn.utils.rnn.pad_sequence(
                 [torch.tensor(span) for span in spans], batch_first=True
             ),
         )
-
-
-def randomly_corrupt(mouth: Tensor, probability: float, rng: np.random.Generator) -> Tensor:
-    """Return mouth crops (T, 96, 96) uint8, corrupted with the given probability."""
-    if probability == 0.0 or rng.random() >= probability:
-        return mouth
-    return fill_blank(torch.from_numpy(Corruption.sample(rng).apply(mouth.numpy(), rng)))
 
 
 def _pad(arrays: list[Tensor], longest: int) -> Tensor | None:

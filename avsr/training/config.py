@@ -92,6 +92,11 @@ class StageConfig:
     """Weight of guided attention (Tachibana et al. 2018): half of the heads of the decoder's last
     two layers learn to attend to the frames of the next token, for utterances whose word times are
     known."""
+    reliability_loss_weight: Weight = 0.0
+    """Weight of a binary cross-entropy that teaches the scores of ``reliability`` where sound and
+    lips of a clip can be trusted, for batches with both. The augmentation knows it: the target of
+    lips is 0 where they are covered, of another clip or more than two frames off, else 1; that of
+    sound falls from 1 at 10 dB of noise to 0 at -10 dB. Slight corruptions have no target."""
     noise_probability: Share = 0.25
     """Fraction of the utterances that get noise mixed into their audio."""
     noises: dict[str, Weight] = field(default_factory=lambda: {"babble": 1.0})
@@ -108,6 +113,16 @@ class StageConfig:
     recordings."""
     offset_ms: Annotated[float, Bounds(0, 10_000)] = 200.0
     """Largest shift in milliseconds; drawn uniformly, in whole frames."""
+    wrong_lips_probability: Share = 0.0
+    """Fraction of the utterances with sound and lips whose lips are those of another utterance, cut
+    or repeated to the length."""
+    lips_drop_probability: Share = 0.0
+    """Fraction of the utterances with sound and lips in which one to three spans of the video, of
+    0.2 to 1.5 s, stand still, are blank or are noise. Unlike ``visual_corruption_probability`` it
+    costs nothing with stored outputs of the front end, and every epoch has other spans."""
+    sound_drop_probability: Share = 0.0
+    """Fraction of the utterances with sound and lips in which one to three spans of the sound, of
+    0.2 to 1.5 s, are silence or loud noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +152,10 @@ class TrainConfig:
     prompts: Annotated[int, Bounds(high=10_000)] | None = None
     """Language prompts in every layer of a new network. None: the number of the preset. 0: none,
     so that the classifier gets the plain features."""
+    reliability: bool = False
+    """Give the encoder scores of how far sound and lips of each frame can be trusted, by which they
+    are weighed before they are fused. Added to a model in ``init`` that has none, they change
+    nothing until they are trained; a model that has them keeps them."""
     languages: tuple[str, ...] = MUAVIC_LANGUAGES
     """Language codes, in the order of the classifier's outputs."""
     vocabulary_size: Annotated[int, Bounds(5, 1_000_000)] = 512
@@ -171,9 +190,10 @@ class TrainConfig:
     """Random crops and flips of each clip for which a frozen front end is computed, besides the
     centre crop."""
     visual_corruption_probability: Share = 0.0
-    """Fraction of the clips whose video is corrupted (covered, blurred, at low resolution, or with
-    black or frozen frames), so that the model learns how far it can trust the lips. Centre crops
-    that are computed once are never corrupted."""
+    """Fraction of the clips whose video is corrupted in all or a part of its frames, in one to
+    three ways (covered, blurred, noisy, dark or too bright, at low resolution, strongly compressed,
+    with black or frozen frames), so that the model learns how far it can trust the lips. Centre
+    crops that are computed once are never corrupted."""
     average_checkpoints: Annotated[int, Bounds(high=100_000)] = 1
     """A stage ends with the mean of this many last checkpoints."""
     select_best: bool = False

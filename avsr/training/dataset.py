@@ -11,6 +11,7 @@ from avsr.corpus import StoredSample, open_shards
 from avsr.errors import CorpusError
 from avsr.rates import FPS
 from avsr.training.config import CorpusConfig
+from avsr.training.lips import VisualFeatures
 
 
 class Utterances:
@@ -33,7 +34,7 @@ class Utterances:
                 sorted({p["phone"] for s in samples for p in s.record.phones or ()})
             )
         }
-        self.visual: list[np.ndarray] | None = None  # per utterance (variants, T, C) fp16
+        self.visual: VisualFeatures | None = None
 
     def __len__(self) -> int:
         return len(self.samples)

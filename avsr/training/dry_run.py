@@ -16,6 +16,7 @@ from avsr.training.batches import BatchPlan
 from avsr.training.collate import BatchMaker
 from avsr.training.config import StageConfig, TrainConfig
 from avsr.training.dataset import Utterances
+from avsr.training.lips import VisualFeatures
 from avsr.training.objectives import OBJECTIVES, read_recipe
 from avsr.training.run_inputs import prepare_run
 from avsr.training.stage import stage_plans
@@ -61,11 +62,12 @@ def dry_run(recipe: str | Path) -> None:
     print(f"about {_clock(total)} in all, if every batch took as long as the largest")
 
 
-def zero_features(model: AVSRModel, data: Utterances) -> list[np.ndarray]:
+def zero_features(model: AVSRModel, data: Utterances) -> VisualFeatures:
     """Return zeros in the shape of ``cache_visual_features`` with one variant."""
     channels = model.encoder.frontend.out_dim
     lengths = np.where(data.has_video, data.lengths, 0)
-    return [np.zeros((1, length, channels), np.float16) for length in lengths]
+    arrays = [np.zeros((1, length, channels), np.float16) for length in lengths]
+    return VisualFeatures(arrays=arrays)
 
 
 def time_batch(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from avsr.decoder import Tokenizer
+from avsr.encoder.modality_reliability import ModalityReliability
 from avsr.errors import ConfigError, ModelError
 from avsr.hub import find_model
 from avsr.model.config import PARTS, PRESETS
@@ -48,11 +49,15 @@ def initial_model(config: TrainConfig, data: Utterances, out: Path) -> AVSRModel
                 f"the model {config.init} is for {', '.join(model.config.languages)}, "
                 f"the recipe for {', '.join(config.languages)}"
             )
+        if config.reliability and not model.config.encoder.reliability:
+            add_reliability(model)
         return model
     preset = PRESETS[config.preset]
     encoder = preset.encoder
     if config.prompts is not None:
         encoder = dataclasses.replace(encoder, prompts=config.prompts)
+    if config.reliability:
+        encoder = dataclasses.replace(encoder, reliability=True)
     sizes = dataclasses.replace(
         preset,
         encoder=encoder,
@@ -68,15 +73,19 @@ def add_missing_parts(
 ) -> AVSRModel:
     """Add new parts for the recipe's languages to an imported network.
 
-    These are prompts, classifier and CTC head, and for a pre-trained encoder also decoder and
-    tokenizer. They have the sizes of the preset.
+    These are prompts, classifier and CTC head, for a pre-trained encoder also decoder and
+    tokenizer, and reliability scores if the recipe has them. They have the sizes of the preset.
     """
     preset = PRESETS[config.preset]
     prompts = preset.encoder.prompts if config.prompts is None else config.prompts
     tokenizer = model.tokenizer or train_tokenizer(config, data, out)
     sizes = dataclasses.replace(
         preset,
-        encoder=dataclasses.replace(model.config.encoder, prompts=prompts),
+        encoder=dataclasses.replace(
+            model.config.encoder,
+            prompts=prompts,
+            reliability=config.reliability or model.config.encoder.reliability,
+        ),
         decoder=model.config.decoder if model.has("decoder") else preset.decoder,
         vocabulary_size=len(tokenizer),
         languages=config.languages,
@@ -89,6 +98,14 @@ def add_missing_parts(
     if model.has("decoder"):  # zero language vectors leave its outputs as they were
         torch.nn.init.zeros_(complete.decoder.language_embedding.weight)
     return complete
+
+
+def add_reliability(model: AVSRModel) -> None:
+    """Give the encoder of a network new reliability scores, which leave its outputs as they are."""
+    encoder = dataclasses.replace(model.config.encoder, reliability=True)
+    model.config = dataclasses.replace(model.config, encoder=encoder)
+    model.encoder.config = encoder
+    model.encoder.reliability = ModalityReliability(encoder.dim)
 
 
 def segment_seconds(data: Utterances) -> float:
@@ -130,7 +147,16 @@ def copy_pretrained(model: AVSRModel, config: TrainConfig) -> None:
     encoder = model.encoder
     if config.init_encoder is not None:
         source = load_directory(find_model(config.init_encoder)).encoder
-        state = source.state_dict() | {"transformer.prompts": encoder.transformer.prompts}
+        if source.config.reliability and not encoder.config.reliability:
+            raise ConfigError(
+                f"init_encoder: {config.init_encoder} weighs sound and lips: set reliability: true"
+            )
+        state = {
+            name: value
+            for name, value in encoder.state_dict().items()
+            if name == "transformer.prompts" or name.startswith("reliability.")
+        }
+        state = state | {n: v for n, v in source.state_dict().items() if n != "transformer.prompts"}
         try:
             encoder.load_state_dict(state)
         except RuntimeError as error:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from avsr.decoder import BLANK, PAD
 
-NO_TARGET = -100  # half frame without a known phone
+NO_TARGET = -100  # half frame without a known phone, frame without a known reliability
 
 
 def language_weights(languages: Tensor, language_counts: Tensor) -> Tensor:
@@ -40,6 +40,7 @@ class JointLoss:
     language: Tensor
     phone: Tensor
     guide: Tensor
+    reliability: Tensor
 
 
 def guide_loss(log_attention: Tensor, token_spans: Tensor) -> Tensor:
@@ -62,6 +63,22 @@ def guide_loss(log_attention: Tensor, token_spans: Tensor) -> Tensor:
     return loss.sum(1) / has_span.sum(1).clamp(min=1)
 
 
+def reliability_loss(scores: Tensor, targets: Tensor) -> Tensor:
+    """Compute the binary cross-entropy of reliability scores.
+
+    Args:
+        scores: (B, T, 2) in (0, 1), fp32.
+        targets: (B, T, 2) from 0 to 1, or NO_TARGET.
+
+    Returns:
+        (B,) means over frames and modalities with a target.
+    """
+    known = targets != NO_TARGET
+    with torch.autocast(scores.device.type, enabled=False):  # which refuses it on a GPU
+        loss = F.binary_cross_entropy(scores, targets.clamp(min=0.0), reduction="none")
+    return (loss * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+
+
 def joint_loss(
     *,
     ctc_log_probs: Tensor,
@@ -80,6 +97,8 @@ def joint_loss(
     guide_loss_weight: float,
     label_smoothing: float,
     balance: bool = True,
+    reliability: Tensor | None = None,
+    reliability_loss_weight: float = 0.0,
 ) -> JointLoss:
     """Compute the loss of a batch, or of a micro-batch.
 
@@ -103,6 +122,8 @@ def joint_loss(
         guide_loss_weight: Weight of ``guide``.
         label_smoothing: Label smoothing of the attention loss.
         balance: Whether samples are weighted by gamma; otherwise gamma is 1.
+        reliability: (B,) from ``reliability_loss``; None: no such loss.
+        reliability_loss_weight: Weight of ``reliability``.
 
     Returns:
         The weighted sum and its parts.
@@ -142,6 +163,9 @@ def joint_loss(
     if guide is None:
         guide = torch.zeros_like(ctc)
     per_sample = per_sample + guide_loss_weight * guide
+    if reliability is None:
+        reliability = torch.zeros_like(ctc)
+    per_sample = per_sample + reliability_loss_weight * reliability
     return JointLoss(
         total=(gamma * per_sample).sum() / language_counts.sum(),
         ctc=ctc.mean().detach(),
@@ -149,4 +173,5 @@ def joint_loss(
         language=language.mean().detach(),
         phone=phone.mean().detach(),
         guide=guide.mean().detach(),
+        reliability=reliability.mean().detach(),
     )

@@ -17,7 +17,7 @@ from avsr.search import SearchOptions
 from avsr.training.collate import Batch
 from avsr.training.config import StageConfig, TrainConfig
 from avsr.training.dataset import Utterances
-from avsr.training.losses import JointLoss, guide_loss, joint_loss
+from avsr.training.losses import JointLoss, guide_loss, joint_loss, reliability_loss
 from avsr.training.stage_task import StageTask, mean_scores
 
 VALIDATION = SearchOptions(beam_size=1, min_len=0)
@@ -95,6 +95,8 @@ class RecognitionTask(StageTask):
             scores["phone"] = losses.phone
         if self.stage.guide_loss_weight:
             scores["guide"] = losses.guide
+        if self.stage.reliability_loss_weight and output.encoded.reliability is not None:
+            scores["reliability"] = losses.reliability
         return losses.total, scores
 
     def compute_output(self, batch: Batch) -> RecognitionOutput:
@@ -114,6 +116,9 @@ class RecognitionTask(StageTask):
         phone_logits = None
         if self.phone_head is not None:
             phone_logits = self.phone_head(encoded.features).unflatten(2, (2, -1)).flatten(1, 2)
+        reliability = None
+        if stage.reliability_loss_weight and encoded.reliability is not None:
+            reliability = reliability_loss(encoded.reliability, batch.reliability_targets)
         loss = joint_loss(
             ctc_log_probs=ctc_log_probs,
             lengths=batch.lengths,
@@ -131,6 +136,8 @@ class RecognitionTask(StageTask):
             guide_loss_weight=stage.guide_loss_weight,
             label_smoothing=self.label_smoothing,
             balance=stage.balance,
+            reliability=reliability,
+            reliability_loss_weight=stage.reliability_loss_weight,
         )
         return RecognitionOutput(loss, ctc_log_probs, language_logits, encoded)
 
@@ -144,7 +151,8 @@ class RecognitionTask(StageTask):
         """Sum losses by modality, and word and character errors by modality and language."""
         with self.attention_kernels():
             output = self.compute_output(batch)
-        losses = {n: getattr(output.losses, n) for n in ("attention", "ctc", "phone", "guide")}
+        parts = ("attention", "ctc", "phone", "guide", "reliability")
+        losses = {name: getattr(output.losses, name) for name in parts}
         self.add_scores(batch, losses)
         languages = output.language_logits.argmax(-1)
         num_correct = int((languages == batch.languages).sum())

@@ -19,6 +19,7 @@ from avsr.training.checkpoints import FINAL, load_final, save_tensors
 from avsr.training.config import StageConfig, TrainConfig
 from avsr.training.distributed import rank_zero_first, share_batch_norms
 from avsr.training.initialization import inherited_licence
+from avsr.training.lips import VisualFeatures
 from avsr.training.metrics_log import plot_curves, plot_languages, read_csv_table
 from avsr.training.objectives import read_recipe
 from avsr.training.provenance import provenance
@@ -107,7 +108,7 @@ def set_visual_features(
         data.visual = None
         if config.caches(stage):
             with rank_zero_first():
-                data.visual = cache_visual_features(
+                arrays = cache_visual_features(
                     inputs.model,
                     data,
                     out / split,
@@ -115,6 +116,11 @@ def set_visual_features(
                     seed=config.seed,
                     corruption_probability=config.visual_corruption_probability,
                 )
+            data.visual = VisualFeatures(
+                arrays=arrays,
+                seed=config.seed,
+                corruption_probability=config.visual_corruption_probability,
+            )
 
 
 def plot_history(config: TrainConfig, out: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from avsr.corpus import LanguageBalance, balance_table, language_balance
+from avsr.errors import ConfigError
 from avsr.hub import find_model
 from avsr.model.config import PARTS
 from avsr.model.directory import read_config
@@ -71,6 +72,7 @@ def prepare_run(config: TrainConfig, out: Path) -> RunInputs:
     assert model.tokenizer is not None
     check_coverage(model.tokenizer, train_data)
     copy_pretrained(model, config)
+    check_reliability(model, config)
     return RunInputs(
         config=config,
         train_data=train_data,
@@ -80,6 +82,16 @@ def prepare_run(config: TrainConfig, out: Path) -> RunInputs:
         noises=noises,
         model=model,
     )
+
+
+def check_reliability(model: AVSRModel, config: TrainConfig) -> None:
+    """Raise ConfigError if a stage trains reliability scores that the network does not have."""
+    for stage in config.stages:
+        if stage.reliability_loss_weight and not model.config.encoder.reliability:
+            raise ConfigError(
+                f"stage {stage.name}: reliability_loss_weight needs a network with scores of "
+                "reliability: set reliability: true"
+            )
 
 
 def leave_out_unheard(config: TrainConfig, data: Utterances) -> TrainConfig:

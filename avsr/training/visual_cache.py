@@ -12,8 +12,8 @@ import torch
 from avsr.encoder import normalize_mouth, random_crop_flip
 from avsr.model.network import AVSRModel
 from avsr.runtime.atomic_files import atomic_write, make_folder
-from avsr.training.collate import randomly_corrupt
 from avsr.training.dataset import Utterances
+from avsr.training.lips import corrupt_mouth, variant_corruptions
 
 logger = logging.getLogger(__name__)
 
@@ -104,10 +104,11 @@ def _compute(
             padding_mask = torch.ones(len(batch), longest, dtype=torch.bool)
             for row, (i, crop) in enumerate(zip(batch, crops, strict=True)):
                 if variant:
-                    rng = np.random.default_rng([seed, i, variant])
-                    crop = randomly_corrupt(crop, corruption_probability, rng)
+                    corruptions = variant_corruptions(
+                        seed, i, variant, int(data.lengths[i]), corruption_probability
+                    )
                     generator = torch.Generator().manual_seed(seed * 1_000_003 + i * 97 + variant)
-                    crop = random_crop_flip(crop, generator)
+                    crop = random_crop_flip(corrupt_mouth(crop, corruptions).frames, generator)
                 mouths[row, : len(crop)] = normalize_mouth(crop)
                 padding_mask[row, : len(crop)] = False
             mouths, padding_mask = mouths.to(model.device), padding_mask.to(model.device)

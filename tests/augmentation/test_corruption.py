@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from avsr.augmentation.corruption import AMOUNTS, TRAINING_AMOUNTS, Corruption
+from avsr.augmentation.corruption import Corruption, cover
 from avsr.errors import ConfigError
 from avsr.evaluation.noise import hashed_rng
 
@@ -80,11 +80,37 @@ def test_a_hash_decides():
     assert (other != corrupt(text)).any()
 
 
-def test_what_training_draws_is_within_bounds():
-    rng = np.random.default_rng(0)
-    samples = [Corruption.sample(rng) for _ in range(200)]
-    assert {c.kind for c in samples} == set(TRAINING_AMOUNTS) == set(AMOUNTS) - {"offset"}
-    assert all(Corruption.parse(str(c)).kind == c.kind for c in samples)
+def test_compression_leaves_blocks():
+    crops = np.arange(0, 192, 2, dtype=np.uint8)[None, None].repeat(96, 1).repeat(2, 0)
+    blocks = corrupt("compression:1", crops).reshape(2, 12, 8, 12, 8)
+    assert (np.ptp(blocks, axis=(2, 4)) == 0).all()
+    assert np.abs(corrupt("compression:100", crops).astype(int) - crops).mean() < 2
+
+
+def test_brightness_is_a_factor():
+    crops = np.full((2, 96, 96), 100, np.uint8)
+    assert (corrupt("brightness:0.5", crops) == 50).all()
+    assert (corrupt("brightness:3", crops) == 255).all()
+    np.testing.assert_array_equal(corrupt("brightness:1"), mouths())
+
+
+def test_noise_has_the_asked_deviation():
+    crops = np.full((20, 96, 96), 128, np.uint8)
+    out = corrupt("noise:20", crops).astype(float)
+    assert abs(out.mean() - 128) < 0.5
+    assert abs(out.std() - 20) < 0.5
+    assert (out[0] != out[1]).any()
+    np.testing.assert_array_equal(corrupt("noise:0", crops), crops)
+
+
+@pytest.mark.parametrize("corner", [(-5, 80), (10, 20), (90, -30)])
+def test_a_cover_may_reach_over_the_edge(corner):
+    pattern = np.arange(1, 1601).reshape(40, 40) % 250
+    out = cover(np.zeros((2, 96, 96), np.uint8), 40, corner, pattern.astype(np.uint8))
+    wide = np.zeros((296, 296), np.uint8)  # with a margin of 100 on each side
+    row, column = corner[0] + 100, corner[1] + 100
+    wide[row : row + 40, column : column + 40] = pattern
+    np.testing.assert_array_equal(out, np.stack([wide[100:196, 100:196]] * 2))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The files of ``avsr export --format onnx`` give the same results as the network."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from avsr.decoder import DecoderConfig, Tokenizer
 from avsr.encoder import AVHubertConfig
 from avsr.errors import ModelError
 from avsr.hub import load_network
+from avsr.interop.onnx_export import export_onnx
+from avsr.interop.onnx_model import load_onnx
 from avsr.model.config import ModelConfig
 from avsr.model.directory import load_directory, save_directory
 from avsr.model.network import AVSRModel
@@ -142,3 +146,27 @@ def test_a_graph_that_differs_is_no_model(pair, tmp_path, monkeypatch):
         graphs.export_onnx(tmp_path / "other", tmp_path / "out")
     with pytest.raises(ModelError):
         load_network(tmp_path / "out", "cpu")
+
+
+@torch.no_grad()
+def test_scores_of_reliability_are_the_same(tmp_path):
+    encoder = dataclasses.replace(CONFIG.encoder, reliability=True)
+    config = dataclasses.replace(CONFIG, encoder=encoder, parts=("encoder",))
+    model = AVSRModel(config).eval()
+    torch.nn.init.normal_(model.encoder.reliability.out.weight, std=3.0)
+    save_directory(model, tmp_path / "plain", card="Licence: none\n", half=False)
+    export_onnx(tmp_path / "plain", tmp_path / "onnx")
+    fbank, mouth, mask = inputs()
+    models = [load_directory(tmp_path / "plain"), load_onnx(tmp_path / "onnx")]
+    outputs = [model.encode(fbank, mouth, mask) for model in models]
+    ours, theirs = (output.reliability[~mask] for output in outputs)
+    assert ours.std() > 0.1
+    torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
+    ours, theirs = (output.features[~mask] for output in outputs)
+    torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
+    for one in ((fbank, None, mask), (None, mouth, mask)):
+        ours, theirs = (model.encode(*one) for model in models)
+        assert theirs.reliability is None
+        torch.testing.assert_close(
+            theirs.features[~mask], ours.features[~mask], rtol=1e-4, atol=1e-4
+        )

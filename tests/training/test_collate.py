@@ -6,9 +6,10 @@ from avsr.augmentation.masking import mask_fbank
 from avsr.corpus import Record, ShardWriter, open_shards
 from avsr.decoder import EOS, PAD, Tokenizer
 from avsr.training.batches import BatchPlan
-from avsr.training.collate import BatchMaker, phone_targets, randomly_corrupt
+from avsr.training.collate import BatchMaker, phone_targets
 from avsr.training.config import StageConfig
 from avsr.training.dataset import Utterances
+from avsr.training.lips import LipsReader, VisualFeatures, corrupt_mouth, draw_corruptions
 from avsr.training.losses import NO_TARGET
 
 STAGE = StageConfig(name="s", updates=1, noise_probability=0.0)
@@ -116,7 +117,7 @@ def test_a_mask_over_the_lips_is_one_stretch_of_zeros(data, tokenizer):
     assert max(widths) <= 20 // 6
 
 
-def test_lips_come_early_or_late(data, tokenizer):
+def test_lips_come_early_or_late(data):
     stage = StageConfig(
         name="s",
         updates=1,
@@ -125,27 +126,31 @@ def test_lips_come_early_or_late(data, tokenizer):
         offset_probability=1.0,
         offset_ms=80.0,
     )
-    make = BatchMaker(data, tokenizer, {}, stage, [1], True, {})
-    frames = torch.arange(10.0)
+    data.visual = VisualFeatures(arrays=[np.arange(10.0)[None, :, None]])
     shifts = set()
     for seed in range(30):
-        moved = make.shift_video(frames, np.random.default_rng(seed))
-        shift = int(moved[5] - 5)
-        assert moved.tolist() == [min(max(i + shift, 0), 9) for i in range(10)]
+        lips = LipsReader(data, stage, True).read(0, 10, "av", np.random.default_rng(seed))
+        shift = int(lips.moments[5] - 5)
+        assert lips.moments.tolist() == [min(max(i + shift, 0), 9) for i in range(10)]
+        assert lips.frames[:, 0].tolist() == lips.moments.tolist()
         shifts.add(shift)
     assert shifts == {-2, -1, 0, 1, 2}
-    plain = BatchMaker(data, tokenizer, {}, stage, [1], False, {})
-    assert torch.equal(plain.shift_video(frames, np.random.default_rng(0)), frames)
+    plain = LipsReader(data, stage, False).read(0, 10, "av", np.random.default_rng(0))
+    data.visual = None
+    assert plain.frames[:, 0].tolist() == list(range(10))
 
 
 def test_a_share_of_the_videos_is_corrupted(data):
     mouth = data.mouth(0)
     unchanged = [
-        torch.equal(randomly_corrupt(mouth, 0.3, np.random.default_rng(seed)), mouth)
+        torch.equal(
+            corrupt_mouth(mouth, draw_corruptions(20, 0.3, np.random.default_rng(seed))).frames,
+            mouth,
+        )
         for seed in range(100)
     ]
     assert 60 <= sum(unchanged) <= 80
-    assert torch.equal(randomly_corrupt(mouth, 0.0, np.random.default_rng(0)), mouth)
+    assert draw_corruptions(20, 0.0, np.random.default_rng(0)) == ()
 
 
 def test_kinds_of_noise_are_taken_by_their_shares(data, tokenizer):

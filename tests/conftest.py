@@ -19,6 +19,7 @@ import torch
 
 from avsr.transcript import Transcript
 
+THREADS = torch.get_num_threads()
 DrawFace = Callable[..., np.ndarray]
 
 
@@ -33,6 +34,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("seconds of each part")
         for part, total in seconds.most_common():
             terminalreporter.write_line(f"{total:7.1f}  {part}")
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """Evaluations take all cores; the tests after them, several at a time, would be far slower."""
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(THREADS)
 
 
 MakeClip = Callable[..., Path]

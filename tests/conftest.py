@@ -17,8 +17,14 @@ import pytest
 import skimage.data
 import torch
 
+from avsr import load_model
+from avsr.recognition.reading import read_recording
+from avsr.recognition.recognizer import Recognizer
+from avsr.recognition.recording import Recording
 from avsr.transcript import Transcript
 
+EXAMPLES = sorted((Path(__file__).parents[1] / "demo/examples").glob("*.mp4"))
+THREADS = torch.get_num_threads()
 DrawFace = Callable[..., np.ndarray]
 
 
@@ -33,6 +39,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("seconds of each part")
         for part, total in seconds.most_common():
             terminalreporter.write_line(f"{total:7.1f}  {part}")
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """Evaluations take all cores; the tests after them, several at a time, would be far slower."""
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(THREADS)
 
 
 MakeClip = Callable[..., Path]
@@ -88,6 +102,18 @@ def check_times() -> Callable[[Transcript], None]:
         assert transcript.segments or starts == sorted(starts)
 
     return check
+
+
+@pytest.fixture(scope="session")
+def model() -> Recognizer:
+    """The bundled model. A test changes it for itself, with monkeypatch."""
+    return load_model(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def recordings() -> list[Recording]:
+    """Sound and lips of every example, by name."""
+    return [read_recording(path) for path in EXAMPLES]
 
 
 @pytest.fixture

@@ -23,11 +23,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def model():
-    return avsr.load_model(device="cpu")
-
-
 def test_it_is_small_and_says_what_it_is():
     folder = ASSETS / BUNDLED[DEFAULT_MODEL]
     assert sum(path.stat().st_size for path in folder.iterdir()) < 25e6

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from avsr import load_model, media
+from avsr import media
 from avsr.audio import vowel_level
 from avsr.cli import app as cli
 from avsr.cli import transcribe
@@ -22,11 +22,6 @@ from avsr.transcript import FORMATS, write_transcript
 
 EXAMPLES = Path(__file__).parents[1] / "demo/examples"
 PAUSE = 20  # frames between the two, and at the end
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load_model(device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from avsr import face, load_model, media
+from avsr import face, media
 from avsr.errors import MediaError
 from avsr.evaluation import char_errors
 from avsr.media import Picture
@@ -377,11 +377,6 @@ ALIKE = {
 """Cases whose sound is not the same: of a low rate, coded from another place on, or with a gap; or
 sound and picture by other codecs. The small model hears such a clip of five words otherwise, on
 some machines more than on others."""
-
-
-@pytest.fixture(scope="module")
-def model() -> AVSRModel:
-    return load_model(device="cpu")
 
 
 @pytest.fixture(scope="module")

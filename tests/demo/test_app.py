@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from avsr import AvsrError, Transcript
 from avsr.media import probe, read_frames
 from demo.intake import example_label
+from tests.demo.conftest import FakeRecognizer
 
 MakeClip = Callable[..., Path]
 
@@ -24,30 +26,47 @@ def clip(make_clip: MakeClip) -> Path:
     return make_clip("talk.mp4")
 
 
+@dataclass
+class Page:
+    """A page that is served, and the model behind it."""
+
+    client: gradio_client.Client
+    recognizer: FakeRecognizer
+    folder: Path
+    """Where the server keeps its files."""
+
+
+@pytest.fixture(scope="module")
+def page(demo: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    folder = tmp_path_factory.mktemp("page")
+    recognizer = FakeRecognizer()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
+        blocks = demo.build_app(recognizer, folder / "no examples")
+        _, address, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
+        client = gradio_client.Client(address, verbose=False, download_files=str(folder / "got"))
+        yield Page(client, recognizer, folder)
+        client.close()
+        blocks.close()
+
+
 @pytest.fixture
-def ask(
-    demo: ModuleType, recognizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., tuple[Any, ...]]]:
-    """Call the endpoint of a running page: ``ask(path, modality, language)``."""
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
-    page = demo.build_app(recognizer, tmp_path / "no examples")
-    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
-    client = gradio_client.Client(address, verbose=False, download_files=str(tmp_path / "got"))
+def ask(page: Page) -> Callable[..., tuple[Any, ...]]:
+    """Call the endpoint of the page: ``ask(path, modality, language)``."""
+    page.recognizer.calls.clear()
 
     def call(path: Path | None, *settings: str) -> tuple[Any, ...]:
         video = None if path is None else gradio_client.handle_file(path)
-        return client.predict(video, *settings, api_name="/transcribe")
+        return page.client.predict(video, *settings, api_name="/transcribe")
 
-    yield call
-    client.close()
-    page.close()
+    return call
 
 
 def test_the_answer_of_the_model_is_returned(
-    ask: Callable[..., Any], clip: Path, recognizer: Any
+    ask: Callable[..., Any], clip: Path, page: Page
 ) -> None:
     label, text, mouth, notes, files = ask(clip, "video", "auto")
-    assert recognizer.calls == [
+    assert page.recognizer.calls == [
         {"modality": "video", "language": "auto", "beam_size": 5, "face": "auto"}
     ]
     assert text["value"] == "place blue at f two now"
@@ -74,15 +93,15 @@ def test_the_answer_of_the_model_is_returned(
 
 
 def test_no_language_is_named_for_a_text_that_is_not_reliable(
-    ask: Callable[..., Any], clip: Path, recognizer: Any, monkeypatch: pytest.MonkeyPatch
+    ask: Callable[..., Any], clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transcribe = type(recognizer).transcribe
+    transcribe = FakeRecognizer.transcribe
 
     def transcribe_doubtfully(*args: Any, **options: Any) -> Transcript:
         doubt = {"reliable": False, "reliability_reasons": ("the language is unclear",)}
         return dataclasses.replace(transcribe(*args, **options), language="unknown", **doubt)
 
-    monkeypatch.setattr(type(recognizer), "transcribe", transcribe_doubtfully)
+    monkeypatch.setattr(FakeRecognizer, "transcribe", transcribe_doubtfully)
     label, text, _, notes, _ = ask(clip, "av", "auto")
     assert label["label"] == "unknown"
     assert text["label"] == "Text (unknown)"
@@ -100,13 +119,16 @@ def test_sound_only_has_no_mouth_video(ask: Callable[..., Any], clip: Path) -> N
     assert mouth is None
 
 
-def test_a_broken_file_is_named_without_its_folder(ask: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_broken_file_is_named_without_its_folder(
+    ask: Callable[..., Any], page: Page, tmp_path: Path
+) -> None:
     broken = tmp_path / "letter.mp4"
     broken.write_text("not a video\n" * 100)
     with pytest.raises(gradio_client.exceptions.AppError) as caught:
         ask(broken, "av", "auto")
     assert "letter.mp4" in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
+    assert str(page.folder) not in str(caught.value)
 
 
 def test_without_a_video_the_page_asks_for_one(ask: Callable[..., Any]) -> None:

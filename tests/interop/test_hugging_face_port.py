@@ -58,7 +58,7 @@ def port(request, tmp_path_factory):
     with np.load(source.parent / "expected.npz") as file:
         expected = {name: file[name] for name in file.files}
     return SimpleNamespace(
-        model=load_network(out, "cpu"), expected=expected, folder=folder, imported=out
+        model=load_network(out, "cpu"), expected=expected, folder=folder, imported=out, encoded={}
     )
 
 
@@ -73,6 +73,14 @@ def inputs(port, clip, case="av"):
     fbank = torch.from_numpy(audio_features(waveform, len(mouth)))[None]
     pixels = normalize_mouth(torch.from_numpy(mouth))[None]
     return None if case == "video" else fbank, None if case == "audio" else pixels
+
+
+@torch.no_grad()
+def encode(port, clip, case):
+    """The encoder's output for a clip; it takes most of the time, so it is computed once."""
+    if (clip, case) not in port.encoded:
+        port.encoded[clip, case] = port.model.encode(*inputs(port, clip, case))
+    return port.encoded[clip, case]
 
 
 def logits(port, encoded):
@@ -134,7 +142,7 @@ def test_every_stage(port):
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("clip", CLIPS)
 def test_features_and_logits(port, case, clip):
-    encoded = port.model.encode(*inputs(port, clip, case))
+    encoded = encode(port, clip, case)
     close(encoded.features[0], port.expected[f"{case}_{clip}.features"])
     close(logits(port, encoded)[0], port.expected[f"{case}_{clip}.logits"])
 
@@ -163,8 +171,8 @@ def test_batches(port):
 
 def search(port, clip, case, max_length, pad=EOS, **options):
     """The best hypothesis; a ``pad`` of EOS lets the search take every token, as the port does."""
+    encoded = encode(port, clip, case)
     with torch.no_grad():
-        encoded = port.model.encode(*inputs(port, clip, case))
         ((best,),) = beam_search(
             port.model.decoder.step,
             port.model.decoder.start(encoded.memory, encoded.memory_padding_mask),

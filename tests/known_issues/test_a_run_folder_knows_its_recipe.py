@@ -25,13 +25,6 @@ def files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture(autouse=True)
-def no_plots(monkeypatch):
-    """They take longer than the training."""
-    monkeypatch.setattr(run, "plot_balance", lambda *_: None)
-    monkeypatch.setattr(run, "plot_history", lambda *_: None)
-
-
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     return tmp_path_factory.mktemp("kept") / "run"

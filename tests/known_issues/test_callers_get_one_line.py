@@ -20,11 +20,6 @@ TEXT = "seine der wir der am"
 TONE = np.sin(np.arange(8000) / 5).astype(np.float32) / 4
 
 
-@pytest.fixture(scope="module")
-def model():
-    return avsr.load_model(None, "cpu")
-
-
 class Custom(os.PathLike):
     def __fspath__(self):
         return str(VIDEO)

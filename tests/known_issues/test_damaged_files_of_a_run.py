@@ -43,14 +43,6 @@ DAMAGES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def no_plots(monkeypatch):
-    """They take longer than the training."""
-    monkeypatch.setattr(run, "plot_balance", lambda *_: None)
-    monkeypatch.setattr(run, "plot_curves", lambda *_: None)
-    monkeypatch.setattr(run, "plot_languages", lambda *_: None)
-
-
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     """Folder of two runs: one that was stopped after two of its four updates, and a whole one."""

@@ -11,20 +11,14 @@ import av
 import numpy as np
 import pytest
 
-from avsr import load_model, media
+from avsr import media
 from avsr.corpus.prepare import MediaReader
 from avsr.media import Caption, burn_captions, probe, read_waveform, stream_waveform
 from avsr.media import channels as mixing
-from avsr.recognition.recognizer import Recognizer
 
 EXAMPLES = Path(__file__).parents[2] / "demo/examples"
 RATE = 16_000
 LOUDEST = "the loudest, {}, is read"
-
-
-@pytest.fixture(scope="module")
-def model() -> Recognizer:
-    return load_model(device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import av
 import pytest
 import soundfile
 
-from avsr import load_model, media
+from avsr import media
 from avsr.evaluation.clips import list_edges
 from avsr.media.clock import Clock
 from avsr.rates import FPS
@@ -29,11 +29,6 @@ SECOND = Fraction(1)
 COPIES = 4
 LONGEST = 3.0  # s; of one copy 1.3
 CheckTimes = Callable[[Transcript], None]
-
-
-@pytest.fixture(scope="module")
-def model() -> Recognizer:
-    return load_model(device="cpu")
 
 
 @pytest.fixture

@@ -19,8 +19,6 @@ from avsr.recognition.lip_sync import LAGS, find_delay
 from avsr.recognition.reading import read_recording
 from avsr.recognition.recording import Recording
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "demo/examples").glob("*.mp4"))
-
 
 @pytest.fixture(scope="module")
 def model():
@@ -47,8 +45,8 @@ def delay(sound, lips, late=0):
 
 
 @pytest.fixture(scope="module")
-def examples(model):
-    return letters(model, [read_recording(path) for path in EXAMPLES])
+def examples(model, recordings):
+    return letters(model, recordings)
 
 
 def test_lips_of_somebody_else_are_not_moved(examples):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsr import load_model, media
+from avsr import media
 from avsr.corpus import Record, write_manifest
 from avsr.errors import MediaError
 from avsr.evaluation import EvaluationConfig, evaluate, read_run, word_errors
@@ -24,11 +24,6 @@ from avsr.recognition.segmentation import cut_segments
 EXAMPLES = Path(__file__).parents[2] / "demo/examples"
 JOINED = ("de", "es", "ru")
 PAUSE = FPS  # frames
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load_model(device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsr import load_model, media
+from avsr import media
 from avsr.errors import MediaError
 from avsr.recognition.recognizer import Recognizer
 
@@ -16,9 +16,10 @@ TOO_SMALL = "the face is too small to read its lips (under 48 px tall)"
 
 
 @pytest.fixture(params=["short", "long"])
-def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Recognizer:
+def model(
+    model: Recognizer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Recognizer:
     """The bundled model, for which a recording of two seconds is short, or long."""
-    model = load_model(device="cpu")
     seconds = {"short": 5.0, "long": 1.0}[request.param]
     config = dataclasses.replace(model.network.config, segment_seconds=seconds)
     monkeypatch.setattr(model.network, "config", config)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsr import load_model, media
+from avsr import media
 from avsr.cli import app as cli
 from avsr.corpus import Record, read_manifest, read_shards, write_manifest
 from avsr.corpus.prepare import prepare
@@ -14,15 +14,9 @@ from avsr.errors import ConfigError, MediaError
 from avsr.evaluation.clips import ClipReader
 from avsr.inspection.crops import crop_video
 from avsr.recognition.options import TranscribeOptions
-from avsr.recognition.recognizer import Recognizer
 
 EXAMPLES = Path(__file__).parents[2] / "demo/examples"
 CODES = ("en", "de")
-
-
-@pytest.fixture(scope="module")
-def model() -> Recognizer:
-    return load_model(device="cpu")
 
 
 @pytest.fixture(scope="module")

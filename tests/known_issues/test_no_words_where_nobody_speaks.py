@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsr import load_model, media
+from avsr import media
 from avsr.audio import has_speech, is_silent
 from avsr.cli import app as cli
 from avsr.corpus import Record, write_manifest
@@ -95,11 +95,6 @@ SOUNDS: dict[str, np.ndarray] = {
     "200-ms": hum(120)[:3200],
 }
 FEW = ("tone-1000", "hum-50", "pink", "chords", "small-offset", "one-sample", "50-ms")
-
-
-@pytest.fixture(scope="module")
-def model() -> Recognizer:
-    return load_model(device="cpu")
 
 
 def write_sound(path: Path, samples: np.ndarray) -> Path:

@@ -6,19 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsr import load_model
 from avsr.augmentation.noise_files import read_piece
 from avsr.media import read_waveform, stream_waveform
 from avsr.media.offset import BLOCK, remove_offset
-from avsr.recognition.recognizer import Recognizer
 
 EXAMPLES = Path(__file__).parents[2] / "demo/examples"
 RATE = 16_000
-
-
-@pytest.fixture(scope="module")
-def model() -> Recognizer:
-    return load_model(device="cpu")
 
 
 @pytest.fixture(scope="module")

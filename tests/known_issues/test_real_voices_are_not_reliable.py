@@ -7,9 +7,6 @@ Of each language of one source one clip is read, 41 in all. The whole measuremen
 import json
 from pathlib import Path
 
-import pytest
-
-import avsr
 from avsr.corpus import read_manifest
 from avsr.corpus.manifest import resolve_media
 from avsr.language import UNKNOWN
@@ -20,11 +17,6 @@ from avsr.transcript import Transcript
 EXAMPLES = sorted((Path(__file__).parents[2] / "demo/examples").glob("*.mp4"))
 MIN_FLAGGED = 0.9
 MAX_WRONG = 0.05
-
-
-@pytest.fixture(scope="module")
-def model():
-    return avsr.load_model(device="cpu")
 
 
 def transcribe(model, paths, modality) -> list[Transcript]:

@@ -18,11 +18,6 @@ from avsr.transcript import Segment, Transcript
 EXAMPLES = Path(__file__).parents[2] / "demo" / "examples"
 
 
-@pytest.fixture(scope="module")
-def model() -> avsr.Recognizer:
-    return avsr.load_model(device="cpu")
-
-
 @pytest.mark.parametrize("language", ["de", "auto", "de,fr"])
 def test_the_right_language_is_reliable(model: avsr.Recognizer, language: str) -> None:
     assert model.transcribe(EXAMPLES / "de.mp4", language=language).reliable is True

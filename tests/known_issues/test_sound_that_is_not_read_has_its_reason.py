@@ -7,10 +7,9 @@ import av
 import numpy as np
 import pytest
 
-from avsr import load_model, media
+from avsr import media
 from avsr.errors import MediaError
 from avsr.media import Caption, Note, burn_captions, probe, read_waveform
-from avsr.recognition.recognizer import Recognizer
 
 EXAMPLES = Path(__file__).parents[2] / "demo/examples"
 RATE = 16_000
@@ -20,11 +19,6 @@ KEY = {
     "encryption_kid": "a7e61c373e219033c21091fa607bf3b8",
 }
 UNKNOWN = "the sound is in a codec that is not known here or protected against copying"
-
-
-@pytest.fixture(scope="module")
-def model() -> Recognizer:
-    return load_model(device="cpu")
 
 
 @pytest.fixture(scope="module")

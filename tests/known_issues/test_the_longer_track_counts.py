@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsr import load_model, media
+from avsr import media
 from avsr.evaluation.clips import Clip
 from avsr.evaluation.predictor import ModelRecognizer
 from avsr.rates import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
@@ -22,11 +22,6 @@ from avsr.transcript import Transcript
 EXAMPLE = Path(__file__).parents[2] / "demo/examples/en.mp4"
 OPTIONS = {"beam_size": 1, "language": "en"}
 CheckTimes = Callable[[Transcript], None]
-
-
-@pytest.fixture(scope="module")
-def model() -> Recognizer:
-    return load_model(device="cpu")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import av
 import numpy as np
 import pytest
 
-from avsr import load_model
 from avsr.cli.app import main
 from avsr.corpus.manifest import Record
 from avsr.errors import ConfigError, MediaError
@@ -15,17 +14,11 @@ from avsr.evaluation.clips import ClipReader
 from avsr.face import probe_faces
 from avsr.media import Caption, Tracks, burn_captions, probe, read_frames, read_waveform
 from avsr.recognition.options import TranscribeOptions
-from avsr.recognition.recognizer import Recognizer
 
 EXAMPLES = Path(__file__).parents[2] / "demo/examples"
 RATE = 16_000
 NUM_FRAMES = 25
 SILENCE = np.zeros(RATE, np.float32)
-
-
-@pytest.fixture(scope="module")
-def model() -> Recognizer:
-    return load_model(device="cpu")
 
 
 @pytest.fixture(scope="module")

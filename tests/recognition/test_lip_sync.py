@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,19 +19,11 @@ from avsr.recognition.lip_sync import (
     sync_lips,
 )
 from avsr.recognition.options import TranscribeOptions
-from avsr.recognition.reading import read_recording
-
-EXAMPLES = sorted((Path(__file__).parents[2] / "demo/examples").glob("*.mp4"))
 
 
 @pytest.fixture(scope="module")
 def model():
     return load_network(device="cpu")
-
-
-@pytest.fixture(scope="module")
-def recordings():
-    return [read_recording(path) for path in EXAMPLES]
 
 
 def late(recording, frames):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsr import load_model, media
+from avsr import media
 from avsr.evaluation import word_errors
 from avsr.rates import FPS, SAMPLES_PER_FRAME
 from avsr.recognition import assembly, pipeline
@@ -19,11 +19,6 @@ from avsr.transcript.result import Interrupted
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "demo/examples").glob("*.mp4"))
 GAP = FPS  # frames of silence, the last picture standing
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load_model(device="cpu")
 
 
 @pytest.fixture(scope="module")

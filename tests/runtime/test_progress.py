@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from avsr import load_model
 from avsr.runtime.progress import (
     READING,
     WRITING,
@@ -33,11 +32,6 @@ def test_only_the_listener_of_the_block_gets_reports():
     check_cancelled()
     assert outer == [(1.0, 4.0, READING)] * 2
     assert inner == [(0.0, 2.0, READING), (0.04, 2.0, READING), (0.08, 2.0, READING)]
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load_model(device="cpu")
 
 
 def test_a_transcription_is_reported_frame_by_frame(model):

@@ -52,8 +52,18 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture
-def recipe(corpus, tmp_path, monkeypatch):
+def plots():
+    """Let runs draw their plots, which take longer than their training."""
+
+
+@pytest.fixture
+def recipe(corpus, tmp_path, monkeypatch, request):
+    """``recipe(out, stages, ...)`` writes a recipe. Its runs draw no plots and little babble."""
     monkeypatch.setitem(PRESETS, "tiny", SMALL)
+    monkeypatch.setattr("avsr.augmentation.noise_sources.POOL_BABBLE", 2)
+    if "plots" not in request.fixturenames:
+        for name in ("plot_balance", "plot_curves", "plot_languages"):
+            monkeypatch.setattr(f"avsr.training.run.{name}", lambda *_: None)
 
     def write(out, stages, **more):
         path = tmp_path / "train.yaml"

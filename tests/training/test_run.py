@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,8 +36,22 @@ from tests.training.conftest import SMALL, TEXTS, stage, weights
 VOICE = Path(__file__).parents[2] / "demo/examples/de.mp4"
 
 
-def test_stages_train_what_they_name_and_a_run_can_start_from_a_model(recipe, tmp_path):
-    first = run.train(recipe("first", [stage()]), workers=0)
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    return tmp_path_factory.mktemp("kept") / "first"
+
+
+@pytest.fixture
+def first(recipe, tmp_path, kept):
+    """The model directory of a run of two updates, which is trained once."""
+    if not kept.exists():
+        run.train(recipe("first", [stage(updates=2)]), workers=0)
+        (tmp_path / "first").rename(kept)
+    return kept / "model"
+
+
+@pytest.mark.usefixtures("plots")
+def test_stages_train_what_they_name_and_a_run_can_start_from_a_model(recipe, first, tmp_path):
     stages = [
         stage("language", train="prompts"),
         stage("joint", train="frozen-frontend", modalities={"av": 1.0}),
@@ -124,6 +139,7 @@ def test_segments_are_as_long_as_nearly_all_utterances(frames, seconds):
     assert segment_seconds(SimpleNamespace(lengths=np.array(frames))) == seconds
 
 
+@pytest.mark.usefixtures("plots")
 def test_training_lowers_the_loss(recipe, tmp_path):
     path = recipe("long", [stage(updates=60, learning_rate=5e-3, modalities={"audio": 1.0})])
     run.train(path, workers=0)
@@ -142,8 +158,7 @@ def test_a_network_without_prompts_trains(recipe):
     assert set(result.language_probs) == set(TEXTS)
 
 
-def test_a_run_can_start_from_an_encoder(recipe, monkeypatch):
-    first = run.train(recipe("first", [stage(updates=2)]), workers=0)
+def test_a_run_can_start_from_an_encoder(recipe, first, monkeypatch):
     path = recipe("second", [stage(updates=1, train="prompts")], init_encoder=str(first))
     second = weights(run.train(path, workers=0))
     for name, value in weights(first).items():
@@ -177,21 +192,19 @@ def test_a_stage_ends_with_the_best_validation(recipe, tmp_path, monkeypatch):
     assert [row["valid/wer"] for row in rows] == [0.5, 0.2, 0.4]
 
 
-def test_a_model_for_other_languages_is_refused(recipe, corpus):
-    first = run.train(recipe("first", [stage(updates=2)]), workers=0)
+def test_a_model_for_other_languages_is_refused(recipe, first):
     path = recipe("other", [stage()], init=str(first), languages=["de", "en"])
     with pytest.raises(ConfigError, match=r"is for de, en, fr, the recipe for de, en"):
         run.train(path, workers=0)
 
 
-def test_a_vocabulary_of_another_size_is_refused(recipe):
-    run.train(recipe("first", [stage(updates=2)]), workers=0)
+def test_a_vocabulary_of_another_size_is_refused(recipe, first, tmp_path):
+    shutil.copytree(first.parent, tmp_path / "first")
     with pytest.raises(ConfigError, match="use another 'out'"):
         run.train(recipe("first", [stage(updates=2)], vocabulary_size=19), workers=0)
 
 
-def test_texts_that_the_tokenizer_does_not_know_are_refused(recipe, corpus, tmp_path):
-    first = run.train(recipe("first", [stage(updates=2)]), workers=0)
+def test_texts_that_the_tokenizer_does_not_know_are_refused(recipe, first, tmp_path):
     greek = tmp_path / "greek"
     with ShardWriter(greek, "train") as writer:
         record = Record(
@@ -242,8 +255,7 @@ def test_a_stage_ends_with_the_mean_of_its_last_checkpoints(recipe, tmp_path):
         torch.testing.assert_close(final[name], (a + b) / 2)
 
 
-def test_a_frozen_encoder_learns_prompts_only(recipe, tmp_path):
-    first = run.train(recipe("first", [stage()]), workers=0)
+def test_a_frozen_encoder_learns_prompts_only(recipe, first):
     second = run.train(
         recipe("second", [stage("warm", train="frozen-encoder")], init=str(first)), workers=0
     )
@@ -325,7 +337,6 @@ def test_the_encoder_of_an_import_is_a_start(recipe, imported, monkeypatch):
     assert torch.equal(state[name], source.state_dict()[name].half().float())
 
 
-def test_prompts_are_for_new_networks_and_imports(recipe):
-    first = run.train(recipe("first", [stage(updates=2)]), workers=0)
+def test_prompts_are_for_new_networks_and_imports(recipe, first):
     with pytest.raises(ConfigError, match="prompts can be set for new or imported"):
         run.train(recipe("second", [stage()], init=str(first), prompts=3), workers=0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from avsr.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.synthetic.sentences import WORDS, draw_sentence
+from avsr.synthetic.sentences import WORDS, draw_sentence, spell_for_synthesis
 from avsr.synthetic.speech import Phone, synthesize_speech
 from avsr.synthetic.text import VOCABULARY
 from avsr.synthetic.voices import Voice, draw_voice
@@ -71,7 +71,7 @@ def make_utterance(
     while True:
         text = draw_sentence(texts, language, members, rng, word_exponent, words)
         voice = draw_voice(members, rng)
-        speech = synthesize_speech(text, language, voice)
+        speech = synthesize_speech(spell_for_synthesis(texts, text), language, voice)
         if texts == WORDS or speech.duration <= MAX_SECONDS:
             break
     lead = round(rng.uniform(*LEAD) * SAMPLE_RATE)
@@ -89,7 +89,10 @@ def make_utterance(
             replace(phone, start=phone.start + shift, end=phone.end + shift)
             for phone in speech.phones
         ),
-        words=tuple((word, start + shift, end + shift) for word, start, end in speech.words),
+        words=tuple(
+            (word, start + shift, end + shift)
+            for word, (_, start, end) in zip(text.split(), speech.words, strict=True)
+        ),
     )
 
 

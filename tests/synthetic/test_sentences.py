@@ -130,3 +130,12 @@ def test_a_corpus_of_sentences_has_the_hours_that_were_asked_for(folder, tmp_pat
     assert summary["seconds"]["train"] == pytest.approx(72, rel=0.25)
     assert summary["options"]["texts"] == identify_texts(folder, ["en"])
     assert mean_duration(folder, ["en"]) == pytest.approx(2.3, abs=0.5)
+
+
+def test_the_letter_a_is_read_by_its_name():
+    said = (make_utterance(1, "train", "en", i, texts="grid") for i in range(200))
+    utterance = next(one for one in said if one.text.split()[3] == "a")
+    word, start, end = utterance.words[3]
+    assert word == "a"
+    spoken = [p.symbol for p in utterance.phones if start - 0.01 <= p.start and p.end <= end + 0.01]
+    assert spoken == ["eɪ"]

@@ -38,9 +38,7 @@ from avsr.synthetic.text import (
 )
 
 MIN_WORDS, MAX_WORDS, MAX_LETTERS = 4, 16, 90
-KNOWN_WORDS = (
-    60_000  # of wordfreq; sentences with other words are left out: brands, other languages
-)
+KNOWN_WORDS = 60_000  # of wordfreq; others are brands and foreign words
 EXPANSIONS = 6_000  # random expansions of the templates of a language
 VARIANTS = {"pt": ("pt", "pt-BR")}  # the languages of the sources -> those that count as one
 CHATTERBOT = {

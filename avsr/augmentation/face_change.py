@@ -96,10 +96,10 @@ class FaceChange:
             image = cv2.remap(
                 self.tones[frame], map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
             )
-            image *= self.light
+            image = image * self.light
             if self.side < MOUTH_SIZE:
                 image = cv2.resize(image, (self.side,) * 2, interpolation=cv2.INTER_AREA)
-            image += rng.standard_normal(image.shape, np.float32) * np.float32(self.grain)
+            image = image + rng.standard_normal(image.shape, np.float32) * np.float32(self.grain)
             if self.side < MOUTH_SIZE:
                 image = cv2.resize(image, (MOUTH_SIZE,) * 2, interpolation=cv2.INTER_LINEAR)
             changed[number] = np.clip(np.round(image), 0, 255)

@@ -12,15 +12,13 @@ import numpy as np
 
 from avsr.augmentation.face_change import FaceChange
 from avsr.augmentation.world import VoiceChange, analyze_voice
-from avsr.corpus.manifest import Record, read_manifest
-from avsr.corpus.resumable import ResumableSplit, claim_output
+from avsr.corpus.manifest import Record
+from avsr.corpus.resumable import ResumableSplit, claim_copy
 from avsr.corpus.shard_index import StoredSample
 from avsr.corpus.shards import EncodedSample, ShardFile, encode_sample, open_shards
 from avsr.errors import CorpusError
 from avsr.rates import FPS, SAMPLES_PER_FRAME
-from avsr.runtime.atomic_files import make_folder
 from avsr.runtime.progress import ItemProgress
-from avsr.runtime.workers import process_map
 
 SPLIT = "train"  # only what is trained on is varied
 
@@ -61,27 +59,12 @@ def vary_corpus(
     source, out = Path(source), Path(out)
     if min(copies, shard_size, workers) < 1 or seed < 0:
         raise CorpusError("copies, shard_size and workers must be at least 1, seed at least 0")
-    if source.resolve() == out.resolve():
-        raise CorpusError(f"{out} is the corpus itself: choose another folder for the copies")
     samples = list(open_shards(source, SPLIT))
-    lines = "".join(sample.record.to_json() + "\n" for sample in samples)
-    shards = ResumableSplit(out, SPLIT, len(samples) * copies, shard_size)
     options = {"copies": copies, "seed": seed, "shard_size": shard_size}
-    digest = hashlib.sha256(lines.encode()).hexdigest()
-    make_folder(out)
-    claim_output(out / "vary.json", {"records": len(samples), "records_sha256": digest, **options})
-    shards.repair()
-    if shards.is_finished:
-        return read_manifest(shards.manifest)
-    missing = [shard for shard in shards.shards if not shards.has_shard(shard)]
-    done = shards.num_utterances - sum(len(shards.indices(shard)) for shard in missing)
+    claim_copy(out / "vary.json", source, samples, options)
+    shards = ResumableSplit(out, SPLIT, len(samples) * copies, shard_size)
     work = functools.partial(_write_shard, shards, samples, copies, seed)
-    with process_map(workers) as run:
-        for count in run(work, missing):
-            done += count
-            if progress is not None:
-                progress(SPLIT, done, shards.num_utterances)
-    return shards.finish()
+    return shards.write_missing(work, workers, progress)
 
 
 def _write_shard(

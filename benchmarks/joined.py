@@ -122,8 +122,8 @@ def grid(runs: int, minutes: float = MINUTES) -> dict[str, Any]:
     """Return errors of words and times of a file with GRID clips; ``runs`` is ignored."""
     from avsr import load_model, media
     from avsr.corpus import read_manifest
+    from avsr.corpus.normalization import normalize_text
     from avsr.evaluation import word_errors
-    from avsr.evaluation.text import normalize_text
     from avsr.evaluation.word_timing import boundary_errors, time_scores
 
     folder = os.environ.get("AVSR_GRID")

@@ -47,6 +47,7 @@ OPTIONAL = {
     "onnx": "extra onnx",
     "onnxruntime": "extra onnx",
     "onnxscript": "extra onnx",
+    "pyworld": "extra synthetic",
     "ray": "extra cluster",
     "skimage": "extra synthetic",
     "soundfile": "extras train, evaluate, synthetic",

@@ -43,8 +43,18 @@ def synthesize(
         ),
     ] = 1.0,
     words: Annotated[
-        int, typer.Option(help="Size of the vocabulary: the most frequent words of each language.")
+        int,
+        typer.Option(
+            help="Size of the vocabulary: the most frequent words of each language, up to 10000."
+        ),
     ] = 1000,
+    texts: Annotated[
+        str,
+        typer.Option(
+            help="What is said: 'words' drawn by their frequency, English sentences of 'grid', or "
+            "a folder with LANGUAGE.txt, one sentence per line."
+        ),
+    ] = "words",
     shares: Annotated[
         str | None,
         typer.Option(
@@ -73,6 +83,7 @@ def synthesize(
             video_fraction=video_fraction,
             word_exponent=word_exponent,
             words=words,
+            texts=texts,
             shares=_numbers(shares),
             workers=workers,
             progress=progress,

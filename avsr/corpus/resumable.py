@@ -10,16 +10,19 @@ import contextlib
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from avsr.corpus.manifest import Record, read_manifest, write_manifest
-from avsr.corpus.shard_index import open_shard
+from avsr.corpus.shard_index import StoredSample, open_shard
 from avsr.errors import CorpusError
 from avsr.runtime.atomic_files import make_folder, replace_text
+from avsr.runtime.progress import ItemProgress
 from avsr.runtime.safe_names import check_name
+from avsr.runtime.workers import process_map
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +69,28 @@ def claim_output(
         raise CorpusError(
             f"{path} was written with other options ({', '.join(differing)}): choose another folder"
         )
+
+
+def claim_copy(
+    path: Path, source: Path, samples: Sequence[StoredSample], options: Mapping[str, Any]
+) -> None:
+    """Describe in ``path`` how a corpus is copied, see ``claim_output``.
+
+    Args:
+        path: JSON file in the folder of the copy, which is made.
+        source: Folder of the corpus.
+        samples: What is copied.
+        options: What else determines the content of the copy.
+
+    Raises:
+        CorpusError: The copy would lie in the source, or as ``claim_output``.
+    """
+    if source.resolve() == path.parent.resolve():
+        raise CorpusError(f"{source} is the corpus itself: choose another folder for the copy")
+    lines = "".join(sample.record.to_json() + "\n" for sample in samples)
+    digest = sha256(lines.encode()).hexdigest()
+    make_folder(path.parent)
+    claim_output(path, {"records": len(samples), "records_sha256": digest, **options})
 
 
 @dataclass(frozen=True)
@@ -163,6 +188,32 @@ class ResumableSplit:
         for suffix, text in (lists or {}).items():
             replace_text(self.part(shard, suffix), text)
         write_manifest(self.part(shard), records)
+
+    def write_missing(
+        self, write: Callable[[int], int], workers: int, progress: ItemProgress | None
+    ) -> list[Record]:
+        """Write the shards that are missing, and finish the split.
+
+        Args:
+            write: Writes the shard of a number (``finish_shard`` included) and returns the number
+                of its utterances. With several workers it runs in other processes.
+            workers: Number of processes.
+            progress: Called with (split, utterances done, utterances in all).
+
+        Returns:
+            The records of all shards.
+        """
+        self.repair()
+        if self.is_finished:
+            return read_manifest(self.manifest)
+        missing = [shard for shard in self.shards if not self.has_shard(shard)]
+        done = self.num_utterances - sum(len(self.indices(shard)) for shard in missing)
+        with process_map(workers) as run:
+            for count in run(write, missing):
+                done += count
+                if progress is not None:
+                    progress(self.name, done, self.num_utterances)
+        return self.finish()
 
     def merge_lists(self, suffix: str) -> str:
         """Join the further lists of all shards in order."""

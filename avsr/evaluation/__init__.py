@@ -1,6 +1,7 @@
 """Score transcripts against references, and evaluate models under noise and corruption."""
 
 from avsr.augmentation.corruption import Corruption
+from avsr.corpus.normalization import NORMALIZATION_VERSION, normalize_text
 from avsr.evaluation.compare import Difference, compare_runs, lips_gain
 from avsr.evaluation.config import Condition, EvaluationConfig, read_evaluation_config
 from avsr.evaluation.noise import Noise, NoiseLibrary
@@ -19,7 +20,6 @@ from avsr.evaluation.scores import (
     wer,
     word_errors,
 )
-from avsr.evaluation.text import NORMALIZATION_VERSION, normalize_text
 
 __all__ = [
     "NORMALIZATION_VERSION",

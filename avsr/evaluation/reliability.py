@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from avsr.corpus.normalization import normalize_text
 from avsr.evaluation.scores import UtteranceResult, word_errors
-from avsr.evaluation.text import normalize_text
 
 WRONG_WER = 0.5  # a transcript with more word errors than half of the reference's words is wrong
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from avsr.corpus import read_manifest
+from avsr.corpus.normalization import normalize_text
 from avsr.errors import AvsrError
 from avsr.evaluation.compare import Difference, lips_gain
 from avsr.evaluation.plots import Conditions, plot_confusion, plot_languages, plot_snr, svg
@@ -14,7 +15,6 @@ from avsr.evaluation.report_tables import describe_condition, name_wordless, rep
 from avsr.evaluation.results import results, without_words
 from avsr.evaluation.run_folder import CONDITIONS, Run, read_json, read_run, to_json
 from avsr.evaluation.scores import UtteranceResult, word_errors
-from avsr.evaluation.text import normalize_text
 from avsr.runtime.atomic_files import replace_text
 
 WORST = 20  # utterances with most errors in the report

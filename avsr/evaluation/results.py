@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from avsr.corpus.normalization import normalize_text
 from avsr.evaluation.bootstrap import rate_intervals
 from avsr.evaluation.language_id import identification
 from avsr.evaluation.reliability import reliability_scores
@@ -14,7 +15,6 @@ from avsr.evaluation.scores import (
     score,
     word_errors,
 )
-from avsr.evaluation.text import normalize_text
 from avsr.evaluation.word_timing import time_scores
 from avsr.transcript import MODALITIES
 

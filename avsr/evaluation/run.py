@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from avsr.corpus import Record
+from avsr.corpus.normalization import NORMALIZATION_VERSION
 from avsr.evaluation.clips import check_media
 from avsr.evaluation.config import Condition, EvaluationConfig
 from avsr.evaluation.media_digests import FILE as MEDIA
@@ -35,7 +36,6 @@ from avsr.evaluation.run_folder import (
     write_condition,
 )
 from avsr.evaluation.scores import UtteranceResult
-from avsr.evaluation.text import NORMALIZATION_VERSION
 from avsr.evaluation.worker import EvaluationWorker, Task, open_library, select_records
 from avsr.hub import load_network
 from avsr.runtime.atomic_files import make_folder, replace_text

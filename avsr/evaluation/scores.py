@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from rapidfuzz.distance import Levenshtein
 
-from avsr.evaluation.text import normalize_text
+from avsr.corpus.normalization import normalize_text
 from avsr.settings import LongText
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rapidfuzz.distance import Levenshtein
 
-from avsr.evaluation.text import normalize_text
+from avsr.corpus.normalization import normalize_text
 from avsr.transcript import Word
 
 NEAR_MS = 100  # errors up to this go unnoticed in a subtitle

@@ -9,6 +9,7 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
+    "pyworld": "synthetic",
     "rapidfuzz": "evaluate",
     "ray": "cluster",
     "skimage": "synthetic",

@@ -27,12 +27,12 @@ from avsr.runtime.atomic_files import make_folder, replace_bytes
 from avsr.runtime.progress import ItemProgress
 from avsr.runtime.workers import process_map
 from avsr.synthetic.faces import draw_identity, render_frames, render_mouth
-from avsr.synthetic.text import SPOKEN_LANGUAGES, VOCABULARY
+from avsr.synthetic.sentences import WORDS, identify_texts, mean_duration
+from avsr.synthetic.text import MAX_VOCABULARY, SPOKEN_LANGUAGES, VOCABULARY
 from avsr.synthetic.utterance import CLIP_SPLITS, Utterance, make_utterance, utterance_rng
 from avsr.synthetic.visemes import mouth_trajectory
 
 MIN_VOCABULARY = 50  # words; with fewer, a split could run out of texts
-MEAN_DURATION = 1.66  # s of an utterance, measured over 9 languages; converts hours to utterances
 MAX_SIZE = 100_000  # hours, or clips of a language
 PLAN = "synthesize.json"
 TOLERANCE = 0.1  # s by which a codec may shorten the sound of a clip
@@ -53,14 +53,16 @@ class _Plan:
     video_fraction: float
     word_exponent: float
     words: int
+    texts: str
     shares: tuple[float, ...] | None
     shard_size: int
 
     def count(self, part: str) -> int:
         """Return the number of utterances of a part, a multiple of the number of languages."""
+        per_hour = 3600 / mean_duration(self.texts, self.languages) / len(self.languages)
         per_language = {
-            "train": self.hours * 3600 / MEAN_DURATION / len(self.languages),
-            "valid": self.valid_hours * 3600 / MEAN_DURATION / len(self.languages),
+            "train": self.hours * per_hour,
+            "valid": self.valid_hours * per_hour,
             "test": self.clips,
             "valid_clips": self.valid_clips,
         }[part]
@@ -110,6 +112,7 @@ def synthesize(
     video_fraction: float = 1.0,
     word_exponent: float = 1.0,
     words: int = VOCABULARY,
+    texts: str | Path = WORDS,
     shares: Sequence[float] | None = None,
     shard_size: int = 500,
     workers: int = 1,
@@ -135,6 +138,8 @@ def synthesize(
         word_exponent: Words of training texts are drawn by their frequency to this power (0 to 1);
             all other texts use the plain frequency.
         words: Size of the vocabulary: the most frequent words of each language.
+        texts: What is said: ``words`` drawn by their frequency, sentences of ``grid`` (English), or
+            those of a folder with ``<language>.txt``, one per line; see ``read_sentences``.
         shares: Weight of each language in the training data; default: equal.
         shard_size: Utterances per shard.
         workers: Number of processes.
@@ -145,7 +150,8 @@ def synthesize(
         the number of ``utterances`` and the ``seconds``.
 
     Raises:
-        CorpusError: For options out of range, or a folder that holds another corpus.
+        CorpusError: For options out of range, broken sentences, or a folder that holds another
+            corpus.
         LanguageError: For an unknown language.
         AvsrError: If a package of the extra ``synthetic`` is missing.
     """
@@ -159,15 +165,17 @@ def synthesize(
         video_fraction=video_fraction,
         word_exponent=word_exponent,
         words=words,
+        texts=str(texts),
         shares=None if shares is None else tuple(shares),
         shard_size=shard_size,
     )
     _check(plan, workers)
+    description = _describe(plan)
     out = Path(out)
     make_folder(out)
     # Earlier versions did not write these options.
-    defaults = {"word_exponent": 1.0, "words": VOCABULARY, "shares": None}
-    claim_output(out / PLAN, _describe(plan), section="options", defaults=defaults)
+    defaults = {"word_exponent": 1.0, "words": VOCABULARY, "texts": WORDS, "shares": None}
+    claim_output(out / PLAN, description, section="options", defaults=defaults)
     seconds: dict[str, float] = {}
     counts: dict[str, int] = {}
     with process_map(workers) as run:
@@ -178,7 +186,7 @@ def synthesize(
             records = write(out, plan, part, run, progress or _ignore)
             counts[part] = len(records)
             seconds[part] = round(sum(record.end - record.start for record in records), 3)
-    summary = {**_describe(plan), "utterances": counts, "seconds": seconds}
+    summary = {**description, "utterances": counts, "seconds": seconds}
     write_json(out / PLAN, summary)
     return summary
 
@@ -249,7 +257,9 @@ def _write_shard(shards: ResumableSplit, plan: _Plan, shard: int) -> int:
     with ShardFile(shards.shard_path(shard)) as tar:
         for number in shards.indices(shard):
             language, index = plan.utterance(part, number)
-            utterance = make_utterance(plan.seed, part, language, index, exponent, plan.words)
+            utterance = make_utterance(
+                plan.seed, part, language, index, exponent, plan.words, plan.texts
+            )
             rng = utterance_rng(plan.seed, part, language, index, "picture")
             has_video = rng.random() < plan.video_fraction
             mouth = _mouth(utterance, rng) if has_video else None
@@ -278,7 +288,7 @@ def _write_clips(
 def _write_clip(out: Path, plan: _Plan, part: str, number: int) -> Record:
     """Write one clip unless it exists, and return its record."""
     language, index = plan.utterance(part, number)
-    utterance = make_utterance(plan.seed, part, language, index, words=plan.words)
+    utterance = make_utterance(plan.seed, part, language, index, words=plan.words, texts=plan.texts)
     suffix = ".mp4" if plan.video_fraction > 0 else ".flac"
     path = out / "clips" / (utterance.utterance_id + suffix)
     if not _is_whole(path, utterance):
@@ -328,8 +338,8 @@ def _check(plan: _Plan, workers: int) -> None:
         problems.append("shares must be positive numbers, one for each language")
     if not 0 <= plan.word_exponent <= 1:
         problems.append(f"word_exponent is {plan.word_exponent}, it must be within 0 and 1")
-    if not MIN_VOCABULARY <= plan.words <= VOCABULARY:
-        problems.append(f"words must be within {MIN_VOCABULARY} and {VOCABULARY}")
+    if not MIN_VOCABULARY <= plan.words <= MAX_VOCABULARY:
+        problems.append(f"words must be within {MIN_VOCABULARY} and {MAX_VOCABULARY}")
     sizes = (plan.hours, plan.valid_hours, plan.clips, plan.valid_clips)
     if not all(0 <= size <= MAX_SIZE for size in sizes):
         problems.append(f"hours and numbers of clips must be within 0 and {MAX_SIZE:,}")
@@ -343,6 +353,7 @@ def _describe(plan: _Plan) -> dict[str, Any]:
     """Return the options of a corpus and the versions of the packages that shape it."""
     packages = ("espeakng-loader", "wordfreq", "num2words", "numpy", "scipy")
     options = asdict(plan) | {"languages": list(plan.languages)}
+    options["texts"] = identify_texts(plan.texts, plan.languages)
     if plan.shares is not None:
         options["shares"] = list(plan.shares)
     versions = {package: importlib.metadata.version(package) for package in packages}

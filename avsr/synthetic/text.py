@@ -19,6 +19,8 @@ from avsr.synthetic.voices import SPLITS
 
 VOCABULARY = 1000  # most frequent words of a language
 CANDIDATES = 1300  # words of wordfreq from which they are selected
+MAX_VOCABULARY = 10_000
+CANDIDATE_SHARE = 2.0  # of a larger vocabulary: rarer words are names and foreign words more often
 MIN_WORDS, MAX_WORDS = 3, 6
 NUMBER_SHARE = 0.15  # of the texts
 SPLIT_SHARES = {"train": 0.90, "valid": 0.05, "test": 0.05}  # of all word sequences
@@ -100,23 +102,43 @@ def vocabulary(
         raise AvsrError("synthetic texts need wordfreq: pip install 'avsr[synthetic]'") from error
     if language in FOREIGN_LANGUAGES:  # of some, word_frequency wants a tokenizer that is missing
         return _plain_vocabulary(get_frequency_dict(language, "small"), language, exponent, size)
-    letters = f"[{_SCRIPTS.get(language, _LATIN)}]+"
+    letters = _letters(language)
     form = re.compile(f"{letters}('{letters})?" if language in ("en", "fr", "it") else letters)
     prefixes = _PREFIXES.get(language, {})
     excluded = set(_EXCLUDED[language].split())
     frequencies: dict[str, float] = {}
-    for entry in top_n_list(language, CANDIDATES, wordlist="small"):
+    wordlist, candidates = "small", CANDIDATES
+    if size > VOCABULARY:
+        wordlist, candidates = "best", round(size * CANDIDATE_SHARE)
+    for entry in top_n_list(language, candidates, wordlist=wordlist):
         word = normalize_word(entry, language)
         single = len(word) == 1 and word not in _SINGLE[language] and word not in prefixes
         if not form.fullmatch(word) or word in excluded or single:
             continue
-        frequency = word_frequency(entry, language, "small")
+        frequency = word_frequency(entry, language, wordlist)
         latin = language not in _SCRIPTS and language != "en"
-        if not (latin and word_frequency(word, "en", "small") > _FOREIGN * frequency):
+        if not (latin and word_frequency(word, "en", wordlist) > _FOREIGN * frequency):
             frequencies[word] = frequencies.get(word, 0.0) + frequency
     words = tuple(frequencies)[:size]
     cumulative = np.cumsum([frequencies[word] ** exponent for word in words])
     return words, cumulative / cumulative[-1]
+
+
+def _letters(language: str) -> str:
+    return f"[{_SCRIPTS.get(language, _LATIN)}]+"
+
+
+def is_spoken_word(word: str, language: str) -> bool:
+    """Return whether a normalised word has letters of the language's script only, and apostrophes.
+
+    Raises:
+        LanguageError: For an unknown language.
+    """
+    check_language(language, SPOKEN_LANGUAGES)
+    if language in FOREIGN_LANGUAGES:
+        return _is_spoken(word.replace("'", ""), language)
+    letters = _letters(language)
+    return re.fullmatch(f"{letters}('{letters})*", word) is not None
 
 
 def _plain_vocabulary(

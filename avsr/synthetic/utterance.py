@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from avsr.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.synthetic.sentences import WORDS, draw_sentence, spell_for_synthesis
 from avsr.synthetic.speech import Phone, synthesize_speech
-from avsr.synthetic.text import VOCABULARY, draw_text
+from avsr.synthetic.text import VOCABULARY
 from avsr.synthetic.voices import Voice, draw_voice
 
 LEAD, TAIL = (0.03, 0.22), (0.03, 0.22)  # s of background before and after the speech
 LEVEL = (-25.0, -10.0)  # dBFS, RMS of the speech
 PEAK = 0.95  # the level is lowered if the loudest sample would exceed this
 NOISE_FLOOR = (25.0, 50.0)  # dB below the speech, white or pink
+MAX_SECONDS = 7.0  # of a spoken sentence: longer ones are drawn again
 CLIP_SPLITS = {"test": "test", "valid_clips": "valid"}  # set of clips -> split of voices and texts
 
 
@@ -46,6 +48,7 @@ def make_utterance(
     index: int,
     word_exponent: float = 1.0,
     words: int = VOCABULARY,
+    texts: str = WORDS,
 ) -> Utterance:
     """Make an utterance; the same arguments always give the same one.
 
@@ -56,16 +59,21 @@ def make_utterance(
         index: Number of the utterance.
         word_exponent: Words are drawn by their frequency to this power; see ``draw_text``.
         words: Size of the vocabulary.
+        texts: What is said: ``words``, ``grid``, or a folder of sentences; see ``draw_sentence``.
 
     Raises:
+        CorpusError: For broken sentences, or none of a split.
         AvsrError: For an unknown split, or if a package of the extra ``synthetic`` is missing.
         LanguageError: For an unknown language.
     """
     members = CLIP_SPLITS.get(split, split)
     rng = utterance_rng(seed, split, language, index, "sound")
-    text = draw_text(language, members, rng, word_exponent, words)
-    voice = draw_voice(members, rng)
-    speech = synthesize_speech(text, language, voice)
+    while True:
+        text = draw_sentence(texts, language, members, rng, word_exponent, words)
+        voice = draw_voice(members, rng)
+        speech = synthesize_speech(spell_for_synthesis(texts, text), language, voice)
+        if texts == WORDS or speech.duration <= MAX_SECONDS:
+            break
     lead = round(rng.uniform(*LEAD) * SAMPLE_RATE)
     tail = round(rng.uniform(*TAIL) * SAMPLE_RATE)
     tail += -(lead + len(speech.waveform) + tail) % SAMPLES_PER_FRAME
@@ -81,7 +89,10 @@ def make_utterance(
             replace(phone, start=phone.start + shift, end=phone.end + shift)
             for phone in speech.phones
         ),
-        words=tuple((word, start + shift, end + shift) for word, start, end in speech.words),
+        words=tuple(
+            (word, start + shift, end + shift)
+            for word, (_, start, end) in zip(text.split(), speech.words, strict=True)
+        ),
     )
 
 

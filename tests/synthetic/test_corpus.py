@@ -9,14 +9,15 @@ from avsr.corpus import read_manifest, read_shards
 from avsr.errors import CorpusError, LanguageError
 from avsr.media import probe
 from avsr.synthetic import corpus
-from avsr.synthetic.corpus import MEAN_DURATION, synthesize
+from avsr.synthetic.corpus import synthesize
+from avsr.synthetic.sentences import WORDS_SECONDS
 from avsr.synthetic.text import vocabulary
 
 pytest.importorskip("espeakng_loader")
 pytest.importorskip("wordfreq")
 
 MUAVIC_LANGUAGES = ("en", "de")
-HOURS = 12 * MEAN_DURATION / 3600  # 12 utterances
+HOURS = 12 * WORDS_SECONDS / 3600  # 12 utterances
 
 
 def small(out, **changes):

@@ -1,4 +1,4 @@
-"""Text normalisation before scoring: lower case, no punctuation (the protocol of MuAViC)."""
+"""Text normalisation of scoring and of corpora: lower case, no punctuation (as MuAViC)."""
 
 import unicodedata
 

@@ -51,6 +51,20 @@ def synthesize(
             "Example: 3,1."
         ),
     ] = None,
+    renderers: Annotated[
+        str,
+        typer.Option(
+            help="What draws the heads; each utterance takes one of several. 'drawn' heads are for "
+            "tests: with --hours 0 only. Example: photo."
+        ),
+    ] = "photo",
+    synthesizer: Annotated[
+        str,
+        typer.Option(
+            help="What speaks: 'espeak-ng', or for tests, with --hours 0 only, 'pico' (de, en, es, "
+            "fr, it)."
+        ),
+    ] = "espeak-ng",
     workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
 ) -> None:
     """Generate a corpus of talking heads. Run it again to continue after an interruption.
@@ -73,6 +87,8 @@ def synthesize(
             word_exponent=word_exponent,
             words=words,
             shares=_numbers(shares),
+            renderers=split_list(renderers),
+            synthesizer=synthesizer,
             workers=workers,
             progress=progress,
         )

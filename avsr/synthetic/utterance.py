@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from avsr.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
-from avsr.synthetic.speech import Phone, synthesize_speech
+from avsr.synthetic.pico import PicoVoice, draw_pico_voice, synthesize_pico
+from avsr.synthetic.speech import Phone, Speech, synthesize_speech
 from avsr.synthetic.text import VOCABULARY, draw_text
 from avsr.synthetic.voices import Voice, draw_voice
 
@@ -17,6 +18,7 @@ LEAD, TAIL = (0.03, 0.22), (0.03, 0.22)  # s of background before and after the 
 LEVEL = (-25.0, -10.0)  # dBFS, RMS of the speech
 PEAK = 0.95  # the level is lowered if the loudest sample would exceed this
 NOISE_FLOOR = (25.0, 50.0)  # dB below the speech, white or pink
+SYNTHESIZERS = ("espeak-ng", "pico")
 CLIP_SPLITS = {"test": "test", "valid_clips": "valid"}  # set of clips -> split of voices and texts
 
 
@@ -28,7 +30,7 @@ class Utterance:
     language: str
     split: str
     text: str
-    voice: Voice
+    voice: Voice | PicoVoice
     waveform: np.ndarray  # (640 * T,) float32 in [-1, 1], 16 kHz
     phones: tuple[Phone, ...]  # s from the start of the waveform
     words: tuple[tuple[str, float, float], ...]  # word, start s, end s
@@ -46,6 +48,7 @@ def make_utterance(
     index: int,
     word_exponent: float = 1.0,
     words: int = VOCABULARY,
+    synthesizer: str = "espeak-ng",
 ) -> Utterance:
     """Make an utterance; the same arguments always give the same one.
 
@@ -56,6 +59,7 @@ def make_utterance(
         index: Number of the utterance.
         word_exponent: Words are drawn by their frequency to this power; see ``draw_text``.
         words: Size of the vocabulary.
+        synthesizer: One of ``SYNTHESIZERS``; pico speaks de, en, es, fr and it.
 
     Raises:
         AvsrError: For an unknown split, or if a package of the extra ``synthetic`` is missing.
@@ -64,8 +68,7 @@ def make_utterance(
     members = CLIP_SPLITS.get(split, split)
     rng = utterance_rng(seed, split, language, index, "sound")
     text = draw_text(language, members, rng, word_exponent, words)
-    voice = draw_voice(members, rng)
-    speech = synthesize_speech(text, language, voice)
+    voice, speech = _speak(text, language, members, rng, synthesizer)
     lead = round(rng.uniform(*LEAD) * SAMPLE_RATE)
     tail = round(rng.uniform(*TAIL) * SAMPLE_RATE)
     tail += -(lead + len(speech.waveform) + tail) % SAMPLES_PER_FRAME
@@ -83,6 +86,17 @@ def make_utterance(
         ),
         words=tuple((word, start + shift, end + shift) for word, start, end in speech.words),
     )
+
+
+def _speak(
+    text: str, language: str, split: str, rng: np.random.Generator, synthesizer: str
+) -> tuple[Voice | PicoVoice, Speech]:
+    """Speak a text with a random voice; those of pico belong to no split."""
+    if synthesizer == "pico":
+        pico_voice = draw_pico_voice(language, rng)
+        return pico_voice, synthesize_pico(text, language, pico_voice)
+    voice = draw_voice(split, rng)
+    return voice, synthesize_speech(text, language, voice)
 
 
 def utterance_rng(

@@ -254,7 +254,7 @@ def _paint_body(
     layers: _Layers, identity: DrawnIdentity, x: Floats, y: Floats, rng: np.random.Generator
 ) -> None:
     """Paint neck and clothes."""
-    half = 38 * identity.width + 7 * np.clip((y - 105) / 30, 0, 1) ** 2 * 4
+    half = 38 * identity.width + 46 * np.clip((y - 90) / 60, 0, 1) ** 3
     neck = _soft(half - np.abs(x)) * _soft(y - 40, 8)
     lit = 0.9 + 0.25 * identity.light[0] * x / 40 - 0.35 * (np.abs(x) / half) ** 3
     lit = lit * (1 - 0.5 * np.clip(1 - (y - identity.chin) / 22, 0, 1) * _soft(52 - np.abs(x), 30))

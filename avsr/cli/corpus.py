@@ -62,6 +62,20 @@ def synthesize(
             "Example: 3,1."
         ),
     ] = None,
+    renderers: Annotated[
+        str,
+        typer.Option(
+            help="What draws the heads; each utterance takes one of several. 'drawn' heads are for "
+            "tests: with --hours 0 only. Example: photo."
+        ),
+    ] = "photo",
+    synthesizer: Annotated[
+        str,
+        typer.Option(
+            help="What speaks: 'espeak-ng', or for tests, with --hours 0 only, 'pico' (de, en, es, "
+            "fr, it)."
+        ),
+    ] = "espeak-ng",
     workers: WorkersOption = 1,
 ) -> None:
     """Generate a corpus of talking heads. Run it again to continue after an interruption.
@@ -85,6 +99,8 @@ def synthesize(
             words=words,
             texts=texts,
             shares=_numbers(shares),
+            renderers=split_list(renderers),
+            synthesizer=synthesizer,
             workers=workers,
             progress=progress,
         )

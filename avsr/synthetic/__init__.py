@@ -8,6 +8,7 @@ _MODULES = {
     "Speech": "speech",
     "Utterance": "utterance",
     "Voice": "voices",
+    "align_phones": "phone_alignment",
     "draw_text": "text",
     "draw_voice": "voices",
     "make_utterance": "utterance",

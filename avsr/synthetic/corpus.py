@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import soundfile
 
 from avsr.corpus import Record, read_manifest, write_manifest
@@ -26,11 +25,17 @@ from avsr.rates import SAMPLE_RATE
 from avsr.runtime.atomic_files import make_folder, replace_bytes
 from avsr.runtime.progress import ItemProgress
 from avsr.runtime.workers import process_map
-from avsr.synthetic.faces import draw_identity, render_frames, render_mouth
+from avsr.synthetic.pico import check_pico
+from avsr.synthetic.renderers import RENDERERS, choose_renderer
 from avsr.synthetic.sentences import WORDS, identify_texts, mean_duration
 from avsr.synthetic.text import MAX_VOCABULARY, SPOKEN_LANGUAGES, VOCABULARY
-from avsr.synthetic.utterance import CLIP_SPLITS, Utterance, make_utterance, utterance_rng
-from avsr.synthetic.visemes import mouth_trajectory
+from avsr.synthetic.utterance import (
+    CLIP_SPLITS,
+    SYNTHESIZERS,
+    Utterance,
+    make_utterance,
+    utterance_rng,
+)
 
 MIN_VOCABULARY = 50  # words; with fewer, a split could run out of texts
 MAX_SIZE = 100_000  # hours, or clips of a language
@@ -56,6 +61,8 @@ class _Plan:
     texts: str
     shares: tuple[float, ...] | None
     shard_size: int
+    renderers: tuple[str, ...] = ("photo",)
+    synthesizer: str = "espeak-ng"
 
     def count(self, part: str) -> int:
         """Return the number of utterances of a part, a multiple of the number of languages."""
@@ -115,6 +122,8 @@ def synthesize(
     texts: str | Path = WORDS,
     shares: Sequence[float] | None = None,
     shard_size: int = 500,
+    renderers: Sequence[str] = ("photo",),
+    synthesizer: str = "espeak-ng",
     workers: int = 1,
     progress: ItemProgress | None = None,
 ) -> dict[str, Any]:
@@ -142,6 +151,10 @@ def synthesize(
             those of a folder with ``<language>.txt``, one per line; see ``read_sentences``.
         shares: Weight of each language in the training data; default: equal.
         shard_size: Utterances per shard.
+        renderers: Names of ``avsr.synthetic.renderers.RENDERERS``; each utterance draws one of
+            them. ``drawn`` is for clips only: no model is to be trained on it.
+        synthesizer: One of ``avsr.synthetic.utterance.SYNTHESIZERS``. ``pico`` is for clips only,
+            and speaks de, en, es, fr and it.
         workers: Number of processes.
         progress: Called with (part of the corpus, utterances done, utterances in all).
 
@@ -168,13 +181,16 @@ def synthesize(
         texts=str(texts),
         shares=None if shares is None else tuple(shares),
         shard_size=shard_size,
+        renderers=tuple(renderers),
+        synthesizer=synthesizer,
     )
     _check(plan, workers)
     description = _describe(plan)
     out = Path(out)
     make_folder(out)
     # Earlier versions did not write these options.
-    defaults = {"word_exponent": 1.0, "words": VOCABULARY, "texts": WORDS, "shares": None}
+    defaults: dict[str, Any] = {"word_exponent": 1.0, "words": VOCABULARY, "texts": WORDS}
+    defaults |= {"shares": None, "renderers": ["photo"], "synthesizer": "espeak-ng"}
     claim_output(out / PLAN, description, section="options", defaults=defaults)
     seconds: dict[str, float] = {}
     counts: dict[str, int] = {}
@@ -189,23 +205,6 @@ def synthesize(
     summary = {**description, "utterances": counts, "seconds": seconds}
     write_json(out / PLAN, summary)
     return summary
-
-
-def _mouth(utterance: Utterance, rng: np.random.Generator) -> np.ndarray:
-    """Render the mouth crops (T, 96, 96) uint8 of an utterance."""
-    identity = draw_identity(utterance.split, rng)
-    return render_mouth(identity, _trajectory(utterance, rng), rng)
-
-
-def _frames(utterance: Utterance, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Render the frames (H, W, 3) uint8 of an utterance."""
-    identity = draw_identity(utterance.split, rng)
-    return render_frames(identity, _trajectory(utterance, rng), rng)
-
-
-def _trajectory(utterance: Utterance, rng: np.random.Generator) -> np.ndarray:
-    frames, language = utterance.num_frames, utterance.language
-    return mouth_trajectory(utterance.phones, frames, rng, language=language)
 
 
 def _record(utterance: Utterance, media: str) -> Record:
@@ -262,7 +261,10 @@ def _write_shard(shards: ResumableSplit, plan: _Plan, shard: int) -> int:
             )
             rng = utterance_rng(plan.seed, part, language, index, "picture")
             has_video = rng.random() < plan.video_fraction
-            mouth = _mouth(utterance, rng) if has_video else None
+            mouth = None
+            if has_video:
+                renderer, utterance = choose_renderer(plan.renderers, utterance, rng)
+                mouth = renderer.draw_mouth(utterance, rng) if renderer.draw_mouth else None
             tar.write(encode_sample(_record(utterance, media), utterance.waveform, mouth))
     shards.finish_shard(shard, tar.records)
     return len(tar.records)
@@ -288,13 +290,24 @@ def _write_clips(
 def _write_clip(out: Path, plan: _Plan, part: str, number: int) -> Record:
     """Write one clip unless it exists, and return its record."""
     language, index = plan.utterance(part, number)
-    utterance = make_utterance(plan.seed, part, language, index, words=plan.words, texts=plan.texts)
+    utterance = make_utterance(
+        plan.seed,
+        part,
+        language,
+        index,
+        words=plan.words,
+        texts=plan.texts,
+        synthesizer=plan.synthesizer,
+    )
     suffix = ".mp4" if plan.video_fraction > 0 else ".flac"
+    rng = utterance_rng(plan.seed, part, language, index, "picture")
+    if suffix == ".mp4":
+        renderer, utterance = choose_renderer(plan.renderers, utterance, rng)
     path = out / "clips" / (utterance.utterance_id + suffix)
     if not _is_whole(path, utterance):
         if suffix == ".mp4":
-            rng = utterance_rng(plan.seed, part, language, index, "picture")
-            write_video(path, _frames(utterance, rng), waveform=utterance.waveform)
+            frames = renderer.draw_frames(utterance, rng)
+            write_video(path, frames, waveform=utterance.waveform)
         else:
             sound = io.BytesIO()
             soundfile.write(sound, utterance.waveform, SAMPLE_RATE, "PCM_16", format="FLAC")
@@ -345,14 +358,38 @@ def _check(plan: _Plan, workers: int) -> None:
         problems.append(f"hours and numbers of clips must be within 0 and {MAX_SIZE:,}")
     if plan.shard_size < 1 or workers < 1:
         problems.append("shard_size and workers must be at least 1")
+    problems += _check_makers(plan)
     if problems:
         raise CorpusError(f"cannot synthesize: {'; '.join(problems)}")
 
 
+def _check_makers(plan: _Plan) -> list[str]:
+    """Return what is wrong with renderers and synthesizer; raise as ``check_pico`` does."""
+    problems = []
+    if unknown := [name for name in plan.renderers if name not in RENDERERS]:
+        problems.append(f"unknown renderer '{unknown[0]}', use some of {', '.join(RENDERERS)}")
+    elif not plan.renderers or len(set(plan.renderers)) < len(plan.renderers):
+        problems.append("renderers must be one name or several different ones")
+    if plan.synthesizer not in SYNTHESIZERS:
+        names = ", ".join(SYNTHESIZERS)
+        problems.append(f"unknown synthesizer '{plan.synthesizer}', use one of {names}")
+    foreign = [n for n in plan.renderers if n in RENDERERS and not RENDERERS[n].draw_mouth]
+    foreign += ["pico"] if plan.synthesizer == "pico" else []
+    if foreign and max(plan.hours, plan.valid_hours) > 0:
+        problems.append(
+            f"{' and '.join(foreign)} must not be trained on, so hours and valid_hours must be 0"
+        )
+    if plan.synthesizer == "pico":
+        check_pico(plan.languages)
+    return problems
+
+
 def _describe(plan: _Plan) -> dict[str, Any]:
     """Return the options of a corpus and the versions of the packages that shape it."""
-    packages = ("espeakng-loader", "wordfreq", "num2words", "numpy", "scipy")
-    options = asdict(plan) | {"languages": list(plan.languages)}
+    packages = ["espeakng-loader", "wordfreq", "num2words", "numpy", "scipy"]
+    packages += ["py-nanotts"] if plan.synthesizer == "pico" else []
+    lists = {"languages": list(plan.languages), "renderers": list(plan.renderers)}
+    options = asdict(plan) | lists
     options["texts"] = identify_texts(plan.texts, plan.languages)
     if plan.shares is not None:
         options["shares"] = list(plan.shares)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from avsr.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
+from avsr.synthetic.pico import PicoVoice, draw_pico_voice, synthesize_pico
 from avsr.synthetic.sentences import WORDS, draw_sentence, spell_for_synthesis
-from avsr.synthetic.speech import Phone, synthesize_speech
+from avsr.synthetic.speech import Phone, Speech, synthesize_speech
 from avsr.synthetic.text import VOCABULARY
 from avsr.synthetic.voices import Voice, draw_voice
 
@@ -19,6 +20,7 @@ LEVEL = (-25.0, -10.0)  # dBFS, RMS of the speech
 PEAK = 0.95  # the level is lowered if the loudest sample would exceed this
 NOISE_FLOOR = (25.0, 50.0)  # dB below the speech, white or pink
 MAX_SECONDS = 7.0  # of a spoken sentence: longer ones are drawn again
+SYNTHESIZERS = ("espeak-ng", "pico")
 CLIP_SPLITS = {"test": "test", "valid_clips": "valid"}  # set of clips -> split of voices and texts
 
 
@@ -30,7 +32,7 @@ class Utterance:
     language: str
     split: str
     text: str
-    voice: Voice
+    voice: Voice | PicoVoice
     waveform: np.ndarray  # (640 * T,) float32 in [-1, 1], 16 kHz
     phones: tuple[Phone, ...]  # s from the start of the waveform
     words: tuple[tuple[str, float, float], ...]  # word, start s, end s
@@ -49,6 +51,7 @@ def make_utterance(
     word_exponent: float = 1.0,
     words: int = VOCABULARY,
     texts: str = WORDS,
+    synthesizer: str = "espeak-ng",
 ) -> Utterance:
     """Make an utterance; the same arguments always give the same one.
 
@@ -60,6 +63,7 @@ def make_utterance(
         word_exponent: Words are drawn by their frequency to this power; see ``draw_text``.
         words: Size of the vocabulary.
         texts: What is said: ``words``, ``grid``, or a folder of sentences; see ``draw_sentence``.
+        synthesizer: One of ``SYNTHESIZERS``; pico speaks de, en, es, fr and it.
 
     Raises:
         CorpusError: For broken sentences, or none of a split.
@@ -70,8 +74,8 @@ def make_utterance(
     rng = utterance_rng(seed, split, language, index, "sound")
     while True:
         text = draw_sentence(texts, language, members, rng, word_exponent, words)
-        voice = draw_voice(members, rng)
-        speech = synthesize_speech(spell_for_synthesis(texts, text), language, voice)
+        spoken = spell_for_synthesis(texts, text)
+        voice, speech = _speak(spoken, language, members, rng, synthesizer)
         if texts == WORDS or speech.duration <= MAX_SECONDS:
             break
     lead = round(rng.uniform(*LEAD) * SAMPLE_RATE)
@@ -94,6 +98,17 @@ def make_utterance(
             for word, (_, start, end) in zip(text.split(), speech.words, strict=True)
         ),
     )
+
+
+def _speak(
+    text: str, language: str, split: str, rng: np.random.Generator, synthesizer: str
+) -> tuple[Voice | PicoVoice, Speech]:
+    """Speak a text with a random voice; those of pico belong to no split."""
+    if synthesizer == "pico":
+        pico_voice = draw_pico_voice(language, rng)
+        return pico_voice, synthesize_pico(text, language, pico_voice)
+    voice = draw_voice(split, rng)
+    return voice, synthesize_speech(text, language, voice)
 
 
 def utterance_rng(

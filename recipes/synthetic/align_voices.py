@@ -8,9 +8,8 @@ An interrupted run continues when it is started again. Sound alone: ``--video-fr
 import argparse
 from pathlib import Path
 
-from avsr.synthetic.phone_alignment import align_speech
-
 from avsr.cli.display import show_progress
+from avsr.synthetic.phone_alignment import align_speech
 from avsr.synthetic.recorded import align_corpus
 
 

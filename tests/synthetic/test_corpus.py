@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from avsr.errors import CorpusError, LanguageError
 from avsr.media import probe
 from avsr.synthetic import corpus
 from avsr.synthetic.corpus import synthesize
+from avsr.synthetic.renderers import RENDERERS
 from avsr.synthetic.sentences import WORDS_SECONDS
 from avsr.synthetic.text import vocabulary
 
@@ -146,6 +148,12 @@ def test_shares_unbalance_the_training_utterances(tmp_path):
         ({"shares": (1.0,)}, "one for each language"),
         ({"hours": -1}, "negative"),
         ({"workers": 0}, "at least 1"),
+        ({"renderers": ()}, "one name or several"),
+        ({"renderers": ("photo", "photo")}, "one name or several"),
+        ({"renderers": ("foto",)}, "unknown renderer 'foto', use some of photo"),
+        ({"renderers": ("photo", "drawn")}, "drawn must not be trained on"),
+        ({"synthesizer": "festival"}, "unknown synthesizer 'festival', use one of espeak-ng"),
+        ({"synthesizer": "pico"}, "pico must not be trained on"),
     ],
 )
 def test_mistakes(tmp_path, changes, message):
@@ -179,14 +187,50 @@ def test_mouth_crops_fit_the_sound_and_repeat(tmp_path):
 
 
 def test_clips_are_videos_with_sound(tmp_path, monkeypatch):
-    def grey(identity, trajectory, rng):
-        assert identity.name.startswith("test-")
-        return (np.full((64, 64, 3), 128, np.uint8) for _ in trajectory)
+    def grey(utterance, rng):
+        assert utterance.split == "test"
+        return (np.full((64, 64, 3), 128, np.uint8) for _ in range(utterance.num_frames))
 
-    monkeypatch.setattr(corpus, "render_frames", grey)
+    monkeypatch.setitem(RENDERERS, "photo", replace(RENDERERS["photo"], draw_frames=grey))
     small(tmp_path, hours=0, valid_hours=0, video_fraction=1.0)
     for record in read_manifest(tmp_path / "test.jsonl"):
         info = probe(tmp_path / record.media)
         assert info.has_video
         assert info.has_audio
         assert info.duration == pytest.approx(record.end, abs=0.05)
+
+
+def test_the_foreign_test_set_names_its_renderer_and_synthesizer(tmp_path, monkeypatch):
+    pytest.importorskip("py_nanotts")
+
+    def grey(utterance, rng):
+        return (np.full((64, 64, 3), 128, np.uint8) for _ in range(utterance.num_frames))
+
+    monkeypatch.setitem(RENDERERS, "drawn", replace(RENDERERS["drawn"], draw_frames=grey))
+    options = {"renderers": ["drawn"], "synthesizer": "pico", "languages": ("en",)}
+    options |= {"hours": 0, "valid_hours": 0, "video_fraction": 1.0}
+    summary = small(tmp_path, **options)
+    assert summary["options"]["renderers"] == ["drawn"]
+    assert "py-nanotts" in summary["versions"]
+    (record,) = read_manifest(tmp_path / "test.jsonl")
+    assert record.utterance_id == "s3-test-en-000000-drawn"
+    assert record.speaker in ("pico_en-gb", "pico_en-us")
+    assert [word["word"] for word in record.words] == record.text.split()
+    assert probe(tmp_path / record.media).duration == pytest.approx(record.end, abs=0.05)
+
+
+def test_utterances_draw_one_of_several_renderers(tmp_path, monkeypatch):
+    def draw_level(level):
+        return lambda utterance, rng: np.full((utterance.num_frames, 96, 96), level, np.uint8)
+
+    photo = RENDERERS["photo"]
+    monkeypatch.setitem(RENDERERS, "photo", replace(photo, draw_mouth=draw_level(50)))
+    monkeypatch.setitem(RENDERERS, "other", replace(photo, draw_mouth=draw_level(200)))
+    small(tmp_path, renderers=["photo", "other"], video_fraction=1.0, clips=0)
+    names = {"-photo": 50, "-other": 200}
+    seen = dict.fromkeys(names, 0)
+    for sample in read_shards(tmp_path, "train"):
+        name = sample.record.utterance_id[-6:]
+        seen[name] += 1
+        assert abs(float(sample.mouth.mean()) - names[name]) < 5
+    assert min(seen.values()) >= 2

@@ -1,0 +1,75 @@
+"""Renderers of talking heads by name: what draws the mouth crops and the heads of an utterance."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from avsr.synthetic.drawn_head import draw_drawn_identity, render_drawn_frames
+from avsr.synthetic.faces import draw_identity, render_frames, render_mouth
+from avsr.synthetic.utterance import Utterance
+from avsr.synthetic.visemes import mouth_trajectory
+
+DrawMouth = Callable[[Utterance, np.random.Generator], np.ndarray]
+DrawFrames = Callable[[Utterance, np.random.Generator], Iterator[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Draws an utterance with a random face of its split."""
+
+    draw_mouth: DrawMouth | None  # crops (T, 96, 96) uint8; None: for whole heads only
+    draw_frames: DrawFrames  # T frames (H, W, 3) uint8
+
+
+def _from_trajectory(
+    draw: Callable[[str, np.random.Generator], Any],
+    mouth: Callable[[Any, np.ndarray, np.random.Generator], np.ndarray],
+    frames: Callable[[Any, np.ndarray, np.random.Generator], Iterator[np.ndarray]],
+) -> Renderer:
+    """Make a renderer from its three functions; its faces move along ``mouth_trajectory``."""
+
+    def arguments(
+        utterance: Utterance, rng: np.random.Generator
+    ) -> tuple[Any, np.ndarray, np.random.Generator]:
+        identity = draw(utterance.split, rng)
+        num, language = utterance.num_frames, utterance.language
+        return identity, mouth_trajectory(utterance.phones, num, rng, language=language), rng
+
+    return Renderer(
+        lambda utterance, rng: mouth(*arguments(utterance, rng)),
+        lambda utterance, rng: frames(*arguments(utterance, rng)),
+    )
+
+
+def _draw_drawn_frames(utterance: Utterance, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    identity = draw_drawn_identity(utterance.split, rng)
+    num, language = utterance.num_frames, utterance.language
+    return render_drawn_frames(identity, utterance.phones, num, rng, language)
+
+
+DEFAULT = "photo"
+RENDERERS = {
+    DEFAULT: _from_trajectory(draw_identity, render_mouth, render_frames),
+    "drawn": Renderer(None, _draw_drawn_frames),
+}
+
+
+def choose_renderer(
+    names: Sequence[str], utterance: Utterance, rng: np.random.Generator
+) -> tuple[Renderer, Utterance]:
+    """Draw the renderer of an utterance.
+
+    Args:
+        names: Keys of ``RENDERERS``.
+        utterance: What is to be rendered.
+        rng: Used for one draw, if there are several names.
+
+    Returns:
+        The renderer, and the utterance with the renderer's name in its ID unless it is photo alone.
+    """
+    name = names[int(rng.integers(len(names)))] if len(names) > 1 else names[0]
+    if tuple(names) != (DEFAULT,):
+        utterance = replace(utterance, utterance_id=f"{utterance.utterance_id}-{name}")
+    return RENDERERS[name], utterance

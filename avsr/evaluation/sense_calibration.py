@@ -22,10 +22,15 @@ from avsr.evaluation.scores import word_errors
 from avsr.evaluation.text import normalize_text
 from avsr.model.network import AVSRModel
 from avsr.model.sense_rule import (
+    CLARITY,
+    CLEAR,
+    GAIN,
     LETTERS,
     SCORES,
     SenseRule,
+    SenseWeights,
     choose_by_letters,
+    choose_by_scores,
     fit_sense_weights,
 )
 from avsr.rates import SAMPLES_PER_FRAME
@@ -164,16 +169,18 @@ def _try_clip(
         word_errors(reference, normalize_text(model.tokenizer.decode(h.tokens), clip.language))
         for h in hypotheses
     ]
-    count = len(pairs)
+    count, last = len(pairs), len(pairs) + len(sounds)  # where sounds and lips begin
     scores = score_statistics(model, pairs, both, hypotheses[:count], languages[:count])
     trials = []
     for number, recording in enumerate(pairs):
         i, j = divmod(number, len(lips))
         assert recording.senses is not None
-        statistics = scores[number]
+        own = hypotheses[number].token_score
+        gains = (h.token_score - own for h in (hypotheses[count + i], hypotheses[last + j]))
+        statistics = scores[number] | dict(zip(GAIN.values(), gains, strict=True))
         if model.has("ctc"):
             statistics = statistics | letter_statistics(recording.senses, both, number)
-        alone = errors[count + i], errors[count + len(sounds) + j]
+        alone = errors[count + i], errors[last + j]
         trials.append(
             SenseTrial(
                 source=source,
@@ -203,15 +210,22 @@ def fit_senses(trials: Sequence[SenseTrial]) -> SenseRule:
     """
     used = [trial for trial in trials if not trial.aside and trial.words]
     cells = Counter(trial.cell for trial in used)
-    errors = np.array([np.array(trial.errors) / trial.words for trial in used])
     weights = np.array([1 / cells[trial.cell] for trial in used])
     statistics = [trial.statistics for trial in used]
-    letters = None
-    if all(name in used[0].statistics for name in LETTERS):
-        letters = fit_sense_weights(statistics, errors, weights, LETTERS)
+
+    def fit(names: Sequence[str], bounds: Mapping[str, str], bound: float) -> SenseWeights:
+        """Fit to the errors; where a sense alone may not decide, to those of both in its place."""
+        rates = []
+        for trial in used:
+            both, *alone = np.array(trial.errors) / trial.words
+            may = (trial.statistics[name] > bound for name in bounds.values())
+            rates.append([both, *(e if ok else both for e, ok in zip(alone, may, strict=True))])
+        return fit_sense_weights(statistics, np.array(rates), weights, names)
+
+    has_letters = all(name in used[0].statistics for name in LETTERS)
     rule = SenseRule(
-        letters=letters,
-        scores=fit_sense_weights(statistics, errors, weights, SCORES),
+        letters=fit(LETTERS, CLARITY, CLEAR) if has_letters else None,
+        scores=fit(SCORES, GAIN, 0.0),
         report={},
     )
     report = {
@@ -240,9 +254,7 @@ def measure_rule(rule: SenseRule, trials: Sequence[SenseTrial]) -> dict[str, dic
             name: sum(trial.errors[number] for trial in members)
             for number, name in enumerate(SENSES)
         }
-        choose: dict[str, Callable[[Mapping[str, float]], Modality]] = {
-            "scores": rule.scores.choose
-        }
+        choose: dict[str, Choose] = {"scores": partial(choose_by_scores, rule.scores)}
         if rule.letters is not None:
             choose["letters"] = partial(choose_by_letters, rule.letters)
         for name, function in choose.items():

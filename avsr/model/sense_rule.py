@@ -28,6 +28,8 @@ CLARITY = {"audio": "sound_clarity", "video": "lips_clarity"}
 """Statistics of the letters that tell whether sound or lips may decide alone."""
 SCORES = ("sound_score", "lips_score")
 """Statistics of the scores that the decoder gives one hypothesis; see there as well."""
+GAIN = {"audio": "sound_gain", "video": "lips_gain"}
+"""Statistics that tell whether another search, from sound or lips alone, found a likelier text."""
 ALONE: tuple[Modality, ...] = ("audio", "video")
 MARGIN = 0.01  # of the words: by how many errors less a sense alone must be better than both
 CLEAR = -1.6  # nats: letters of one in five, which a model that is not trained does not reach
@@ -56,9 +58,15 @@ class SenseWeights:
 
 
 def choose_by_letters(weights: SenseWeights, statistics: Mapping[str, float]) -> Modality:
-    """Choose by ``LETTERS``; from one sense only where its own letters are ``CLEAR``."""
+    """Choose by ``LETTERS``; one sense only where its own letters are ``CLEAR``."""
     choice = weights.choose(statistics)
     return "av" if choice != "av" and statistics[CLARITY[choice]] < CLEAR else choice
+
+
+def choose_by_scores(weights: SenseWeights, statistics: Mapping[str, float]) -> Modality:
+    """Choose by ``SCORES``; one sense only where its own text is likelier than that from both."""
+    choice = weights.choose(statistics)
+    return "av" if choice != "av" and statistics[GAIN[choice]] <= 0 else choice
 
 
 @dataclass(frozen=True, kw_only=True)

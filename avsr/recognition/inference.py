@@ -54,8 +54,9 @@ def search_checked(
 ) -> tuple[Sequence[Recording], Encoded, list[Hypothesis]]:
     """Search the best hypothesis of each recording; arguments as for ``decode``.
 
-    A model without CTC head then decides what is read, and searches again what is read from sound
-    or from lips alone. The recordings and encodings are those of the hypotheses.
+    Where a model without CTC head then doubts that it should read both, it searches again from
+    sound or from lips alone, and keeps what is likelier under its own encoding. The recordings and
+    encodings are those of the hypotheses.
     """
     hypotheses = decode(model, encoded, languages, options)
     rule = search_rule(model, recordings, options)
@@ -63,14 +64,17 @@ def search_checked(
         return recordings, encoded, hypotheses
     statistics = score_statistics(model, recordings, encoded, hypotheses, languages)
     choices = [rule.scores.choose(row) for row in statistics]
-    reasons = [UNCLEAR_LIPS] * len(choices)
-    recordings, encoded = choose_senses(model, recordings, encoded, choices, reasons, options)
     alone = [i for i, choice in enumerate(choices) if choice != "av"]
     if alone:
-        part = join_encodings(model, [(encoded, i) for i in alone])
+        part = join_encodings(model, [(recordings[i].senses.of(choices[i]), 0) for i in alone])
         again = decode(model, part, languages[alone], options)
         for i, hypothesis in zip(alone, again, strict=True):
-            hypotheses[i] = hypothesis
+            if hypothesis.token_score > hypotheses[i].token_score:
+                hypotheses[i] = hypothesis
+            else:
+                choices[i] = "av"
+    reasons = [UNCLEAR_LIPS] * len(choices)
+    recordings, encoded = choose_senses(model, recordings, encoded, choices, reasons, options)
     return recordings, encoded, hypotheses
 
 
@@ -169,7 +173,7 @@ def recognize_encoded(
             languages[i] if names_languages or not options.detects else UNKNOWN,
             evidence,
         )
-        results.append((transcript, best.attention_score / max(1, len(best.token_scores))))
+        results.append((transcript, best.token_score))
     return results
 
 

@@ -3,7 +3,7 @@
 A segment is encoded from its sound, from its lips and from both; the visual front end runs once. A
 model with a CTC head compares the letters that it reads in the three encodings before the search,
 which then runs once, whatever is chosen. A model without one scores the hypothesis from both by the
-decoder under the three encodings; where sound or lips alone are to decide it is searched again.
+decoder under the three encodings; where these disagree, it searches again from sound or lips alone.
 The rule (``avsr.model.sense_rule``) looks at differences only, so that a model that has not been
 calibrated can take that of the bundled model.
 """
@@ -44,6 +44,10 @@ class Senses:
 
     audio: Encoded
     video: Encoded
+
+    def of(self, modality: Modality) -> Encoded:
+        """The encoding of ``audio`` or ``video``."""
+        return self.audio if modality == "audio" else self.video
 
     def letter_probs(self) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities (T, V) of the letters of the sound and of the lips, by the CTC head."""
@@ -138,16 +142,16 @@ def choose_senses(
         return list(recordings), both
     rows, chosen = [], []
     for i, (recording, choice, reason) in enumerate(zip(recordings, choices, reasons, strict=True)):
-        assert recording.senses is not None
-        if choice == "audio":
-            rows.append((recording.senses.audio, 0))
-            chosen.append(replace(recording, mouth=None, visual=None, reason=reason))
-        elif choice == "video":
-            rows.append((recording.senses.video, 0))
-            chosen.append(replace(recording, waveform=None, reason=UNCLEAR_SOUND))
-        else:
+        if choice == "av":
             rows.append((both, i))
             chosen.append(recording)
+            continue
+        assert recording.senses is not None
+        rows.append((recording.senses.of(choice), 0))
+        if choice == "audio":
+            chosen.append(replace(recording, mouth=None, visual=None, reason=reason))
+        else:
+            chosen.append(replace(recording, waveform=None, reason=UNCLEAR_SOUND))
     return chosen, join_encodings(model, rows, options.language)
 
 
@@ -230,7 +234,7 @@ def score_statistics(
     ]
     statistics = []
     for i, hypothesis in enumerate(hypotheses):
-        own = hypothesis.attention_score / max(1, len(hypothesis.token_scores))
+        own = hypothesis.token_score
         sound, lips = (float(scores[i]) - own if np.isfinite(own) else 0.0 for scores in alone)
         statistics.append({"sound_score": sound, "lips_score": lips})
     return statistics

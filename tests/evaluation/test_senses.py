@@ -25,7 +25,9 @@ def own_lips(monkeypatch):
 
     def track(path, edges=()):
         frames, columns = np.arange(25)[:, None, None], np.arange(96)
-        crops = (int(path.stem) + columns + frames % 2 * 60 + np.zeros((25, 96, 96))).astype(np.uint8)
+        crops = (int(path.stem) + columns + frames % 2 * 60 + np.zeros((25, 96, 96))).astype(
+            np.uint8
+        )
         return clips.Lips(crops, np.ones(25, bool), np.ones(25, bool))
 
     monkeypatch.setattr(clips, "track", track)

@@ -50,6 +50,8 @@ NOISES = ("babble 0 dB", "babble -5 dB", "white noise 0 dB")
 WRONG = "wrong"
 DAMAGED = ("blur:6", "occlusion:0.5", "frozen:0.7", "late")
 LATE = 6  # frames, 240 ms: more than is put right
+MARGIN = 0.01  # errors per word by which a sense alone must be better than both
+SEARCH_MARGIN = 0.03  # the same where that takes another search
 ASIDE = 4  # every fourth clip is set aside
 Choose = Callable[[Mapping[str, float]], Modality]
 SENSES: tuple[Modality, ...] = ("av", "audio", "video")
@@ -213,19 +215,21 @@ def fit_senses(trials: Sequence[SenseTrial]) -> SenseRule:
     weights = np.array([1 / cells[trial.cell] for trial in used])
     statistics = [trial.statistics for trial in used]
 
-    def fit(names: Sequence[str], bounds: Mapping[str, str], bound: float) -> SenseWeights:
+    def fit(
+        names: Sequence[str], bounds: Mapping[str, str], bound: float, margin: float
+    ) -> SenseWeights:
         """Fit to the errors; where a sense alone may not decide, to those of both in its place."""
         rates = []
         for trial in used:
             both, *alone = np.array(trial.errors) / trial.words
             may = (trial.statistics[name] > bound for name in bounds.values())
             rates.append([both, *(e if ok else both for e, ok in zip(alone, may, strict=True))])
-        return fit_sense_weights(statistics, np.array(rates), weights, names)
+        return fit_sense_weights(statistics, np.array(rates), weights, names, margin)
 
     has_letters = all(name in used[0].statistics for name in LETTERS)
     rule = SenseRule(
-        letters=fit(LETTERS, CLARITY, CLEAR) if has_letters else None,
-        scores=fit(SCORES, GAIN, 0.0),
+        letters=fit(LETTERS, CLARITY, CLEAR, MARGIN) if has_letters else None,
+        scores=fit(SCORES, GAIN, 0.0, SEARCH_MARGIN),
         report={},
     )
     report = {

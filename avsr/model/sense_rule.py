@@ -31,7 +31,6 @@ SCORES = ("sound_score", "lips_score")
 GAIN = {"audio": "sound_gain", "video": "lips_gain"}
 """Statistics that tell whether another search, from sound or lips alone, found a likelier text."""
 ALONE: tuple[Modality, ...] = ("audio", "video")
-MARGIN = 0.01  # of the words: by how many errors less a sense alone must be better than both
 CLEAR = -1.6  # nats: letters of one in five, which a model that is not trained does not reach
 LIMIT = 2.0  # nats; statistics are clipped to it on both sides
 DECAY = 1e-5  # of the weights
@@ -123,6 +122,7 @@ def fit_sense_weights(
     errors: np.ndarray,
     weights: np.ndarray,
     names: Sequence[str],
+    margin: float,
 ) -> SenseWeights:
     """Fit the weights of the rule to clips.
 
@@ -131,6 +131,7 @@ def fit_sense_weights(
         errors: (N, 3) word errors per word from both senses, from sound and from lips.
         weights: (N,) how much each counts.
         names: The statistics to use.
+        margin: By how many errors per word less a sense alone must be better than both.
 
     Returns:
         The weights, rounded to four digits.
@@ -138,7 +139,7 @@ def fit_sense_weights(
     values = np.array([[_clip(row[name]) for name in names] for row in statistics])
     spread = values.std(0) + 1e-6
     inputs = torch.from_numpy(values / spread)
-    costs = torch.from_numpy(errors + MARGIN * np.array([0.0, 1.0, 1.0]))
+    costs = torch.from_numpy(errors + margin * np.array([0.0, 1.0, 1.0]))
     shares = torch.from_numpy(weights / weights.sum())
 
     def expected(parameters: Tensor) -> Tensor:
@@ -166,7 +167,7 @@ def _minimize(function: Callable[[Tensor], Tensor], rows: int, seed: int) -> Ten
     def step() -> Tensor:
         optimizer.zero_grad()
         loss = function(parameters)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
     optimizer.step(step)

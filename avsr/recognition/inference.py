@@ -19,6 +19,7 @@ from avsr.recognition.senses import (
     UNCLEAR_LIPS,
     choose_senses,
     encode_checked,
+    encoded_alone,
     score_statistics,
     search_rule,
 )
@@ -66,7 +67,7 @@ def search_checked(
     choices = [rule.scores.choose(row) for row in statistics]
     alone = [i for i, choice in enumerate(choices) if choice != "av"]
     if alone:
-        part = join_encodings(model, [(recordings[i].senses.of(choices[i]), 0) for i in alone])
+        part = join_encodings(model, [(encoded_alone(recordings[i], choices[i]), 0) for i in alone])
         again = decode(model, part, languages[alone], options)
         for i, hypothesis in zip(alone, again, strict=True):
             if hypothesis.token_score > hypotheses[i].token_score:

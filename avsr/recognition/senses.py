@@ -21,7 +21,7 @@ from avsr.encoder.frontend import shift_frames
 from avsr.hub import ASSETS, BUNDLED, DEFAULT_MODEL
 from avsr.model.network import AVSRModel
 from avsr.model.reliability import read_reliability
-from avsr.model.sense_rule import SenseRule, choose_by_letters
+from avsr.model.sense_rule import ALONE, SenseRule, choose_by_letters
 from avsr.recognition.av_agreement import lag_evidence
 from avsr.recognition.encoding import Encoded, encode, extract_visual_features, join_encodings
 from avsr.recognition.options import TranscribeOptions
@@ -44,10 +44,6 @@ class Senses:
 
     audio: Encoded
     video: Encoded
-
-    def of(self, modality: Modality) -> Encoded:
-        """The encoding of ``audio`` or ``video``."""
-        return self.audio if modality == "audio" else self.video
 
     def letter_probs(self) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities (T, V) of the letters of the sound and of the lips, by the CTC head."""
@@ -80,6 +76,12 @@ def encode_senses(model: AVSRModel, recording: Recording) -> Recording:
         lips = replace(recording, waveform=None, visual=visual)
         senses = Senses(encode(model, [sound]), encode(model, [lips]))
     return replace(recording, visual=visual, senses=senses)
+
+
+def encoded_alone(recording: Recording, modality: Modality) -> Encoded:
+    """The encoding of a recording, with ``senses``, from ``audio`` or from ``video`` alone."""
+    assert recording.senses is not None
+    return recording.senses.audio if modality == "audio" else recording.senses.video
 
 
 @cache
@@ -146,8 +148,7 @@ def choose_senses(
             rows.append((both, i))
             chosen.append(recording)
             continue
-        assert recording.senses is not None
-        rows.append((recording.senses.of(choice), 0))
+        rows.append((encoded_alone(recording, choice), 0))
         if choice == "audio":
             chosen.append(replace(recording, mouth=None, visual=None, reason=reason))
         else:
@@ -226,11 +227,11 @@ def score_statistics(
     alone = [
         score_tokens(
             model,
-            join_encodings(model, [(getattr(r.senses, sense), 0) for r in recordings]),
+            join_encodings(model, [(encoded_alone(r, modality), 0) for r in recordings]),
             hypotheses,
             languages,
         )
-        for sense in ("audio", "video")
+        for modality in ALONE
     ]
     statistics = []
     for i, hypothesis in enumerate(hypotheses):

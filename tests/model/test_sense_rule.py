@@ -41,7 +41,7 @@ def planted(number=400):
 
 def test_planted_choices_are_found():
     rows, errors = planted()
-    fitted = fit_sense_weights(rows, errors, np.ones(len(rows)), LETTERS)
+    fitted = fit_sense_weights(rows, errors, np.ones(len(rows)), LETTERS, 0.01)
     order = ("av", "audio", "video")
     chosen = [errors[i, order.index(fitted.choose(row))] for i, row in enumerate(rows)]
     assert np.mean(chosen) < errors.min(1).mean() + 0.01
@@ -50,7 +50,7 @@ def test_planted_choices_are_found():
 
 def test_what_makes_no_difference_is_read_from_both():
     rows, errors = planted()
-    fitted = fit_sense_weights(rows, np.full_like(errors, 0.5), np.ones(len(rows)), LETTERS)
+    fitted = fit_sense_weights(rows, np.full_like(errors, 0.5), np.ones(len(rows)), LETTERS, 0.01)
     assert {fitted.choose(row) for row in rows} == {"av"}
 
 

@@ -26,7 +26,7 @@ from avsr.recognition.senses import (
     score_tokens,
 )
 
-EXAMPLES = [Path(__file__).parents[2] / f"demo/examples/{code}.mp4" for code in ("de", "es", "fr")]
+EXAMPLES = [Path(__file__).parents[2] / f"demo/examples/{code}.mp4" for code in ("de", "es")]
 CHECKED, PLAIN = TranscribeOptions(), TranscribeOptions(check=False)
 NEVER = {"bias": -1.0}
 ALWAYS = {"bias": 1.0}
@@ -52,10 +52,9 @@ def recordings():
 @pytest.fixture(scope="module")
 def wrong(recordings):
     """Own sound, and the lips of another talk."""
-    others = [*recordings[1:], recordings[0]]
     return [
         replace(one, mouth=other.mouth[np.minimum(np.arange(len(one.mouth)), len(other.mouth) - 1)])
-        for one, other in zip(recordings, others, strict=True)
+        for one, other in zip(recordings, recordings[::-1], strict=True)
     ]
 
 
@@ -131,7 +130,7 @@ def test_the_delay_is_that_of_a_plain_synchronizer(model, recordings, late):
 
 def test_parts_are_counted_in_one_warning(model, recordings, wrong, monkeypatch):
     monkeypatch.setattr(type(model.config), "segment_seconds", 2.0, raising=False)
-    parts = [wrong[0], recordings[1], wrong[2]]
+    parts = [wrong[0], recordings[1], wrong[0]]
     pause = np.zeros(16_000, np.float32)
     whole = replace(
         wrong[0],
@@ -155,7 +154,7 @@ def test_a_batch_of_chosen_encodings_gives_what_each_gives_alone(model, recordin
     alone = [
         encode(model, [recordings[0]]),
         encode(model, [replace(recordings[1], mouth=None)]),
-        encode(model, [replace(recordings[2], waveform=None)]),
+        encode(model, [replace(recordings[0], waveform=None)]),
     ]
     together = join_encodings(model, [(encoded, 0) for encoded in alone])
     languages = together.language_probs.argmax(-1)
@@ -182,7 +181,7 @@ def test_tokens_are_scored_as_the_search_scores_them(model, recordings, monkeypa
 
 @pytest.mark.parametrize(
     ("audio", "video", "modality"),
-    [(NEVER, NEVER, "av"), (ALWAYS, NEVER, "audio"), (NEVER, ALWAYS, "video")],
+    [(ALWAYS, NEVER, "audio"), (NEVER, ALWAYS, "video")],
 )
 def test_a_model_without_ctc_decides_after_the_search(
     model, recordings, wrong, monkeypatch, audio, video, modality
@@ -191,11 +190,11 @@ def test_a_model_without_ctc_decides_after_the_search(
     monkeypatch.setattr(model, "config", replace(model.config, parts=parts))
     monkeypatch.setattr(model, "reliability", None)
     monkeypatch.setattr(senses_module, "bundled_rule", lambda: plan(audio, video))
-    options = replace(CHECKED, language="de")
+    options = replace(CHECKED, language="de", beam_size=2)
     plain = replace(options, check=False)
     used = []
     for recording in (recordings[0], wrong[0]):
-        drop = {"av": {}, "audio": {"mouth": None}, "video": {"waveform": None}}[modality]
+        drop = {"audio": {"mouth": None}, "video": {"waveform": None}}[modality]
         (expected,) = recognize_scored(model, [recording], plain)
         (alone,) = recognize_scored(model, [replace(recording, **drop)], plain)
         if alone[1] > expected[1]:  # the likelier text under its own encoding

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks import (
     batch,
+    check,
     demo,
     evaluation,
     faces,
@@ -41,6 +42,7 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "evaluation": evaluation.measure,
     "faces": faces.measure,
     "sync": sync.measure,
+    "check": check.measure,
     "readability": readability.measure,
     "grid": joined.grid,
     "switch": joined.switch,

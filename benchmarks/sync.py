@@ -35,7 +35,7 @@ VOWELS, CONSONANTS = "aeiouɛɔæ", "pbmfvtdnlszkg"
 def measure(runs: int) -> dict[str, Any]:
     """Return for each domain the shares of clips that are moved, and of shifts that are found."""
     from avsr.hub import load_network
-    from avsr.recognition.inference import extract_visual_features
+    from avsr.recognition.encoding import extract_visual_features
     from avsr.recognition.lip_sync import Synchronizer
 
     network = load_network(device="cpu")

@@ -191,7 +191,8 @@ def sweep(
         for modality, transcript in transcripts.items():
             shares[modality].append(share_correct(quiet, transcript))
         shares["video"].append(lips_only)
-        covered = transcripts["av"].modality == "audio"
+        both = transcripts["av"]
+        covered = both.modality == "audio" and not both.modality_reason
     return shares, covered
 
 

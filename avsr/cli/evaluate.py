@@ -70,7 +70,8 @@ def evaluate(
         Text,
         typer.Option(
             help="Corruptions of the video, as KIND:AMOUNT; 'clean' is none. The kinds are "
-            "occlusion, blur, resolution, dropped, frozen and offset. Default: clean. "
+            "occlusion, blur, resolution, dropped, frozen and offset; 'wrong' are the lips of "
+            "another utterance. Default: clean. "
             "Example: clean,occlusion:0.5,blur:3."
         ),
     ] = None,
@@ -103,6 +104,13 @@ def evaluate(
     sync: Annotated[
         bool | None,
         typer.Option(help="Correct lips that run ahead of the sound or behind it. Default: sync."),
+    ] = None,
+    check: Annotated[
+        bool | None,
+        typer.Option(
+            help="Leave out lips that contradict clear sound, as 'avsr transcribe' does. "
+            "Default: check."
+        ),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Utterances per batch. Default: 8.")
@@ -154,6 +162,7 @@ def evaluate(
         "ctc_weight": ctc_weight,
         "lm_weight": lm_weight,
         "sync": sync,
+        "check": check,
         "batch_size": batch_size,
         "cache": cache,
         "noise_manifest": noise_manifest,

@@ -67,6 +67,13 @@ SyncOption = Annotated[
     bool,
     typer.Option(help="Correct lips that are up to 200 ms ahead of or behind the sound."),
 ]
+CheckOption = Annotated[
+    bool,
+    typer.Option(
+        help="With sound and lips: leave out the lips where they contradict clear sound, or one of "
+        "the two where it says nothing."
+    ),
+]
 FaceOption = Annotated[
     str,
     typer.Option(

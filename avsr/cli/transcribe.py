@@ -24,6 +24,7 @@ from avsr.cli.options import (
     AudioTrackOption,
     BeamOption,
     BurnInOption,
+    CheckOption,
     CtcOption,
     DeviceOption,
     FaceOption,
@@ -76,6 +77,7 @@ def transcribe(
     ctc_weight: CtcOption = CTC_WEIGHT,
     lm_weight: LmOption = LM_WEIGHT,
     sync: SyncOption = True,
+    check: CheckOption = True,
     face: FaceOption = "auto",
     all_faces: Annotated[
         bool,
@@ -156,6 +158,7 @@ def transcribe(
             "ctc_weight": ctc_weight,
             "lm_weight": lm_weight,
             "sync": sync,
+            **({} if check else {"check": False}),
             "face": face,
             **({"mouth": True} if mouth else {}),
             **({} if audio_track is None else {"audio_track": audio_track}),

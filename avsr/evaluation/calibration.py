@@ -1,15 +1,19 @@
 """``avsr calibrate``: learn from validation data what reliable transcripts of a model are like."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
 from avsr.corpus import Record, read_manifest
 from avsr.errors import CorpusError
 from avsr.evaluation.clips import ClipReader, check_media
+from avsr.evaluation.sense_calibration import CLIPS, SenseClip, SenseTrial, fit_senses, try_senses
+from avsr.evaluation.sense_calibration import MIN_CLIPS as MIN_SENSE_CLIPS
 from avsr.face import is_covered
 from avsr.model.network import AVSRModel
 from avsr.model.reliability import MIN_CLIPS, Reliability, fit_reliability
@@ -33,9 +37,10 @@ def calibrate(
     limit: int | None = None,
     advice: str = "",
     cache: Path | None = None,
+    sense_clips: int = CLIPS,
     progress: ItemProgress | None = None,
 ) -> Reliability:
-    """Transcribe validation clips and fit the bounds of what is reliable to them.
+    """Transcribe validation clips; fit the bounds of what is reliable, and when lips are left out.
 
     Args:
         model: A network that writes text.
@@ -44,7 +49,8 @@ def calibrate(
         limit: Use at most this many clips of each language and manifest.
         advice: Sentence for users whose recording is not reliable.
         cache: Folder in which mouth crops are kept; None: they are made anew.
-        progress: Called with ("clips", clips done, clips in all).
+        sense_clips: Most clips by which sound alone, lips alone and both are compared.
+        progress: Called with ("clips", clips done, clips in all), then with "comparisons".
 
     Returns:
         The content of ``reliability.json``.
@@ -77,7 +83,60 @@ def calibrate(
         {"manifest": path.name, "split": split, "limit": limit, "clips": len(records[path])}
         for path in manifests
     ]
-    return fit_reliability([rows for rows in clips if rows], advice, data)
+    reliability = fit_reliability([rows for rows in clips if rows], advice, data)
+    readers = {
+        path: ClipReader(path.parent, cache, model.config.segment_seconds) for path in manifests
+    }
+    trials = _try_senses(model, readers, records, sense_clips, progress)
+    return replace(reliability, senses=fit_senses(trials) if trials else None)
+
+
+def _try_senses(
+    model: AVSRModel,
+    readers: Mapping[Path, ClipReader],
+    records: Mapping[Path, Sequence[Record]],
+    limit: int,
+    progress: ItemProgress | None,
+) -> list[SenseTrial]:
+    """Compare sound, lips and both on clips of each manifest; none if there are too few clips."""
+    clips = {
+        path: _sense_clips(readers[path], records[path], limit // len(readers), model)
+        for path in records
+    }
+    total = sum(map(len, clips.values()))
+    trials: list[SenseTrial] = []
+    if total < MIN_SENSE_CLIPS:
+        return trials
+    for path, members in clips.items():
+        for group in try_senses(model, str(path), members):
+            trials += group
+            if progress is not None:
+                progress("comparisons", len({(t.source, t.name) for t in trials}), total)
+    return trials
+
+
+def _sense_clips(
+    reader: ClipReader, records: Sequence[Record], limit: int, model: AVSRModel
+) -> list[SenseClip]:
+    """At most ``limit`` clips with words, sound and lips, in the order of a checksum."""
+    clips: list[SenseClip] = []
+    for record in sorted(records, key=lambda record: crc32(record.utterance_id.encode())):
+        if len(clips) == limit:
+            break
+        recording, _ = _read(reader, record) if record.text else (None, None)
+        if recording is None or recording.waveform is None or recording.mouth is None:
+            continue
+        if recording.duration <= model.config.segment_seconds:
+            clips.append(
+                SenseClip(
+                    name=record.utterance_id,
+                    language=record.language,
+                    text=record.text,
+                    waveform=recording.waveform,
+                    mouth=recording.mouth,
+                )
+            )
+    return clips
 
 
 def _select(path: Path, split: str | None, limit: int | None) -> list[Record]:
@@ -100,7 +159,7 @@ def _collect(
 
     A long clip gives that of its segments.
     """
-    options = TranscribeOptions()
+    options = TranscribeOptions(check=False)
     remaining = iter(records)
     while batch := list(islice(remaining, BATCH)):
         segments: list[MediaSegment] = []

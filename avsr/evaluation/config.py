@@ -23,6 +23,7 @@ from avsr.settings import (
 from avsr.transcript import MODALITIES
 
 CLEAN = "clean"
+WRONG = "wrong"  # lips of another utterance
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 MAX_KIND = 120  # bytes of a kind of noise in the name of a condition
 Ratio = Annotated[float, Bounds(-200, 200)] | str
@@ -38,7 +39,7 @@ class Condition:
     noise: Noise | None
     """None: no noise is added."""
     video_corruption: str | None
-    """Corruption of the video, e.g. ``blur:2``; None: no corruption."""
+    """Corruption of the video, e.g. ``blur:2``, or ``wrong``; None: no corruption."""
     language_mode: str
     """``auto``: the model detects the language; ``given``: the decoder gets the manifest's
     language; or a language code: the decoder gets this language for every utterance."""
@@ -98,8 +99,8 @@ class EvaluationConfig:
     """Samples that count in the ratio: the whole ``clip``, or its ``speech`` without pauses."""
     video_corruptions: tuple[str, ...] = (CLEAN,)
     """``clean``, or ``KIND:AMOUNT`` with occlusion, blur, resolution, dropped, frozen or offset;
-    see ``avsr/augmentation/corruption.py``. Conditions with sound alone get no corruption, those
-    with lips alone no offset."""
+    see ``avsr/augmentation/corruption.py``; or ``wrong``, the lips of another utterance. Conditions
+    with sound alone get no corruption, those with lips alone no offset."""
     noise_manifest: str | None = None
     """``noise.json`` of another run; this run stops if its noise is not the same."""
     paper: str | None = None
@@ -116,6 +117,8 @@ class EvaluationConfig:
     """Number format of matrix products, as in ``load_model``; ``auto``: as the model is stored."""
     sync: bool = True
     """Whether to correct lips that run ahead of the sound or behind it."""
+    check: bool = True
+    """Whether to leave out lips that contradict clear sound, as in ``TranscribeOptions``."""
     batch_size: Annotated[int, Bounds(high=100_000)] = 8
     """Utterances per batch."""
     cache: str | None = None
@@ -143,8 +146,7 @@ class EvaluationConfig:
         if problems:
             raise ConfigError("; ".join(problems))
         for text in self.video_corruptions:
-            if text != CLEAN:
-                Corruption.parse(text)
+            parse_corruption(text)
         if not list(self.conditions()):
             raise ConfigError("these modalities and video_corruptions give no condition to test")
 
@@ -159,7 +161,7 @@ class EvaluationConfig:
                         yield Condition(
                             modality=modality,
                             noise=noise,
-                            video_corruption=None if text == CLEAN else str(Corruption.parse(text)),
+                            video_corruption=_name_corruption(text),
                             language_mode=language_mode,
                         )
 
@@ -171,6 +173,17 @@ class EvaluationConfig:
                 for snr in self.snr_db:
                     if snr != CLEAN:
                         yield Noise(kind=kind, snr_db=float(snr))
+
+
+def parse_corruption(text: str | None) -> Corruption | None:
+    """Read a corruption; None for none, ``clean`` and ``wrong``, which changes no lips itself."""
+    return None if text in (None, CLEAN, WRONG) else Corruption.parse(text)
+
+
+def _name_corruption(text: str) -> str | None:
+    """The one name of a corruption, however its amount is written; None for ``clean``."""
+    corruption = parse_corruption(text)
+    return str(corruption) if corruption is not None else WRONG if text == WRONG else None
 
 
 def corruption_applies(modality: str, video_corruption: str) -> bool:

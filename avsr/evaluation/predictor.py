@@ -12,11 +12,13 @@ import numpy as np
 from avsr.errors import MediaError
 from avsr.evaluation.clips import Clip
 from avsr.rates import FPS, SAMPLE_RATE
-from avsr.recognition.inference import encode, extract_visual_features, recognize_encoded
+from avsr.recognition.encoding import extract_visual_features
+from avsr.recognition.inference import recognize_encoded
 from avsr.recognition.lip_sync import sync_lips
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.pipeline import transcribe_recording
 from avsr.recognition.recording import Recording, extend_lips
+from avsr.recognition.senses import encode_checked
 
 if TYPE_CHECKING:
     from avsr.model.network import AVSRModel
@@ -39,6 +41,8 @@ class Prediction:
     """As in ``Transcript``: above 0 the transcript is not reliable."""
     failure: str | None = None
     """Why nothing was transcribed."""
+    senses: tuple[str, ...] = ()
+    """Modality that each of its segments was read from, where the recognizer gives it."""
 
 
 class Recognizer(Protocol):
@@ -137,7 +141,11 @@ class ModelRecognizer:
         except MediaError as error:
             return Prediction("", {}, failure=str(error))
         return Prediction(
-            transcript.text, transcript.language_probs, transcript.words, transcript.doubt
+            transcript.text,
+            transcript.language_probs,
+            transcript.words,
+            transcript.doubt,
+            senses=tuple(segment.modality for segment in transcript.segments),
         )
 
     def _transcribe_whole(
@@ -152,8 +160,9 @@ class ModelRecognizer:
             for c in clips
         ]
         if self.options.sync:
-            recordings = [sync_lips(self.model, recording) for recording in recordings]
-        encoded = encode(self.model, recordings)
+            check = self.options.check
+            recordings = [sync_lips(self.model, part, check=check) for part in recordings]
+        recordings, encoded = encode_checked(self.model, recordings, self.options)
         detected = encoded.language_probs.argmax(-1).tolist()
         language_probs = [
             dict(zip(codes, row, strict=True)) if self.model.names_languages else {}
@@ -171,7 +180,13 @@ class ModelRecognizer:
             spoken = [codes[index] for index in mode]
             scored = recognize_encoded(self.model, recordings, encoded, spoken, self.options)
             predictions[mode] = [
-                Prediction(transcript.text, probs, transcript.words, transcript.doubt)
+                Prediction(
+                    transcript.text,
+                    probs,
+                    transcript.words,
+                    transcript.doubt,
+                    senses=(transcript.modality,),
+                )
                 for (transcript, _), probs in zip(scored, language_probs, strict=True)
             ]
         return [predictions[mode] for mode in indices]

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,16 @@ from avsr.corpus import Record
 from avsr.errors import ConfigError, LanguageError
 from avsr.evaluation.config import EvaluationConfig
 from avsr.evaluation.predictor import AUTO, Recognizer
-from avsr.evaluation.run_folder import to_json
+from avsr.evaluation.run_folder import digest, to_json
 from avsr.hub import find_model, load_network
 from avsr.model.directory import WEIGHTS
 from avsr.model.network import AVSRModel
 from avsr.model.weights import stored_precision
+from avsr.recognition.senses import find_rule
 from avsr.runtime.file_digest import digest_file
 from avsr.search import pack_ngrams
 
-SEARCH = ("beam_size", "ctc_weight", "lm_weight", "sync")  # settings of the config that decode
+SEARCH = ("beam_size", "ctc_weight", "lm_weight", "sync", "check")  # settings that decode
 
 
 def describe_model(
@@ -30,10 +32,13 @@ def describe_model(
         ConfigError: The config has a language mode that the model does not know.
     """
     options = {name: getattr(config, name) for name in SEARCH}
+    del options["check"]  # runs without it keep their folders of earlier versions
     if recognizer is not None:
         return {"name": type(recognizer).__name__.lower(), "weights": None, **options}
     model = load_network(config.model, "cpu", "fp32")
     _check_languages(config, records, model.config.languages)
+    if config.check and (rule := find_rule(model)) is not None:
+        options["check"] = digest(rule.to_dict())
     folder = find_model(config.model)
     precision = config.precision
     if precision == "auto" and (folder / WEIGHTS).is_file():
@@ -64,16 +69,16 @@ def _check_languages(
 def _weights_digest(model: AVSRModel, folder: Path) -> str:
     """Compute the SHA-256 of all that decides the model's output."""
     # The configuration counts: a temperature may change while the weights stay.
-    digest = hashlib.sha256(to_json(model.config.to_dict()).encode())
+    sha256 = hashlib.sha256(to_json(model.config.to_dict()).encode())
     for name, weight in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(weight.contiguous().numpy().tobytes())
-    digest.update(pack_ngrams(model.language_models))
+        sha256.update(name.encode())
+        sha256.update(weight.contiguous().numpy().tobytes())
+    sha256.update(pack_ngrams(model.language_models))
     if model.reliability is not None:
-        digest.update(model.reliability.to_json().encode())
+        sha256.update(replace(model.reliability, senses=None).to_json().encode())
     for graph in sorted(folder.glob("*.onnx*")):  # ONNX graphs are not in the state
-        digest.update(graph.read_bytes())
-    return digest.hexdigest()
+        sha256.update(graph.read_bytes())
+    return sha256.hexdigest()
 
 
 def describe_manifest(config: EvaluationConfig, records: Sequence[Record]) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def facts(run: Run) -> list[str]:
     return [
         f"model: weights {(model['weights'] or 'none')[:12]}, beam {model['beam_size']}, "
         f"CTC weight {model['ctc_weight']:g}, language model weight {model['lm_weight']:g}, "
-        f"lips {'synchronised with the sound' if model['sync'] else 'not synchronised'}",
+        f"lips {'synchronised with the sound' if model['sync'] else 'not synchronised'}, "
+        f"{'left out where they mislead' if model.get('check') else 'always read'}",
         f"data: {manifest['utterances']} utterances, manifest {manifest['sha256'][:12]}"
         + (f" ({'; '.join(selection)})" if selection else ""),
         f"noise: {', '.join(sources) or 'none'}, seed {noise['seed']}, "

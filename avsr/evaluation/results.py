@@ -68,10 +68,19 @@ def condition_scores(utterances: Sequence[UtteranceResult]) -> dict[str, Any]:
         "utterances": len(utterances),
         "without_words": without_words(utterances),
         "used": {modality: modalities.count(modality) for modality in MODALITIES},
+        "senses": sense_shares(utterances),
         "failed": [
             {"utterance_id": u.utterance_id, "reason": u.failure} for u in utterances if u.failure
         ],
     }
+
+
+def sense_shares(utterances: Iterable[UtteranceResult]) -> dict[str, float] | None:
+    """Share of the segments that were read from each modality; None where it is not known."""
+    senses = [sense for utterance in utterances for sense in utterance.senses]
+    if not senses:
+        return None
+    return {modality: round(senses.count(modality) / len(senses), 4) for modality in MODALITIES}
 
 
 def without_words(utterances: Sequence[UtteranceResult]) -> dict[str, list[str]]:

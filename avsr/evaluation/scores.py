@@ -141,6 +141,8 @@ class UtteranceResult:
     """Pieces of noise in the sound: file and second."""
     modality: str | None = None
     """Modality of the input that existed; None if nothing could be transcribed."""
+    senses: tuple[str, ...] = ()
+    """Modality that each of its segments was read from; empty if that is not known."""
     doubt: float | None = None
     """Above 0 the transcript is not reliable, see ``Transcript.doubt``; rounded to three digits.
     None for a model that is not calibrated."""

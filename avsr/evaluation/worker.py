@@ -12,11 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from avsr.audio import has_speech
-from avsr.augmentation.corruption import Corruption
 from avsr.corpus import Record, read_manifest
 from avsr.errors import CorpusError, MediaError
 from avsr.evaluation.clips import Clip, ClipReader, Lips
-from avsr.evaluation.config import Condition, EvaluationConfig
+from avsr.evaluation.config import WRONG, Condition, EvaluationConfig, parse_corruption
 from avsr.evaluation.noise import NoiseLibrary, hashed_rng
 from avsr.evaluation.predictor import Prediction, Recognizer
 from avsr.evaluation.scores import UtteranceResult
@@ -57,6 +56,27 @@ class EvaluationWorker:
     def library(self) -> NoiseLibrary:
         """Mixes noise into their sound."""
         return open_library(self.config)
+
+    def foreign_mouth(self, record: Record, length: int) -> np.ndarray:
+        """Draw the mouth of another record that says something else, (``length``, 96, 96) uint8.
+
+        Its last crop stands where it is too short.
+
+        Raises:
+            CorpusError: No other record has lips and another text.
+        """
+        rng = hashed_rng(self.config.seed, record.utterance_id, WRONG)
+        for index in rng.permutation(len(self.records)):
+            other = self.records[index]
+            if other.text == record.text or other.media == record.media:
+                continue
+            lips = _try(self.reader.lips, other)
+            if isinstance(lips, Lips):
+                return lips.mouth[np.minimum(np.arange(length), len(lips.mouth) - 1)]
+        raise CorpusError(
+            f"{self.config.manifest}: no other utterance has lips to be the wrong ones of "
+            f"{record.utterance_id}"
+        )
 
     def work(self, task: Task) -> tuple[dict[str, list[UtteranceResult]], dict[str, float]]:
         """Transcribe the utterances of a task under each of its conditions.
@@ -151,11 +171,13 @@ class _ClipBatch:
     def _corrupt(self, video_corruption: str | None) -> list[tuple[np.ndarray, Any] | None]:
         """Corrupt the crops of each record and extract features; None for records without lips."""
         mouths = {i: lips.mouth for i, lips in enumerate(self.lips) if isinstance(lips, Lips)}
-        if video_corruption is not None:
-            corruption, seed = Corruption.parse(video_corruption), self.worker.config.seed
-            for i, mouth in mouths.items():
-                rng = hashed_rng(seed, self.records[i].utterance_id, video_corruption)
-                mouths[i] = corruption.apply(mouth, rng)
+        corruption = parse_corruption(video_corruption)
+        for i, mouth in mouths.items():
+            if video_corruption == WRONG:
+                mouths[i] = self.worker.foreign_mouth(self.records[i], len(mouth))
+            elif corruption is not None:
+                names = self.records[i].utterance_id, video_corruption
+                mouths[i] = corruption.apply(mouth, hashed_rng(self.worker.config.seed, *names))
         features = self.worker.recognizer.extract_visual(list(mouths.values()))
         with_features = dict(zip(mouths, zip(mouths.values(), features, strict=True), strict=True))
         return [with_features.get(i) for i in range(len(self.lips))]
@@ -173,8 +195,9 @@ class _ClipBatch:
             raise MediaError(f"{path}: {missing[condition.modality]}")
         if sound is not None and condition.noise is not None:
             sound = self._mix(i, condition)[0]
-        if sound is not None and condition.video_corruption is not None:
-            sound = Corruption.parse(condition.video_corruption).delay(sound)  # type: ignore[arg-type]
+        corruption = parse_corruption(condition.video_corruption)
+        if sound is not None and corruption is not None:
+            sound = corruption.delay(sound)  # type: ignore[arg-type]
         video = self.corrupted[condition.video_corruption][i] if lips is not None else None
         mouth, visual = (None, None) if video is None else video
         if sound is not None and mouth is not None and is_covered(mouth):
@@ -244,6 +267,7 @@ def _make_result(
         boundary_errors=boundary_errors(record.words or (), prediction.words, record.language),
         noise=tuple(noise),
         modality=clip.modality,
+        senses=prediction.senses or (clip.modality,),
         doubt=None if prediction.doubt is None else round(prediction.doubt, 3),
     )
 

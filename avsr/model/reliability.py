@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from avsr.errors import ModelError
+from avsr.model.sense_rule import SenseRule, parse_sense_rule
 
 FILE = "reliability.json"
 FORMAT = 1
@@ -76,6 +77,8 @@ class Reliability:
     """What to do about a recording that is not reliable, in a sentence."""
     data: Sequence[Mapping[str, Any]] = ()
     """The manifests that it was made from."""
+    senses: SenseRule | None = None
+    """When lips or sound are left out; None: as the bundled model does."""
 
     def judge(self, evidence: Mapping[str, float]) -> Verdict:
         """Compare a recording with the validation data.
@@ -110,7 +113,10 @@ class Reliability:
 
     def to_json(self) -> str:
         """Return the content of ``reliability.json``."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
+        values = {"format": FORMAT, **asdict(self)}
+        if self.senses is None:  # as in files of earlier versions
+            del values["senses"]
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
 def _distance(name: str, norm: Norm, evidence: Mapping[str, float]) -> float:
@@ -164,6 +170,7 @@ def _parse(values: Mapping[str, Any]) -> Reliability:
         threshold=_number(values, "threshold"),
         advice=advice,
         data=tuple(data),
+        senses=parse_sense_rule(values["senses"]) if "senses" in values else None,
     )
 
 

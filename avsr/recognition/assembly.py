@@ -1,5 +1,6 @@
 """From transcribed segments to one transcript: language, text, words and warnings of the whole."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -77,7 +78,8 @@ def assemble_transcript(
     if is_whole and language == UNKNOWN != segments[0].language and reliable is not False:
         notes.append(f"the language is not sure; the words are in '{segments[0].language}'")
     modalities = {segment.modality for segment in segments}
-    if len(modalities) > 1:
+    notes += name_left_out(segments, is_whole=is_whole)
+    if len({segment.modality for segment in segments if not segment.modality_reason}) > 1:
         notes.append("parts were transcribed from sound or lips alone; see the segments")
     return Transcript(
         file=file,
@@ -85,6 +87,7 @@ def assemble_transcript(
         language_probs=probs,
         text=" ".join(segment.text for segment in segments if segment.text),
         modality="av" if "av" in modalities else segments[0].modality,
+        modality_reason=segments[0].modality_reason if is_whole else "",
         words=tuple(word for segment in segments for word in segment.words),
         warnings=tuple(dict.fromkeys(notes)),
         duration=duration,
@@ -97,6 +100,27 @@ def assemble_transcript(
         doubt=doubt,
         evidence=segments[0].evidence if is_whole else {},
     )
+
+
+def name_left_out(segments: Sequence[Segment | Transcript], *, is_whole: bool) -> list[str]:
+    """A warning that counts the segments in which sound or lips were there and not read.
+
+    None if there are no such segments. ``is_whole``: the only segment is the whole recording.
+    """
+    reasons = Counter(segment.modality_reason for segment in segments if segment.modality_reason)
+    if not reasons:
+        return []
+    listing = ", ".join(
+        reason if len(reasons) == 1 else f"{reason} ({count})"
+        for reason, count in reasons.most_common()
+    )
+    if is_whole:
+        sense = "sound" if segments[0].modality == "audio" else "lips"
+        return [f"transcribed from the {sense} alone: {listing}"]
+    return [
+        f"{reasons.total()} of {len(segments)} parts were transcribed from one of sound and lips: "
+        f"{listing}"
+    ]
 
 
 def _end_by(segment: Segment, duration: float) -> Segment:

@@ -21,7 +21,7 @@ from avsr.audio import vowel_level
 from avsr.face import Agree, FaceTrack, FaceTracks, MouthTrack, choose_face
 from avsr.face.active_speaker import MOST_LAG
 from avsr.model.network import AVSRModel
-from avsr.recognition.inference import encode, extract_visual_features
+from avsr.recognition.encoding import encode, extract_visual_features
 from avsr.recognition.recording import Recording
 
 PROBABILITY_FLOOR = 1e-6  # added to p(v), so that nothing is divided by zero

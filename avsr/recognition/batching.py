@@ -125,7 +125,7 @@ def transcribe_whole(
         return []
     sync_warnings: list[list[str]] = [[] for _ in segments]
     if options.sync:
-        synchronizers = [Synchronizer(model) for _ in segments]
+        synchronizers = [Synchronizer(model, check=options.check) for _ in segments]
         segments = [
             replace(segment, recording=synchronizer.align(segment.recording))
             for segment, synchronizer in zip(segments, synchronizers, strict=True)

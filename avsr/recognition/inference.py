@@ -1,61 +1,33 @@
-"""One batch of recordings through the network: features, languages, hypotheses, transcripts."""
+"""One batch of recordings through the network: encodings, hypotheses, transcripts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from avsr import audio
 from avsr.decoder.tokenizer import BLANK
-from avsr.encoder import EncoderOutput, fill_blank, normalize_mouth
-from avsr.language import MIN_CONFIDENCE, UNKNOWN, probabilities
-from avsr.languages import check_languages
-from avsr.model.device import FP32
+from avsr.language import MIN_CONFIDENCE, UNKNOWN
 from avsr.model.network import AVSRModel
 from avsr.model.reliability import Verdict
-from avsr.rates import CROP_SIZE, FBANK_DIM
+from avsr.recognition.assembly import name_left_out
+from avsr.recognition.encoding import Encoded, join_encodings
 from avsr.recognition.evidence import collect_evidence
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.recording import Recording
+from avsr.recognition.senses import (
+    UNCLEAR_LIPS,
+    choose_senses,
+    encode_checked,
+    encoded_alone,
+    score_statistics,
+    search_rule,
+)
 from avsr.recognition.threads import in_few_threads
 from avsr.search import Hypothesis
 from avsr.search.alignment import align
 from avsr.transcript import Transcript, Word
 from avsr.transcript.words import time_words
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A batch of recordings after the encoder, before the search."""
-
-    output: EncoderOutput
-    ctc_log_probs: torch.Tensor | None
-    """(B, T, V); None for a model without CTC head."""
-    language_probs: torch.Tensor
-    """(B, languages), on the CPU; uniform for a model without classifier."""
-    lengths: torch.Tensor
-    """(B,) frames."""
-    unrestricted_probs: torch.Tensor
-    """(B, languages), as ``language_probs`` but of all languages where the caller named some."""
-
-
-@in_few_threads
-@torch.inference_mode()
-def encode(model: AVSRModel, recordings: Sequence[Recording], language: str = "auto") -> Encoded:
-    """Encode recordings of one modality in one batch; ``language`` as in TranscribeOptions."""
-    if len({r.modality for r in recordings}) != 1:
-        raise ValueError("a batch must be of one modality")
-    fbank, mouth, visual, padding_mask = _batch(recordings, model.device)
-    output = model.encode(fbank, mouth, padding_mask, visual=visual)
-    probs, unrestricted = _language_probs(model, output, language)
-    return Encoded(
-        output=output,
-        ctc_log_probs=model.ctc_log_probs(output) if model.has("ctc") else None,
-        language_probs=probs,
-        lengths=torch.tensor([r.num_frames for r in recordings], device=model.device),
-        unrestricted_probs=unrestricted,
-    )
 
 
 @in_few_threads
@@ -74,6 +46,39 @@ def decode(
     return [hypotheses[0] for hypotheses in nbest]
 
 
+def search_checked(
+    model: AVSRModel,
+    recordings: Sequence[Recording],
+    encoded: Encoded,
+    languages: torch.Tensor,
+    options: TranscribeOptions,
+) -> tuple[Sequence[Recording], Encoded, list[Hypothesis]]:
+    """Search the best hypothesis of each recording; arguments as for ``decode``.
+
+    Where a model without CTC head then doubts that it should read both, it searches again from
+    sound or from lips alone, and keeps what is likelier under its own encoding. The recordings and
+    encodings are those of the hypotheses.
+    """
+    hypotheses = decode(model, encoded, languages, options)
+    rule = search_rule(model, recordings, options)
+    if rule is None:
+        return recordings, encoded, hypotheses
+    statistics = score_statistics(model, recordings, encoded, hypotheses, languages)
+    choices = [rule.scores.choose(row) for row in statistics]
+    alone = [i for i, choice in enumerate(choices) if choice != "av"]
+    if alone:
+        part = join_encodings(model, [(encoded_alone(recordings[i], choices[i]), 0) for i in alone])
+        again = decode(model, part, languages[alone], options)
+        for i, hypothesis in zip(alone, again, strict=True):
+            if hypothesis.token_score > hypotheses[i].token_score:
+                hypotheses[i] = hypothesis
+            else:
+                choices[i] = "av"
+    reasons = [UNCLEAR_LIPS] * len(choices)
+    recordings, encoded = choose_senses(model, recordings, encoded, choices, reasons, options)
+    return recordings, encoded, hypotheses
+
+
 def recognize(
     model: AVSRModel, recordings: Sequence[Recording], options: TranscribeOptions
 ) -> list[Transcript]:
@@ -88,12 +93,16 @@ def recognize_scored(
     """As ``recognize``; each with the decoder's mean natural-log probability of a token."""
     languages = model.config.languages
     options = options.for_languages(languages)
-    encoded = encode(model, recordings, options.language)
+    recordings, encoded = encode_checked(model, recordings, options)
     codes = [options.language] * len(recordings)
     if options.detects:
         codes = [languages[best] for best in encoded.language_probs.argmax(-1).tolist()]
-    scored = recognize_encoded(model, recordings, encoded, codes, options)
-    return [(mark_uncertain(end_words(transcript), options), score) for transcript, score in scored]
+    results = []
+    for transcript, score in recognize_encoded(model, recordings, encoded, codes, options):
+        notes = (*transcript.warnings, *name_left_out([transcript], is_whole=True))
+        transcript = replace(end_words(transcript), warnings=notes)
+        results.append((mark_uncertain(transcript, options), score))
+    return results
 
 
 def end_words(transcript: Transcript) -> Transcript:
@@ -138,12 +147,12 @@ def recognize_encoded(
     """Search and write out encoded recordings, each in its language; with scores as above."""
     codes = model.config.languages
     indices = torch.tensor([codes.index(code) for code in languages], device="cpu")
-    hypotheses = decode(model, encoded, indices, options)
+    recordings, encoded, hypotheses = search_checked(model, recordings, encoded, indices, options)
     names_languages = model.names_languages
     results = []
     for i, (recording, best) in enumerate(zip(recordings, hypotheses, strict=True)):
         row = encoded.language_probs[i]
-        length = recording.num_frames
+        length = int(encoded.lengths[i])
         words = time_hypothesis(model, best, encoded.ctc_log_probs, i, length)
         certainty = None
         if model.has("classifier"):
@@ -165,54 +174,8 @@ def recognize_encoded(
             languages[i] if names_languages or not options.detects else UNKNOWN,
             evidence,
         )
-        results.append((transcript, best.attention_score / max(1, len(best.token_scores))))
+        results.append((transcript, best.token_score))
     return results
-
-
-def _language_probs(
-    model: AVSRModel, encoded: EncoderOutput, language: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(B, languages) on the CPU, among those that ``language`` names and among all.
-
-    Uniform for a model without classifier.
-    """
-    known = model.config.languages
-    if not model.has("classifier"):
-        uniform = torch.full((len(encoded.features), len(known)), 1 / len(known), **FP32)
-        return uniform, uniform
-    logits = model.language_logits(encoded)
-    temperature = model.config.language_temperature
-    unrestricted = probabilities(logits, temperature).cpu()
-    if "," not in language:
-        return unrestricted, unrestricted
-    allowed = [known.index(code) for code in check_languages(language, known)]
-    return probabilities(logits, temperature, allowed).cpu(), unrestricted
-
-
-def _batch(
-    recordings: Sequence[Recording], device: torch.device
-) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-    """Filterbank, mouths or visual features, padding mask; None for what the batch lacks."""
-    lengths = [r.num_frames for r in recordings]
-    longest = max(lengths)
-    fbank = mouth = visual = padding_mask = None
-    if recordings[0].waveform is not None:
-        fbank = torch.zeros(len(recordings), longest, FBANK_DIM, **FP32)
-    features = [r.visual for r in recordings if r.visual is not None]
-    if len(features) == len(recordings):
-        visual = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
-    elif recordings[0].mouth is not None:
-        mouth = torch.zeros(len(recordings), longest, CROP_SIZE, CROP_SIZE, **FP32)
-    for i, (recording, length) in enumerate(zip(recordings, lengths, strict=True)):
-        if fbank is not None and recording.waveform is not None:
-            fbank[i, :length] = torch.from_numpy(audio.audio_features(recording.waveform, length))
-        if mouth is not None and recording.mouth is not None:
-            mouth[i, :length] = normalize_mouth(fill_blank(torch.from_numpy(recording.mouth)))
-    if len(set(lengths)) > 1:
-        frames = torch.arange(longest, device="cpu")
-        padding_mask = frames >= torch.tensor(lengths, device="cpu")[:, None]
-    tensors = (fbank, mouth, visual, padding_mask)
-    return tuple(None if t is None else t.to(device) for t in tensors)  # type: ignore[return-value]
 
 
 def _transcript(
@@ -235,6 +198,7 @@ def _transcript(
         language_probs=probs,
         text=tokenizer.decode(best.tokens),
         modality=recording.modality,
+        modality_reason=recording.reason,
         words=words,
         warnings=recording.warnings,
         duration=recording.duration,
@@ -246,14 +210,6 @@ def _transcript(
         doubt=verdict.doubt,
         evidence=evidence,
     )
-
-
-@in_few_threads
-@torch.inference_mode()
-def extract_visual_features(model: "AVSRModel", mouth: object) -> Tensor:
-    """Outputs (T, C) of the visual front end for mouth crops (T, 96, 96) uint8, on the CPU."""
-    crops = normalize_mouth(fill_blank(torch.as_tensor(mouth, device="cpu")))
-    return model.encoder.frontend(crops[None].to(model.device))[0].cpu()
 
 
 def time_hypothesis(

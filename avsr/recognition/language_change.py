@@ -10,7 +10,7 @@ import numpy as np
 
 from avsr.audio import vowel_level
 from avsr.rates import FPS
-from avsr.recognition.inference import encode
+from avsr.recognition.encoding import encode
 from avsr.recognition.recording import Recording, cut_recording
 
 if TYPE_CHECKING:

@@ -27,7 +27,6 @@ from avsr.model.ecapa_directory import load_ecapa
 from avsr.model.network import AVSRModel
 from avsr.model.quantization import Precision
 from avsr.rates import SAMPLE_RATE
-from avsr.recognition.inference import encode
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import probe_recording
 from avsr.recognition.recording import Recording
@@ -37,6 +36,7 @@ from avsr.recognition.segmentation import (
     cut_segments,
     read_segments,
 )
+from avsr.recognition.senses import encode_checked
 from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import report
 
@@ -48,6 +48,7 @@ Vote = tuple[float, Mapping[str, float]]
 
 PIECE_SECONDS = 10.0  # of speech that ECAPA judges at once; shorter neighbours are joined
 PREFETCHED_PIECES = 2  # found while the ones before are judged
+CHECKED = TranscribeOptions()
 LISTENING = "finding the language"
 
 
@@ -102,7 +103,7 @@ def identify_file(
         with closing(prefetch(speech_pieces(chunks), PREFETCHED_PIECES)) as pieces:
             return combine_votes(_ecapa_votes(model, pieces, info.duration))
     with closing(read_segments(model, path, info, options, [])) as segments:
-        return combine_votes(_network_votes(model, _without_silence(segments)))
+        return combine_votes(_network_votes(model, _without_silence(segments), options))
 
 
 def identify_recording(model: LanguageModel, recording: Recording) -> dict[str, float]:
@@ -178,11 +179,15 @@ def ecapa_probabilities(model: Ecapa, waveform: np.ndarray) -> dict[str, float]:
     return dict(zip(model.config.codes, probs, strict=True))
 
 
-def _network_votes(model: AVSRModel, recordings: Iterable[Recording]) -> Iterator[Vote]:
+def _network_votes(
+    model: AVSRModel, recordings: Iterable[Recording], options: TranscribeOptions = CHECKED
+) -> Iterator[Vote]:
     _check_classifier(model)
     codes = model.config.languages
+    options = replace(options, language="auto", check=options.check and model.has("ctc"))
     for recording in recordings:
-        probs = encode(model, [recording]).language_probs[0].tolist()
+        _, encoded = encode_checked(model, [recording], options)
+        probs = encoded.language_probs[0].tolist()
         yield recording.duration, dict(zip(codes, probs, strict=True))
 
 

@@ -19,8 +19,9 @@ import numpy as np
 from avsr.encoder.frontend import shift_frames
 from avsr.rates import FPS
 from avsr.recognition.av_agreement import lag_evidence, letter_probs
-from avsr.recognition.inference import extract_visual_features
+from avsr.recognition.encoding import extract_visual_features
 from avsr.recognition.recording import Recording, cut_recording
+from avsr.recognition.senses import encode_senses
 
 if TYPE_CHECKING:
     from avsr.model.network import AVSRModel
@@ -42,8 +43,9 @@ class Synchronizer:
     is moved like the others.
     """
 
-    def __init__(self, model: "AVSRModel") -> None:
-        self.model = model
+    def __init__(self, model: "AVSRModel", *, check: bool = False) -> None:
+        """``check``: whether sound and lips of all segments are encoded alone, for later use."""
+        self.model, self.check = model, check
         self.delay = 0
         """Frames by which the lips come late (negative: early); 0 before anything is known."""
         self._evidence: list[np.ndarray] = []
@@ -61,20 +63,24 @@ class Synchronizer:
         """Move the lips to where the sound is; the visual features of the result are set."""
         if recording.waveform is None or recording.mouth is None or not self.model.has("ctc"):
             return recording
+        if self.check:
+            recording = encode_senses(self.model, recording)
         visual = recording.visual
         if visual is None:
             visual = extract_visual_features(self.model, recording.mouth)
         if len(self._evidence) < MAX_SEGMENTS:
             self._evidence.append(measure_delays(self.model, replace(recording, visual=visual)))
             self.delay = find_delay(np.sum(self._evidence, axis=0))
+        senses = recording.senses
         if self.delay:
             visual = shift_frames(visual, self.delay)
-        return replace(recording, visual=visual)
+            senses = None if senses is None else senses.shift(self.delay)
+        return replace(recording, visual=visual, senses=senses)
 
 
-def sync_lips(model: "AVSRModel", recording: Recording) -> Recording:
+def sync_lips(model: "AVSRModel", recording: Recording, *, check: bool = False) -> Recording:
     """Move the lips of a recording to where the sound is, with a warning if that was needed."""
-    synchronizer = Synchronizer(model)
+    synchronizer = Synchronizer(model, check=check)
     aligned = synchronizer.align(recording)
     return replace(aligned, warnings=(*aligned.warnings, *synchronizer.warnings))
 
@@ -84,7 +90,7 @@ def measure_delays(model: "AVSRModel", recording: Recording) -> np.ndarray:
 
     Args:
         model: A network with a CTC head.
-        recording: Sound and lips; its ``visual`` is set.
+        recording: Sound and lips; its ``visual`` is set. Its ``senses`` are used if they are.
 
     Returns:
         (2, lags): the evidence of the frames in which both are there, summed, in nats; and the
@@ -92,9 +98,13 @@ def measure_delays(model: "AVSRModel", recording: Recording) -> np.ndarray:
     """
     length = recording.num_frames
     first = max(0, (length - EXCERPT) // 2)
-    excerpt = cut_recording(recording, first, min(length, first + EXCERPT))
-    sound = letter_probs(model, replace(excerpt, mouth=None, visual=None))
-    lips = letter_probs(model, replace(excerpt, waveform=None))
+    last = min(length, first + EXCERPT)
+    if recording.senses is not None:
+        sound, lips = (probs[first:last] for probs in recording.senses.letter_probs())
+    else:
+        excerpt = cut_recording(recording, first, last)
+        sound = letter_probs(model, replace(excerpt, mouth=None, visual=None))
+        lips = letter_probs(model, replace(excerpt, waveform=None))
     evidence, both = lag_evidence(sound, lips, LAGS)
     return np.stack([evidence.sum(axis=1), both.sum(axis=1)])
 

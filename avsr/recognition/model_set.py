@@ -297,7 +297,7 @@ class ModelSet:
         model = self._network(code)
         options = dataclasses.replace(options, language=code)
         if options.sync:
-            recordings = [sync_lips(model, recording) for recording in recordings]
+            recordings = [sync_lips(model, part, check=options.check) for part in recordings]
         results = [recognize_scored(model, [recording], options)[0] for recording in recordings]
         total = sum(recording.duration for recording in recordings)
         pairs = zip(recordings, results, strict=True)

@@ -43,6 +43,9 @@ class TranscribeOptions:
     """Weight of the model's language model, if it has one, on top of the others."""
     sync: bool = True
     """Whether lips that run 80 to 200 ms before or behind the sound are moved to it."""
+    check: bool = True
+    """Whether sound and lips are also encoded alone, so that lips that contradict clear sound are
+    not read."""
     face: str = "auto"
     """Whose lips are read: ``auto`` for the face that speaks; ``largest``, ``left`` or ``right`` in
     the picture; the number of a face, as text or int; or ``all`` for separate segments of each

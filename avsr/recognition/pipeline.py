@@ -18,7 +18,7 @@ from avsr.language import smooth_languages
 from avsr.model.network import AVSRModel
 from avsr.rates import FPS, MAX_SEGMENT_SECONDS
 from avsr.recognition.assembly import assemble_transcript
-from avsr.recognition.inference import encode, recognize_encoded
+from avsr.recognition.inference import recognize_encoded
 from avsr.recognition.language_change import language_change
 from avsr.recognition.lip_sync import Synchronizer
 from avsr.recognition.options import TranscribeOptions
@@ -30,6 +30,7 @@ from avsr.recognition.segmentation import (
     is_one_segment,
     read_segments,
 )
+from avsr.recognition.senses import encode_checked
 from avsr.runtime.prefetch import prefetch
 from avsr.runtime.progress import WRITING, report
 from avsr.transcript import Modality, Segment, Transcript, Word
@@ -57,7 +58,7 @@ def transcribe_file(
     segments: list[Segment] = []
     mouths: list[tuple[int, face.MouthTrack]] = []
     language_history: list[dict[str, float]] = []
-    synchronizer = Synchronizer(model) if options.sync else None
+    synchronizer = Synchronizer(model, check=options.check) if options.sync else None
     is_whole = is_interrupted = False
     modality: Modality = "audio"
     duration = max(info.duration, info.audio_duration, info.video_duration)
@@ -136,7 +137,7 @@ def transcribe_recording(
     )
     if not parts and not only_spoken:
         raise MediaError(f"{recording.name or 'recording'}: {NOTHING}")
-    synchronizer = Synchronizer(model) if options.sync else None
+    synchronizer = Synchronizer(model, check=options.check) if options.sync else None
     segments: list[Segment] = []
     language_history: list[dict[str, float]] = []
     for batch in _batches(_synchronize(synchronizer, parts)):
@@ -198,10 +199,12 @@ def transcribe_batch(
     Returns:
         A segment for each, or two where the language changes within one.
     """
+    recordings, encoded = encode_checked(model, [part.recording for part in batch], options)
     if options.detects and not batch[0].whole:
-        batch = _split_at_language_changes(model, batch)
-    recordings = [segment.recording for segment in batch]
-    encoded = encode(model, recordings, options.language)
+        parts = _split_at_language_changes(model, batch, recordings)
+        if len(parts) > len(batch):
+            batch = parts
+            recordings, encoded = encode_checked(model, [p.recording for p in batch], options)
     codes = model.config.languages
     rows = [dict(zip(codes, row, strict=True)) for row in encoded.language_probs.tolist()]
     if not options.detects:
@@ -220,6 +223,7 @@ def transcribe_batch(
             language_probs=transcript.language_probs,
             text=transcript.text,
             modality=transcript.modality,
+            modality_reason=transcript.modality_reason,
             words=tuple(_place_word(word, segment) for word in transcript.words),
             faces=segment.recording.faces(segment.start),
             speaker=segment.speaker,
@@ -233,12 +237,12 @@ def transcribe_batch(
 
 
 def _split_at_language_changes(
-    model: AVSRModel, batch: Sequence[MediaSegment]
+    model: AVSRModel, batch: Sequence[MediaSegment], recordings: Sequence[Recording]
 ) -> list[MediaSegment]:
-    """The segments, those in which the language changes in two."""
+    """The segments, those in two in which the language changes, as their ``recordings`` tell."""
     segments = []
-    for segment in batch:
-        frame = language_change(model, segment.recording)
+    for segment, recording in zip(batch, recordings, strict=True):
+        frame = language_change(model, recording)
         if frame is None:
             segments.append(segment)
             continue

@@ -12,6 +12,7 @@ from avsr.transcript import FaceSpan, Modality
 
 if TYPE_CHECKING:
     from avsr.face import MouthTrack
+    from avsr.recognition.senses import Senses
 
 # Frames by which sound and picture of one length may differ: codecs fill up their last packet.
 LOOSE_FRAMES = 4
@@ -30,6 +31,10 @@ class Recording:
     """(T, 96, 96) uint8 at 25 Hz; None without usable lips."""
     visual: torch.Tensor | None = None
     """(T, C) outputs of the model's visual front end for ``mouth``, if computed."""
+    senses: "Senses | None" = None
+    """The model's encodings of its sound alone and of its lips alone, if computed."""
+    reason: str = ""
+    """Why it is read from less than it has; empty if it is not."""
     track: "MouthTrack | None" = None
     """Faces, boxes and landmarks that ``mouth`` was cut by."""
     warnings: tuple[str, ...] = ()
@@ -132,6 +137,7 @@ def cut_recording(recording: Recording, first: int, last: int) -> Recording:
         waveform=sound,
         mouth=None if mouth is None else mouth[first:last],
         visual=None if visual is None else visual[first:last],
+        senses=None,
         track=None if recording.track is None else _cut_track(recording.track, first, last),
     )
 

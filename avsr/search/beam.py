@@ -35,6 +35,11 @@ class Hypothesis:
     """Score of these tokens by every other scorer, by its name."""
 
     @property
+    def token_score(self) -> float:
+        """Mean of ``token_scores``."""
+        return self.attention_score / max(1, len(self.token_scores))
+
+    @property
     def ctc_score(self) -> float | None:
         """CTC score of exactly these tokens; None if the search used no CTC."""
         return self.scores.get(CTC)

@@ -8,6 +8,7 @@ import numpy as np
 
 from avsr.synthetic.drawn_head import draw_drawn_identity, render_drawn_frames
 from avsr.synthetic.faces import draw_identity, render_frames, render_mouth
+from avsr.synthetic.mesh_head import draw_mesh_identity, render_mesh_frames, render_mesh_mouth
 from avsr.synthetic.utterance import Utterance
 from avsr.synthetic.visemes import mouth_trajectory
 
@@ -52,6 +53,7 @@ def _draw_drawn_frames(utterance: Utterance, rng: np.random.Generator) -> Iterat
 DEFAULT = "photo"
 RENDERERS = {
     DEFAULT: _from_trajectory(draw_identity, render_mouth, render_frames),
+    "mesh": _from_trajectory(draw_mesh_identity, render_mesh_mouth, render_mesh_frames),
     "drawn": Renderer(None, _draw_drawn_frames),
 }
 

@@ -72,7 +72,9 @@ class Segment:
     """Code -> probability, by this part of the recording alone."""
     text: str
     modality: Modality
-    """What was used: the requested modality, or less if sound or face was missing."""
+    """What was used: the requested modality, or less if sound or face was missing or misleading."""
+    modality_reason: str = ""
+    """Why sound or lips were left out though both were there; empty if they were not."""
     words: tuple[Word, ...] = ()
     faces: tuple[FaceSpan, ...] = ()
     """Faces that were taken for the speaker's, in order of time; not used if the modality is
@@ -107,6 +109,7 @@ class Segment:
             "language_probs": {k: round(float(p), 4) for k, p in self.language_probs.items()},
             "text": self.text,
             "modality": self.modality,
+            "modality_reason": self.modality_reason,
             "face": self.face,
             "faces": [span.to_dict() for span in self.faces],
             "speaker": self.speaker,
@@ -137,7 +140,9 @@ class Transcript:
     """Code -> probability, the most likely language first."""
     text: str
     modality: Modality
-    """What was used: the requested modality, or less if sound or face was missing."""
+    """What was used: the requested modality, or less if sound or face was missing or misleading."""
+    modality_reason: str = ""
+    """As in ``Segment``, of a recording that was transcribed as a whole."""
     words: tuple[Word, ...] = ()
     """Empty if the times are not known."""
     warnings: tuple[str, ...] = ()
@@ -207,6 +212,7 @@ class Transcript:
                 for word in self.words
             ],
             "modality": self.modality,
+            "modality_reason": self.modality_reason,
             "warnings": list(self.warnings),
             "reliable": self.reliable,
             "reasons": list(self.reliability_reasons),

@@ -28,6 +28,7 @@ OPTIONS = {
     "ctc_weight": ("--ctc-weight", "0", 0.0),
     "lm_weight": ("--lm-weight", "0", 0.0),
     "sync": ("--no-sync", None, False),
+    "check": ("--no-check", None, False),
     "batch_size": ("--batch-size", "1", 1),
     "cache": ("--cache", "crops", "crops"),
     "noise_manifest": ("--noise-manifest", "noise.json", "noise.json"),

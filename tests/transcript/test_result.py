@@ -46,6 +46,7 @@ def test_json_is_one_line_of_readable_text():
             {"text": "мир", "start": 0.52, "end": 0.8, "confidence": 0.5},
         ],
         "modality": "av",
+        "modality_reason": "",
         "warnings": ["no face in 3 of 20 frames"],
         "reliable": None,
         "reasons": [],
@@ -66,6 +67,7 @@ def test_parts_of_a_long_recording_are_listed():
         language_probs={"ru": 0.99999, "en": 0.00001},
         text="привет",
         modality="audio",
+        modality_reason="the lips contradict the sound",
     )
     assert transcript(segments=(part,)).to_dict()["segments"] == [
         {
@@ -75,6 +77,7 @@ def test_parts_of_a_long_recording_are_listed():
             "language_probs": {"ru": 1.0, "en": 0.0},
             "text": "привет",
             "modality": "audio",
+            "modality_reason": "the lips contradict the sound",
             "face": None,
             "faces": [],
             "speaker": "",

@@ -111,7 +111,7 @@ def change_value(tree: Any, random: Random) -> Any:
         if kind < 0.75:
             value = random.choice(ODD_VALUES)
             if isinstance(holder[key], (int, float)) and random.random() < 0.3:
-                value = random.choice((-holder[key], str(holder[key]), holder[key] * 1e6))
+                value = random.choice((-holder[key], str(holder[key]), holder[key] * 1_000_000))
             holder[key] = copy.deepcopy(value)
         elif kind < 0.82:
             holder[key] = [holder[key]]

@@ -25,8 +25,8 @@ TRAINING_SOURCES = ("kerstin", "kathleen", "arabic-speech-commands")
 SOURCES_OF_WORDS = frozenset({"arabic-speech-commands"})  # few texts: split by speaker
 FIELDS = ("file", "source", "language", "speaker", "licence")
 
-# The Arabic Speech Commands (Ghandoura, Hjabo and Al Dakkak 2021) name their words in English. These
-# are the words as spoken: compared with espeak-ng, recordings are nearer to them than to synonyms.
+# The Arabic Speech Commands (Ghandoura, Hjabo and Al Dakkak 2021) name their words in English.
+# Where synonyms are likely, these are nearer to the recordings (time warping against espeak-ng).
 # Left out, as that did not tell: up, right, stop, enable, move, receive.
 # fmt: off
 ARABIC_COMMANDS = {

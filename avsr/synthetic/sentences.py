@@ -18,10 +18,10 @@ WORDS = "words"
 """Texts of ``draw_text``: words drawn by their frequency."""
 GRID = "grid"
 """Texts of the GRID corpus: command, colour, preposition, letter, digit, adverb."""
-# Measured over nine languages; they convert hours to utterances.
+# Mean durations, measured over nine languages; they convert hours to utterances.
 WORDS_SECONDS = 1.66
 GRID_SECONDS = 1.88
-SECONDS_PER_LETTER, SILENCE = 0.07, 0.25  # of sentences
+SENTENCE_SECONDS, LETTER_SECONDS = 0.78, 0.052
 MAX_LETTERS = 120  # of a sentence: more than 7 s of speech in any voice
 MAX_PROBLEMS = 3  # lines named in a message
 
@@ -164,4 +164,4 @@ def mean_duration(texts: str, languages: Sequence[str]) -> float:
         float(np.mean([len(text) for text in read_sentences(texts, language)["train"]]))
         for language in languages
     ]
-    return SILENCE + SECONDS_PER_LETTER * float(np.mean(letters))
+    return SENTENCE_SECONDS + LETTER_SECONDS * float(np.mean(letters))

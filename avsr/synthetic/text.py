@@ -76,6 +76,9 @@ _EXCLUDED = {
     "pt": "dr etc http ii ok sp tv us",
     "ru": "гг др кг км мм млн млрд рф см ссср ст сша",
 }
+# Rarer words without a vowel, and Roman numbers, are spelled by espeak-ng: "pdf", "xi".
+_VOWEL = re.compile("[aeiouyœæαεηιουωаеиоуыэюя]")
+_ROMAN = re.compile("[ivx]{2,}")
 _FOREIGN = 40.0  # a word that is this many times more frequent in English counts as English
 _ARABIC_MARKS = re.compile("[\u0610-\u061a\u064b-\u065f\u0670\u0640]")  # diacritics, elongation
 
@@ -115,6 +118,8 @@ def vocabulary(
         single = len(word) == 1 and word not in _SINGLE[language] and word not in prefixes
         if not form.fullmatch(word) or word in excluded or single:
             continue
+        if size > VOCABULARY and len(word) > 1 and _is_spelled(word, language):
+            continue
         frequency = word_frequency(entry, language, wordlist)
         latin = language not in _SCRIPTS and language != "en"
         if not (latin and word_frequency(word, "en", wordlist) > _FOREIGN * frequency):
@@ -126,6 +131,12 @@ def vocabulary(
 
 def _letters(language: str) -> str:
     return f"[{_SCRIPTS.get(language, _LATIN)}]+"
+
+
+def _is_spelled(word: str, language: str) -> bool:
+    """Return whether espeak-ng reads a word letter by letter, or as a number."""
+    vowels = _VOWEL.search(unicodedata.normalize("NFD", word))
+    return language != "ar" and (not vowels or _ROMAN.fullmatch(word) is not None)
 
 
 def is_spoken_word(word: str, language: str) -> bool:

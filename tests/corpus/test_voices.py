@@ -156,7 +156,7 @@ def test_the_public_voices_are_whole(voices_dir):
     sentences = {record.text for record in records if record.language == "en"}
     assert len(sentences) == 1142
     assert {r.text for r in records if r.language == "ar"} == set(ARABIC_COMMANDS.values())
-    assert len({record.utterance_id for record in records}) == len(records) > 8900
+    assert len({record.utterance_id for record in records}) == len(records) > 8000
     speakers = defaultdict(set)
     for record in records:
         if record.language == "ar":

@@ -7,8 +7,10 @@ from avsr.errors import AvsrError, LanguageError
 from avsr.languages import MUAVIC_LANGUAGES
 from avsr.synthetic.text import (
     FOREIGN_LANGUAGES,
+    MAX_VOCABULARY,
     NUMBER_LANGUAGES,
     draw_text,
+    is_spoken_word,
     normalize_word,
     spell_number,
     text_split,
@@ -144,3 +146,26 @@ def test_foreign_languages_have_words_that_are_spoken(language):
     assert len(words) > 600
     assert cumulative[-1] == 1
     assert make_utterance(1, "valid", language, 0).phones
+
+
+def test_a_large_vocabulary_has_rare_words_but_no_abbreviations():
+    words, cumulative = vocabulary("de", size=5000)
+    assert len(words) == len(set(words)) == 5000
+    assert {"landtagswahl", "lebensqualität"} & set(vocabulary("de", size=MAX_VOCABULARY)[0])
+    assert not {"pdf", "kg", "iii", "xi"} & set(words)
+    assert set(vocabulary("de")[0][:200]) - set(words) == set()
+    assert np.all(np.diff(cumulative) > 0)
+    russian = vocabulary("ru", size=3000)[0]
+    assert {"в", "с", "к"} <= set(russian)
+    assert "мвд" not in russian
+    assert len(vocabulary("ar", size=3000)[0]) == 3000
+
+
+def test_words_of_a_language_have_its_letters():
+    assert is_spoken_word("l'homme", "fr")
+    assert is_spoken_word("große", "de")
+    assert not is_spoken_word("дом", "de")
+    assert not is_spoken_word("house", "ru")
+    assert not is_spoken_word("b2b", "en")
+    assert not is_spoken_word("o''clock", "en")
+    assert is_spoken_word("húsið", "da")

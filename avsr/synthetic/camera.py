@@ -4,6 +4,7 @@ A renderer draws clean pictures. ``film`` records them as in life: uneven frame 
 the camera, bad light, blur, low resolution, noise and compression.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,6 +143,15 @@ def film(
             )
         out[t] = sensor.record(picture, rng)
     return out
+
+
+def film_frames(
+    frames: Iterable[Pixels], rng: np.random.Generator, strength: float = 1.0
+) -> Iterator[Pixels]:
+    """Record the frames of a renderer, which are all drawn first; see ``film``."""
+    drawn = list(frames)
+    if drawn:
+        yield from film(np.stack(drawn), rng, strength)
 
 
 class _Sensor:

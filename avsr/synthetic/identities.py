@@ -51,6 +51,9 @@ class Identity:
     beard: str  # a key of BEARDS
     beard_tone: float  # brightness, of the skin
     beard_density: float
+    lip_shade: (
+        float  # factor on the brightness of the upper lip, which light from above leaves dark
+    )
 
 
 def identity_names(split: str) -> tuple[str, ...]:
@@ -96,12 +99,12 @@ def make_identity(name: str) -> Identity:
 
     build = MouthBuild(
         y=vary(151.5, 2.2, 146, 157),
-        half_width=vary(24.0, 2.2, 19, 29.5),
+        half_width=vary(22.5, 2.6, 17, 29.5),
         upper=vary(6.0, 1.7, 2.4, 10.5),
         lower=vary(8.0, 2.0, 3.6, 13.0),
         chin=vary(1.0, 4.0, -6, 10),
         corner=vary(0.0, 1.4, -3.0, 3.0),
-        jaw=vary(1.0, 0.15, 0.65, 1.35),
+        jaw=vary(0.9, 0.17, 0.55, 1.3),
         teeth=vary(0.90, 0.15, 0.5, 1.1),
         inside=vary(1.0, 0.2, 0.5, 1.5),
         gap=max(0.0, vary(0.15, 0.2, -0.2, 0.6)),
@@ -142,6 +145,7 @@ def make_identity(name: str) -> Identity:
         beard=str(rng.choice(list(BEARDS), p=list(BEARDS.values()))),
         beard_tone=vary(0.3, 0.2, 0.1, 0.9),
         beard_density=vary(0.75, 0.15, 0.4, 0.95),
+        lip_shade=vary(0.88, 0.1, 0.65, 1.05),
     )
 
 
@@ -181,6 +185,7 @@ def draw_skin(identity: Identity, grid: Grid) -> Floats:
     factor = 1 - identity.stubble * beard * np.clip(0.8 + 0.7 * grain, 0, 1.6)
     factor *= 1 - identity.spots * spots / max(float(spots.std()), 1e-6)
     factor *= 1 - (1 - identity.lip_tint) * lips
+    factor *= 1 - (1 - identity.lip_shade) * lips * (y < _lip_line(from_x))
     factor *= 1 + identity.light_x * dx / 60 + identity.light_y * (y - 150) / 60
     tone = 1 + (np.array(identity.skin, np.float32) - 1) * (1 - np.maximum(hair, cloth))[..., None]
     skin = skin * factor.clip(0.15, 1.9)[..., None] * tone
@@ -237,6 +242,12 @@ def _face_mask(x: Floats, y: Floats) -> Floats:
 def person_mask() -> Floats:
     """Return 1 on the person, 0 on the background, over ``HEAD_GRID``."""
     return portrait.region_mask(portrait.PERSON, HEAD_GRID, 1.2)
+
+
+def _lip_line(x: Floats) -> NDArray[np.float64]:
+    """Return the canvas y of the line between the photographed lips."""
+    u = (x - portrait.MOUTH_X) / portrait.MOUTH_HALF
+    return np.interp(u, portrait.CURVE_U, portrait.LIP_CURVES[1:3].mean(axis=0))
 
 
 def _lip_mask(x: Floats, y: Floats) -> Floats:

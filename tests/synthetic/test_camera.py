@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from avsr.rates import FPS
-from avsr.synthetic.camera import Camera, draw_camera, film
+from avsr.synthetic.camera import Camera, draw_camera, film, film_frames
 
 
 def stripes(num: int = 20, color: bool = False) -> np.ndarray:
@@ -45,6 +45,13 @@ def test_same_random_state_same_pictures() -> None:
     first, again, other = (film(frames, np.random.default_rng(seed)) for seed in (5, 5, 6))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_frames_of_a_renderer_are_filmed_as_an_array_is() -> None:
+    frames = stripes(color=True)
+    filmed_frames = list(film_frames(iter(frames), np.random.default_rng(5)))
+    assert np.array_equal(filmed_frames, film(frames, np.random.default_rng(5)))
+    assert list(film_frames(iter(()), np.random.default_rng(5))) == []
 
 
 def is_clean(camera: Camera) -> bool:

@@ -1,8 +1,8 @@
 """Triangle mesh of a head: rings of vertices around the mouth, and grids for the rest.
 
 The face is a set of rings around the mouth: behind the lips, over the lips, over the skin to the
-outline of the face, and round the back of the head. Teeth, tongue, palate, neck, shoulders and hair
-are grids of their own. All movement is linear in a few moves (see ``mesh_moves``).
+outline of the face, and round the back of the head. Other parts are grids of their own
+(``mesh_parts``). All movement is linear in a few moves (see ``mesh_moves``).
 """
 
 from dataclasses import dataclass

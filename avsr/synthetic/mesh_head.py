@@ -77,6 +77,7 @@ def render_mesh_mouth(
     amounts = move_amounts(trajectory, identity.shape)
     shot = draw_shot(num, rng) if shot is None else shot
     texture, grid = _grey_texture(identity), texture_grid(1.0)
+    skin = float(np.array(identity.look.skin) @ GREY)
     lips = 1 + mesh.lips * (float(np.array(identity.look.lips) @ GREY) - 1)
     size = round(MOUTH_SIZE * FINE)
     backdrop = float(np.array(shot.backdrop) @ GREY)
@@ -93,9 +94,8 @@ def render_mesh_mouth(
         points = points * FINE + (FINE - 1) / 2
         shown = rasterize(points, pose.nearness[k], mesh.triangles, (size, size), mesh.bias)
         level = _remap(texture, shown.interpolate(u), shown.interpolate(v))
-        level *= shown.interpolate(pose.light[k] * lips)
-        level += shown.interpolate(pose.gloss[k])
-        level *= shot.exposure[t]
+        light = pose.light[k] * lips + pose.gloss[k] / skin
+        level *= shown.interpolate(light * shot.exposure[t])
         np.copyto(level, backdrop, where=~shown.covered)
         fine = cv2.resize(level, (MOUTH_SIZE, MOUTH_SIZE), interpolation=cv2.INTER_AREA)
         out[t] = fine.clip(0, 255)
@@ -178,7 +178,7 @@ def render_mesh_frames(
 def _draw_background(shot: Shot, size: tuple[int, int], rng: np.random.Generator) -> Floats:
     """Draw a wall with soft light and a few upright shapes, (H, W, 3) float32."""
     knots = np.array(shot.backdrop, np.float32) + rng.normal(0, 18, (3, 3, 1)).astype(np.float32)
-    wall = cv2.resize(np.repeat(knots, 1, axis=2), size, interpolation=cv2.INTER_CUBIC)
+    wall = cv2.resize(knots, size, interpolation=cv2.INTER_CUBIC)
     for _ in range(int(rng.integers(0, 5))):
         left, top = rng.uniform(0, 1, 2) * size
         corner = (int(left + rng.uniform(0.1, 0.5) * size[0]), size[1])

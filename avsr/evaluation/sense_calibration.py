@@ -22,15 +22,14 @@ from avsr.evaluation.scores import word_errors
 from avsr.evaluation.text import normalize_text
 from avsr.model.network import AVSRModel
 from avsr.model.sense_rule import (
-    CLARITY,
-    CLEAR,
+    ALONE,
     GAIN,
     LETTERS,
     SCORES,
     SenseRule,
-    SenseWeights,
     choose_by_letters,
     choose_by_scores,
+    clear_senses,
     fit_sense_weights,
 )
 from avsr.rates import SAMPLES_PER_FRAME
@@ -94,9 +93,11 @@ class SenseTrial:
         return crc32(self.name.encode()) % ASIDE == 0
 
     @property
-    def cell(self) -> tuple[str, str, str]:
-        """Source, sound and lips in the classes that count the same."""
-        return self.source, self.sound, self.lips
+    def condition(self) -> str:
+        """Quiet or noise, and right, wrong or damaged lips."""
+        sound = "quiet" if self.sound == CLEAN else "noise"
+        lips = {CLEAN: "right", WRONG: "wrong"}.get(self.lips, "damaged")
+        return f"{sound}, {lips} lips"
 
 
 def try_senses(
@@ -208,30 +209,24 @@ def _recording(clip: SenseClip, sound: np.ndarray | None, mouth: np.ndarray | No
 def fit_senses(trials: Sequence[SenseTrial]) -> SenseRule:
     """Fit the rule to the trials that are not set aside, and measure it on those that are.
 
-    Every manifest, noise and kind of lips counts the same.
+    Every manifest counts the same, quiet as much as noise, and right, wrong and damaged lips.
     """
     used = [trial for trial in trials if not trial.aside and trial.words]
-    cells = Counter(trial.cell for trial in used)
-    weights = np.array([1 / cells[trial.cell] for trial in used])
+    counts = Counter((trial.source, trial.condition) for trial in used)
+    weights = np.array([1 / counts[trial.source, trial.condition] for trial in used])
     statistics = [trial.statistics for trial in used]
 
-    def fit(
-        names: Sequence[str], bounds: Mapping[str, str], bound: float, margin: float
-    ) -> SenseWeights:
-        """Fit to the errors; where a sense alone may not decide, to those of both in its place."""
-        rates = []
-        for trial in used:
-            both, *alone = np.array(trial.errors) / trial.words
-            may = (trial.statistics[name] > bound for name in bounds.values())
-            rates.append([both, *(e if ok else both for e, ok in zip(alone, may, strict=True))])
-        return fit_sense_weights(statistics, np.array(rates), weights, names, margin)
-
-    has_letters = all(name in used[0].statistics for name in LETTERS)
-    rule = SenseRule(
-        letters=fit(LETTERS, CLARITY, CLEAR, MARGIN) if has_letters else None,
-        scores=fit(SCORES, GAIN, 0.0, SEARCH_MARGIN),
-        report={},
-    )
+    errors = np.array([np.array(trial.errors) / trial.words for trial in used])
+    letters = None
+    if all(name in used[0].statistics for name in LETTERS):
+        clear = [clear_senses(row) for row in statistics]
+        allowed = np.array([[sense in senses for sense in ALONE] for senses in clear])
+        letters = fit_sense_weights(statistics, errors, weights, LETTERS, MARGIN, allowed)
+    # What a second search finds counts only where it is likelier.
+    gains = np.array([[row[name] for name in GAIN.values()] for row in statistics])
+    errors[:, 1:] = np.where(gains > 0, errors[:, 1:], errors[:, :1])
+    scores = fit_sense_weights(statistics, errors, weights, SCORES, SEARCH_MARGIN)
+    rule = SenseRule(letters=letters, scores=scores, report={})
     report = {
         "clips": len({(trial.source, trial.name) for trial in trials}),
         "set_aside": measure_rule(rule, [trial for trial in trials if trial.aside]),
@@ -248,9 +243,7 @@ def measure_rule(rule: SenseRule, trials: Sequence[SenseTrial]) -> dict[str, dic
     """
     kinds: dict[str, list[SenseTrial]] = {}
     for trial in trials:
-        sound = "quiet" if trial.sound == CLEAN else "noise"
-        lips = {CLEAN: "right", WRONG: "wrong"}.get(trial.lips, "damaged")
-        kinds.setdefault(f"{sound}, {lips} lips", []).append(trial)
+        kinds.setdefault(trial.condition, []).append(trial)
     rows = {}
     for kind, members in sorted(kinds.items()):
         words = sum(trial.words for trial in members)

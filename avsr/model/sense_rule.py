@@ -19,12 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avsr.transcript import MODALITIES, Modality
+from avsr.transcript import Modality
 
 BIAS = "bias"
 LETTERS = ("agreement", "sound_letters")
 """Statistics of the letters that CTC reads; see ``avsr.recognition.senses``."""
-CLARITY = {"audio": "sound_clarity", "video": "lips_clarity"}
+CLARITY: Mapping[Modality, str] = {"audio": "sound_clarity", "video": "lips_clarity"}
 """Statistics of the letters that tell whether sound or lips may decide alone."""
 SCORES = ("sound_score", "lips_score")
 """Statistics of the scores that the decoder gives one hypothesis; see there as well."""
@@ -33,6 +33,7 @@ GAIN = {"audio": "sound_gain", "video": "lips_gain"}
 ALONE: tuple[Modality, ...] = ("audio", "video")
 CLEAR = -1.6  # nats: letters of one in five, which a model that is not trained does not reach
 LIMIT = 2.0  # nats; statistics are clipped to it on both sides
+NEVER = -1e9  # score of a sense that may not decide
 DECAY = 1e-5  # of the weights
 STARTS, STEPS = 8, 200  # random starts of the search for the weights, and its steps
 
@@ -45,21 +46,29 @@ class SenseWeights:
     """By name of the statistic; ``bias`` is added."""
     video: Mapping[str, float]
 
-    def choose(self, statistics: Mapping[str, float]) -> Modality:
-        """Choose what a segment is read from."""
-        scores = {"av": 0.0}
-        for sense, weights in (("audio", self.audio), ("video", self.video)):
-            scores[sense] = weights[BIAS] + sum(
+    def choose(
+        self, statistics: Mapping[str, float], allowed: Sequence[Modality] = ALONE
+    ) -> Modality:
+        """Choose what a segment is read from: both, or one of the senses that are ``allowed``."""
+        best: Modality = "av"
+        highest = 0.0
+        for modality, weights in (("audio", self.audio), ("video", self.video)):
+            score = weights[BIAS] + sum(
                 weight * _clip(statistics[name]) for name, weight in weights.items() if name != BIAS
             )
-        best = max(scores, key=lambda sense: scores[sense])  # the first of equals
-        return next(modality for modality in MODALITIES if modality == best)
+            if score > highest and modality in allowed:
+                best, highest = modality, score
+        return best
+
+
+def clear_senses(statistics: Mapping[str, float]) -> list[Modality]:
+    """The senses that may decide alone by their letters, because these are ``CLEAR``."""
+    return [modality for modality in ALONE if statistics[CLARITY[modality]] >= CLEAR]
 
 
 def choose_by_letters(weights: SenseWeights, statistics: Mapping[str, float]) -> Modality:
-    """Choose by ``LETTERS``; one sense only where its own letters are ``CLEAR``."""
-    choice = weights.choose(statistics)
-    return "av" if choice != "av" and statistics[CLARITY[choice]] < CLEAR else choice
+    """Choose by ``LETTERS``, of the ``clear_senses``."""
+    return weights.choose(statistics, clear_senses(statistics))
 
 
 def choose_by_scores(weights: SenseWeights, statistics: Mapping[str, float]) -> Modality:
@@ -123,6 +132,7 @@ def fit_sense_weights(
     weights: np.ndarray,
     names: Sequence[str],
     margin: float,
+    allowed: np.ndarray | None = None,
 ) -> SenseWeights:
     """Fit the weights of the rule to clips.
 
@@ -132,6 +142,7 @@ def fit_sense_weights(
         weights: (N,) how much each counts.
         names: The statistics to use.
         margin: By how many errors per word less a sense alone must be better than both.
+        allowed: (N, 2) bool, whether sound and lips may decide alone; None: they may.
 
     Returns:
         The weights, rounded to four digits.
@@ -141,10 +152,13 @@ def fit_sense_weights(
     inputs = torch.from_numpy(values / spread)
     costs = torch.from_numpy(errors + margin * np.array([0.0, 1.0, 1.0]))
     shares = torch.from_numpy(weights / weights.sum())
+    forbidden = torch.zeros(len(values), 2, dtype=torch.bool)
+    if allowed is not None:
+        forbidden = torch.from_numpy(~allowed)
 
     def expected(parameters: Tensor) -> Tensor:
         slopes = parameters[:-1]
-        scores = F.pad(inputs @ slopes + parameters[-1], (1, 0))
+        scores = F.pad((inputs @ slopes + parameters[-1]).masked_fill(forbidden, NEVER), (1, 0))
         return (shares @ (scores.softmax(1) * costs)).sum() + DECAY * slopes.square().mean()
 
     fitted = [_minimize(expected, len(names) + 1, seed) for seed in range(STARTS)]

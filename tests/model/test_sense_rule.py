@@ -60,6 +60,12 @@ def test_what_is_not_clear_in_itself_does_not_decide_alone(clear, choice):
     assert choose_by_letters(WEIGHTS, statistics) == choice
 
 
+def test_if_lips_are_not_clear_the_next_best_decides():
+    statistics = {"agreement": -0.6, "sound_letters": -1.5, "sound_clarity": -0.4}
+    assert choose_by_letters(WEIGHTS, {**statistics, "lips_clarity": -0.4}) == "video"
+    assert choose_by_letters(WEIGHTS, {**statistics, "lips_clarity": -1.7}) == "audio"
+
+
 def test_the_highest_score_decides_and_ties_are_for_both():
     assert WEIGHTS.choose({**NOTHING, "agreement": -0.4}) == "av"
     assert WEIGHTS.choose({**NOTHING, "agreement": -0.5}) == "av", "a tie"

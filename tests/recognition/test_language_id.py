@@ -126,14 +126,14 @@ def test_a_long_recording_is_judged_by_its_speech_with_any_model(speech, tmp_pat
     waveform = np.concatenate([music(12), speech, silence(2), speech, music(12)])
     write_wav(tmp_path / "long.wav", waveform)
     lengths = []
-    encode = language_id.encode
+    encode = language_id.encode_checked
 
-    def counting(model, recordings, language="auto"):
+    def counting(model, recordings, options):
         lengths.extend(recording.duration for recording in recordings)
-        return encode(model, recordings, language)
+        return encode(model, recordings, options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(language_id, "encode", counting)
+        patch.setattr(language_id, "encode_checked", counting)
         probs = avsr.detect_language(tmp_path / "long.wav")
         assert sum(probs.values()) == pytest.approx(1.0)
         assert sum(lengths) == pytest.approx(2 * len(speech) / SECOND, abs=2.0)

@@ -18,6 +18,8 @@ import skimage.data
 import torch
 
 from avsr import load_model
+from avsr.corpus import Record, read_manifest
+from avsr.corpus.manifest import resolve_media
 from avsr.recognition.reading import read_recording
 from avsr.recognition.recognizer import Recognizer
 from avsr.recognition.recording import Recording
@@ -114,6 +116,14 @@ def model() -> Recognizer:
 def recordings() -> list[Recording]:
     """Sound and lips of every example, by name."""
     return [read_recording(path) for path in EXAMPLES]
+
+
+@pytest.fixture(scope="session")
+def grid_recordings(grid_dir: Path) -> list[tuple[Record, Recording]]:
+    """Every tenth clip of GRID's speaker for validation, as the manifest has it and as read."""
+    manifest = grid_dir / "manifest.jsonl"
+    records = [record for record in read_manifest(manifest) if record.split == "valid"][::10]
+    return [(record, read_recording(resolve_media(manifest, record))) for record in records]
 
 
 @pytest.fixture

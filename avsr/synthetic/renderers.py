@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from avsr.synthetic.camera import film, film_frames
 from avsr.synthetic.drawn_head import draw_drawn_identity, render_drawn_frames
 from avsr.synthetic.faces import draw_identity, render_frames, render_mouth
 from avsr.synthetic.mesh_head import draw_mesh_identity, render_mesh_frames, render_mesh_mouth
@@ -29,7 +30,10 @@ def _from_trajectory(
     mouth: Callable[[Any, np.ndarray, np.random.Generator], np.ndarray],
     frames: Callable[[Any, np.ndarray, np.random.Generator], Iterator[np.ndarray]],
 ) -> Renderer:
-    """Make a renderer from its three functions; its faces move along ``mouth_trajectory``."""
+    """Make a renderer from its three functions.
+
+    Its faces move along ``mouth_trajectory``, and a camera films them.
+    """
 
     def arguments(
         utterance: Utterance, rng: np.random.Generator
@@ -39,8 +43,8 @@ def _from_trajectory(
         return identity, mouth_trajectory(utterance.phones, num, rng, language=language), rng
 
     return Renderer(
-        lambda utterance, rng: mouth(*arguments(utterance, rng)),
-        lambda utterance, rng: frames(*arguments(utterance, rng)),
+        lambda utterance, rng: film(mouth(*arguments(utterance, rng)), rng),
+        lambda utterance, rng: film_frames(frames(*arguments(utterance, rng)), rng),
     )
 
 

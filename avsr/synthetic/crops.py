@@ -45,13 +45,14 @@ _CONTOUR = np.array([24.0, 7.0], np.float32)[:, None] * np.stack(
 _UPSAMPLE = np.array([[1 / STEP, 0, 0], [0, 1 / STEP, 0]])
 
 
-@lru_cache(maxsize=512)
-def _mouth_texture(identity: Identity) -> Floats:
-    """Return the grey skin of an identity over ``_TEXTURE``, (204, 200) float32."""
+@lru_cache(maxsize=1024)
+def _mouth_texture(identity: Identity) -> NDArray[np.uint8]:
+    """Return the grey skin of an identity over ``_TEXTURE``, (204, 200): 41 kB, drawn in 20 ms."""
     skin = draw_skin(identity, _TEXTURE)
     person = skin[..., 3]
     background = float(np.array(identity.background, np.float32) @ GREY)
-    return skin[..., :3] @ GREY * person + background * (1 - person)
+    grey = skin[..., :3] @ GREY * person + background * (1 - person)
+    return np.round(grey).astype(np.uint8)
 
 
 def render_mouth(
@@ -73,7 +74,7 @@ def render_mouth(
         (T, 96, 96) uint8 grey.
     """
     num = len(trajectory)
-    texture = _mouth_texture(identity)
+    texture = _mouth_texture(identity).astype(np.float32)
     build = identity.build
     shape = shape_mouth(trajectory, build)
     yaw, pitch = draw_turns(num, rng)

@@ -31,7 +31,7 @@ Floats = NDArray[np.floating]
 
 LIP_SHARES = (0.0, 0.22, 0.5, 0.8, 1.0)  # of the lip's thickness, from the line of the lips
 BEHIND = ((7.0, 1.6), (4.0, 0.5), (1.6, 0.0))  # px back, px apart: rings behind the lips
-SKIN_RINGS = 19
+SKIN_RINGS = 16
 BACK = (70, 84, 100, 122, 150, 180)  # degrees from straight ahead: rings round the back
 NUM_BEHIND = len(BEHIND)
 FIRST_SKIN = NUM_BEHIND + len(LIP_SHARES)  # ring
@@ -60,9 +60,10 @@ class HeadMesh:
 def build_head(shape: HeadShape) -> HeadMesh:
     """Build the mesh of a head."""
     grids = Grids()
-    landmarks = _add_face(grids, shape)
+    _add_face(grids, shape)
     add_mouth(grids, shape)
     add_torso(grids, shape)
+    landmarks = _add_landmarks(grids, shape)
     rest = np.concatenate(grids.rest)
     extras = np.ascontiguousarray(np.concatenate(grids.extras).T)
     triangles = np.concatenate(grids.triangles)
@@ -92,8 +93,8 @@ def _vertex_normals(points: Floats, triangles: NDArray[np.intp]) -> Floats:
     return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-6)).astype("f4")
 
 
-def _add_face(grids: Grids, shape: HeadShape) -> NDArray[np.intp]:
-    """Add the rings of face and skull; return the vertices of the landmarks."""
+def _add_face(grids: Grids, shape: HeadShape) -> None:
+    """Add the rings of face and skull."""
     u, half, line, thick = lip_lines(shape)
     shares = np.array([*(0.0 for _ in BEHIND), *LIP_SHARES])[:, None]
     x = shape.mouth_half * u * (1 + 0.05 * shares)
@@ -137,7 +138,6 @@ def _add_face(grids: Grids, shape: HeadShape) -> NDArray[np.intp]:
         shade=shade,
     )
     _add_throat(grids, points, shape)
-    return _landmarks(points, shape)
 
 
 def _back_points(outline: Floats, z: Floats, shape: HeadShape) -> tuple[Floats, Floats]:
@@ -182,14 +182,13 @@ def _add_throat(grids: Grids, points: Floats, shape: HeadShape) -> None:
     grids.add(ring, spot, moves=fields, closed=True, shade=0.4, lit=0.0, bias=-THROAT)
 
 
-def _landmarks(points: Floats, shape: HeadShape) -> NDArray[np.intp]:
-    """Return the vertices next to the landmarks of the face stage (25,)."""
-    skin = points[FIRST_SKIN : FIRST_SKIN + SKIN_RINGS + 1].reshape(-1, 3)
+def _add_landmarks(grids: Grids, shape: HeadShape) -> NDArray[np.intp]:
+    """Add the points that hold still; return the vertices of all landmarks (25,)."""
     nose = (0.0, nose_tip_y(shape) + 8.3)
-    stable = []
-    for x, y in (nose, *eye_corners(shape)):
-        distance = (skin[:, 0] - x) ** 2 + (skin[:, 1] - y) ** 2
-        stable.append(FIRST_SKIN * NUM_ANGLES + int(distance.argmin()))
+    x, y = np.array([nose, *eye_corners(shape)]).T
+    points = np.stack([x, y, surface(x, y, shape)], axis=-1)[None]
+    stable = grids.count + np.arange(len(x))
+    grids.add(points, points[..., :2])  # one row: no triangles
 
     def contour(ring: int, shares: tuple[float, ...]) -> list[int]:
         columns = [round(s * NUM_ANGLES) % NUM_ANGLES for s in shares]

@@ -14,7 +14,7 @@ from scipy.interpolate import PchipInterpolator
 Floats = NDArray[np.floating]
 
 MIDDLE = 128.87  # canvas x of the middle of the face
-NUM_ANGLES = 64  # around the mouth; angle 0 is its right corner, then over the top
+NUM_ANGLES = 56  # around the mouth; angle 0 is its right corner, then over the top
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class SenseWeights:
         """Choose what a segment is read from: both, or one of the senses that are ``allowed``."""
         best: Modality = "av"
         highest = 0.0
-        for modality, weights in (("audio", self.audio), ("video", self.video)):
+        for modality, weights in zip(ALONE, (self.audio, self.video), strict=True):
             score = weights[BIAS] + sum(
                 weight * _clip(statistics[name]) for name, weight in weights.items() if name != BIAS
             )

@@ -18,9 +18,9 @@ from avsr.recognition.recording import Recording
 from avsr.recognition.senses import (
     UNCLEAR_LIPS,
     choose_senses,
+    compare_scores,
     encode_checked,
     encoded_alone,
-    score_statistics,
     search_rule,
 )
 from avsr.recognition.threads import in_few_threads
@@ -63,8 +63,11 @@ def search_checked(
     rule = search_rule(model, recordings, options)
     if rule is None:
         return recordings, encoded, hypotheses
-    statistics = score_statistics(model, recordings, encoded, hypotheses, languages)
-    choices = [rule.scores.choose(row) for row in statistics]
+    recordings, statistics = compare_scores(model, recordings, encoded, hypotheses, languages)
+    choices = [
+        "av" if recording.senses is None else rule.scores.choose(row)
+        for recording, row in zip(recordings, statistics, strict=True)
+    ]
     alone = [i for i, choice in enumerate(choices) if choice != "av"]
     if alone:
         part = join_encodings(model, [(encoded_alone(recordings[i], choices[i]), 0) for i in alone])

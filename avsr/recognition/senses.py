@@ -21,7 +21,7 @@ from avsr.encoder.frontend import shift_frames
 from avsr.hub import ASSETS, BUNDLED, DEFAULT_MODEL
 from avsr.model.network import AVSRModel
 from avsr.model.reliability import read_reliability
-from avsr.model.sense_rule import ALONE, SenseRule, choose_by_letters
+from avsr.model.sense_rule import ALONE, SCORES, SenseRule, choose_by_letters
 from avsr.recognition.av_agreement import lag_evidence
 from avsr.recognition.encoding import Encoded, encode, extract_visual_features, join_encodings
 from avsr.recognition.options import TranscribeOptions
@@ -31,6 +31,7 @@ from avsr.search import Hypothesis
 from avsr.transcript import Modality
 
 NO_LETTERS = -5.0  # clarity of an encoding in which CTC reads no letter at all
+SUPPORTED = -0.1  # nats a token; what sound alone scores so high it would write itself
 CONTRADICTION = -0.1  # nats a frame; an agreement below it is one that sound and lips do not have
 
 CONTRADICT = "the lips contradict the sound"
@@ -68,14 +69,18 @@ def encode_senses(model: AVSRModel, recording: Recording) -> Recording:
 
     What is set already stays.
     """
-    visual, senses = recording.visual, recording.senses
-    if visual is None:
-        visual = extract_visual_features(model, recording.mouth)
-    if senses is None:
-        sound = replace(recording, mouth=None, visual=None)
-        lips = replace(recording, waveform=None, visual=visual)
-        senses = Senses(encode(model, [sound]), encode(model, [lips]))
-    return replace(recording, visual=visual, senses=senses)
+    recording = _with_visual(model, recording)
+    if recording.senses is not None:
+        return recording
+    sound = replace(recording, mouth=None, visual=None)
+    lips = replace(recording, waveform=None)
+    return replace(recording, senses=Senses(encode(model, [sound]), encode(model, [lips])))
+
+
+def _with_visual(model: AVSRModel, recording: Recording) -> Recording:
+    if recording.visual is not None:
+        return recording
+    return replace(recording, visual=extract_visual_features(model, recording.mouth))
 
 
 def encoded_alone(recording: Recording, modality: Modality) -> Encoded:
@@ -110,16 +115,17 @@ def encode_checked(
     Returns:
         The recordings, those that are to be read from one sense without the other and with the
         reason; and their encodings. A model without CTC head decides after the search, see
-        ``search_rule``; then nothing has changed but ``senses`` and ``visual``.
+        ``search_rule``; then nothing has changed but ``visual``.
     """
     recordings = list(recordings)
     rule = find_rule(model) if options.check and recordings[0].modality == "av" else None
     if rule is None:
         return recordings, encode(model, recordings, options.language)
+    if rule.letters is None or not model.has("ctc"):
+        recordings = [_with_visual(model, recording) for recording in recordings]
+        return recordings, encode(model, recordings, options.language)
     recordings = [encode_senses(model, recording) for recording in recordings]
     both = encode(model, recordings, options.language)
-    if rule.letters is None or not model.has("ctc"):
-        return recordings, both
     choices: list[Modality] = []
     reasons = []
     for i, recording in enumerate(recordings):
@@ -199,10 +205,40 @@ def search_rule(
     model: AVSRModel, recordings: Sequence[Recording], options: TranscribeOptions
 ) -> SenseRule | None:
     """The rule by which recordings are to be judged after the search; None if they are not."""
-    if not options.check or any(recording.senses is None for recording in recordings):
+    if not options.check or any(recording.modality != "av" for recording in recordings):
         return None
     rule = find_rule(model)
     return None if rule is None or (rule.letters is not None and model.has("ctc")) else rule
+
+
+def compare_scores(
+    model: AVSRModel,
+    recordings: Sequence[Recording],
+    both: Encoded,
+    hypotheses: Sequence[Hypothesis],
+    languages: Tensor,
+) -> tuple[list[Recording], list[dict[str, float]]]:
+    """Compute the statistics ``SCORES`` of recordings, and set their ``senses``.
+
+    Lips are encoded only where sound alone does not support the hypothesis; elsewhere there is
+    nothing to gain, and the statistics say that nothing differs. The arguments are those of
+    ``score_statistics``.
+    """
+    sounds = [encode(model, [replace(r, mouth=None, visual=None)]) for r in recordings]
+    joined = join_encodings(model, [(sound, 0) for sound in sounds])
+    scores = score_tokens(model, joined, hypotheses, languages).tolist()
+    result, statistics = [], []
+    for i, (recording, hypothesis) in enumerate(zip(recordings, hypotheses, strict=True)):
+        if not scores[i] - hypothesis.token_score < SUPPORTED:
+            result.append(recording)
+            statistics.append(dict.fromkeys(SCORES, 0.0))
+            continue
+        lips = encode(model, [replace(recording, waveform=None)])
+        seen = float(score_tokens(model, lips, [hypothesis], languages[i : i + 1]))
+        result.append(replace(recording, senses=Senses(sounds[i], lips)))
+        differences = (score - hypothesis.token_score for score in (scores[i], seen))
+        statistics.append(dict(zip(SCORES, differences, strict=True)))
+    return result, statistics
 
 
 def score_statistics(

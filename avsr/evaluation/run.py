@@ -50,16 +50,20 @@ PACKAGES = ("avsr", "torch", "numpy", "mediapipe", "av")
 
 
 @lru_cache(maxsize=1)
-def _open_worker(config: EvaluationConfig, device: str, threads: int) -> EvaluationWorker:
+def _open_worker(config: EvaluationConfig, device: str) -> EvaluationWorker:
     """Open the worker of this process, once."""
-    torch.set_num_threads(threads)
     model = load_network(config.model, device, config.precision)
     options = {name: getattr(config, name) for name in SEARCH}
     return EvaluationWorker(config, ModelRecognizer(model, **options))
 
 
 def _work(config: EvaluationConfig, device: str, threads: int, task: Task) -> Any:
-    return _open_worker(config, device, threads).work(task)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return _open_worker(config, device).work(task)
+    finally:
+        torch.set_num_threads(before)  # the process may be the caller's
 
 
 def evaluate(

@@ -26,7 +26,7 @@ from avsr.runtime.atomic_files import make_folder, replace_bytes
 from avsr.runtime.progress import ItemProgress
 from avsr.runtime.workers import process_map
 from avsr.synthetic.pico import check_pico
-from avsr.synthetic.renderers import RENDERERS, choose_renderer
+from avsr.synthetic.renderers import CLIPS_ONLY, choose_renderer, find_renderer_problems
 from avsr.synthetic.sentences import WORDS, identify_texts, mean_duration
 from avsr.synthetic.text import MAX_VOCABULARY, SPOKEN_LANGUAGES, VOCABULARY
 from avsr.synthetic.utterance import (
@@ -358,30 +358,17 @@ def _check(plan: _Plan, workers: int) -> None:
         problems.append(f"hours and numbers of clips must be within 0 and {MAX_SIZE:,}")
     if plan.shard_size < 1 or workers < 1:
         problems.append("shard_size and workers must be at least 1")
-    problems += _check_makers(plan)
-    if problems:
-        raise CorpusError(f"cannot synthesize: {'; '.join(problems)}")
-
-
-def _check_makers(plan: _Plan) -> list[str]:
-    """Return what is wrong with renderers and synthesizer; raise as ``check_pico`` does."""
-    problems = []
-    if unknown := [name for name in plan.renderers if name not in RENDERERS]:
-        problems.append(f"unknown renderer '{unknown[0]}', use some of {', '.join(RENDERERS)}")
-    elif not plan.renderers or len(set(plan.renderers)) < len(plan.renderers):
-        problems.append("renderers must be one name or several different ones")
+    has_shards = max(plan.hours, plan.valid_hours) > 0
+    problems += find_renderer_problems(plan.renderers, has_shards)
     if plan.synthesizer not in SYNTHESIZERS:
         names = ", ".join(SYNTHESIZERS)
         problems.append(f"unknown synthesizer '{plan.synthesizer}', use one of {names}")
-    foreign = [n for n in plan.renderers if n in RENDERERS and not RENDERERS[n].draw_mouth]
-    foreign += ["pico"] if plan.synthesizer == "pico" else []
-    if foreign and max(plan.hours, plan.valid_hours) > 0:
-        problems.append(
-            f"{' and '.join(foreign)} must not be trained on, so hours and valid_hours must be 0"
-        )
     if plan.synthesizer == "pico":
         check_pico(plan.languages)
-    return problems
+        if has_shards:
+            problems.append(f"pico {CLIPS_ONLY}")
+    if problems:
+        raise CorpusError(f"cannot synthesize: {'; '.join(problems)}")
 
 
 def _describe(plan: _Plan) -> dict[str, Any]:

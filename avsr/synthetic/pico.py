@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from avsr.errors import AvsrError
-from avsr.languages import check_language
+from avsr.errors import AvsrError, LanguageError
 from avsr.rates import SAMPLE_RATE
 from avsr.synthetic.phone_alignment import align_speech
 from avsr.synthetic.speech import EDGE, Speech
@@ -68,7 +67,10 @@ def check_pico(languages: Sequence[str]) -> None:
         AvsrError: Without the package py-nanotts.
     """
     for language in languages:
-        check_language(language, tuple(VOICES))
+        if language not in VOICES:
+            raise LanguageError(
+                f"the synthesizer pico does not speak '{language}': choose from {', '.join(VOICES)}"
+            )
     if importlib.util.find_spec("py_nanotts") is None:
         raise AvsrError("the synthesizer pico needs py-nanotts: pip install 'avsr[synthetic]'")
 

@@ -60,6 +60,18 @@ RENDERERS = {
     "mesh": _from_trajectory(draw_mesh_identity, render_mesh_mouth, render_mesh_frames),
     "drawn": Renderer(None, _draw_drawn_frames),
 }
+CLIPS_ONLY = "must not be trained on, so hours and valid_hours must be 0"
+
+
+def find_renderer_problems(names: Sequence[str], has_shards: bool) -> list[str]:
+    """Return what is wrong with the names of renderers of a corpus, with or without shards."""
+    unknown = [name for name in names if name not in RENDERERS]
+    if unknown:
+        return [f"unknown renderer '{unknown[0]}', use some of {', '.join(RENDERERS)}"]
+    if not names or len(set(names)) < len(names):
+        return ["renderers must be one name or several different ones"]
+    foreign = [name for name in names if RENDERERS[name].draw_mouth is None]
+    return [f"{' and '.join(foreign)} {CLIPS_ONLY}"] if foreign and has_shards else []
 
 
 def choose_renderer(

@@ -146,7 +146,7 @@ def test_shares_unbalance_the_training_utterances(tmp_path):
         ({"word_exponent": -1.0}, "word_exponent is -1.0"),
         ({"words": 10}, "words must be within 50 and 1000"),
         ({"shares": (1.0,)}, "one for each language"),
-        ({"hours": -1}, "negative"),
+        ({"hours": -1}, "must be within 0 and"),
         ({"workers": 0}, "at least 1"),
         ({"renderers": ()}, "one name or several"),
         ({"renderers": ("photo", "photo")}, "one name or several"),

@@ -60,7 +60,7 @@ def test_utterances_of_other_languages(language):
 
 
 def test_mistakes(monkeypatch):
-    with pytest.raises(LanguageError):
+    with pytest.raises(LanguageError, match="does not speak 'ru': choose from de, en, es, fr, it"):
         draw_pico_voice("ru", np.random.default_rng(0))
     with pytest.raises(AvsrError, match="no text to speak"):
         synthesize_pico(" ", "en", PicoVoice("en-GB"))

@@ -20,12 +20,15 @@ RANGES = {  # of the amounts that training draws
     "brightness": (0.15, 3.0),
     "noise": (5.0, 60.0),
 }
+# By lips alone the bundled model of 0.2 has 43 % of the letters wrong in synthetic clips (greedy);
+# blur of 2, 4, 10: 46, 57, 96 %; resolution 24, 12, 6: 48, 57, 93 %; compression 15, 5: 45, 58 %;
+# brightness 0.5, 1.6: 44, 47 %; noise 15, 40: 49, 65 %.
 CLEAR = {  # range of the amounts that leave the lips clear
     "blur": (0.0, 2.0),
     "resolution": (24.0, 96.0),
     "compression": (15.0, 100.0),
     "brightness": (0.5, 1.6),
-    "noise": (0.0, 15.0),
+    "noise": (0.0, 10.0),
 }
 UNREADABLE = {  # range of the amounts that leave nothing to read
     "blur": (10.0, 50.0),

@@ -22,7 +22,7 @@ from avsr.settings import (
 )
 from avsr.transcript import MODALITIES
 
-TRAIN_CHOICES = ("all", "prompts", "frozen-frontend", "frozen-encoder")
+TRAIN_CHOICES = ("all", "prompts", "frozen-frontend", "frozen-encoder", "reliability")
 OPTIMIZERS = ("adamw", "muon")
 MAX_UPDATES = 10_000_000  # a plan of each is kept in memory
 MAX_REPEAT = 10_000
@@ -59,7 +59,7 @@ class StageConfig:
     """Parameters that are trained: ``all``; ``prompts``: the language prompts and the language
     classifier only (the paper's first stage); ``frozen-frontend``: all but the visual front end,
     whose outputs are computed once; ``frozen-encoder``: all but the encoder, whose prompts are
-    trained."""
+    trained; ``reliability``: the scores of ``reliability`` only, a first stage for new ones."""
     optimizer: str = "adamw"
     """``adamw``, or ``muon`` (Jordan et al. 2024), which makes the updates of the transformer
     layers' matrices orthogonal, at four times the learning rate, and uses AdamW for all other
@@ -288,6 +288,9 @@ def _stage_problems(stage: StageConfig) -> Iterator[str]:
             yield f"{name} must be one of {', '.join(values)}"
     if set(stage.modalities) - set(MODALITIES) or sum(stage.modalities.values()) <= 0:
         yield "modalities need probabilities of av, audio, video"
+    used = {name for name, probability in stage.modalities.items() if probability > 0}
+    if stage.train == "reliability" and used != {"av"}:
+        yield "train: reliability needs modalities: {av: 1.0}, as only clips with both have scores"
     if not stage.noises or min(stage.noises.values()) <= 0:
         yield "noises need relative frequencies above 0"
     if stage.updates < 1 or stage.batch_frames < 1 or stage.video_batch_frames < 1:

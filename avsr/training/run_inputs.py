@@ -87,10 +87,12 @@ def prepare_run(config: TrainConfig, out: Path) -> RunInputs:
 def check_reliability(model: AVSRModel, config: TrainConfig) -> None:
     """Raise ConfigError if a stage trains reliability scores that the network does not have."""
     for stage in config.stages:
-        if stage.reliability_loss_weight and not model.config.encoder.reliability:
+        trains = stage.reliability_loss_weight or stage.train == "reliability"
+        if trains and not model.config.encoder.reliability:
+            name = "reliability_loss_weight" if stage.reliability_loss_weight else "train"
             raise ConfigError(
-                f"stage {stage.name}: reliability_loss_weight needs a network with scores of "
-                "reliability: set reliability: true"
+                f"stage {stage.name}: {name} needs a network with scores of reliability: set "
+                "reliability: true"
             )
 
 

@@ -68,6 +68,10 @@ class StageTask(lightning.LightningModule):
         if stage.train == "prompts":
             model.classifier.requires_grad_(True)
             model.encoder.transformer.prompts.requires_grad_(True)
+        elif stage.train == "reliability":
+            model.requires_grad_(False)
+            if model.encoder.reliability is not None:
+                model.encoder.reliability.requires_grad_(True)
         elif stage.train == "frozen-frontend":
             model.encoder.frontend.requires_grad_(False)
         elif stage.train == "frozen-encoder":
@@ -120,6 +124,8 @@ class StageTask(lightning.LightningModule):
         if self.stage.train == "prompts":
             self.model.eval()
             self.model.classifier.train()
+        elif self.stage.train == "reliability":
+            self.model.eval()
         elif self.stage.train == "frozen-frontend":
             self.model.encoder.frontend.eval()
         elif self.stage.train == "frozen-encoder":

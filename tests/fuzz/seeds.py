@@ -205,6 +205,10 @@ def _make_texts(folder: Path) -> None:
         "guide_loss_weight": 0.1,
         "offset_probability": 0.5,
         "offset_ms": 80,
+        "reliability_loss_weight": 1.0,
+        "wrong_lips_probability": 0.2,
+        "lips_drop_probability": 0.2,
+        "sound_drop_probability": 0.2,
     }
     recipe = {
         "out": "out",
@@ -212,6 +216,7 @@ def _make_texts(folder: Path) -> None:
         "languages": list(TEXTS),
         "vocabulary_size": 18,
         "lm_order": 2,
+        "reliability": True,
         "seed": 1,
         "devices": 1,
         "precision": "32-true",

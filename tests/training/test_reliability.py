@@ -156,17 +156,23 @@ def test_scores_are_added_to_a_model_and_learn(recipe, tmp_path):
         "modalities": {"av": 1.0},
     }
     stages = [
+        stage("scores", train="reliability", updates=2, **options),
         stage("cached", train="frozen-frontend", updates=40, learning_rate=3e-3, **options),
         stage("all", updates=2, **options),
     ]
     path = recipe("second", stages, **more)
     start = prepare_run(read_config(path), tmp_path).model.eval()
     second = run.train(path, workers=0)
+    scores = torch.load(tmp_path / "second/0-scores/final.pt", weights_only=True)
+    before = start.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], scores[name])}
+    assert changed
+    assert all(name.startswith("encoder.reliability.") for name in changed)
     model = load_directory(second)
     assert model.config.encoder.reliability
     assert start.encoder.reliability.out.bias.tolist() == [4.0, 4.0]
     assert model.encoder.reliability.out.weight.any()
-    rows = read_csv_table(tmp_path / "second/0-cached/metrics.csv")
+    rows = read_csv_table(tmp_path / "second/1-cached/metrics.csv")
     losses = [row["valid/av/reliability"] for row in rows if "valid/av/reliability" in row]
     assert 0 < min(losses) < 5
     # What has the scores keeps them, and trains on without being asked to.
@@ -198,6 +204,12 @@ def test_an_interrupted_run_with_scores_ends_like_one_that_was_not(recipe, tmp_p
 def test_a_loss_without_scores_is_a_mistake(recipe):
     path = recipe("none", [stage(reliability_loss_weight=1.0)])
     with pytest.raises(ConfigError, match="stage all: reliability_loss_weight needs a network"):
+        run.train(path, workers=0)
+
+
+def test_scores_alone_are_trained_on_clips_of_both(recipe):
+    path = recipe("none", [stage(train="reliability")], reliability=True)
+    with pytest.raises(ConfigError, match=r"reliability needs modalities: \{av: 1.0\}"):
         run.train(path, workers=0)
 
 

@@ -1,17 +1,23 @@
-"""What training and evaluation do to clean clips: noise, masks, corrupted video."""
+"""What training and evaluation do to clean clips: noise, masks, bad video, other voices and faces."""
 
 from avsr.augmentation.corruption import Corruption
+from avsr.augmentation.face_change import FaceChange
 from avsr.augmentation.masking import LIPS_MASK, mask_fbank
 from avsr.augmentation.mixing import active_rms, loop_to_length, make_babble, mix_at_snr
 from avsr.augmentation.noise_sources import NOISE_KINDS, NoiseCorpora, NoiseSource, open_noise
+from avsr.augmentation.world import AnalyzedVoice, VoiceChange, analyze_voice
 
 __all__ = [
     "LIPS_MASK",
     "NOISE_KINDS",
+    "AnalyzedVoice",
     "Corruption",
+    "FaceChange",
     "NoiseCorpora",
     "NoiseSource",
+    "VoiceChange",
     "active_rms",
+    "analyze_voice",
     "loop_to_length",
     "make_babble",
     "mask_fbank",

@@ -1,4 +1,4 @@
-"""What training and evaluation do to clean clips: noise, masks, bad video, other voices and faces."""
+"""What training and evaluation do to clips: noise, masks, bad video, other voices and faces."""
 
 from avsr.augmentation.corruption import Corruption
 from avsr.augmentation.face_change import FaceChange

@@ -32,6 +32,7 @@ from avsr.corpus.shards import (
     read_shards,
 )
 from avsr.corpus.validate import validate_manifest
+from avsr.corpus.voices import read_festvox, read_voices
 
 __all__ = [
     "EncodedSample",
@@ -50,11 +51,13 @@ __all__ = [
     "open_shard",
     "open_shards",
     "plot_balance",
+    "read_festvox",
     "read_grid",
     "read_lrs3",
     "read_manifest",
     "read_muavic",
     "read_shards",
+    "read_voices",
     "resolve_media",
     "scan_manifest",
     "validate_manifest",

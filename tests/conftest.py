@@ -163,13 +163,15 @@ def write_clip(
     mirrored: bool = False,
     pixel_aspect: Fraction | None = None,
     key_interval: int | None = None,
+    b_frames: int = 0,
     options: dict[str, str] | None = None,
 ) -> None:
     """Write a clip: white pictures and a tone from `event` on for LASTING seconds, all else nil.
 
     `stamps` are the pictures' times (s), by default `duration` at `rate`; `sound_parts` the spans
     (s) in which the file has sound at all; `picture` (H, W, 3) replaces black; one in
-    `key_interval` pictures is a key frame; a codec of None leaves that stream out.
+    `key_interval` pictures is a key frame, and up to `b_frames` between two others are decoded after
+    the one that they precede; a codec of None leaves that stream out.
     """
     with av.open(str(path), "w", options=options or {}) as container:
         video = audio = None
@@ -178,6 +180,8 @@ def write_clip(
             video.width, video.height = size if picture is None else picture.shape[1::-1]
             video.pix_fmt = "yuv420p"
             video.options = {"preset": "ultrafast"} if video_codec == "libx264" else {}
+            if b_frames:
+                video.options |= {"bf": str(b_frames)}
             if video_codec == "libx264":
                 video.codec_context.time_base = Fraction(1, CLOCK)
             if key_interval is not None:

@@ -105,8 +105,11 @@ def plot_languages(conditions: Conditions, language_mode: str) -> "Figure | None
     if not by_modality:
         return None
     figure, axes = _empty_figure(6.4, 3.6)
-    scores = [row for c in by_modality.values() for row in c["by_language"].items()]
-    codes = sorted({code for code, row in scores if row["wer"] is not None})
+    with_words = (
+        {code for code, row in c["by_language"].items() if row["wer"] is not None}
+        for c in by_modality.values()
+    )
+    codes = sorted(set.intersection(*with_words))
     if not codes:
         return None
     width = 0.8 / len(by_modality)

@@ -86,7 +86,10 @@ def language_table(conditions: Conditions, languages: Sequence[str]) -> Table:
     rows = [
         [
             describe_condition(condition),
-            *(percent(condition["by_language"][c]["language_accuracy"]) for c in languages),
+            *(
+                percent(condition["by_language"].get(code, {}).get("language_accuracy"))
+                for code in languages
+            ),
             percent(condition["average"]["language_accuracy"]),
             percent(condition["identification"]["nbest_accuracy"]["2"]),
             f"{condition['identification']['calibration_error']:.3f}",

@@ -101,7 +101,7 @@ def evaluate(
     conditions = list(config.conditions())
     folder = _prepare_folder(config, records, conditions, recognizer)
     names = [record.utterance_id for record in records]
-    results = {c.name: repair_condition(folder, c.name) for c in conditions}
+    results = {c.name: _select(repair_condition(folder, c.name), records) for c in conditions}
     tasks = list(_plan_tasks(names, conditions, results, config.batch_size))
     if recognizer is not None:
         workers, work = 1, EvaluationWorker(config, recognizer).work
@@ -167,6 +167,18 @@ def _prepare_folder(
     replace_text(folder / "noise.json", to_json(library.manifest))
     replace_text(folder / "run.json", to_json(run))
     return folder
+
+
+def _select(
+    results: Mapping[str, UtteranceResult], records: Sequence[Record]
+) -> dict[str, UtteranceResult]:
+    """The results that are of these records: somebody may have changed the files of a run."""
+    return {
+        record.utterance_id: result
+        for record in records
+        if (result := results.get(record.utterance_id)) is not None
+        and (result.reference, result.language) == (record.text, record.language)
+    }
 
 
 def _check_media_digests(folder: Path, records: Sequence[Record], root: Path) -> None:

@@ -145,7 +145,9 @@ class Clock:
         """
         held: deque[Any] = deque()  # the first one leaps
         for packet in packets:
-            track, time = self._tracks[packet.stream.index], _decoding_time(packet)
+            track = self._tracks[packet.stream.index]
+            _agree(packet, track.end)
+            time = _decoding_time(packet)
             if held:
                 follows = packet.stream is held[0].stream
                 if not follows and len(held) < MAX_HELD and packet.size:
@@ -192,8 +194,6 @@ class Clock:
                 track.until += min(track.room, _packet_duration(packet))
             return self._moved(packet, track)
         shown = time if packet.pts is None else to_seconds(packet.pts, packet)
-        if abs(shown - time) > REORDERED:
-            packet.pts, shown = packet.dts, time
         lasts = _packet_duration(packet)
         duration = lasts if packet.duration else 0.0
         if 0 < duration < LEAST_ROOM:
@@ -250,6 +250,19 @@ def _packet_duration(packet: Any) -> float:
         return 0.0 if stream.type == "audio" and seconds > STILL else seconds
     rate = stream.average_rate or stream.guessed_rate if stream.type == "video" else None
     return 1 / float(rate) if rate else 0.0
+
+
+def _agree(packet: Any, expected: float | None) -> None:
+    """Give a packet one time, if its two lie too far apart: the nearer to ``expected`` (s)."""
+    if packet.pts is None or packet.dts is None or packet.pts == packet.dts:
+        return
+    shown, decoded = to_seconds(packet.pts, packet), to_seconds(packet.dts, packet)
+    if abs(shown - decoded) <= REORDERED:
+        return
+    if expected is not None and abs(shown - expected) < abs(decoded - expected):
+        packet.dts = packet.pts
+    else:
+        packet.pts = packet.dts
 
 
 def _decoding_time(packet: Any) -> float | None:

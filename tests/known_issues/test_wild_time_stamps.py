@@ -65,12 +65,14 @@ def test_delays_of_minutes_are_ten_minutes_in_all(tmp_path):
     assert len(warnings) == 1
 
 
-def spoil_ts(path: Path, number: int, seconds: float) -> None:
-    """Move the time stamps of one picture of a transport stream."""
+def spoil_ts(path: Path, number: int, seconds: float, *, decoding: bool = False) -> None:
+    """Move the time stamps of one picture of a transport stream, or its decoding time alone."""
     data = bytearray(path.read_bytes())
     starts = [match.start() for match in re.finditer(b"\0\0\1\xe0", data)]
     header = starts[number]
-    for place in (9, 14) if data[header + 7] & 0x40 else (9,):
+    has_two = bool(data[header + 7] & 0x40)
+    assert has_two or not decoding
+    for place in (14,) if decoding else (9, 14) if has_two else (9,):
         first, *rest = data[header + place : header + place + 5]
         ticks = (first >> 1 & 7) << 30 | rest[0] << 22 | rest[1] >> 1 << 15
         ticks = (ticks | rest[2] << 7 | rest[3] >> 1) + round(seconds * 90_000)
@@ -102,6 +104,14 @@ def check_moved_nothing(clip: Path) -> None:
 def test_one_wild_stamp_of_a_ts_moves_nothing(make_clip, wild):
     clip = make_clip("one.ts", event=1.2, options={"output_ts_offset": "100"})
     spoil_ts(clip, 20, wild)
+    check_moved_nothing(clip)
+
+
+@pytest.mark.parametrize("number", [0, 22])
+@pytest.mark.parametrize("wild", [1_000.0, -20_000.0])
+def test_one_wild_decoding_time_moves_nothing(make_clip, number, wild):
+    clip = make_clip("one.ts", event=1.2, b_frames=2, options={"output_ts_offset": "30000"})
+    spoil_ts(clip, number, wild, decoding=True)
     check_moved_nothing(clip)
 
 

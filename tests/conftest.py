@@ -170,7 +170,7 @@ def write_clip(
 
     `stamps` are the pictures' times (s), by default `duration` at `rate`; `sound_parts` the spans
     (s) in which the file has sound at all; `picture` (H, W, 3) replaces black; one in
-    `key_interval` pictures is a key frame, and up to `b_frames` between two others are decoded after
+    `key_interval` pictures is a key frame, and up to `b_frames` between two others come after
     the one that they precede; a codec of None leaves that stream out.
     """
     with av.open(str(path), "w", options=options or {}) as container:

@@ -20,6 +20,8 @@ from avsr.runtime.text_lines import json_lines, parse_object
 
 SUFFIX = ".tar"  # of a shard
 KINDS = ("flac", "mp4")  # files of an utterance besides its record
+LEAST_BYTES = 2  # of FLAC per second of silence, in its longest blocks
+MIN_SECONDS = 10  # that any sound may last
 MAX_RECORD_BYTES = 2**24  # of one utterance; an hour of words and phones has 2 MB
 # What tarfile raises for damaged headers, besides errors of reading.
 BROKEN_TAR = (tarfile.TarError, ValueError, OverflowError, EOFError, LookupError, RecursionError)
@@ -186,4 +188,9 @@ def _stored(
         raise CorpusError(f"{where} has a place before the first byte; prepare the shard again")
     if not math.isfinite(record.end):
         raise CorpusError(f"{where}: record {record.utterance_id} has no end, which a shard needs")
+    if record.end - record.start > MIN_SECONDS + ranges["flac"][1] / LEAST_BYTES:
+        raise CorpusError(
+            f"{where}: record {record.utterance_id} lasts {record.end - record.start:.0f} s, more "
+            f"than {ranges['flac'][1]} bytes of sound can; prepare the shard again"
+        )
     return StoredSample(record, shard, ranges)

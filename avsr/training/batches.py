@@ -7,6 +7,7 @@ import numpy as np
 
 from avsr.errors import ConfigError
 
+DRAWN_TOGETHER = 1000  # modalities of batches
 BUCKET_BATCHES = 40  # batches whose utterances are sorted by length together
 
 
@@ -125,6 +126,9 @@ def plan_batches(
         for i, name in enumerate(names)
     }
     rng = np.random.default_rng([*seed, len(names)])
-    for step in range(updates):
-        name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
-        yield BatchPlan(step, name, next(sources[name]))
+    for first in range(0, updates, DRAWN_TOGETHER):  # one draw alone costs more than its plan
+        count = min(DRAWN_TOGETHER, updates - first)
+        drawn = rng.choice(len(names), count, p=weights / weights.sum())
+        for step, number in enumerate(drawn.tolist(), first):
+            name = names[number]
+            yield BatchPlan(step, name, next(sources[name]))

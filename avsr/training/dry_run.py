@@ -21,6 +21,8 @@ from avsr.training.objectives import OBJECTIVES, read_recipe
 from avsr.training.run_inputs import prepare_run
 from avsr.training.stage import stage_plans
 
+PLANNED = 100_000  # updates of a stage that are looked at; the others are like them
+
 
 def dry_run(recipe: str | Path) -> None:
     """Print balance, plan and estimated time of a recipe on this machine's first device.
@@ -42,7 +44,8 @@ def dry_run(recipe: str | Path) -> None:
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     total = 0.0
     for number, stage in enumerate(config.stages):
-        plans = stage_plans(config, number, data, inputs.pool)
+        plans = stage_plans(config, number, data, inputs.pool, PLANNED)
+        repeats = stage.updates / len(plans)
         assert model.tokenizer is not None
         seed = [config.seed, number, 7]
         make_batch = BatchMaker(
@@ -56,7 +59,7 @@ def dry_run(recipe: str | Path) -> None:
                 (plan for plan in plans if plan.modality == modality),
                 key=lambda plan: plan.num_frames(data.lengths),
             )
-            seconds += count * time_batch(config, stage, model, make_batch, largest)
+            seconds += repeats * count * time_batch(config, stage, model, make_batch, largest)
         total += seconds
         print(describe(stage, plans, data, config.processes, seconds), flush=True)
     print(f"about {_clock(total)} in all, if every batch took as long as the largest")
@@ -120,7 +123,8 @@ def describe(
 ) -> str:
     """Describe a stage in one line: updates, batch size, devices, hours of speech and time."""
     utterances = sum(len(plan.indices) for plan in plans)
-    hours = sum(int(data.lengths[list(plan.indices)].sum()) for plan in plans) / FPS / 3600
+    frames = sum(int(data.lengths[list(plan.indices)].sum()) for plan in plans)
+    hours = frames / FPS / 3600 * stage.updates / len(plans)
     return (
         f"{stage.name}: {stage.updates} updates of {utterances / len(plans):.1f} utterances on "
         f"{processes} device{'s' if processes > 1 else ''}, {hours:.1f} h of speech with "

@@ -125,10 +125,15 @@ def strategy(config: TrainConfig) -> Strategy | str:
 
 
 def stage_plans(
-    config: TrainConfig, number: int, data: Utterances, pool: np.ndarray
+    config: TrainConfig,
+    number: int,
+    data: Utterances,
+    pool: np.ndarray,
+    limit: int | None = None,
 ) -> list[BatchPlan]:
-    """Return the batch plans of stage ``number``, one per update."""
+    """Return the batch plans of stage ``number``, one per update, or of its first ``limit``."""
     stage = config.stages[number]
+    updates = stage.updates if limit is None else min(limit, stage.updates)
     video_frames = stage.batch_frames if config.caches(stage) else stage.video_batch_frames
     return list(
         plan_batches(
@@ -138,7 +143,7 @@ def stage_plans(
             stage.modalities,
             {"av": video_frames, "audio": stage.batch_frames, "video": video_frames},
             [config.seed, number],
-            stage.updates,
+            updates,
             config.micro_batches,
         )
     )

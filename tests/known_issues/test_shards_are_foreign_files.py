@@ -74,6 +74,7 @@ def index_line(**changes):
         index_line(record={**json.loads(JSON), "split": "../x"}),
         index_line(record={**json.loads(JSON), "end": 10**400}),
         index_line(record={**json.loads(JSON), "end": None}),
+        index_line(record={**json.loads(JSON), "end": 400_000.0}),
         index_line(record={**json.loads(JSON), "words": [1]}),
         index_line(record={k: v for k, v in json.loads(JSON).items() if k != "end"}),
         index_line(flac=None),

@@ -7,7 +7,7 @@ import torch
 
 from avsr import load_model
 from avsr.recognition.batching import transcribe_batches
-from avsr.recognition.inference import encode
+from avsr.recognition.encoding import encode
 from avsr.recognition.options import TranscribeOptions
 from avsr.recognition.reading import read_recording
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from avsr.augmentation.corruption import Corruption
 from avsr.augmentation.mixing import mix_at_snr
+from avsr.corpus.normalization import normalize_text
 from avsr.evaluation.noise import Noise, NoiseLibrary, hashed_rng
 from avsr.evaluation.scores import word_errors
-from avsr.evaluation.text import normalize_text
 from avsr.model.network import AVSRModel
 from avsr.model.sense_rule import (
     ALONE,

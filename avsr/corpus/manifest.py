@@ -19,7 +19,6 @@ from avsr.languages import ALIASES, canonical_code, is_language_code
 from avsr.runtime.atomic_files import replace_text
 from avsr.runtime.safe_names import MAX_MEMBER_BYTES, name_problem, show_name
 from avsr.runtime.text_lines import json_lines
-from avsr.settings import text_problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +71,8 @@ class Record:
             value = getattr(self, name)
             if not isinstance(value, str) and (name in _REQUIRED or value is not None):
                 problems.append(f"has a {name} that is not text")
-        for name in ("text", "speaker"):
-            value = getattr(self, name)
-            if isinstance(value, str) and (problem := text_problem(value, MAX_TEXT)):
-                problems.append(f"has a {name} {problem}")
+        if isinstance(self.text, str) and "\0" in self.text:
+            problems.append(r"has a text with the control character '\x00'")
         if not isinstance(self.mouth, bool):
             problems.append("has a mouth that is not true or false")
         id_problem = name_problem(self.utterance_id, MAX_MEMBER_BYTES)
@@ -112,7 +109,6 @@ _REQUIRED = {field.name for field in fields(Record) if field.default is MISSING}
 _SPANS = ("words", "phones")
 MAX_INTEGER = 2**53  # exact as a float
 MAX_FIRST_ROW = 4096  # bytes in which the names of the columns stand
-MAX_TEXT = 10_000_000  # characters, of a recording of days
 MAX_SECONDS = 1e7  # 115 days
 _WITHOUT_ID = "without id"
 _TEXTS = [f.name for f in fields(Record) if f.name not in ("start", "end", "mouth", *_SPANS)]

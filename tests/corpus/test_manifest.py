@@ -70,7 +70,7 @@ def test_a_failed_write_keeps_the_old_manifest(tmp_path):
     ("change", "message"),
     [
         ({"text": None}, "record b has a text that is not text"),
-        ({"text": "a\0b"}, "record b has a text which has a null character"),
+        ({"text": "a\0b"}, r"record b has a text with the control character '\x00'"),
         ({"start": 2, "end": 1}, "record b does not satisfy 0 <= start < end (start 2, end 1)"),
         ({"start": -1}, "record b does not satisfy 0 <= start < end"),
         ({"start": "0"}, "record b has a start or end that is not a number"),

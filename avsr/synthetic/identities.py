@@ -1,7 +1,5 @@
 """Identities: faces derived from one portrait by name, and their skin textures."""
 
-import hashlib
-import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -9,15 +7,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avsr.errors import CorpusError
 from avsr.synthetic import portrait
+from avsr.synthetic.identity_names import IdentityNames
 from avsr.synthetic.lips import MouthBuild
 from avsr.synthetic.portrait import Grid, sample
 
 Floats = NDArray[np.float32]
 Color = tuple[float, float, float]  # R, G, B
 
-SPLIT_SIZES = {"train": 1000, "valid": 20, "test": 20}  # identities by name
+NAMES = IdentityNames("", {"train": 1000, "valid": 20, "test": 20}, digits=3)
 BEARDS = {"none": 0.7, "moustache": 0.08, "goatee": 0.06, "full": 0.11, "chin": 0.05}  # shares
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # weights of R, G, B
 
@@ -58,9 +56,7 @@ class Identity:
 
 def identity_names(split: str) -> tuple[str, ...]:
     """Return all identity names of a split, such as "train-000"; raise CorpusError for no split."""
-    if split not in SPLIT_SIZES:
-        raise CorpusError(f"unknown split '{split}': use one of {', '.join(SPLIT_SIZES)}")
-    return tuple(f"{split}-{n:03d}" for n in range(SPLIT_SIZES[split]))
+    return NAMES.names(split)
 
 
 def draw_identity(split: str, rng: np.random.Generator) -> Identity:
@@ -73,8 +69,7 @@ def draw_identity(split: str, rng: np.random.Generator) -> Identity:
     Raises:
         CorpusError: For an unknown split.
     """
-    names = identity_names(split)
-    return make_identity(names[rng.integers(len(names))])
+    return make_identity(NAMES.draw(split, rng))
 
 
 @lru_cache(maxsize=1024)
@@ -87,11 +82,7 @@ def make_identity(name: str) -> Identity:
     Raises:
         CorpusError: For an unknown name.
     """
-    match = re.fullmatch(r"(\w+)-(\d+)", name)
-    if not match or match[1] not in SPLIT_SIZES or int(match[2]) >= SPLIT_SIZES[match[1]]:
-        ranges = ", ".join(f"{s}-000 to {s}-{n - 1:03d}" for s, n in SPLIT_SIZES.items())
-        raise CorpusError(f"unknown identity '{name}': names run from {ranges}")
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    split, seed = NAMES.parse(name)
     rng = np.random.default_rng(seed)
 
     def vary(middle: float, spread: float, low: float, high: float) -> float:
@@ -123,7 +114,7 @@ def make_identity(name: str) -> Identity:
     hair = vary(0.75, 0.3, 0.2, 1.3)
     return Identity(
         name=name,
-        split=match[1],
+        split=split,
         seed=seed,
         build=build,
         flipped=bool(rng.random() < 0.5),

@@ -1,18 +1,16 @@
 """Identities of 3-D heads: shape and look drawn from continuous ranges by name."""
 
-import hashlib
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avsr.errors import CorpusError
+from avsr.synthetic.identity_names import IdentityNames
 from avsr.synthetic.mesh_face import HeadShape
 from avsr.synthetic.mesh_skin import Look
 
-SPLIT_SIZES = {"train": 4000, "valid": 200, "test": 200}  # identities by name
+NAMES = IdentityNames("mesh-", {"train": 4000, "valid": 200, "test": 200}, digits=4)
 # RGB of skin from light to dark, and of hair.
 TONES = ((250, 212, 188), (232, 186, 152), (204, 150, 112), (150, 100, 70), (92, 60, 44))
 HAIRS = ((28, 22, 20), (58, 40, 28), (98, 66, 40), (150, 112, 66), (196, 164, 108), (150, 72, 36),
@@ -32,9 +30,7 @@ class MeshIdentity:
 
 def mesh_identity_names(split: str) -> tuple[str, ...]:
     """Return all names of a split, such as "mesh-train-0000"; raise CorpusError for no split."""
-    if split not in SPLIT_SIZES:
-        raise CorpusError(f"unknown split '{split}': use one of {', '.join(SPLIT_SIZES)}")
-    return tuple(f"mesh-{split}-{n:04d}" for n in range(SPLIT_SIZES[split]))
+    return NAMES.names(split)
 
 
 def draw_mesh_identity(split: str, rng: np.random.Generator) -> MeshIdentity:
@@ -47,8 +43,7 @@ def draw_mesh_identity(split: str, rng: np.random.Generator) -> MeshIdentity:
     Raises:
         CorpusError: For an unknown split.
     """
-    names = mesh_identity_names(split)
-    return make_mesh_identity(names[rng.integers(len(names))])
+    return make_mesh_identity(NAMES.draw(split, rng))
 
 
 @lru_cache(maxsize=1024)
@@ -61,11 +56,7 @@ def make_mesh_identity(name: str) -> MeshIdentity:
     Raises:
         CorpusError: For an unknown name.
     """
-    match = re.fullmatch(r"mesh-(\w+)-(\d{4})", name)
-    if not match or match[1] not in SPLIT_SIZES or int(match[2]) >= SPLIT_SIZES[match[1]]:
-        ranges = ", ".join(f"mesh-{s}-0000 to mesh-{s}-{n - 1:04d}" for s, n in SPLIT_SIZES.items())
-        raise CorpusError(f"unknown identity '{name}': names run from {ranges}")
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    split, seed = NAMES.parse(name)
     rng = np.random.default_rng(seed)
 
     def vary(middle: float, spread: float, low: float, high: float) -> float:
@@ -143,7 +134,7 @@ def make_mesh_identity(name: str) -> MeshIdentity:
         stripes=vary(0.0, 0.4, -1, 1) if rng.random() < 0.4 else 0.0,
         collar=vary(0.0, 5.0, -10, 10),
     )
-    return MeshIdentity(name=name, split=match[1], seed=seed % 2**32, shape=shape, look=look)
+    return MeshIdentity(name=name, split=split, seed=seed % 2**32, shape=shape, look=look)
 
 
 def to_color(color: NDArray[np.floating]) -> tuple[float, float, float]:

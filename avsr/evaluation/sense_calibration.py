@@ -173,7 +173,7 @@ def _try_clip(
         for h in hypotheses
     ]
     count, last = len(pairs), len(pairs) + len(sounds)  # where sounds and lips begin
-    scores = score_statistics(model, pairs, both, hypotheses[:count], languages[:count])
+    scores = score_statistics(model, pairs, hypotheses[:count], languages[:count])
     trials = []
     for number, recording in enumerate(pairs):
         i, j = divmod(number, len(lips))

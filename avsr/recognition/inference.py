@@ -63,7 +63,7 @@ def search_checked(
     rule = search_rule(model, recordings, options)
     if rule is None:
         return recordings, encoded, hypotheses
-    recordings, statistics = compare_scores(model, recordings, encoded, hypotheses, languages)
+    recordings, statistics = compare_scores(model, recordings, hypotheses, languages)
     choices = [
         "av" if recording.senses is None else rule.scores.choose(row)
         for recording, row in zip(recordings, statistics, strict=True)

@@ -3,7 +3,8 @@
 A segment is encoded from its sound, from its lips and from both; the visual front end runs once. A
 model with a CTC head compares the letters that it reads in the three encodings before the search,
 which then runs once, whatever is chosen. A model without one scores the hypothesis from both by the
-decoder under the three encodings; where these disagree, it searches again from sound or lips alone.
+decoder under the sound alone and, where that supports it less, under the lips alone; where these
+disagree with both, it searches again from one of them.
 The rule (``avsr.model.sense_rule``) looks at differences only, so that a model that has not been
 calibrated can take that of the bundled model.
 """
@@ -214,7 +215,6 @@ def search_rule(
 def compare_scores(
     model: AVSRModel,
     recordings: Sequence[Recording],
-    both: Encoded,
     hypotheses: Sequence[Hypothesis],
     languages: Tensor,
 ) -> tuple[list[Recording], list[dict[str, float]]]:
@@ -244,7 +244,6 @@ def compare_scores(
 def score_statistics(
     model: AVSRModel,
     recordings: Sequence[Recording],
-    both: Encoded,
     hypotheses: Sequence[Hypothesis],
     languages: Tensor,
 ) -> list[dict[str, float]]:
@@ -256,8 +255,7 @@ def score_statistics(
     Args:
         model: The network.
         recordings: With ``senses``.
-        both: Their encodings from both senses.
-        hypotheses: Their hypotheses from these.
+        hypotheses: Their hypotheses from both senses.
         languages: (B,) the model's indices.
     """
     alone = [

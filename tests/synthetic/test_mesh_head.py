@@ -19,14 +19,9 @@ from avsr.synthetic.mesh_moves import MOVES, move_amounts
 from avsr.synthetic.mesh_raster import rasterize
 from avsr.synthetic.mesh_shot import MAX_YAW, draw_shot
 from avsr.synthetic.visemes import NUM_PARAMETERS, PARAMETERS, REST, phone_targets
+from tests.synthetic.test_faces import hold
 
 HEAD = "mesh-train-0001"
-
-
-def hold(*symbols: str, frames: int = 1) -> np.ndarray:
-    """A trajectory (T, P) that holds each sound for some frames, without blending."""
-    shapes = [phone_targets(symbol)[0][0] for symbol in symbols]
-    return np.repeat(np.stack(shapes), frames, axis=0)
 
 
 def test_a_triangle_covers_the_pixels_inside_of_it():
